@@ -1,0 +1,30 @@
+"""Every error a user can meet.
+
+    GennerError            anything that is not a bug
+    ├── UsageError         the command line or an options file is wrong         exit 2
+    ├── DataError          one document is wrong: recorded, the batch goes on   exit 1 at the end
+    └── ModelError         a model file is missing, broken or does not fit      exit 1
+
+A message says where, what value, and what to do about it. An exception that is not a
+`GennerError` is a bug and shows its traceback.
+"""
+
+
+class GennerError(Exception):
+    """Base of all errors with a message meant for the user."""
+
+    exit_code = 1
+
+
+class UsageError(GennerError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+class DataError(GennerError):
+    """One document cannot be processed; the others can."""
+
+
+class ModelError(GennerError):
+    """A model cannot be found, read or used."""

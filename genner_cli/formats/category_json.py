@@ -1,0 +1,134 @@
+"""Category JSON: `{"PER": ["John Smith"], "ORG": [], "LOC": ["New York"]}` (paper, output formats).
+
+Canonical: every label, in label-set order; under each the mentions by position. The k-th listing of a text
+in the whole completion is its k-th occurrence between word borders, so an entity whose earlier
+occurrences are not entities, or come under a later label, cannot be carried.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genner_cli.formats import gbnf, listing
+from genner_cli.formats.borders import Mentions
+from genner_cli.formats.carriable import LeftOut, Rendering, select
+from genner_cli.formats.listing import Done, Naming, Opening, Reading, Span, Taken
+from genner_cli.locking import Edge, State
+from genner_cli.types import Entity, Range, canonical_order
+
+
+def render(text: str, entities: Sequence[Entity], labels: Sequence[str], *, depth: int = 1) -> Rendering:
+    """The completion that says these entities, and what it cannot say."""
+    mentions = Mentions(text)
+    kept, left_out = select(text, entities, labels, depth)
+    listed: dict[str, int] = {}
+    said: dict[str, list[str]] = {label: [] for label in labels}
+    for entity in sorted(kept, key=lambda e: labels.index(e.label)):
+        places = mentions.occurrences(entity.text)
+        count = listed.get(entity.text, 0)
+        if count < len(places) and places[count] == entity.start:
+            said[entity.label].append(entity.text)
+            listed[entity.text] = count + 1
+        elif entity.start in places:
+            left_out += (LeftOut(entity, f"an earlier occurrence of {entity.text!r} is not listed before it"),)
+        else:
+            left_out += (LeftOut(entity, "it does not stand between word borders"),)
+    return Rendering(json.dumps(said, ensure_ascii=False), left_out)
+
+
+def grammar(labels: Sequence[str], *, depth: int = 1) -> str:
+    """The GBNF of all completions with these labels; the same for any depth."""
+    members = ' ", " '.join(f"{gbnf.literal(f'{json.dumps(label, ensure_ascii=False)}: ')} list" for label in labels)
+    return gbnf.rules(
+        root='"{" ' + members + ' "}"',
+        list='"[]" | "[" string (", " string)* "]"',
+        string=r'"\"" char+ "\""',
+        char=listing.CHARACTER,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lock(listing.ListingLock):
+    """`place` is (number of the label, whether it has an item yet)."""
+
+    @property
+    def start(self) -> State:
+        return Opening(None, ())
+
+    def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
+        count = sum(self.text[span.start : span.end] == mention for span in taken)
+        places = self._mentions.occurrences(mention)
+        if count < len(places):
+            span = Span(places[count], places[count] + len(mention), self.labels[place[0]])
+            if listing.fits(taken, span, self.depth):
+                yield span
+
+    def between(self, state: Opening) -> Iterator[Edge]:
+        if state.place is None:
+            yield Edge(b"{" + self._key(0), Opening((0, False), state.taken))
+            return
+        number, any_item = state.place
+        reading = self.readable((number, True), state.taken)
+        if reading:
+            yield Edge(b', "' if any_item else b'"', reading)
+        if number + 1 < len(self.labels):
+            yield Edge(b"], " + self._key(number + 1), Opening((number + 1, False), state.taken))
+        else:
+            yield Edge(b"]}", Done())
+
+    def closing(self, state: Reading, mention: str) -> Iterator[Edge]:
+        for span in self.spans(state.place, state.taken, mention):
+            yield Edge(b'"', Opening(state.place, (*state.taken, span)))
+
+    def naming(self, state: Naming) -> Iterator[Edge]:
+        raise AssertionError("category JSON names the label first")
+
+    def tail(self, state: State) -> int:
+        if isinstance(state, Done):
+            return 0
+        number = -1 if state.place is None else state.place[0]  # type: ignore[attr-defined]
+        keys = sum(len(self._key(n)) + len("], ") for n in range(number + 1, len(self.labels)))
+        return keys + len("]}") + isinstance(state, Reading)
+
+    def _key(self, number: int) -> bytes:
+        return json.dumps(self.labels[number], ensure_ascii=False).encode() + b": ["
+
+
+def lock(text: str, labels: Sequence[str], *, depth: int = 1) -> listing.ListingLock:
+    """What may be written for this text (`locking.Lock`)."""
+    return _Lock(text, tuple(labels), depth)
+
+
+def parse(completion: str, text: str) -> list[Entity]:
+    """The entities of a completion; raises DataError if it is no listing of this text's mentions."""
+    mentions = Mentions(text)
+    scanner = listing.Scanner(completion)
+    listed: dict[str, int] = {}
+    entities = []
+    scanner.take("{")
+    for label in _members(scanner, "}"):
+        scanner.take(":")
+        scanner.take("[")
+        for mention in _members(scanner, "]"):
+            places = mentions.occurrences(mention) if mention else ()
+            count = listed.setdefault(mention, 0)
+            start = places[count] if count < len(places) else -1
+            listed[mention] += 1
+            rendering = Range(scanner.began, scanner.at)
+            entities.append(listing.located(text, start, mention, label, rendering))
+    scanner.end()
+    return sorted(entities, key=canonical_order)
+
+
+def _members(scanner: listing.Scanner, end: str) -> Iterator[str]:
+    """The strings up to `end`; the caller reads what belongs to each before the next is asked for."""
+    if scanner.completion[scanner.at :].lstrip().startswith(end):
+        scanner.take(end)
+        return
+    while True:
+        yield scanner.string()
+        if scanner.take(",", end) == end:
+            return

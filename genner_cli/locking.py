@@ -1,0 +1,201 @@
+"""The source lock, and its meeting with a vocabulary.
+
+A *lock* is made for one text by its output format (`formats/`). It speaks of bytes: from a state it
+names the literals that may come next. Here that becomes token ids: `advance` asks whether one token
+is legal, `Vocabulary.legal` lists all that are. Decoding and training use the same two functions.
+Knows nothing of formats, of llama.cpp and of torch.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+State = Hashable
+Segment = Callable[[str], Sequence[bytes]]
+"""Text -> the bytes of its canonical tokens, in order, read as plain text."""
+
+
+class Edge(NamedTuple):
+    """`data` may come next, and leads to `state`."""
+
+    data: bytes
+    state: State
+
+
+class Lock(Protocol):
+    """What may be written for one text. States are immutable; a lock holds no position.
+
+    `by_token`: every edge is exactly one token (the canonical one); otherwise tokens may begin and
+    end anywhere inside the edges' bytes. `markup`: edges that are user-defined tokens.
+    """
+
+    by_token: bool
+    markup: frozenset[bytes]
+    start: State
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        """What may come next. Empty only when the completion is whole."""
+
+    def remaining(self, state: State) -> int:
+        """Tokens that always suffice to finish from here (bytes, or edges if `by_token`)."""
+
+    def inside(self, state: State) -> bool:
+        """Whether the state lies within the rendering of an entity: a token that starts or ends
+        here belongs to its decisions."""
+
+    def segmented(self, segment: Segment) -> Lock:
+        """This lock for a tokenizer; the lock itself where the tokenizer makes no difference."""
+
+
+class Place(NamedTuple):
+    """Where a completion stands: `rest` of a literal is still to come, then `state`."""
+
+    rest: bytes
+    state: State
+
+
+Places = tuple[Place, ...]
+"""All places a completion may stand at; several only while literals share their first bytes."""
+
+
+def begin(lock: Lock) -> Places:
+    """The places of an empty completion."""
+    return (Place(b"", lock.start),)
+
+
+def _step(lock: Lock, places: Places) -> Iterator[Place]:
+    """The places with at least one byte to come."""
+    for place in places:
+        if place.rest:
+            yield place
+        else:
+            for edge in lock.edges(place.state):
+                yield Place(*edge)
+
+
+def advance(lock: Lock, places: Places, data: bytes) -> Places:
+    """The places after one token of these bytes; empty if the token is illegal."""
+    if lock.by_token:
+        return tuple(Place(b"", place.state) for place in _step(lock, places) if place.rest == data)
+    while data:
+        following = []
+        size = len(data)
+        for place in _step(lock, places):
+            size = min(size, len(place.rest))
+            following.append(place)
+        if not following:
+            return ()
+        head, data = data[:size], data[size:]
+        places = tuple(Place(rest[size:], state) for rest, state in following if rest[:size] == head)
+    return places
+
+
+def finished(lock: Lock, places: Places) -> bool:
+    """Whether the completion is whole: nothing more may come."""
+    return all(not place.rest and not lock.edges(place.state) for place in places)
+
+
+def remaining(lock: Lock, places: Places) -> int:
+    """Tokens that always suffice to finish from these places."""
+    return min(len(place.rest) + lock.remaining(place.state) for place in places)
+
+
+def inside(lock: Lock, places: Places) -> bool:
+    """Whether the completion stands within an entity's rendering, or in the middle of markup."""
+    return any(place.rest or lock.inside(place.state) for place in places)
+
+
+class Vocabulary:
+    """The bytes of every token that may be written.
+
+    `pieces[id]` are the bytes of a normal or byte token, and None for control, unknown, unused and
+    user-defined ones. `added` maps the text of user-defined tokens to their ids; those are legal
+    only where a lock names them as its markup, never as source text.
+    """
+
+    def __init__(self, pieces: Sequence[bytes | None], added: Mapping[bytes, int]) -> None:
+        self.pieces = pieces
+        self.added = added
+        pairs = sorted((piece, id) for id, piece in enumerate(pieces) if piece)
+        self._sorted = [piece for piece, _ in pairs]
+        self._ids = [id for _, id in pairs]
+        self._id_of = dict(reversed(pairs))
+
+    def bytes_of(self, id: int, lock: Lock) -> bytes | None:
+        """The bytes that this token writes under this lock; None if it may never be written."""
+        piece = self.pieces[id]
+        if piece is None:
+            return next((text for text in lock.markup if self.added.get(text) == id), None)
+        return piece
+
+    def id_of(self, data: bytes) -> int | None:
+        """The normal token of exactly these bytes."""
+        return self._id_of.get(data)
+
+    def legal(self, lock: Lock, places: Places, tokens_left: int | None = None) -> list[int]:
+        """Ids of all legal tokens, those only from which the completion can end in `tokens_left`."""
+        if lock.by_token:
+            found = list(self._legal_edges(lock, places))
+        else:
+            found = list(self._legal_prefixes(lock, places, b"", 0, len(self._sorted)))
+        if tokens_left is None:
+            return sorted({id for id, _ in found})
+        return sorted({id for id, after in found if remaining(lock, after) < tokens_left})
+
+    def _legal_edges(self, lock: Lock, places: Places) -> Iterator[tuple[int, Places]]:
+        for data in dict.fromkeys(place.rest for place in _step(lock, places)):
+            known: Mapping[bytes, int] = self.added if data in lock.markup else self._id_of
+            if data in known:
+                yield known[data], advance(lock, places, data)
+
+    def _legal_prefixes(
+        self, lock: Lock, places: Places, prefix: bytes, low: int, high: int
+    ) -> Iterator[tuple[int, Places]]:
+        """Tokens in `_sorted[low:high]`, all of which start with `prefix`, that go on from `places`."""
+        by_byte: dict[int, list[Place]] = {}
+        for rest, state in _step(lock, places):
+            by_byte.setdefault(rest[0], []).append(Place(rest[1:], state))
+        for byte, after in by_byte.items():
+            longer = prefix + bytes((byte,))
+            first = bisect_left(self._sorted, longer, low, high)
+            end = bisect_left(self._sorted, prefix + bytes((byte + 1,)), first, high) if byte < 255 else high
+            node = tuple(after)
+            next_first = first
+            while next_first < end and self._sorted[next_first] == longer:
+                yield self._ids[next_first], node
+                next_first += 1
+            if next_first < end:
+                yield from self._legal_prefixes(lock, node, longer, next_first, end)
+
+
+def plain_ids(
+    text: str, added: Collection[str], encode: Callable[[str], list[int]], byte_id: Callable[[bytes], int | None]
+) -> list[int]:
+    """Token ids of text read as plain characters, whatever tokens of its own a vocabulary has.
+
+    Tokenizers read the text of an added token as that token wherever it stands (llama.cpp:
+    user-defined tokens even with parse_special false). Here the first character of each such
+    place is spelled in byte tokens, which no added token can match, and the rest is read alone.
+    Raises KeyError if the vocabulary lacks a byte token that is needed.
+    """
+    starts = sorted({at for token in added for at in _occurrences(text, token)})
+    ids: list[int] = []
+    done = 0
+    for at in starts:
+        ids += encode(text[done:at]) if at > done else []
+        for byte in text[at].encode():
+            id = byte_id(bytes((byte,)))
+            if id is None:
+                raise KeyError(byte)
+            ids.append(id)
+        done = at + 1
+    return ids + (encode(text[done:]) if done < len(text) else [])
+
+
+def _occurrences(text: str, token: str) -> Iterator[int]:
+    at = text.find(token)
+    while at >= 0:
+        yield at
+        at = text.find(token, at + 1)

@@ -1,0 +1,1 @@
+"""Learning: the border to torch and transformers."""

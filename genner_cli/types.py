@@ -1,0 +1,108 @@
+"""Every value that two files exchange. Knows nothing about files, models or formats."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from genner_cli.errors import UsageError
+
+FORBIDDEN_IN_LABELS = frozenset('[]|<>&"\\⟦⦂⟧⧵')
+
+
+class Range(NamedTuple):
+    """A half-open range of code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """An entity type: the name that stands in the output, and an optional definition."""
+
+    name: str
+    definition: str = ""
+
+    def __post_init__(self) -> None:
+        bad = sorted(set(self.name) & FORBIDDEN_IN_LABELS)
+        if bad:
+            raise UsageError(f"label {self.name!r} contains {' '.join(bad)}; output formats use these as markup, rename it")
+        if not self.name or self.name != self.name.strip() or self.name.startswith("/"):
+            raise UsageError(f"label {self.name!r} is empty, starts with '/' or has outer blanks; rename it")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.name + self.definition):
+            raise UsageError(f"label {self.name!r} or its definition contains a control character; remove it")
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A located mention: `text[start:end]` of its document, in code points.
+
+    `score` is in [0, 1] (see `extraction.score`). `rendering` says which ranges of the completion the
+    entity was decided in, without those of entities inside it; it takes no part in equality.
+    """
+
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | None = field(default=None, compare=False)
+    rendering: tuple[Range, ...] = field(default=(), compare=False, repr=False)
+
+
+def canonical_order(entity: Entity) -> tuple[int, int, str]:
+    """The order of entities everywhere: by start, the longer first, then by label."""
+    return (entity.start, -entity.end, entity.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One input record. `source` names file and line for messages; `fields` are carried through."""
+
+    text: str
+    id: str | None = None
+    entities: tuple[Entity, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDocument:
+    """A record that could not be read: what it would have been, and why not."""
+
+    message: str
+    source: str
+    id: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a document: `text` stands at `start` in it.
+
+    Entities that begin in `[own_start, own_end)` (offsets into the document) are this chunk's to
+    report; the rest of its text is context shared with its neighbours.
+    """
+
+    text: str
+    start: int
+    own_start: int
+    own_end: int
+
+
+class Piece(NamedTuple):
+    """A part of a prompt. Control tokens are read in literal pieces only, never in plain ones."""
+
+    text: str
+    literal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What became of one document: its entities, or the message of its error."""
+
+    document: Document | FailedDocument
+    entities: tuple[Entity, ...] = ()
+    error: str | None = None
+    completions: tuple[str, ...] = ()
