@@ -28,12 +28,18 @@ class Lock(Protocol):
     """What may be written for one text. States are immutable; a lock holds no position.
 
     `by_token`: every edge is exactly one token (the canonical one); otherwise tokens may begin and
-    end anywhere inside the edges' bytes. `markup`: edges that are user-defined tokens.
+    end anywhere inside the edges' bytes. `markup`: edges that are user-defined tokens; none unless
+    `by_token`.
     """
 
-    by_token: bool
-    markup: frozenset[bytes]
-    start: State
+    @property
+    def by_token(self) -> bool: ...
+
+    @property
+    def markup(self) -> frozenset[bytes]: ...
+
+    @property
+    def start(self) -> State: ...
 
     def edges(self, state: State) -> Sequence[Edge]:
         """What may come next. Empty only when the completion is whole."""
@@ -94,7 +100,7 @@ def advance(lock: Lock, places: Places, data: bytes) -> Places:
 
 def finished(lock: Lock, places: Places) -> bool:
     """Whether the completion is whole: nothing more may come."""
-    return all(not place.rest and not lock.edges(place.state) for place in places)
+    return bool(places) and all(not place.rest and not lock.edges(place.state) for place in places)
 
 
 def remaining(lock: Lock, places: Places) -> int:
@@ -121,18 +127,22 @@ class Vocabulary:
         pairs = sorted((piece, id) for id, piece in enumerate(pieces) if piece)
         self._sorted = [piece for piece, _ in pairs]
         self._ids = [id for _, id in pairs]
-        self._id_of = dict(reversed(pairs))
+        self._ids_of: dict[bytes, list[int]] = {}
+        for piece, id in pairs:
+            self._ids_of.setdefault(piece, []).append(id)
+        self._added_ids = {text: [id] for text, id in added.items()}
 
     def bytes_of(self, id: int, lock: Lock) -> bytes | None:
         """The bytes that this token writes under this lock; None if it may never be written."""
         piece = self.pieces[id]
         if piece is None:
             return next((text for text in lock.markup if self.added.get(text) == id), None)
-        return piece
+        return None if piece in lock.markup else piece
 
     def id_of(self, data: bytes) -> int | None:
-        """The normal token of exactly these bytes."""
-        return self._id_of.get(data)
+        """The normal token of exactly these bytes; the first of several."""
+        ids = self._ids_of.get(data)
+        return ids[0] if ids else None
 
     def legal(self, lock: Lock, places: Places, tokens_left: int | None = None) -> list[int]:
         """Ids of all legal tokens, those only from which the completion can end in `tokens_left`."""
@@ -146,9 +156,10 @@ class Vocabulary:
 
     def _legal_edges(self, lock: Lock, places: Places) -> Iterator[tuple[int, Places]]:
         for data in dict.fromkeys(place.rest for place in _step(lock, places)):
-            known: Mapping[bytes, int] = self.added if data in lock.markup else self._id_of
+            known = self._added_ids if data in lock.markup else self._ids_of
             if data in known:
-                yield known[data], advance(lock, places, data)
+                after = advance(lock, places, data)
+                yield from ((id, after) for id in known[data])
 
     def _legal_prefixes(
         self, lock: Lock, places: Places, prefix: bytes, low: int, high: int

@@ -49,7 +49,7 @@ class Instructions:
     """What a trained model needs to be told, and how: stands in its GGUF as metadata.
 
     `labels` are those it was trained on; `default_labels` those used when none are asked for;
-    `chunk_characters` the longest text it was trained on, in code points.
+    `chunk_bytes` the longest text it was trained on, in UTF-8 bytes.
     """
 
     prompt: Prompt
@@ -57,7 +57,7 @@ class Instructions:
     depth: int
     labels: tuple[Label, ...]
     default_labels: tuple[str, ...]
-    chunk_characters: int
+    chunk_bytes: int
 
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
@@ -70,7 +70,7 @@ class Instructions:
             "genner.depth": str(self.depth),
             "genner.labels": json.dumps({label.name: label.definition for label in self.labels}, ensure_ascii=False),
             "genner.default_labels": json.dumps(self.default_labels, ensure_ascii=False),
-            "genner.chunk_characters": str(self.chunk_characters),
+            "genner.chunk_bytes": str(self.chunk_bytes),
         }
 
     @classmethod
@@ -94,7 +94,7 @@ class Instructions:
                 depth=int(metadata["genner.depth"]),
                 labels=tuple(Label(name, text) for name, text in json.loads(metadata["genner.labels"]).items()),
                 default_labels=tuple(json.loads(metadata["genner.default_labels"])),
-                chunk_characters=int(metadata["genner.chunk_characters"]),
+                chunk_bytes=int(metadata["genner.chunk_bytes"]),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"the model's genner metadata is broken ({error!r}); export it again") from error

@@ -102,10 +102,14 @@ def main() -> None:
     model = new_model(tokenizer)
     print(f"{model.num_parameters():,} parameters, corpora {', '.join(CORPORA)}", flush=True)
     options = TrainingOptions(steps=args.steps, bfloat16=args.bfloat16)
-    train(model, Batches(Mix(args.ner), Tokens(tokenizer)), options, args.out, report=lambda line: print(line, flush=True))
+    train(
+        model, Batches(Mix(args.ner), Tokens(tokenizer)), options, args.out, report=lambda line: print(line, flush=True)
+    )
     model.save_pretrained(args.out / "model")
     tokenizer.save_pretrained(args.out / "model")
-    (args.out / "model" / "genner.json").write_text(json.dumps(INSTRUCTIONS.to_metadata(), indent=2, ensure_ascii=False))
+    (args.out / "model" / "genner.json").write_text(
+        json.dumps(INSTRUCTIONS.to_metadata(), indent=2, ensure_ascii=False)
+    )
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def _objection(
     mention = text[entity.start : entity.end]
     if entity.label not in labels:
         return f"label {entity.label!r} is not in the label set"
-    if not 0 <= entity.start < entity.end <= len(text) or mention != entity.text:
+    if not 0 <= entity.start < entity.end <= len(text):
+        return f"{entity.start}:{entity.end} is no range of the text"
+    if mention != entity.text:
         return f"the text has {mention!r} at {entity.start}:{entity.end}, not {entity.text!r}"
     if mention != mention.strip():
         return "it starts or ends with white space"

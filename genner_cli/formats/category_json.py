@@ -33,7 +33,7 @@ def render(text: str, entities: Sequence[Entity], labels: Sequence[str], *, dept
             said[entity.label].append(entity.text)
             listed[entity.text] = count + 1
         elif entity.start in places:
-            left_out += (LeftOut(entity, f"an earlier occurrence of {entity.text!r} is not listed before it"),)
+            left_out += (LeftOut(entity, f"listing {entity.text!r} here would mean another occurrence"),)
         else:
             left_out += (LeftOut(entity, "it does not stand between word borders"),)
     return Rendering(json.dumps(said, ensure_ascii=False), left_out)

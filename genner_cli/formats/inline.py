@@ -38,7 +38,8 @@ class Style(NamedTuple):
 
     def escape(self, text: str) -> str:
         """The text as it stands in a completion without entities."""
-        return text.translate(str.maketrans(dict(self.escapes)))
+        table: dict[str, str | int | None] = {**self.escapes}
+        return text.translate(str.maketrans(table))
 
 
 def render(style: Style, text: str, entities: Sequence[Entity], labels: Sequence[str], depth: int) -> Rendering:
@@ -164,7 +165,7 @@ class InlineLock:
 
     @property
     def markup(self) -> frozenset[bytes]:
-        return self.style.markup
+        return self.style.markup if self.by_token else frozenset()
 
     def segmented(self, segment: Segment) -> InlineLock:
         """This lock over the canonical tokens, for a style whose markup leaves them unchanged."""
@@ -176,7 +177,7 @@ class InlineLock:
             label: tuple(
                 piece
                 for part in self.style.closing(label)
-                for piece in ((part.encode(),) if part.encode() in self.markup else segment(part))
+                for piece in ((part.encode(),) if part.encode() in self.style.markup else segment(part))
             )
             for label in self.labels
         }
@@ -258,7 +259,7 @@ class InlineLock:
         if ends >= len(state.frames):
             return True
         capacity = 1 if self.style.label_first else len(self.labels)
-        taken = Counter((self._rival(frame), 0) for frame in state.closed if here)
+        taken: Counter[tuple[Frame, int]] = Counter()
         end = 0
         for frame in reversed(state.frames):
             while taken[self._rival(frame), end] >= capacity:

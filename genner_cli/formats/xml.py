@@ -27,7 +27,7 @@ STYLE = inline.Style(
     label_first=True,
     escapes={"<": "&lt;", "&": "&amp;"},
     scan=re.compile(
-        r"<(?:(?P<close>/)|(?P<open>))(?P<label>[^<>&]+)>|(?P<escaped>&lt;|&amp;)|(?P<char>[^<&])", re.DOTALL
+        r"<(?:(?P<close>/)|(?P<open>))(?P<label>[^<>&/][^<>&]*)>|(?P<escaped>&lt;|&amp;)|(?P<char>[^<&])", re.DOTALL
     ),
 )
 

@@ -67,8 +67,8 @@ def train(
         sums = {key: sums[key] + losses[key] for key in sums}
         step += 1
         if step % options.log_every == 0:
-            line = {"step": step, "loss": sums["loss"] / options.log_every, "text_loss": sums["text_loss"] / options.log_every,
-                    "tokens_per_second": sums["tokens"] / (time.monotonic() - since)}  # fmt: skip
+            line = {"step": step, **{key: sums[key] / options.log_every for key in ("loss", "text_loss")}}
+            line["tokens_per_second"] = sums["tokens"] / (time.monotonic() - since)
             with (directory / "training_log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             report(line)
@@ -86,7 +86,7 @@ def _step(
         output = model.get_output_embeddings().weight
         locked = locked_loss(hidden, output, batch)
         ordinary = text_loss(hidden, output, batch)
-    (locked + options.text_weight * ordinary).backward()
+    (locked + options.text_weight * ordinary).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

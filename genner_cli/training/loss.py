@@ -14,6 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from genner_cli.training.examples import Example
 
+LENGTH_STEP = 32
+"""Batches are padded to a multiple of this: oneDNN keeps a kernel for every shape that it has met."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -31,14 +34,18 @@ class Batch:
     @classmethod
     def of(cls, examples: Sequence[Example], pad_id: int = 0, text_stride: int = 4) -> Batch:
         """Stacks examples; every `text_stride`-th prompt token takes part in the ordinary loss."""
-        longest = max(len(example.ids) for example in examples)
+        longest = -(-max(len(example.ids) for example in examples) // LENGTH_STEP) * LENGTH_STEP
         ids = torch.full((len(examples), longest), pad_id, dtype=torch.long)
         for row, example in enumerate(examples):
             ids[row, : len(example.ids)] = torch.tensor(example.ids)
         decisions = [(row, decision) for row, example in enumerate(examples) for decision in example.decisions]
         most = max((len(decision.legal) for _, decision in decisions), default=1)
         legal = [(*decision.legal, *[-1] * (most - len(decision.legal))) for _, decision in decisions]
-        text = [(row, at) for row, e in enumerate(examples) for at in range(1 + row % text_stride, e.completion_start, text_stride)]
+        text = [
+            (row, at)
+            for row, e in enumerate(examples)
+            for at in range(1 + row % text_stride, e.completion_start, text_stride)
+        ]
         return cls(
             ids=ids,
             decisions=torch.tensor([(row, decision.position) for row, decision in decisions]).reshape(-1, 2),

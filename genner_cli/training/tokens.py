@@ -48,7 +48,9 @@ class Tokens:
 
     def prompt(self, pieces: Sequence[Piece]) -> list[int]:
         """Ids of a prompt, each piece on its own."""
-        return [id for piece in pieces for id in (self._encode(piece.text) if piece.literal else self.plain(piece.text))]
+        return [
+            id for piece in pieces for id in (self._encode(piece.text) if piece.literal else self.plain(piece.text))
+        ]
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))

@@ -1,0 +1,5 @@
+"""`python -m genner_cli` is `genner`."""
+
+from genner_cli.commands import main
+
+main()

@@ -1,0 +1,127 @@
+"""Opens a model and runs extraction on it: what the command and Python callers share.
+
+from genner_cli import extract
+for record in extract(["John Smith joined Acme."], types="PER,ORG"):
+    print(record["entities"])
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from genner_cli import extraction, hub
+from genner_cli.engine.chat import literal_prompt
+from genner_cli.engine.engine import Engine
+from genner_cli.engine.model import Model
+from genner_cli.errors import UsageError
+from genner_cli.extraction import DocumentOrFailure, Task
+from genner_cli.files.labels import parse_types
+from genner_cli.files.reading import document_of
+from genner_cli.files.writing import record_of
+from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.prompting import Instructions
+from genner_cli.types import Extraction, Label
+
+log = logging.getLogger("genner")
+UNTRAINED_FORMAT = "xml"
+UNTRAINED_CHUNK_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """What to extract with which model; None leaves a choice to the model.
+
+    `labels`: asked for; `model`: see `hub.resolve`; `depth`: how deep entities may
+    nest, 1 is flat.
+    """
+
+    labels: tuple[Label, ...] | None = None
+    model: str | None = None
+    download: bool = False
+    format: str | None = None
+    depth: int = 1
+    constraint: Constraint = Constraint.SOURCE
+    min_score: float = 0.0
+    chunk_bytes: int | None = None
+    overlap_bytes: int | None = None
+    strict_labels: bool = False
+    engine: EngineOptions = field(default_factory=EngineOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """A model that is open for one task."""
+
+    task: Task
+    engine: Engine
+
+    def extract(self, documents: Iterable[DocumentOrFailure]) -> Iterator[Extraction]:
+        """One extraction for each document, in order."""
+        return extraction.extract(documents, self.task, self.engine.generate)
+
+
+@contextmanager
+def open_extractor(options: ExtractOptions) -> Iterator[Extractor]:
+    """Opens model and engine. Raises ModelError and UsageError with a remedy."""
+    path = hub.resolve(options.model, download=options.download)
+    with Model(path, gpu_layers=options.engine.gpu_layers) as model:
+        task = _task(model, options)
+        with Engine(model, options.engine) as engine:
+            yield Extractor(task, engine)
+
+
+def _task(model: Model, options: ExtractOptions) -> Task:
+    instructions = Instructions.from_metadata(model.metadata)
+    if instructions is None and not options.labels:
+        raise UsageError(f"{model.path} brings no labels of its own; say what to extract with --types or --labels")
+    return Task(
+        labels=_labels(options, instructions),
+        prompt=instructions.prompt if instructions else literal_prompt(model),
+        format=options.format or (instructions.format if instructions else UNTRAINED_FORMAT),
+        depth=options.depth,
+        chunk_bytes=options.chunk_bytes or (instructions.chunk_bytes if instructions else UNTRAINED_CHUNK_BYTES),
+        overlap_bytes=options.overlap_bytes,
+        constraint=options.constraint,
+        min_score=options.min_score,
+    )
+
+
+def _labels(options: ExtractOptions, instructions: Instructions | None) -> tuple[Label, ...]:
+    """The labels asked for, with the definitions that the model knows where none are given."""
+    if instructions is None:
+        return options.labels or ()
+    known = {label.name: label for label in instructions.labels}
+    if not options.labels:
+        return tuple(known[name] for name in instructions.default_labels)
+    for name, nearest in extraction.unknown_labels(options.labels, instructions.labels).items():
+        message = f"the model was not trained on the label {name!r}; the nearest it knows: {', '.join(nearest)}"
+        if options.strict_labels:
+            raise UsageError(message)
+        log.warning(message)
+    return tuple(label if label.definition else known.get(label.name, label) for label in options.labels)
+
+
+def extract(
+    documents: Iterable[str | Mapping[str, Any]], *, types: str | Sequence[str | Label] | None = None, **options: Any
+) -> Iterator[dict[str, Any]]:
+    """Records like those of `genner extract`, one for each document, in order.
+
+    documents: texts, or mappings with `text` and any other fields, which are carried through. types:
+    "PER,ORG", or names and Labels. Other options: those of ExtractOptions and EngineOptions by name.
+    """
+    labels = parse_types(types) if isinstance(types, str) else [_label(label) for label in types or ()]
+    engine_names = {item.name for item in fields(EngineOptions)}
+    engine = EngineOptions(**{name: value for name, value in options.items() if name in engine_names})
+    others = {name: value for name, value in options.items() if name not in engine_names}
+    with open_extractor(ExtractOptions(labels=tuple(labels) or None, engine=engine, **others)) as extractor:
+        read = (document_of(document, f"document {number}") for number, document in enumerate(documents, 1))
+        for result in extractor.extract(read):
+            yield record_of(result)
+
+
+def _label(label: str | Label) -> Label:
+    return label if isinstance(label, Label) else Label(label)

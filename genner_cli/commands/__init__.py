@@ -1,0 +1,59 @@
+"""The person at the terminal: `genner` and its commands, one file each. The only home of typer and rich.
+
+A command imports what it needs inside its function, so that `--help` loads no model library.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from genner_cli import __version__
+from genner_cli.commands.extract import extract
+from genner_cli.commands.grammar import grammar
+from genner_cli.errors import GennerError
+
+app = typer.Typer(
+    help=(
+        "Named entity recognition with generative language models: offline, in batch, on this machine.\n\n"
+        "Example: [bold]genner extract news.jsonl --types PER,ORG -o entities.jsonl[/bold]"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(extract)
+app.command()(grammar)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"genner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line; a GennerError becomes one line on stderr and its exit status."""
+    try:
+        app()
+    except GennerError as error:
+        sys.stderr.write(f"genner: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.stderr.write("genner: interrupted\n")
+        sys.exit(130)

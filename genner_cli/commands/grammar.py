@@ -1,0 +1,30 @@
+"""`genner grammar`: the GBNF that a format's completions are held to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from genner_cli.commands.options import Depth, FormatName, LabelsFile, Nested, Types, asked_labels, nesting
+from genner_cli.errors import UsageError
+
+
+def grammar(
+    types: Types = None,
+    labels: LabelsFile = None,
+    format: Annotated[FormatName, typer.Option(help="Output format.")] = FormatName.xml,
+    nested: Nested = False,
+    depth: Depth = None,
+) -> None:
+    """Print the GBNF grammar of an output format.
+
+    Example: [bold]genner grammar --format xml --types PER,ORG[/bold]
+    """
+    from genner_cli.formats import output_format
+
+    asked = asked_labels(types, labels)
+    if not asked:
+        raise UsageError("say which labels: --types PER,ORG or --labels labels.yaml")
+    names = [label.name for label in asked]
+    typer.echo(output_format(format).grammar(names, depth=nesting(nested, depth)), nl=False)

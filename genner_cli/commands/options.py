@@ -1,0 +1,58 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genner_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genner_cli.types import Label
+
+
+class FormatName(StrEnum):
+    """The output formats (`formats.FORMATS`)."""
+
+    bracketed = "bracketed"
+    xml = "xml"
+    category = "category"
+    occurrence = "occurrence"
+    offset = "offset"
+    inserted = "inserted"
+
+
+Types = Annotated[str | None, typer.Option("--types", "-t", metavar="PER,ORG", help="Labels to extract, by name.")]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", "-l", metavar="FILE", help="YAML file of labels: a list of names, or names with definitions."
+    ),
+]
+Nested = Annotated[bool, typer.Option("--nested/--flat", help="Allow entities inside entities.")]
+Depth = Annotated[
+    int | None, typer.Option(min=1, max=16, help="How deep nested entities may nest (with --nested).", show_default="4")
+]
+
+
+def asked_labels(types: str | None, file: Path | None) -> tuple[Label, ...] | None:
+    """The labels of --types or --labels; None if neither is given."""
+    from genner_cli.files.labels import parse_types, read_labels
+
+    if types is not None and file is not None:
+        raise UsageError("--types and --labels both name the labels; give one of them")
+    if types is not None:
+        return tuple(parse_types(types))
+    return tuple(read_labels(str(file))) if file is not None else None
+
+
+def nesting(nested: bool, depth: int | None) -> int:
+    """The depth that --nested and --depth ask for; 1 is flat."""
+    from genner_cli.formats.carriable import DEFAULT_DEPTH
+
+    if depth is not None and not nested:
+        raise UsageError("--depth needs --nested")
+    return (depth or DEFAULT_DEPTH) if nested else 1

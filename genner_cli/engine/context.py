@@ -1,0 +1,97 @@
+"""A llama.cpp context as numpy sees it: batches of tokens in, rows of logits out.
+
+Sequence 0 holds the shared prefix; sequences 1 to `slots` are the slots. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import llama_cpp as llama
+import numpy as np
+
+from genner_cli.engine.decoder import Logits
+from genner_cli.engine.model import Model, check_memory, llama_errors
+from genner_cli.errors import ModelError
+from genner_cli.generation import EngineOptions
+
+PREFIX = 0
+
+
+class Context:
+    """A context and its batch buffers. `close` frees it."""
+
+    def __init__(self, model: Model, options: EngineOptions, threads: int) -> None:
+        """Raises ModelError where llama.cpp cannot make a context of this size."""
+        check_memory(model.path, model.header.kv_cache_bytes(options.context), f"{options.context} tokens of --context")
+        params = llama.llama_context_default_params()
+        params.n_ctx = options.context
+        params.n_batch = params.n_ubatch = options.batch
+        params.n_seq_max = options.slots + 1
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True
+        params.no_perf = True
+        params.flash_attn_type = (
+            llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if options.flash_attention else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        with llama_errors() as errors:
+            self._handle = llama.llama_init_from_model(model.handle, params)
+            if not self._handle:
+                raise ModelError(
+                    f"{model.path}: llama.cpp makes no context of {options.context} tokens"
+                    f" ({'; '.join(errors) or 'no reason given'}); choose a smaller --context"
+                )
+        self._memory = llama.llama_get_memory(self._handle)
+        self._vocabulary_size = model.size
+        self.capacity = options.batch
+        self._allocate(options.batch)
+
+    def _allocate(self, size: int) -> None:
+        self._batch = llama.llama_batch_init(size, 0, 1)
+        self._tokens = np.ctypeslib.as_array(self._batch.token, (size,))
+        self._positions = np.ctypeslib.as_array(self._batch.pos, (size,))
+        self._outputs = np.ctypeslib.as_array(self._batch.logits, (size,))
+        np.ctypeslib.as_array(self._batch.n_seq_id, (size,))[:] = 1
+        self.filled = 0
+
+    def add(self, token: int, position: int, sequence: int, output: bool) -> None:
+        """Puts a token into the batch; `output` asks for its logits."""
+        at = self.filled
+        self._tokens[at] = token
+        self._positions[at] = position
+        self._outputs[at] = output
+        self._batch.seq_id[at][0] = sequence
+        self.filled = at + 1
+
+    def decode(self) -> Logits | None:
+        """Runs the batch and empties it; None where the KV cache has no room left (llama_decode).
+
+        Gives (outputs asked for, vocabulary) in the order they were asked for, valid until the next
+        call. Raises ModelError where llama.cpp fails.
+        """
+        self._batch.n_tokens, self.filled = self.filled, 0
+        status = llama.llama_decode(self._handle, self._batch)
+        if status == 1:
+            return None
+        if status:
+            raise ModelError(
+                f"llama.cpp failed to decode a batch (status {status}); try a smaller --batch or --context"
+            )
+        count = int(np.count_nonzero(self._outputs[: self._batch.n_tokens]))
+        if not count:
+            return np.empty((0, self._vocabulary_size), dtype=np.float32)
+        pointer = ctypes.cast(llama.llama_get_logits(self._handle), ctypes.POINTER(ctypes.c_float))
+        return np.ctypeslib.as_array(pointer, (count, self._vocabulary_size))
+
+    def share_prefix(self, sequence: int) -> None:
+        """Lets a sequence go on from the prefix, without a copy (llama_memory_seq_cp)."""
+        llama.llama_memory_seq_cp(self._memory, PREFIX, sequence, -1, -1)
+
+    def forget(self, sequence: int, start: int = 0) -> None:
+        """Removes a sequence's tokens from this position on (llama_memory_seq_rm)."""
+        llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
+
+    def close(self) -> None:
+        """Frees the context."""
+        llama.llama_batch_free(self._batch)
+        llama.llama_free(self._handle)

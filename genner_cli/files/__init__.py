@@ -1,0 +1,89 @@
+"""The border to files on disk, and the only home of orjson, zstandard and yaml.
+
+Takes paths, gives the values of `genner_cli.types`, and writes them; which files a path or a glob
+names is said here. Knows nothing of models, formats or the terminal.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Sequence
+
+from genner_cli.errors import UsageError
+
+STDIO = "-"
+"""The path that stands for standard input or standard output."""
+
+KINDS = (".jsonl", ".ndjson", ".txt")
+COMPRESSIONS = (".gz", ".zst")
+
+OUTPUT_FIELDS = ("entities", "error", "completion")
+"""The keys that only an output record has: never carried through from an input record."""
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """The files that paths and globs (`**` too) name, each once; a glob's in sorted order; "-" is stdin.
+
+    Raises `UsageError` for what names nothing, a folder, a file that may not be read, or a suffix that
+    is not one of `KINDS`, alone or followed by one of `COMPRESSIONS`.
+    """
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        for path in _matches(pattern):
+            found.setdefault(path if path == STDIO else os.path.realpath(path), path)
+    if not found:
+        raise UsageError("no input: name at least one file, or '-' for standard input")
+    return list(found.values())
+
+
+def _matches(pattern: str) -> list[str]:
+    if pattern == STDIO:
+        return [pattern]
+    if os.path.isdir(pattern):
+        raise UsageError(f"{pattern}: is a folder; name its files, as in '{os.path.join(pattern, '*.jsonl')}'")
+    paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+    paths = [path for path in paths if not os.path.isdir(path)]
+    if not paths:
+        what = "matches no file" if glob.has_magic(pattern) else "no such file"
+        raise UsageError(f"{pattern}: {what}; check the path (it is read from {os.getcwd()})")
+    for path in paths:
+        _check_file(path)
+    return paths
+
+
+def _check_file(path: str) -> None:
+    suffix = kind(path)
+    if suffix == ".json":
+        raise UsageError(
+            f"{path}: a .json file holds one value; make one object a line: jq -c '.[]' in.json > out.jsonl"
+        )
+    if suffix not in KINDS:
+        known = ", ".join(KINDS)
+        raise UsageError(
+            f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
+            "rename it, or pipe JSON Lines into '-'"
+        )
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path}: may not be read; give yourself permission (chmod u+r)")
+
+
+def kind(path: str) -> str:
+    """The suffix that says what a file holds: ".jsonl" of "a.jsonl.gz"."""
+    stem, suffix = os.path.splitext(path.lower())
+    return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
+
+
+def total_bytes(paths: Sequence[str]) -> int | None:
+    """The size of all files as they lie on disk (compressed), None if one of them is a stream."""
+    sizes = [size(path) for path in paths]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def size(path: str) -> int | None:
+    try:
+        status = None if path == STDIO else os.stat(path)
+    except OSError:
+        return 0  # gone since it was named; reading says so
+    return status.st_size if status and stat.S_ISREG(status.st_mode) else None

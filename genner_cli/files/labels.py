@@ -1,0 +1,114 @@
+"""A labels file, or the value of --types -> labels.
+
+Takes YAML, either names with their definitions or a list of names:
+
+    PER: a person, real or fictional        - PER
+    ORG:                                    - name: ORG
+                                              definition: a company, a party, a team
+
+Gives labels in their order. Knows nothing of what a model was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+
+from genner_cli.errors import UsageError
+from genner_cli.types import Label
+
+_SHAPE = "write 'NAME: definition', or a list of names or of {name: NAME, definition: ...}"
+_TEXT = "tag:yaml.org,2002:str"
+_NULL = "tag:yaml.org,2002:null"
+
+
+def parse_types(types: str) -> list[Label]:
+    """The labels of "PER,ORG", each once. Raises `UsageError` for none and for a name that cannot be one."""
+    names = dict.fromkeys(name.strip() for name in types.split(","))
+    labels = [Label(name) for name in names if name]
+    if not labels:
+        raise UsageError(f"--types {types!r} names no label; write for example --types PER,ORG")
+    return labels
+
+
+def read_labels(path: str) -> list[Label]:
+    """The labels of a YAML file. Blanks and line ends in a definition become single blanks.
+
+    Raises `UsageError` with file and line for what is not YAML or not of this shape, for a name that cannot
+    be one or comes twice, and for no labels. Only plain YAML is read: no tag makes an object.
+    """
+    root = _parsed(path)
+    labels: dict[str, Label] = {}
+    for name_node, definition_node in _pairs(path, root):
+        label = _label(path, name_node, definition_node)
+        if label.name in labels:
+            raise _error(path, name_node, f"label {label.name!r} comes twice; remove one")
+        labels[label.name] = label
+    if not labels:
+        raise UsageError(f"{path}: holds no labels; {_SHAPE}")
+    return list(labels.values())
+
+
+def _parsed(path: str) -> yaml.Node | None:
+    """The tree of nodes rather than values, for it knows the lines and still has both of two equal keys."""
+    try:
+        with open(path, "rb") as file:
+            return yaml.compose(file, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path after --labels") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: not YAML ({error.problem}); {_SHAPE}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML ({str(error).splitlines()[0]}); {_SHAPE}") from error
+    except (ValueError, RecursionError) as error:  # no character has such a number; nested too deep
+        raise UsageError(f"{path}: not YAML ({error}); {_SHAPE}") from error
+
+
+def _pairs(path: str, root: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node | None]]:
+    """The nodes of each label's name and definition."""
+    if isinstance(root, yaml.MappingNode):
+        yield from root.value
+    elif isinstance(root, yaml.SequenceNode):
+        for item in root.value:
+            yield _object(path, item) if isinstance(item, yaml.MappingNode) else (item, None)
+    elif root is not None and root.tag != _NULL:
+        raise _error(path, root, f"neither a mapping nor a list; {_SHAPE}")
+
+
+def _object(path: str, node: yaml.MappingNode) -> tuple[yaml.Node, yaml.Node | None]:
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        name = _text(path, key, "a key")
+        if name not in ("name", "definition"):
+            raise _error(path, key, f"unknown key {name!r}; {_SHAPE}")
+        if name in found:
+            raise _error(path, key, f"key {name!r} comes twice; remove one")
+        found[name] = value
+    if "name" not in found:
+        raise _error(path, node, f"a label without a name; {_SHAPE}")
+    return found["name"], found.get("definition")
+
+
+def _label(path: str, name_node: yaml.Node, definition_node: yaml.Node | None) -> Label:
+    name = _text(path, name_node, "a label's name")
+    definition = ""
+    if definition_node is not None and definition_node.tag != _NULL:
+        definition = _text(path, definition_node, f"the definition of {name!r}")
+    try:
+        return Label(name, " ".join(definition.split()))
+    except UsageError as error:
+        raise _error(path, name_node, str(error)) from error
+
+
+def _text(path: str, node: yaml.Node, what: str) -> str:
+    if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
+        return str(node.value)
+    if isinstance(node, yaml.ScalarNode):
+        raise _error(path, node, f"{what} is {node.value or 'empty'}, which YAML takes for no text; put it in quotes")
+    raise _error(path, node, f"{what} is a list or a mapping, not text; {_SHAPE}")
+
+
+def _error(path: str, node: yaml.Node, message: str) -> UsageError:
+    return UsageError(f"{path}:{node.start_mark.line + 1}: {message}")

@@ -1,0 +1,291 @@
+"""Paths -> documents, one at a time, in constant memory.
+
+Takes JSON Lines (one object a line) and plain text, either also as gzip or zstd, and standard input.
+Gives one record for each line that is not blank and for each text file: a `Document`, or a
+`FailedDocument` that says where, what and what to do. Knows nothing of labels, chunks or models.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import json
+import os
+import reprlib
+import sys
+import textwrap
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+
+import orjson
+import zstandard
+
+from genner_cli.errors import UsageError
+from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, size, total_bytes
+from genner_cli.types import Document, FailedDocument
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["MAX_DOCUMENT_BYTES", "Record", "document_of", "expand", "read_documents", "total_bytes"]
+
+MAX_DOCUMENT_BYTES = 16 * 2**20
+Record = Document | FailedDocument
+
+_BLOCK = 64 * 1024
+_ZSTD_STEP = 1024  # a step of zstd gives at most 32,000 times as much, so hostile input stays under 32 MiB
+_HALF = "has half a surrogate pair (\\ud800 to \\udfff), which is no character; remove it"
+_UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+
+
+class _Names(NamedTuple):
+    text: str
+    id: str
+
+
+def read_documents(
+    paths: Sequence[str],
+    *,
+    text_field: str = "text",
+    id_field: str = "id",
+    max_document_bytes: int = MAX_DOCUMENT_BYTES,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Iterator[Record]:
+    """One record for each line that is not blank, in order; the paths are those that `expand` gives.
+
+    `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
+    was; so do all other fields but the text and `OUTPUT_FIELDS`, which belong to output (integers beyond
+    64 bits become floats, as orjson reads them). A text file is one document; its id is its file name.
+    A UTF-8 byte order mark is left out.
+
+    `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that
+    breaks off gives what was read before and one `FailedDocument`; the next file follows.
+    `progress` gets the bytes just consumed of the files as they lie on disk; they add up to `total_bytes`.
+
+    Raises `UsageError` at the call for field names that cannot be. Bad data is given, not raised.
+    """
+    for option, name in (("--text-field", text_field), ("--id-field", id_field)):
+        if name in OUTPUT_FIELDS:
+            raise UsageError(f"{option} {name}: output records use this name; rename the field in the input")
+    if text_field == id_field:
+        raise UsageError(f"--text-field and --id-field are both {text_field!r}; name two fields")
+    return _read_all(paths, _Names(text_field, id_field), max_document_bytes, progress)
+
+
+def _read_all(paths: Sequence[str], names: _Names, limit: int, progress: Callable[[int], None]) -> Iterator[Record]:
+    for path in paths:
+        done = 0
+        for record, position in _read_file(path, names, limit):
+            progress(position - done)
+            done = position
+            yield record
+        progress(max(0, (size(path) or done) - done))
+
+
+def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, int]]:
+    """Each record with the bytes of the file that had been consumed by then."""
+    name = "stdin" if path == STDIO else os.fsencode(path).decode("utf-8", "backslashreplace")
+    position = number = 0
+    try:
+        with _opened(path) as (raw, stream):
+            if kind(path) == ".txt":
+                yield _text_document(_read_at_most(stream, limit + 1), name, limit), 0
+                return
+            compressed = stream is not raw and raw.seekable()
+            for line, length in _lines(stream, limit):
+                number += 1
+                position = raw.tell() if compressed else position + length
+                if number == 1 and line:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                if line is None:
+                    yield _too_long(f"{name}:{number}", f"the line has {length:,} bytes", limit), position
+                elif line.strip():
+                    yield _json_document(line, f"{name}:{number}", names), position
+    except _UNREADABLE as error:
+        yield _broken(path, name, number, position, error), position
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file as it lies on disk, and its content decompressed (the same stream if it is not compressed)."""
+    with nullcontext(sys.stdin.buffer) if path == STDIO else open(path, "rb") as raw:
+        if path.lower().endswith(".gz"):
+            yield raw, cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
+        elif path.lower().endswith(".zst"):
+            yield raw, io.BufferedReader(_ZstdStream(raw), _BLOCK)
+        else:
+            yield raw, raw
+
+
+class _ZstdStream(io.RawIOBase):
+    """zstd frames, decompressed. zstandard's own reader takes a frame that is cut off for a whole one."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._pieces = _zstd_pieces(raw)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        target = memoryview(buffer)
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _zstd_pieces(raw: IO[bytes]) -> Iterator[bytes]:
+    block = raw.read(_ZSTD_STEP)
+    while block:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        yield frame.decompress(block)
+        while not frame.eof:
+            block = raw.read(_ZSTD_STEP)
+            if not block:
+                raise EOFError("the file ends within a zstd frame")
+            yield frame.decompress(block)
+        block = frame.unused_data or raw.read(_ZSTD_STEP)
+
+
+def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
+    """Each line without its end, None if that has more than `limit` bytes, and the bytes it took with its end."""
+    most = limit + len(b"\r\n")
+    while line := stream.readline(most):
+        length = len(line)
+        if length == most and not line.endswith(b"\n"):
+            while rest := stream.readline(_BLOCK):
+                length += len(rest)
+                if rest.endswith(b"\n"):
+                    break
+        content = line.removesuffix(b"\n").removesuffix(b"\r")
+        yield None if length > most or len(content) > limit else content, length
+
+
+def _read_at_most(stream: IO[bytes], count: int) -> bytes:
+    """Reads in blocks, for a read of `count` bytes would take that much memory at once."""
+    found = bytearray()
+    while len(found) < count and (block := stream.read(min(_BLOCK, count - len(found)))):
+        found += block
+    return bytes(found)
+
+
+def _text_document(content: bytes, name: str, limit: int) -> Record:
+    document_id = os.path.basename(name)
+    if len(content) > limit:
+        return _too_long(name, "the text is too long", limit, document_id)
+    try:
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        return FailedDocument(f"{name}: {_not_utf8(error)}", name, document_id)
+    return replace(document_of(text, name), id=document_id)
+
+
+def _json_document(line: bytes, source: str, names: _Names) -> Record:
+    try:
+        value = orjson.loads(line)
+        problem = None if isinstance(value, dict) else f"{reprlib.repr(value)} is no object; write one object a line"
+    except orjson.JSONDecodeError as error:
+        value = _salvaged(line)
+        problem = _encoding_problem(line, value) or f"not JSON, {error.msg} at column {error.colno}; correct the line"
+    fields = value if isinstance(value, dict) else {}
+    writable = {name: field for name, field in fields.items() if _is_writable(name, field)}
+    if len(writable) < len(fields) and not problem:
+        lost = next(name for name in fields if name not in writable)
+        problem = f"field {reprlib.repr(lost)} is nested too deep to be carried through; make it flatter"
+    document = document_of(writable, source, text_field=names.text, id_field=names.id)
+    return FailedDocument(f"{source}: {problem}", source, document.id, document.fields) if problem else document
+
+
+def _salvaged(line: bytes) -> dict[str, Any]:
+    """What Python's lenient parser makes of a line that is not quite JSON or not quite UTF-8."""
+    try:
+        value = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_writable(name: str, field: Any) -> bool:
+    try:
+        orjson.dumps({name: field})
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
+def document_of(
+    value: str | Mapping[str, Any], source: str, *, text_field: str = "text", id_field: str = "id"
+) -> Record:
+    """A text, or a record with its fields, as `read_documents` gives it; `source` is its name in messages."""
+    record = {text_field: value} if isinstance(value, str) else value
+    fields = {name: field for name, field in record.items() if name != text_field and name not in OUTPUT_FIELDS}
+    document_id = None if fields.get(id_field) is None else str(fields[id_field])
+    problem = _record_problem(record, text_field)
+    if problem:
+        return FailedDocument(f"{source}: {problem}", source, document_id, fields)
+    return Document(record[text_field], document_id, fields=fields, source=source)
+
+
+def _record_problem(record: Mapping[str, Any], text_field: str) -> str | None:
+    if text_field not in record:
+        present = textwrap.shorten(", ".join(map(repr, record)), 200, placeholder=" ...") or "none"
+        return f"no field {text_field!r}; the fields are: {present}; name the one with the text by --text-field"
+    text = record[text_field]
+    if not isinstance(text, str):
+        return f"field {text_field!r} is {reprlib.repr(text)}, not a string; write the text as a string"
+    return _text_problem(text)
+
+
+def _text_problem(text: str) -> str | None:
+    if not text:
+        return "the text is empty; leave the document out, or give it a text"
+    if "\0" in text:
+        return f"the text has a NUL at character {text.index(chr(0))}; remove it"
+    return f"the text {_HALF}" if _has_half_character(text) else None
+
+
+def _encoding_problem(line: bytes, record: Mapping[str, Any]) -> str | None:
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return _not_utf8(error)
+    return next(
+        (f"field {reprlib.repr(name)} {_HALF}" for name in record if _has_half_character({name: record[name]})), None
+    )
+
+
+def _has_half_character(value: Any) -> bool:
+    try:
+        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        return isinstance(error, UnicodeEncodeError)
+    return False
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    byte = error.object[error.start]
+    return f"not UTF-8 at byte {error.start} (0x{byte:02x}); convert the file (iconv -f ENCODING -t UTF-8)"
+
+
+def _too_long(source: str, what: str, limit: int, document_id: str | None = None) -> FailedDocument:
+    message = f"{source}: {what}, at most {limit:,} bytes are read; split it, or raise --max-document-bytes"
+    return FailedDocument(message, source, document_id)
+
+
+def _broken(path: str, name: str, number: int, position: int, error: Exception) -> FailedDocument:
+    why = getattr(error, "strerror", None) or error
+    where = f"broken after line {number:,}, at byte {position:,} of the file" if number else "cannot be read"
+    message = f"{name}: {where} ({why}); what follows was not read, make or download the file again"
+    if kind(path) == ".txt":
+        return FailedDocument(message, name, os.path.basename(name))
+    return FailedDocument(message, f"{name}:{number + 1}")

@@ -1,0 +1,192 @@
+"""Extractions -> JSON Lines, in a file that is either whole or not there, or on standard output.
+
+Takes extractions and a path, gives bytes on disk. Knows nothing of how an extraction came about.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+import orjson
+import zstandard
+
+from genner_cli.errors import DataError, GennerError, UsageError
+from genner_cli.files import OUTPUT_FIELDS, STDIO
+from genner_cli.types import Document, Entity, Extraction
+
+SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
+PARTIAL = ".partial"
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def record_of(
+    extraction: Extraction, *, text_field: str = "text", id_field: str = "id", keep_completion: bool = False
+) -> dict[str, Any]:
+    """The output record: id, text, the input's other fields in their order, entities, error, completion.
+
+    The id is the value that the input had, a number as a number; no id gives no id. `error` is there for
+    a failure only, which has no entities, and no text if none was read. `completion` has one string for
+    each chunk. A score has four decimals. An input field by the name of an output field is left out.
+    """
+    document = extraction.document
+    record: dict[str, Any] = {}
+    if document.id is not None or id_field in document.fields:
+        record[id_field] = document.fields.get(id_field, document.id)
+    if isinstance(document, Document):
+        record[text_field] = document.text
+    taken = {id_field, text_field, *OUTPUT_FIELDS}
+    record |= {name: value for name, value in document.fields.items() if name not in taken}
+    return record | _outcome(extraction, keep_completion)
+
+
+def _outcome(extraction: Extraction, keep_completion: bool) -> dict[str, Any]:
+    error = extraction.error
+    if error is None and not isinstance(extraction.document, Document):
+        error = extraction.document.message
+    entities = extraction.entities if error is None else ()
+    outcome: dict[str, Any] = {"entities": [_entity(entity) for entity in entities]}
+    if error is not None:
+        outcome["error"] = {"message": error}
+    if keep_completion:
+        outcome["completion"] = list(extraction.completions)
+    return outcome
+
+
+def _entity(entity: Entity) -> dict[str, Any]:
+    found = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
+    return found if entity.score is None else {**found, "score": round(entity.score, 4)}
+
+
+def encode(
+    extraction: Extraction, *, text_field: str = "text", id_field: str = "id", keep_completion: bool = False
+) -> bytes:
+    """`record_of` as one line of UTF-8, its end included.
+
+    Raises `DataError` for fields that JSON cannot carry; documents that were read from a file have none.
+    """
+    record = record_of(extraction, text_field=text_field, id_field=id_field, keep_completion=keep_completion)
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:
+        source = extraction.document.source or extraction.document.id or "document"
+        raise DataError(f"{source}: cannot be written as JSON ({error}); leave out or convert that field") from error
+
+
+class Writer:
+    """Writes lines to a file or, for "-", to standard output; a context manager.
+
+    A file is written to PATH + ".partial" and takes its name (and replaces what stood there) when the
+    with-block ends without an exception; after one the partial file stays, and a later run overwrites it.
+    Lines are flushed one by one, but for compressed files, where that would cost the compression.
+
+    Raises `UsageError` at once, before any work, for a suffix not in `SUFFIXES`, a folder that is missing or
+    may not be written, and a path that is also an input; `GennerError` when the disk refuses a line.
+    `BrokenPipeError` means that nobody reads standard output any more (`genner ... | head`): it is passed on
+    as it is. End then without a message and without writing more; nothing is left to be flushed.
+    """
+
+    def __init__(self, path: str, *, inputs: Sequence[str] = ()) -> None:
+        self.path = path
+        self._target = os.path.realpath(path)
+        self._partial = self._target + PARTIAL
+        if path != STDIO:
+            _check_target(path, self._target, inputs)
+
+    def __enter__(self) -> Self:
+        self._raw = _standard_output() if self.path == STDIO else self._open()
+        self._stream = _packed(self._raw, self.path)
+        return self
+
+    def _open(self) -> IO[bytes]:
+        try:
+            return open(self._partial, "wb")
+        except OSError as error:
+            raise UsageError(f"{self.path}: {error.strerror}; name another file or folder after -o") from error
+
+    def write(self, line: bytes) -> None:
+        """Writes one line. Raises `GennerError` for a full or failing disk, `BrokenPipeError` (see the class)."""
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) or 0 :]
+            if self._stream is self._raw:
+                self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._finish()
+            return
+        self._abandon()
+        if self.path != STDIO and self._partial not in str(error):
+            error.add_note(f"what was written until then is in {self._partial}")
+
+    def _finish(self) -> None:
+        try:
+            if self._stream is not self._raw:
+                self._stream.close()
+            self._raw.flush()
+            if self.path != STDIO:
+                os.fsync(self._raw.fileno())
+                self._raw.close()
+                os.replace(self._partial, self._target)
+        except OSError as error:
+            self._abandon()
+            raise self._failure(error) from error
+
+    def _abandon(self) -> None:
+        """Closes the file; what is left of it is as readable as it can be."""
+        for stream in (self._stream, self._raw) if self.path != STDIO else ():
+            with suppress(OSError):
+                stream.close()
+
+    def _failure(self, error: OSError) -> GennerError:
+        name = "standard output" if self.path == STDIO else self.path
+        remedy = "make room, or write elsewhere" if error.errno in _NO_SPACE else "check the disk, or write elsewhere"
+        kept = "" if self.path == STDIO else f"; what was written until then is in {self._partial}"
+        return GennerError(f"{name}: cannot be written ({error.strerror}); {remedy} with -o{kept}")
+
+
+def _check_target(path: str, target: str, inputs: Sequence[str]) -> None:
+    if not path.lower().endswith(SUFFIXES):
+        raise UsageError(f"{path}: output is JSON Lines; let the name end in one of {', '.join(SUFFIXES)}, or use '-'")
+    if any(name != STDIO and os.path.realpath(name) == target for name in inputs):
+        raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after -o")
+    if os.path.isdir(target):
+        raise UsageError(f"{path}: is a folder; name a file in it after -o")
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise UsageError(f"{path}: there is no folder {folder}; make it (mkdir -p), or name another after -o")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: the folder {folder} may not be written; name another after -o")
+
+
+def _standard_output() -> IO[bytes]:
+    """Unbuffered, so that nothing that could not be written is left for the interpreter to flush at its end."""
+    sys.stdout.flush()
+    try:
+        return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
+    except io.UnsupportedOperation:  # something without a file stands in for it, as in a test
+        return sys.stdout.buffer
+
+
+def _packed(raw: IO[bytes], path: str) -> IO[bytes]:
+    if path.lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0))
+    if path.lower().endswith(".zst"):
+        return cast(IO[bytes], zstandard.ZstdCompressor().stream_writer(raw, closefd=False))
+    return raw

@@ -1,0 +1,79 @@
+"""Requests and completions: the plain values between the domain and an engine.
+
+An engine takes an iterator of requests and gives completions, each with the number of its request, in
+whatever order they finish. Extraction is handed such a `Generate`; the real one is
+`engine.Engine.generate`. Everything here can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from genner_cli.locking import Lock
+from genner_cli.types import Piece
+
+
+class Constraint(StrEnum):
+    """What a completion is held to: format and source text, the format alone, or nothing."""
+
+    SOURCE = "source"
+    FORMAT = "format"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a context is made.
+
+    `slots`: sequences that run side by side. `context`: tokens that all of them hold together, the
+    shared prefix counted once. `batch`: tokens handed to one llama_decode. `threads`: None for all cores.
+    `gpu_layers`: layers on a GPU, -1 for all where there is one.
+    """
+
+    slots: int = 16
+    context: int = 8192
+    batch: int = 512
+    threads: int | None = None
+    gpu_layers: int = -1
+    flash_attention: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion to generate.
+
+    `prefix` is shared by requests that follow each other and decoded once; `grammar` is GBNF.
+    `allowance`: tokens beyond those that suffice for the shortest legal completion.
+    """
+
+    prefix: tuple[Piece, ...]
+    rest: tuple[Piece, ...]
+    grammar: str
+    lock: Lock
+    allowance: int
+    constraint: Constraint = Constraint.SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was generated.
+
+    `ends[i]` is the number of UTF-8 bytes of `text` up to token i's end. `log_probabilities[i]` is
+    that of token i among its legal alternatives; None for tokens that belong to no entity.
+    `margin` is the smallest difference between the logit of a chosen token and that of another legal
+    one, where it was small enough to be looked at, else infinity. `error` says why there is no text.
+    """
+
+    text: str
+    ends: tuple[int, ...] = ()
+    log_probabilities: tuple[float | None, ...] = ()
+    prompt_tokens: int = 0
+    margin: float = float("inf")
+    error: str | None = None
+
+
+Generate = Callable[[Iterable[Request | None]], Iterator[tuple[int, Completion]]]
+"""Completions with the numbers, from 0, of their requests. None is answered at once by an empty
+completion: it hands control back to whoever feeds the requests."""

@@ -1,0 +1,394 @@
+"""convert: the GGUF is the model that transformers runs, or there is no GGUF."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from convert.hf_to_gguf import hf_to_gguf
+from convert.quantize import quantize
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.formats.inserted import MARKS
+
+CONTROL = ("<|end|>", "<|labels|>", "<|text|>", "<|entities|>")
+PADDING = 5
+METADATA = {"genner.format": "inserted", "genner.prompt.after_text": "", "genner.labels": '{"PER": "Zoë\\n"}'}
+HOSTILE = (
+    'Zoë O’Neill-Ōtani’s  "naïve" café — 北京市, Москва́, नमस्ते दुनिया, สวัสดี, 한국어, עִבְרִית, العَرَبِيَّة\n'
+    "\t tabs\tand  \u00a0nbsp\u2003em\u3000wide\u200bzero\ufeffBOM\u0085NEL\u2028LS\x0b\x0c\x1c\x1f\x00NUL\x7f\r\n \n\n  \n"
+    "😀👩‍👩‍👧🏳️‍🌈🇩🇪 e\u0301 ﬁ½² Ⅷ٣১২𝟘 𐍈 \U0010ffff\ud7ff\ue000\u0378's I'll we've THEY'RE 's'S x'll  'd !!!...$1,234.56 ⧵o ǅʰªº "
+)
+
+
+def new_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with control tokens and marks, trained on nearly nothing."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=340, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["the cat and the other cats' weather, we've heard ", HOSTILE] * 5, trainer)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
+    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in MARKS])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+
+
+def new_model(vocabulary: int, *, tied: bool) -> LlamaForCausalLM:
+    """Two layers in which every number counts: no norm is 1, epsilon and theta are far from the defaults."""
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=128, intermediate_size=192, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=256, rms_norm_eps=0.02,
+        rope_parameters={"rope_type": "default", "rope_theta": 300.0},
+        tie_word_embeddings=tied, bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.dim() == 1:
+                value.uniform_(0.5, 1.5, generator=generator)
+            else:
+                value.normal_(0, 3 / value.shape[1] ** 0.5, generator=generator)
+    return model
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, **options: Any) -> Path:
+    model.save_pretrained(folder, **options)
+    tokenizer.save_pretrained(folder)
+    (folder / "genner.json").write_text(json.dumps(METADATA), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    @llama_cpp.llama_log_callback
+    def drop(*_: object) -> None: ...
+
+    llama_cpp.llama_log_set(drop, None)
+    yield
+    llama_cpp.llama_log_set(llama_cpp._logger.llama_log_callback, None)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return new_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    return new_model(len(tokenizer) + PADDING, tied=True)
+
+
+@pytest.fixture(scope="module")
+def folder(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path_factory: Any) -> Path:
+    return save(model, tokenizer, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def gguf(folder: Path, tmp_path_factory: Any) -> Path:
+    return hf_to_gguf(folder, tmp_path_factory.mktemp("gguf") / "model.gguf")
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@contextmanager
+def loaded(path: Path) -> Iterator[Any]:
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), llama_cpp.llama_model_default_params())
+    assert model, f"llama.cpp does not load {path}"
+    try:
+        yield model
+    finally:
+        llama_cpp.llama_model_free(model)
+
+
+def llama_logits(path: Path, ids: list[int]) -> np.ndarray[Any, Any]:
+    """Logits [len(ids), vocabulary], with keys and values kept in F32."""
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = 64
+    params.n_threads = params.n_threads_batch = 2
+    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    with loaded(path) as model:
+        context = llama_cpp.llama_init_from_model(model, params)
+        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+        batch.n_tokens = len(ids)
+        for position, id in enumerate(ids):
+            batch.token[position], batch.pos[position], batch.logits[position] = id, position, True
+            batch.n_seq_id[position], batch.seq_id[position][0] = 1, 0
+        assert llama_cpp.llama_decode(context, batch) == 0
+        width = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+        rows = np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), width)).copy()
+        llama_cpp.llama_batch_free(batch)
+        llama_cpp.llama_free(context)
+    return rows
+
+
+def difference(path: Path, model: LlamaForCausalLM) -> tuple[float, float]:
+    """The greatest difference of any logit, in standard deviations, and the share of equal top-1."""
+    ids = torch.randint(model.config.vocab_size, (48,), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = model.float()(ids[None]).logits[0].numpy()
+    assert expected.std() >= 2, "logits this flat would hide an error"
+    found = llama_logits(path, ids.tolist())
+    greatest = float(np.abs(found - expected).max() / expected.std())
+    return greatest, float((found.argmax(1) == expected.argmax(1)).mean())
+
+
+def assert_same(path: Path, model: LlamaForCausalLM) -> None:
+    greatest, agreement = difference(path, model)
+    assert greatest < 1e-3
+    assert agreement == 1.0
+
+
+def metadata(path: Path, key: str) -> str | None:
+    buffer = ctypes.create_string_buffer(1000)
+    with loaded(path) as model:
+        length = llama_cpp.llama_model_meta_val_str(model, key.encode(), buffer, 1000)
+    return None if length < 0 else buffer.value.decode()
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    change(value)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def test_logits_are_those_of_transformers_with_tied_embeddings(gguf: Path, model: LlamaForCausalLM) -> None:
+    assert_same(gguf, model)
+
+
+def test_logits_are_those_of_transformers_with_untied_embeddings_in_shards(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    untied = new_model(len(tokenizer), tied=False)
+    folder = save(untied, tokenizer, tmp_path, max_shard_size="400KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), untied)
+
+
+def test_without_llama_cpps_row_order_the_comparison_fails(
+    folder: Path, model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convert.hf_to_gguf.interleave", lambda rows, heads: rows)
+    greatest, agreement = difference(hf_to_gguf(folder, tmp_path / "model.gguf"), model)
+    assert greatest > 0.5
+    assert agreement < 0.9
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("f16", 0.02), ("bf16", 0.15)])
+def test_half_precision_stays_near(
+    folder: Path, gguf: Path, model: LlamaForCausalLM, tmp_path: Path, dtype: Any, tolerance: float
+) -> None:
+    half = hf_to_gguf(folder, tmp_path / "model.gguf", dtype=dtype)
+    greatest, agreement = difference(half, model)
+    assert greatest < tolerance
+    assert agreement > 0.9
+    assert half.stat().st_size < 0.6 * gguf.stat().st_size
+
+
+def test_a_model_saved_in_bfloat16_is_converted_exactly(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    rounded = new_model(len(tokenizer), tied=True).to(torch.bfloat16)
+    folder = save(rounded, tokenizer, tmp_path)
+    assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), rounded)
+
+
+def test_quantized_is_smaller_and_says_nearly_the_same(
+    gguf: Path, model: LlamaForCausalLM, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = quantize(gguf, tmp_path / "small.gguf", "q8_0")
+    assert "".join(capfd.readouterr()) == ""
+    assert small.stat().st_size < 0.35 * gguf.stat().st_size
+    assert difference(small, model)[1] > 0.8
+    assert metadata(small, "genner.format") == "inserted"
+
+
+def test_theta_is_read_where_older_transformers_wrote_it(copy: Path, model: LlamaForCausalLM, tmp_path: Path) -> None:
+    def older(config: dict[str, Any]) -> None:
+        config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+        config["rope_scaling"] = None
+
+    edit(copy / "config.json", older)
+    assert_same(hf_to_gguf(copy, tmp_path / "model.gguf"), model)
+
+
+def test_tokens_have_their_text_and_type(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    buffer = ctypes.create_string_buffer(64)
+    with loaded(gguf) as model:
+        vocab = llama_cpp.llama_model_get_vocab(model)
+        count = llama_cpp.llama_vocab_n_tokens(vocab)
+        types = [llama_cpp.llama_vocab_get_attr(vocab, id) for id in range(count)]
+        lengths = [llama_cpp.llama_token_to_piece(vocab, id, buffer, 64, 0, True) for id in range(count)]
+        end = len(tokenizer)
+        llama_cpp.llama_token_to_piece(vocab, end - 1, buffer, 64, 0, True)
+        assert llama_cpp.llama_vocab_eos(vocab) == llama_cpp.llama_vocab_pad(vocab) == tokenizer.eos_token_id
+        assert not llama_cpp.llama_vocab_get_add_bos(vocab)
+    assert buffer.raw[: lengths[end - 1]].decode() == MARKS[-1]
+    normal = [llama_cpp.LLAMA_TOKEN_ATTR_NORMAL] * (end - 7)
+    control, user_defined = [llama_cpp.LLAMA_TOKEN_ATTR_CONTROL] * 4, [llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED] * 3
+    assert types == normal + control + user_defined + [llama_cpp.LLAMA_TOKEN_ATTR_UNUSED] * PADDING
+
+
+def test_both_tokenizers_give_the_same_ids(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    text = HOSTILE + "".join(f"a {mark} b" for mark in MARKS)
+    data, ids = text.encode(), (llama_cpp.llama_token * len(text.encode()))()
+    with loaded(gguf) as model:
+        vocab = llama_cpp.llama_model_get_vocab(model)
+        count = llama_cpp.llama_tokenize(vocab, data, len(data), ids, len(ids), False, False)
+    assert list(ids[:count]) == tokenizer.encode(text, add_special_tokens=False)
+
+
+def test_a_beginning_token_is_added_where_transformers_adds_one(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    start = ("<|text|>", backend.token_to_id("<|text|>"))
+    backend.post_processor = processors.TemplateProcessing(single="<|text|> $A", special_tokens=[start])
+    with_start = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|text|>", eos_token="<|end|>")
+    with_start.chat_template = "{{ messages }}"
+    path = hf_to_gguf(save(model, with_start, tmp_path), tmp_path / "model.gguf")
+    assert metadata(path, "tokenizer.ggml.add_bos_token") == "true"
+    assert metadata(path, "tokenizer.ggml.bos_token_id") == str(start[1])
+    assert metadata(path, "tokenizer.chat_template") == "{{ messages }}"
+
+
+def test_what_the_model_says_of_itself_is_in_the_file(folder: Path, tmp_path: Path) -> None:
+    more = {"genner.format": "xml", "general.license": "apache-2.0"}
+    path = hf_to_gguf(folder, tmp_path / "model.gguf", metadata=more)
+    for key, value in {**METADATA, **more}.items():
+        assert metadata(path, key) == value
+    assert metadata(path, "genner.unknown") is None
+
+
+CONFIGS = {
+    "model_type 'qwen3'": {"model_type": "qwen3"},
+    "rope scaling 'llama3'": {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
+    "rope scaling 'linear'": {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
+    "partial_rotary_factor 0.5": {"rope_parameters": {"partial_rotary_factor": 0.5}},
+    "attention_bias": {"attention_bias": True},
+    "mlp_bias": {"mlp_bias": True},
+    "hidden_act 'gelu'": {"hidden_act": "gelu"},
+    "quantization_config": {"quantization_config": {"bits": 4}},
+    r"lm_head.weight; save": {"tie_word_embeddings": False},
+    r"F32 \(352, 128\), not .* \(9, 128\)": {"vocab_size": 9},
+    r"layers.1.\S* is no part": {"num_hidden_layers": 1},
+    r"hidden_size": {"hidden_size": None, "head_dim": None},
+}
+TOKENIZERS = {
+    "pre_tokenizer": {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}},
+    "pre_tokenizer .*Whitespace": {"pre_tokenizer": {"type": "Whitespace"}},
+    "normalizer": {"normalizer": {"type": "NFC"}},
+    "cannot be read": {"model": {"type": "BPE"}},
+}
+
+
+@pytest.mark.parametrize(("message", "change"), CONFIGS.items())
+def test_a_model_that_cannot_be_carried_is_refused(copy: Path, message: str, change: dict[str, Any]) -> None:
+    edit(copy / "config.json", lambda config: config.update(change))
+    with pytest.raises(ModelError, match=message):
+        hf_to_gguf(copy, copy / "model.gguf")
+    assert not list(copy.glob("*.gguf*"))
+
+
+@pytest.mark.parametrize(("message", "change"), TOKENIZERS.items())
+def test_a_tokenizer_that_llama_cpp_has_not_is_refused(copy: Path, message: str, change: dict[str, Any]) -> None:
+    edit(copy / "tokenizer.json", lambda spec: spec.update(change))
+    with pytest.raises(ModelError, match=message):
+        hf_to_gguf(copy, copy / "model.gguf")
+    assert not list(copy.glob("*.gguf*"))
+
+
+@pytest.mark.parametrize("pairs", [{"prompt": "x"}, {"genner.depth": 1}, {"general.architecture": "gpt2"}])
+def test_metadata_that_is_not_ours_to_write_is_refused(copy: Path, pairs: dict[str, Any]) -> None:
+    (copy / "genner.json").write_text(json.dumps(pairs), encoding="utf-8")
+    with pytest.raises(ModelError, match=next(iter(pairs))):
+        hf_to_gguf(copy, copy / "model.gguf")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    folder = save(new_model(len(tokenizer) - 1, tied=True), tokenizer, tmp_path)
+    with pytest.raises(ModelError, match="resize its embeddings"):
+        hf_to_gguf(folder, tmp_path / "model.gguf")
+
+
+def test_a_tokenizer_without_an_end_is_refused(copy: Path) -> None:
+    edit(copy / "tokenizer_config.json", lambda config: config.pop("eos_token"))
+    with pytest.raises(ModelError, match="no eos_token"):
+        hf_to_gguf(copy, copy / "model.gguf")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("broken", [None, "[1]", "{"])
+def test_a_missing_or_broken_file_is_named(copy: Path, name: str, broken: str | None) -> None:
+    (copy / name).unlink() if broken is None else (copy / name).write_text(broken)
+    with pytest.raises(ModelError, match=name):
+        hf_to_gguf(copy, copy / "model.gguf")
+
+
+def test_a_failure_half_way_leaves_the_earlier_file(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    overflowing = new_model(len(tokenizer), tied=True)
+    with torch.no_grad():
+        overflowing.model.layers[1].mlp.down_proj.weight[3, 5] = 70_000.0
+    out = tmp_path / "model.gguf"
+    out.write_text("earlier")
+    with pytest.raises(ModelError, match=r"layers.1.mlp.down_proj.weight is not finite .* torch.float16"):
+        hf_to_gguf(save(overflowing, tokenizer, tmp_path), out, dtype="f16")
+    assert out.read_text() == "earlier"
+    assert list(tmp_path.glob("*.gguf*")) == [out]
+
+
+def test_an_unknown_quantization_type_lists_the_known(gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'Q9'.* Q4_K_M, .*Q8_0"):
+        quantize(gguf, tmp_path / "small.gguf", "Q9")
+
+
+@pytest.mark.parametrize("kept", [None, 0, 3000, 100_000])
+def test_a_missing_or_cut_source_is_not_quantized(
+    gguf: Path, tmp_path: Path, kept: int | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    if kept is not None:
+        source.write_bytes(gguf.read_bytes()[:kept])
+    with pytest.raises(ModelError, match=r"source .*GGUF"):
+        quantize(source, tmp_path / "small.gguf")
+    assert "".join(capfd.readouterr()) == ""
+    assert not list(tmp_path.glob("small*"))
+
+
+def test_the_reason_is_llama_cpps(gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="requires an imatrix"):
+        quantize(gguf, tmp_path / "small.gguf", "IQ2_XXS")
+
+
+def test_the_log_goes_where_it_went_before(gguf: Path, tmp_path: Path) -> None:
+    lines: list[bytes] = []
+
+    @llama_cpp.llama_log_callback
+    def listen(level: int, text: bytes, _: object) -> None:
+        lines.append(text)
+
+    before, data = llama_cpp.llama_log_callback(), ctypes.c_void_p()
+    llama_cpp.llama_log_get(ctypes.byref(before), ctypes.byref(data))
+    llama_cpp.llama_log_set(listen, None)
+    try:
+        quantize(gguf, tmp_path / "small.gguf")
+        assert not lines
+        with loaded(gguf):
+            assert lines
+    finally:
+        llama_cpp.llama_log_set(before, data)

@@ -1,0 +1,542 @@
+"""genner_cli.files.reading: paths -> documents."""
+
+import gzip
+import io
+import json
+import os
+import random
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from genner_cli.errors import UsageError
+from genner_cli.files.reading import Record, document_of, expand, read_documents, total_bytes
+from genner_cli.files.writing import encode
+from genner_cli.types import Document, Extraction, FailedDocument
+
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+class Blocks(io.RawIOBase):
+    """A stream that is made while it is read."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray, /) -> int:  # type: ignore[override]
+        block = next(self._blocks, b"")
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def read(folder: Path, content: bytes, name: str = "docs.jsonl", **options: int | str) -> list[Record]:
+    (folder / name).write_bytes(content)
+    return list(read_documents([str(folder / name)], **options))  # type: ignore[arg-type]
+
+
+def failure(folder: Path, content: bytes, **options: int | str) -> FailedDocument:
+    (record,) = read(folder, content, **options)
+    assert isinstance(record, FailedDocument)
+    assert record.message.startswith(f"{record.source}: ")
+    return record
+
+
+def texts(records: Iterable[Record]) -> list[str | None]:
+    return [record.text if isinstance(record, Document) else None for record in records]
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, blocks: Iterable[bytes]) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Blocks(blocks))))
+
+
+def lines(count: int) -> bytes:
+    numbers = random.Random(1)
+    return b"".join(b'{"text":"%d"}\n' % numbers.getrandbits(200) for _ in range(count))
+
+
+# which files
+
+
+def test_globs_are_sorted_and_each_file_comes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("b.jsonl", "a.jsonl", "c.txt.gz", "[x].jsonl", "sub/d.NDJSON.ZST"):
+        (tmp_path / name).touch()
+    assert expand(["b.jsonl", "*.jsonl", "-", "./a.jsonl", "[x].jsonl", "**/*.[tN]*", "-"]) == [
+        "b.jsonl",
+        "[x].jsonl",
+        "a.jsonl",
+        "-",
+        "c.txt.gz",
+        "sub/d.NDJSON.ZST",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "what"),
+    [
+        ("missing.jsonl", "no such file"),
+        ("*.ndjson", "matches no file"),
+        ("sub", "is a folder; name its files, as in 'sub/*.jsonl'"),
+        ("docs.json", "jq"),
+        ("docs.csv", ".jsonl, .ndjson, .txt, each also with .gz or .zst"),
+        ("*.csv", "docs.csv: unknown kind"),
+        ("docs.jsonl.bz2", "unknown kind"),
+        ("docs.gz", "unknown kind"),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_a_usage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("docs.json", "docs.csv", "docs.jsonl.bz2", "docs.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError) as caught:
+        expand([pattern])
+    assert what in str(caught.value)
+
+
+def test_no_paths_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no input"):
+        expand([])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch(0)
+    with pytest.raises(UsageError, match="may not be read"):
+        expand([str(tmp_path / "a.jsonl")])
+
+
+def test_total_bytes_are_those_on_disk_and_unknown_for_streams(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"12345")
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b"1" * 1000))
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    paths = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl.gz")]
+    assert total_bytes(paths) == 5 + (tmp_path / "b.jsonl.gz").stat().st_size
+    assert total_bytes([*paths, "-"]) is None
+    assert total_bytes([*paths, str(tmp_path / "pipe.jsonl")]) is None
+
+
+# good records
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_each_line_is_a_document_with_its_fields_and_source(tmp_path: Path, suffix: str) -> None:
+    content = b'{"id":"a","text":"One","n":[1,{"x":null}]}\r\n\n \t\n{"n":2,"text":"Two"}'
+    found = read(tmp_path, PACK[suffix](content), f"docs.jsonl{suffix}")
+    source = str(tmp_path / f"docs.jsonl{suffix}")
+    assert found == [
+        Document("One", "a", fields={"id": "a", "n": [1, {"x": None}]}, source=f"{source}:1"),
+        Document("Two", fields={"n": 2}, source=f"{source}:4"),
+    ]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("7", "7"), (7, "7"), (0, "0"), (None, None), ("", ""), (1.5, "1.5")])
+def test_an_id_is_text_inside_and_keeps_its_type_in_the_output(
+    tmp_path: Path, value: object, expected: str | None
+) -> None:
+    (document,) = read(tmp_path, json.dumps({"id": value, "text": "x"}).encode())
+    assert document.id == expected
+    assert json.loads(encode(Extraction(document)))["id"] == value
+
+
+def test_other_field_names_are_read(tmp_path: Path) -> None:
+    content = b'{"id":1,"nr":2,"text":"title","body":"One"}'
+    (document,) = read(tmp_path, content, text_field="body", id_field="nr")
+    assert isinstance(document, Document)
+    assert (document.text, document.id) == ("One", "2")
+    assert document.fields == {"id": 1, "nr": 2, "text": "title"}
+
+
+def test_fields_of_an_earlier_output_are_left_out(tmp_path: Path) -> None:
+    (document,) = read(tmp_path, b'{"text":"One","entities":[{}],"error":{},"completion":[],"a":1}')
+    assert document.fields == {"a": 1}
+
+
+def test_the_text_is_never_changed(tmp_path: Path) -> None:
+    text = " e\u0301\r\n\t\u2028\ufeff\U0001f600\u202e "
+    assert texts(read(tmp_path, json.dumps({"text": text}).encode())) == [text]
+    assert texts(read(tmp_path, text.encode(), "a.txt")) == [text]
+
+
+def test_a_byte_order_mark_at_the_start_is_not_text(tmp_path: Path) -> None:
+    assert texts(read(tmp_path, b'\xef\xbb\xbf{"text":"One"}')) == ["One"]
+    assert texts(read(tmp_path, b"\xef\xbb\xbf\n")) == []
+    assert texts(read(tmp_path, b"\xef\xbb\xbfOne", "a.txt")) == ["One"]
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_a_text_file_is_one_document_with_its_name_as_id(tmp_path: Path, suffix: str) -> None:
+    name = f"story.txt{suffix}"
+    assert read(tmp_path, PACK[suffix](b"One\n\nTwo\r\n"), name) == [
+        Document("One\n\nTwo\r\n", name, source=str(tmp_path / name))
+    ]
+
+
+def test_a_file_name_that_is_not_utf8_can_still_be_written(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")
+    Path(path).write_bytes(b"One")
+    (document,) = read_documents([path])
+    assert document.id == "\\xff.txt"
+    assert json.loads(encode(Extraction(document)))["id"] == "\\xff.txt"
+
+
+def test_stdin_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[int] = []
+
+    def blocks() -> Iterator[bytes]:
+        for number in range(3):
+            served.append(number)
+            yield b'{"text":"%d"}\n' % number
+
+    feed(monkeypatch, blocks())
+    documents = read_documents(["-"])
+    assert next(documents).source == "stdin:1"
+    assert served == [0]
+    assert texts(documents) == ["1", "2"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_a_named_pipe_is_read_like_a_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pipe.jsonl{suffix}"
+    os.mkfifo(path)
+    thread = threading.Thread(target=path.write_bytes, args=(PACK[suffix](b'{"text":"One"}\n{"text":"Two"}'),))
+    thread.start()
+    assert texts(read_documents([str(path)])) == ["One", "Two"]
+    thread.join()
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_empty_files_have_no_documents(tmp_path: Path, suffix: str) -> None:
+    assert read(tmp_path, PACK[suffix](b""), f"a.jsonl{suffix}") == []
+    assert read(tmp_path, b"", f"b.jsonl{suffix}") == []
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_joined_compressed_files_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
+    parts = [PACK[suffix](b'{"text":"%d"}\n' % number) for number in range(300)]
+    assert texts(read(tmp_path, b"".join(parts), f"a.jsonl{suffix}")) == [str(number) for number in range(300)]
+
+
+def test_a_skippable_zstd_frame_is_skipped(tmp_path: Path) -> None:
+    skippable = b"\x50\x2a\x4d\x18" + (3000).to_bytes(4, "little") + b"x" * 3000
+    content = skippable + PACK[".zst"](b'{"text":"One"}\n') + skippable + PACK[".zst"](b'{"text":"Two"}\n')
+    assert texts(read(tmp_path, content, "a.jsonl.zst")) == ["One", "Two"]
+
+
+# bad records
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b"{", "not JSON"),
+        (b'{"text":"a"} {"text":"b"}', "not JSON"),
+        (b'{"text":"a","x":NaN}', "not JSON"),
+        (b"[1,2]", "[1, 2] is no object"),
+        (b'"One"', "'One' is no object"),
+        (b"null", "None is no object"),
+        (b"{}", "the fields are: none"),
+        (b'{"body":"One","title":"T"}', "no field 'text'; the fields are: 'body', 'title'; "),
+        (b'{"body":"One"}', "--text-field"),
+        (b'{"text":17}', "field 'text' is 17, not a string"),
+        (b'{"text":null}', "not a string"),
+        (b'{"text":["One"]}', "not a string"),
+        (b'{"text":""}', "empty"),
+        (b'{"text":"ab\\u0000c"}', "NUL at character 2"),
+        (b'{"text":"ab\0c"}', "not JSON"),
+        (b'{"text":"\\ud800"}', "field 'text' has half a surrogate pair"),
+        (b'{"text":"\\udc00\\ud800"}', "field 'text' has half a surrogate pair"),
+        (b'{"text":"a","x":["\\ud800"]}', "field 'x' has half a surrogate pair"),
+        (b'{"text":"a","\\ud800":1}', "half a surrogate pair"),
+        (b'{"text":"\xff"}', "not UTF-8 at byte 9 (0xff)"),
+        (b'{"text":"\xed\xa0\x80"}', "not UTF-8"),
+        (b'{"text":"a","x":%s}' % (b"[" * 500 + b"]" * 500), "field 'x' is nested too deep"),
+        (b'{"text":"a","x":%s}' % (b"[" * 100_000), "not JSON"),
+    ],
+)
+def test_a_bad_line_fails_with_its_place_and_a_reason_and_the_rest_goes_on(
+    tmp_path: Path, line: bytes, what: str
+) -> None:
+    good = b'{"text":"good"}\n'
+    found = read(tmp_path, good + line + b"\n" + good)
+    assert texts(found) == ["good", None, "good"]
+    assert isinstance(found[1], FailedDocument)
+    assert found[1].source == f"{tmp_path / 'docs.jsonl'}:2"
+    assert found[1].message.startswith(f"{found[1].source}: ")
+    assert what in found[1].message
+    encode(Extraction(found[1]))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'"text":5',
+        b'"text":""',
+        b'"title":"x"',
+        b'"text":"\\ud800"',
+        b'"text":"\xff"',
+        b'"text":"x","bad\\udc80":1',
+        b'"text":"x","deep":' + b"[" * 300 + b"]" * 300,
+        b'"text":"x","big":1e999',
+    ],
+)
+def test_a_bad_line_keeps_its_id_and_the_fields_that_can_be_read(tmp_path: Path, rest: bytes) -> None:
+    failed = failure(tmp_path, b'{"id":7,"a":"b",%s}' % rest)
+    assert failed.id == "7"
+    assert failed.fields["id"] == 7
+    assert failed.fields["a"] == "b"
+    assert "text" not in failed.fields
+    record = json.loads(encode(Extraction(failed)))
+    assert record["id"] == 7
+    assert record["entities"] == []
+    assert record["error"] == {"message": failed.message}
+
+
+def test_a_list_of_fields_in_a_message_is_short_and_printable(tmp_path: Path) -> None:
+    line = json.dumps({f"\x1b[31m{number}\n": 1 for number in range(1000)}).encode()
+    message = failure(tmp_path, line).message.removeprefix(str(tmp_path))
+    assert len(message) < 400
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"", "empty"), (b"a\xff", "byte 1 (0xff)"), (b"abc\0", "NUL at character 3")]
+)
+def test_a_bad_text_file_fails_with_its_name(tmp_path: Path, content: bytes, what: str) -> None:
+    (failed,) = read(tmp_path, content, "a.txt")
+    assert isinstance(failed, FailedDocument)
+    assert failed.id == "a.txt"
+    assert failed.message.startswith(f"{tmp_path / 'a.txt'}: ")
+    assert what in failed.message
+
+
+@pytest.mark.parametrize("options", [{"text_field": "entities"}, {"id_field": "error"}, {"text_field": "id"}])
+def test_field_names_that_cannot_be_are_refused_at_the_call(options: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="field"):
+        read_documents([], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [("", "empty"), ("\ud800", "half a surrogate"), ({"a": 1}, "no field 'text'")]
+)
+def test_python_values_are_held_to_the_same_rules(value: str | dict[str, int], what: str) -> None:
+    failed = document_of(value, "document 3")
+    assert isinstance(failed, FailedDocument)
+    assert failed.message.startswith("document 3: ")
+    assert what in failed.message
+
+
+def test_python_values_become_documents() -> None:
+    assert document_of("One", "document 1") == Document("One", source="document 1")
+    assert document_of({"text": "One", "id": 7, "entities": []}, "document 1") == Document(
+        "One", "7", fields={"id": 7}, source="document 1"
+    )
+
+
+# any bytes
+
+PIECES = [
+    b'{"text":"',
+    b'"}',
+    b"\n",
+    b"\r\n",
+    b"\\ud800",
+    b"\\u0000",
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"[" * 300,
+    b'"id":',
+]
+json_lines = st.lists(
+    st.one_of(
+        st.sampled_from(PIECES),
+        st.binary(max_size=8),
+        st.dictionaries(st.sampled_from(["text", "id", "a"]), st.text(max_size=5) | st.integers()).map(
+            lambda value: json.dumps(value).encode() + b"\n"
+        ),
+    )
+).map(b"".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@given(json_lines, st.sampled_from(list(PACK)))
+@example(b'{"id":%s,"text":"x"}' % (b"[" * 1000 + b"]" * 1000), "")
+@example(b'{"id":%s}' % (b"9" * 5000), "")
+def test_any_bytes_give_one_record_for_each_line_that_is_not_blank(tmp_path: Path, content: bytes, suffix: str) -> None:
+    found = read(tmp_path, PACK[suffix](content), f"docs.jsonl{suffix}")
+    rows = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    expected = [number for number, row in enumerate(rows, start=1) if row.strip()]
+    assert [int(record.source.rpartition(":")[2]) for record in found] == expected
+    for record in found:
+        written = json.loads(encode(Extraction(record)))
+        assert ("error" in written) == isinstance(record, FailedDocument)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([".gz", ".zst"]), st.booleans())
+def test_any_bytes_in_a_compressed_file_are_survived(tmp_path: Path, content: bytes, suffix: str, headed: bool) -> None:
+    head = PACK[suffix](b"{}\n")[:12] if headed else b""
+    for record in read(tmp_path, head + content, f"docs.jsonl{suffix}"):
+        assert isinstance(record, FailedDocument)
+
+
+# broken files
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("kind", ["cut", "damaged"])
+def test_a_broken_file_gives_what_was_read_one_failure_and_then_the_next_file(
+    tmp_path: Path, suffix: str, kind: str
+) -> None:
+    content = lines(20_000)
+    packed = PACK[suffix](content)
+    half = len(packed) // 2
+    broken = tmp_path / f"broken.jsonl{suffix}"
+    broken.write_bytes(packed[:half] + (b"" if kind == "cut" else b"\xff" * 64 + packed[half:]))
+    (tmp_path / "next.jsonl").write_bytes(b'{"text":"next"}\n')
+    moves: list[int] = []
+    paths = [str(broken), str(tmp_path / "next.jsonl")]
+    found = list(read_documents(paths, progress=moves.append))
+
+    failures = [number for number, record in enumerate(found) if isinstance(record, FailedDocument)]
+    read_before = found[: failures[0]]
+    assert len(read_before) > 1000
+    assert "".join(f'{{"text":"{text}"}}\n' for text in texts(read_before)) == content.decode()[: 19 + 0] or (
+        texts(read_before) == [json.loads(line)["text"] for line in content.splitlines()[: len(read_before)]]
+    )
+    assert failures[-1] == len(found) - 2
+    last = found[-2]
+    assert isinstance(last, FailedDocument)
+    assert last.message.startswith(f"{broken}: broken after line ")
+    assert "make or download the file again" in last.message
+    assert texts(found[-1:]) == ["next"]
+    assert sum(moves) == total_bytes(paths)
+
+
+def test_a_file_that_is_not_what_its_suffix_says_is_one_failure(tmp_path: Path) -> None:
+    for suffix in (".gz", ".zst"):
+        (failed,) = read(tmp_path, b'{"text":"One"}\n', f"docs.jsonl{suffix}")
+        assert isinstance(failed, FailedDocument)
+        assert "cannot be read" in failed.message
+
+
+def test_a_broken_text_file_is_one_failure_with_its_id(tmp_path: Path) -> None:
+    (failed,) = read(tmp_path, gzip.compress(lines(100))[:-20], "story.txt.gz")
+    assert isinstance(failed, FailedDocument)
+    assert (failed.id, failed.source) == ("story.txt.gz", str(tmp_path / "story.txt.gz"))
+
+
+def test_a_file_that_has_gone_is_one_failure(tmp_path: Path) -> None:
+    (failed,) = read_documents([str(tmp_path / "gone.jsonl")])
+    assert isinstance(failed, FailedDocument)
+    assert "No such file" in failed.message
+
+
+# size
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_line_of_just_the_limit_is_read_and_a_longer_one_is_not(tmp_path: Path, suffix: str, end: bytes) -> None:
+    limit = 1000
+    line = b'{"text":"%s"}' % (b"x" * (limit - 11))
+    for extra, is_read in ((0, True), (1, False), (2, False), (3, False), (200_000, False)):
+        content = b'{"text":"a"}\n' + line.replace(b"x", b"x" * (extra + 1), 1) + end
+        found = read(tmp_path, PACK[suffix](content), f"a.jsonl{suffix}", max_document_bytes=limit)
+        assert [isinstance(record, Document) for record in found] == [True, is_read]
+    assert isinstance(found[1], FailedDocument)
+    assert f"has {limit + 200_000 + len(end):,} bytes, at most 1,000 bytes" in found[1].message
+    assert "--max-document-bytes" in found[1].message
+
+
+def test_lines_after_a_long_one_keep_their_numbers(tmp_path: Path) -> None:
+    content = b"x" * 300_000 + b"\n\n" + b'{"text":"a"}\n'
+    found = read(tmp_path, content, max_document_bytes=100)
+    assert [record.source.rpartition(":")[2] for record in found] == ["1", "3"]
+
+
+def test_a_text_file_over_the_limit_fails(tmp_path: Path) -> None:
+    assert texts(read(tmp_path, b"x" * 100, "a.txt", max_document_bytes=100)) == ["x" * 100]
+    (failed,) = read(tmp_path, b"x" * 101, "a.txt", max_document_bytes=100)
+    assert isinstance(failed, FailedDocument)
+    assert failed.id == "a.txt"
+    assert "--max-document-bytes" in failed.message
+
+
+def peak_while(action: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_line_of_a_gigabyte_is_passed_over_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b'{"text":"'
+        for _ in range(2**30 // 8192):
+            yield b"x" * 8192
+        yield b'"}\n{"text":"after"}\n'
+
+    feed(monkeypatch, blocks())
+    found: list[Record] = []
+    peak = peak_while(lambda: found.extend(read_documents(["-"], max_document_bytes=2**20)))
+    assert texts(found) == [None, "after"]
+    assert peak < 8 * 2**20
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_file_that_unpacks_to_a_hundred_megabytes_is_passed_over_in_little_memory(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(PACK[suffix](b" " * 100_000_000))
+    assert path.stat().st_size < 200_000
+    peak = peak_while(lambda: list(read_documents([str(path)], max_document_bytes=2**20)))
+    assert peak < 40 * 2**20
+
+
+def test_many_lines_take_no_more_memory_than_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed(monkeypatch, (b'{"text":"%s"}\n' % (b"x" * 4000) for _ in range(20_000)))
+    assert peak_while(lambda: sum(1 for _ in read_documents(["-"]))) < 2**20
+
+
+def test_an_enormous_limit_costs_no_memory(tmp_path: Path) -> None:
+    assert texts(read(tmp_path, b"One", "a.txt", max_document_bytes=2**50)) == ["One"]
+    assert texts(read(tmp_path, b'{"text":"One"}', max_document_bytes=2**50)) == ["One"]
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_progress_grows_with_the_records_and_adds_up_to_the_size(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(PACK[suffix](lines(5000)))
+    (tmp_path / "b.txt").write_bytes(b"One")
+    moves: list[int] = []
+    paths = [str(path), str(tmp_path / "b.txt")]
+    documents = read_documents(paths, progress=moves.append)
+    for _ in range(2500):
+        next(documents)
+    assert 0.3 < sum(moves) / path.stat().st_size < 0.9
+    assert len(list(documents)) == 2501
+    assert sum(moves) == total_bytes(paths)
+    assert min(moves) >= 0
