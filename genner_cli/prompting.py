@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelError, UsageError
 from genner_cli.types import Label, Piece
 
 PROMPT_VERSION = 1
@@ -96,5 +96,5 @@ class Instructions:
                 default_labels=tuple(json.loads(metadata["genner.default_labels"])),
                 chunk_bytes=int(metadata["genner.chunk_bytes"]),
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
             raise ModelError(f"the model's genner metadata is broken ({error!r}); export it again") from error

@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import zstandard
@@ -44,12 +45,12 @@ class Blocks(io.RawIOBase):
         return len(block)
 
 
-def read(folder: Path, content: bytes, name: str = "docs.jsonl", **options: int | str) -> list[Record]:
+def read(folder: Path, content: bytes, name: str = "docs.jsonl", **options: Any) -> list[Record]:
     (folder / name).write_bytes(content)
-    return list(read_documents([str(folder / name)], **options))  # type: ignore[arg-type]
+    return list(read_documents([str(folder / name)], **options))
 
 
-def failure(folder: Path, content: bytes, **options: int | str) -> FailedDocument:
+def failure(folder: Path, content: bytes, **options: Any) -> FailedDocument:
     (record,) = read(folder, content, **options)
     assert isinstance(record, FailedDocument)
     assert record.message.startswith(f"{record.source}: ")
@@ -329,9 +330,9 @@ def test_a_bad_text_file_fails_with_its_name(tmp_path: Path, content: bytes, wha
 
 
 @pytest.mark.parametrize("options", [{"text_field": "entities"}, {"id_field": "error"}, {"text_field": "id"}])
-def test_field_names_that_cannot_be_are_refused_at_the_call(options: dict[str, str]) -> None:
+def test_field_names_that_cannot_be_are_refused_at_the_call(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="field"):
-        read_documents([], **options)  # type: ignore[arg-type]
+        read_documents([], **options)
 
 
 @pytest.mark.parametrize(
@@ -420,9 +421,7 @@ def test_a_broken_file_gives_what_was_read_one_failure_and_then_the_next_file(
     failures = [number for number, record in enumerate(found) if isinstance(record, FailedDocument)]
     read_before = found[: failures[0]]
     assert len(read_before) > 1000
-    assert "".join(f'{{"text":"{text}"}}\n' for text in texts(read_before)) == content.decode()[: 19 + 0] or (
-        texts(read_before) == [json.loads(line)["text"] for line in content.splitlines()[: len(read_before)]]
-    )
+    assert texts(read_before) == [json.loads(line)["text"] for line in content.splitlines()[: len(read_before)]]
     assert failures[-1] == len(found) - 2
     last = found[-2]
     assert isinstance(last, FailedDocument)
@@ -513,7 +512,7 @@ def test_a_file_that_unpacks_to_a_hundred_megabytes_is_passed_over_in_little_mem
     path.write_bytes(PACK[suffix](b" " * 100_000_000))
     assert path.stat().st_size < 200_000
     peak = peak_while(lambda: list(read_documents([str(path)], max_document_bytes=2**20)))
-    assert peak < 40 * 2**20
+    assert peak < 24 * 2**20
 
 
 def test_many_lines_take_no_more_memory_than_few(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,10 @@ from genner_cli.errors import GennerError
 app = typer.Typer(
     help=(
         "Named entity recognition with generative language models: offline, in batch, on this machine.\n\n"
-        "Example: [bold]genner extract news.jsonl --types PER,ORG -o entities.jsonl[/bold]"
+        "Example: `genner extract news.jsonl --types PER,ORG -o entities.jsonl`"
     ),
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

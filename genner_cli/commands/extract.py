@@ -99,11 +99,9 @@ def extract(
 
     Examples:
 
-        genner extract news.jsonl --types PER,ORG
-
-        genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst
-
-        cat docs.jsonl | genner extract - --min-score 0.5 --slots 32
+    - `genner extract news.jsonl --types PER,ORG`
+    - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
+    - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
     """
     from genner_cli.api import ExtractOptions
     from genner_cli.files import expand

@@ -19,7 +19,7 @@ def grammar(
 ) -> None:
     """Print the GBNF grammar of an output format.
 
-    Example: [bold]genner grammar --format xml --types PER,ORG[/bold]
+    Example: `genner grammar --format xml --types PER,ORG`
     """
     from genner_cli.formats import output_format
 

@@ -37,7 +37,7 @@ MAX_DOCUMENT_BYTES = 16 * 2**20
 Record = Document | FailedDocument
 
 _BLOCK = 64 * 1024
-_ZSTD_STEP = 1024  # a step of zstd gives at most 32,000 times as much, so hostile input stays under 32 MiB
+_ZSTD_STEP = 256  # zstd gives at most 32,768 times as much at once: hostile input stays under 8 MiB a step
 _HALF = "has half a surrogate pair (\\ud800 to \\udfff), which is no character; remove it"
 _UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
@@ -133,6 +133,7 @@ class _ZstdStream(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         while not self._rest:
+            self._rest = memoryview(b"")  # lets go of the last piece before the next is made
             piece = next(self._pieces, None)
             if piece is None:
                 return 0

@@ -1,0 +1,35 @@
+# Every target makes what it needs in .venv. PYTHON chooses the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint docs bench
+
+demo: .venv/base
+	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC
+
+test: lint
+	$(BIN)/pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/test
+	@cp docs/commands.md .venv/commands.before 2>/dev/null || : > .venv/commands.before
+	TERMINAL_WIDTH=120 $(BIN)/typer genner_cli.commands utils docs --name genner --output docs/commands.md
+	@cmp --silent docs/commands.md .venv/commands.before || \
+		{ echo "docs/commands.md was stale and has been written anew; commit it"; exit 1; }
+
+bench: .venv/test
+	$(BIN)/python benchmarks/throughput.py
+
+.venv/base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/test: .venv/base
+	$(PIP) --editable '.[test]'
+	@touch $@

@@ -1,0 +1,233 @@
+"""The meeting of a lock with a vocabulary: the list of legal tokens against asking each one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import LABELS, cases, examples, hostile_text, segmentation
+
+from genner_cli import locking
+from genner_cli.formats import FORMATS
+from genner_cli.locking import Edge, Lock, Places, Segment, State, Vocabulary, plain_ids
+
+MARKS = ("⟦".encode(), "⦂".encode(), "⟧".encode())
+
+
+@dataclass(frozen=True)
+class Words:
+    """A lock that allows exactly these completions, each one edge."""
+
+    words: tuple[bytes, ...]
+    by_token: bool = False
+    markup: frozenset[bytes] = frozenset()
+    start: State = "start"
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        return [Edge(word, "end") for word in self.words] if state == "start" else []
+
+    def remaining(self, state: State) -> int:
+        longest = 1 if self.by_token else min(map(len, self.words))
+        return longest if state == "start" else 0
+
+    def inside(self, state: State) -> bool:
+        return False
+
+    def segmented(self, segment: Segment) -> Lock:
+        return self
+
+
+def asked_one_by_one(vocabulary: Vocabulary, lock: Lock, places: Places, tokens_left: int | None) -> list[int]:
+    """What `Vocabulary.legal` must give, by asking `advance` about every token."""
+    found = []
+    for id in range(len(vocabulary.pieces)):
+        data = vocabulary.bytes_of(id, lock)
+        after = locking.advance(lock, places, data) if data else ()
+        if after and (tokens_left is None or locking.remaining(lock, after) < tokens_left):
+            found.append(id)
+    return found
+
+
+def vocabulary_for(completion: str, segment: Segment, labels: Sequence[str], rng: random.Random) -> Vocabulary:
+    """Bytes, parts of a completion, pieces of a segmentation, some of them twice, and added tokens."""
+    data = completion.encode()
+    cuts = [sorted(rng.choices(range(len(data) + 1), k=2)) for _ in range(40)]
+    pieces: list[bytes | None] = [bytes((byte,)) for byte in range(256)]
+    pieces += [data[start:end] for start, end in cuts if start < end]
+    pieces += [piece for part in (completion, *labels) for piece in segment(part)]
+    pieces += rng.sample(pieces, k=20) + [rng.randbytes(2), b"", *MARKS[:1], None]
+    rng.shuffle(pieces)
+    return Vocabulary([*pieces, *[None] * len(MARKS)], {mark: len(pieces) + n for n, mark in enumerate(MARKS)})
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize(("name", "by_token"), [*((name, False) for name in FORMATS), ("inserted", True)])
+@examples(12)
+@given(case=cases(most=8), seed=st.integers(0, 2**32))
+def test_legal_lists_exactly_the_tokens_that_advance_accepts(
+    name: str, by_token: bool, depth: int, case: object, seed: int
+) -> None:
+    text, entities, labels = case  # type: ignore[misc]
+    rng, segment = random.Random(seed), segmentation(seed)
+    lock = FORMATS[name].lock(text, labels, depth=depth)
+    completion = FORMATS[name].render(text, entities, labels, depth=depth).completion
+    pieces = segmentation(seed)
+    vocabulary = vocabulary_for(text if by_token else completion, pieces, labels, rng)
+    lock = lock.segmented(segment) if by_token else lock
+    assert lock.by_token == by_token
+    places = locking.begin(lock)
+    for _ in range(25):
+        legal = vocabulary.legal(lock, places)
+        assert legal == asked_one_by_one(vocabulary, lock, places, None)
+        if not legal:
+            break
+        left = locking.remaining(lock, places) + rng.choice((-1, 0, 1, 3))
+        assert vocabulary.legal(lock, places, left) == asked_one_by_one(vocabulary, lock, places, left)
+        places = locking.advance(lock, places, vocabulary.bytes_of(rng.choice(legal), lock) or b"")
+
+
+def test_a_token_may_end_inside_a_literal_and_reach_over_several() -> None:
+    lock = Words((b"abc", b"abd"))
+    places = locking.advance(lock, locking.begin(lock), b"ab")
+    assert {place.rest for place in places} == {b"c", b"d"}
+    assert not locking.finished(lock, places)
+    assert locking.finished(lock, locking.advance(lock, places, b"d"))
+    assert locking.advance(lock, places, b"de") == ()
+    assert locking.advance(lock, locking.begin(lock), b"b") == ()
+
+
+def test_nothing_is_finished_after_an_illegal_token() -> None:
+    lock = Words((b"a",))
+    assert not locking.finished(lock, locking.advance(lock, locking.begin(lock), b"x"))
+
+
+def test_remaining_counts_the_rest_of_a_literal_and_takes_the_shortest_way() -> None:
+    lock = Words((b"abcdef", b"abx"))
+    assert locking.remaining(lock, locking.advance(lock, locking.begin(lock), b"a")) == 2
+    assert locking.remaining(lock, locking.advance(lock, locking.begin(lock), b"abc")) == 3
+
+
+def test_tokens_left_allows_only_what_can_still_be_finished() -> None:
+    vocabulary = Vocabulary([b"abcd", b"abc", b"ab", b"a", b"x", b"b", b"c", b"d"], {})
+    lock = Words((b"abcd", b"x"))
+    assert vocabulary.legal(lock, locking.begin(lock), 1) == [0, 4]
+    assert vocabulary.legal(lock, locking.begin(lock), 2) == [0, 1, 4]
+    assert vocabulary.legal(lock, locking.begin(lock), 4) == [0, 1, 2, 3, 4]
+    assert vocabulary.legal(lock, locking.begin(lock), 0) == []
+
+
+def test_tokens_of_the_same_bytes_are_legal_together() -> None:
+    vocabulary = Vocabulary([b"b", b"a", b"a", b"aa"], {})
+    for by_token in (False, True):
+        lock = Words((b"a",), by_token=by_token)
+        assert vocabulary.legal(lock, locking.begin(lock)) == [1, 2]
+    assert vocabulary.id_of(b"a") == 1
+    assert vocabulary.id_of(b"ab") is None
+
+
+def test_a_token_at_the_last_byte_is_found() -> None:
+    vocabulary = Vocabulary([b"\xff\xff", b"\xff", b"\xfe", b"\xff\xff\xff"], {})
+    lock = Words((b"\xff\xff",))
+    assert vocabulary.legal(lock, locking.begin(lock)) == [0, 1]
+
+
+def test_by_token_a_part_of_an_edge_is_illegal() -> None:
+    vocabulary = Vocabulary([b"a", b"ab", b"abc"], {})
+    lock = Words((b"ab",), by_token=True)
+    assert vocabulary.legal(lock, locking.begin(lock)) == [1]
+    assert locking.advance(lock, locking.begin(lock), b"a") == ()
+
+
+def test_markup_is_written_by_its_added_token_only() -> None:
+    vocabulary = Vocabulary([b"[", b"a", None, None], {b"[": 2, b"a": 3})
+    lock = Words((b"[", b"a"), by_token=True, markup=frozenset({b"["}))
+    assert vocabulary.legal(lock, locking.begin(lock)) == [1, 2]
+    assert [vocabulary.bytes_of(id, lock) for id in range(4)] == [None, b"a", b"[", None]
+
+
+def test_control_and_added_tokens_are_never_legal_as_text() -> None:
+    vocabulary = Vocabulary([None, b"<", b"s", b">", None], {b"<s>": 4})
+    lock = Words((b"<s>",))
+    assert vocabulary.bytes_of(0, lock) is None
+    assert vocabulary.bytes_of(4, lock) is None
+    assert vocabulary.legal(lock, locking.begin(lock)) == [1]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_format_allows_an_added_token_as_source_text(name: str) -> None:
+    text = "<|im_start|>⟦"
+    vocabulary = Vocabulary([*(bytes((b,)) for b in range(256)), None, None], {text[:-1].encode(): 256, MARKS[0]: 257})
+    lock = FORMATS[name].lock(text, LABELS)
+    places = locking.begin(lock)
+    while not locking.finished(lock, places):
+        legal = vocabulary.legal(lock, places, locking.remaining(lock, places))
+        assert legal
+        assert max(legal) < 256
+        places = locking.advance(lock, places, vocabulary.bytes_of(legal[0], lock) or b"")
+
+
+ADDED = ["<|im_start|>", "<|im", "|>", "|", "⟦", "⟦⦂", "aa", "aba", "👩‍👩", "\n\n"]
+ADDED_IDS = {token: 1000 + number for number, token in enumerate(ADDED)}
+MERGES = ["New", " York", "ab", "a ", "im_", "<|", "\u0301"]
+MERGE_IDS = {token: 300 + number for number, token in enumerate(MERGES)}
+
+
+def encode(text: str) -> list[int]:
+    """Like a real tokenizer: reads the text of an added token as that token, wherever it stands."""
+    ids, at = [], 0
+    known = {**ADDED_IDS, **MERGE_IDS}
+    while at < len(text):
+        token = max((t for t in known if text.startswith(t, at)), key=lambda t: (t in ADDED_IDS, len(t)), default="")
+        ids += [known[token]] if token else text[at].encode()
+        at += len(token) or 1
+    return ids
+
+
+def spelled(ids: Sequence[int]) -> str:
+    texts = {id: token for token, id in (ADDED_IDS | MERGE_IDS).items()}
+    return b"".join(texts[id].encode() if id in texts else bytes((id,)) for id in ids).decode()
+
+
+def byte_id(data: bytes) -> int | None:
+    return data[0]
+
+
+@examples(300)
+@given(
+    text=st.one_of(
+        st.lists(st.sampled_from([*ADDED, *MERGES, "a", "<", "|", "b", " "]), max_size=12).map("".join), hostile_text()
+    )
+)
+def test_plain_text_never_yields_an_added_token_and_spells_the_same(text: str) -> None:
+    ids = plain_ids(text, ADDED, encode, byte_id)
+    assert not set(ids) & set(ADDED_IDS.values())
+    assert spelled(ids) == text
+
+
+@pytest.mark.parametrize("token", ADDED)
+def test_the_text_of_an_added_token_is_read_as_plain_characters(token: str) -> None:
+    assert encode(token) == [ADDED_IDS[token]]
+    ids = plain_ids(f"x{token}{token}y", ADDED, encode, byte_id)
+    assert not set(ids) & set(ADDED_IDS.values())
+    assert spelled(ids) == f"x{token}{token}y"
+
+
+def test_text_without_added_tokens_is_encoded_in_one_go() -> None:
+    calls = []
+
+    def recorded(text: str) -> list[int]:
+        calls.append(text)
+        return encode(text)
+
+    assert plain_ids("New York", ADDED, recorded, byte_id) == encode("New York")
+    assert plain_ids("", ADDED, recorded, byte_id) == []
+    assert calls == ["New York"]
+
+
+def test_a_vocabulary_without_a_needed_byte_token_is_reported() -> None:
+    with pytest.raises(KeyError):
+        plain_ids("a|b", ADDED, encode, lambda data: None)
