@@ -1,20 +1,20 @@
 """A long text -> chunks of the length that the model knows, at sentence borders, with offsets.
 
-Knows nothing of tokens, models or labels: sizes are code points.
+Knows nothing of tokens, models or labels: sizes are UTF-8 bytes, offsets are code points.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from genner_cli.types import Chunk, Range
 
 _BORDER = re.compile(
-    r"""(?: [.!?…]+ ["'”’»)\]]* (?=\s+["'“‘«(\[¿¡]*[^\W_a-z]) \s+   # end of sentence, then no lower-case letter
-          | [。！？]+ ["”’』」）]* \s*                                # CJK full stops need no blank
-          | \s* \n \s*                                              # a line of its own
-        )""",
+    r"""(?: (?<![.!?…]) [.!?…]++ ["'”’»)\]]* (?=\s+["'“‘«(\[¿¡]*[^\W_a-z]) \s+   # sentence, no lower-case letter next
+          | [。！？]+ ["”’』」）]* \s*                                               # CJK full stops need no blank
+          | (?<!\s) \s* \n \s*                                                   # a line of its own
+        )""",  # the two look-behinds keep long runs of dots and of blanks linear
     re.VERBOSE,
 )
 _NO_END = re.compile(
@@ -22,6 +22,7 @@ _NO_END = re.compile(
     r"|U\.S|U\.K|e\.g|i\.e|cf|Fig|al|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\.$"
 )
 _LOOK_BACK = 12
+_LONGEST_CHARACTER = 4
 
 
 def sentences(text: str) -> list[Range]:
@@ -43,57 +44,64 @@ def _is_abbreviation(text: str, border: re.Match[str], end: int) -> bool:
 
 
 def split(text: str, size: int, overlap: int | None = None) -> Iterator[Chunk]:
-    """Chunks of at most `size` code points (less one for a single too long word).
+    """Chunks of at most `size` UTF-8 bytes, or of one character where that has more.
 
-    A chunk owns whole sentences; sentences of up to `overlap` code points (default: size / 8) stand
-    on either side of them as context, which the neighbours own. Every sentence has one owner.
+    A chunk owns whole sentences; sentences of up to `overlap` bytes (default: size / 8, always less than
+    size / 2) stand on either side of them as context, which the neighbours own. A sentence has one owner;
+    one that is too long is cut at blanks. A blank text has no chunks.
     """
-    overlap = size // 8 if overlap is None else overlap
-    parts = [part for sentence in sentences(text) for part in _at_most(text, sentence, size - 2 * overlap)]
-    for first, last in _pack(parts, size - 2 * overlap):
-        start = _context_start(parts, first, overlap)
-        end = _context_end(parts, last, overlap)
+    overlap = max(0, min(size // 8 if overlap is None else overlap, (size - _LONGEST_CHARACTER) // 2))
+    own = size - 2 * overlap
+    parts = [part for sentence in sentences(text) for part in _at_most(text, sentence, own)]
+    spans = list(_in_bytes(text, parts))
+    for first, last in _pack(spans, own):
+        left, right = _context(spans, first, last, overlap)
+        start, end = parts[left].start, parts[right - 1].end
         own_start = parts[first].start if first else 0
         own_end = parts[last].start if last < len(parts) else len(text)
         yield Chunk(text[start:end], start, own_start, own_end)
 
 
 def _at_most(text: str, sentence: Range, size: int) -> Iterator[Range]:
-    """The sentence in parts of at most `size`, cut at blanks where there are any."""
+    """The sentence in parts of at most `size` bytes, cut at blanks where there are any."""
     start, end = sentence
-    while end - start > size:
-        blank = next((at for at in range(start + size, start, -1) if text[at].isspace()), None)
-        cut = blank or start + size
-        yield Range(start, len(text[:cut].rstrip()) if blank else cut)
-        start = next((at for at in range(cut, end) if not text[at].isspace()), end)
-    if start < end:
-        yield Range(start, end)
+    while (reach := start + _fitting(text[start : min(start + size, end)], size)) < end:
+        cut = next((at for at in range(reach, start, -1) if text[at].isspace()), reach)
+        yield Range(start, start + len(text[start:cut].rstrip()))
+        start = next(at for at in range(cut, end) if not text[at].isspace())
+    yield Range(start, end)
 
 
-def _pack(parts: Sequence[Range], size: int) -> Iterator[tuple[int, int]]:
-    """Runs (first, behind the last) of parts that fit into `size` together."""
+def _fitting(text: str, size: int) -> int:
+    """How many characters fit into `size` bytes; at least one."""
+    return max(1, len(text.encode()[:size].decode(errors="ignore")))
+
+
+def _in_bytes(text: str, parts: Iterable[Range]) -> Iterator[Range]:
+    """The same ranges, counted in UTF-8 bytes."""
+    done = behind = 0
+    for start, end in parts:
+        begin = behind + len(text[done:start].encode())
+        done, behind = end, begin + len(text[start:end].encode())
+        yield Range(begin, behind)
+
+
+def _pack(spans: Sequence[Range], size: int) -> Iterator[tuple[int, int]]:
+    """Runs (first, behind the last) of spans that fit into `size` together."""
     first = 0
-    for number, part in enumerate(parts):
-        if part.end - parts[first].start > size and number > first:
+    for number, span in enumerate(spans):
+        if span.end - spans[first].start > size and number > first:
             yield first, number
             first = number
-    if first < len(parts):
-        yield first, len(parts)
+    if first < len(spans):
+        yield first, len(spans)
 
 
-def _context_start(parts: Sequence[Range], first: int, overlap: int) -> int:
-    start = parts[first].start
-    for part in reversed(parts[:first]):
-        if parts[first].start - part.start > overlap:
-            break
-        start = part.start
-    return start
-
-
-def _context_end(parts: Sequence[Range], last: int, overlap: int) -> int:
-    end = parts[last - 1].end
-    for part in parts[last:]:
-        if part.end - parts[last - 1].end > overlap:
-            break
-        end = part.end
-    return end
+def _context(spans: Sequence[Range], first: int, last: int, overlap: int) -> tuple[int, int]:
+    """The run [first, last), widened on either side by what fits into `overlap`."""
+    left, right = first, last
+    while left > 0 and spans[first].start - spans[left - 1].start <= overlap:
+        left -= 1
+    while right < len(spans) and spans[right].end - spans[last - 1].end <= overlap:
+        right += 1
+    return left, right

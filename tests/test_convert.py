@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import llama_cpp
 import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -28,8 +30,9 @@ PADDING = 5
 METADATA = {"genner.format": "inserted", "genner.prompt.after_text": "", "genner.labels": '{"PER": "Zoë\\n"}'}
 HOSTILE = (
     'Zoë O’Neill-Ōtani’s  "naïve" café — 北京市, Москва́, नमस्ते दुनिया, สวัสดี, 한국어, עִבְרִית, العَرَبِيَّة\n'
-    "\t tabs\tand  \u00a0nbsp\u2003em\u3000wide\u200bzero\ufeffBOM\u0085NEL\u2028LS\x0b\x0c\x1c\x1f\x00NUL\x7f\r\n \n\n  \n"
-    "😀👩‍👩‍👧🏳️‍🌈🇩🇪 e\u0301 ﬁ½² Ⅷ٣১২𝟘 𐍈 \U0010ffff\ud7ff\ue000\u0378's I'll we've THEY'RE 's'S x'll  'd !!!...$1,234.56 ⧵o ǅʰªº "
+    "\t tabs\tand  \u00a0nbsp\u2003em\u3000wide\u200bzero\ufeffBOM\u0085NEL\u2028LS\x0b\x0c\x1c\x1f\x00NUL\x7f\r\n\n "
+    "😀👩\u200d👧🏳\ufe0f🇩🇪 e\u0301 ﬁ½² Ⅷ٣১২𝟘 𐍈 \U0010ffff\ud7ff\ue000\u0378's ǅʰªº "
+    "I'll we've THEY'RE 's'S x'll  'd !!!...$1,234.56 ⧵o   "
 )
 
 
@@ -109,7 +112,9 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 @contextmanager
 def loaded(path: Path) -> Iterator[Any]:
-    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), llama_cpp.llama_model_default_params())
+    params = llama_cpp.llama_model_default_params()
+    params.use_extra_bufts = False  # llama.cpp's AMX products crash on some machines (ggml-org/llama.cpp issue 20824)
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     assert model, f"llama.cpp does not load {path}"
     try:
         yield model
@@ -143,7 +148,7 @@ def difference(path: Path, model: LlamaForCausalLM) -> tuple[float, float]:
     """The greatest difference of any logit, in standard deviations, and the share of equal top-1."""
     ids = torch.randint(model.config.vocab_size, (48,), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        expected = model.float()(ids[None]).logits[0].numpy()
+        expected = model(ids[None]).logits[0].numpy()
     assert expected.std() >= 2, "logits this flat would hide an error"
     found = llama_logits(path, ids.tolist())
     greatest = float(np.abs(found - expected).max() / expected.std())
@@ -180,6 +185,9 @@ def test_logits_are_those_of_transformers_with_untied_embeddings_in_shards(
     folder = save(untied, tokenizer, tmp_path, max_shard_size="400KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
     assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), untied)
+    max(folder.glob("*.safetensors")).unlink()
+    with pytest.raises(ModelError, match=r"model-\S* cannot be read"):
+        hf_to_gguf(folder, tmp_path / "model.gguf")
 
 
 def test_without_llama_cpps_row_order_the_comparison_fails(
@@ -191,20 +199,26 @@ def test_without_llama_cpps_row_order_the_comparison_fails(
     assert agreement < 0.9
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("f16", 0.02), ("bf16", 0.15)])
-def test_half_precision_stays_near(
-    folder: Path, gguf: Path, model: LlamaForCausalLM, tmp_path: Path, dtype: Any, tolerance: float
+@pytest.mark.parametrize(("dtype", "number"), [("f16", torch.float16), ("bf16", torch.bfloat16)])
+def test_half_precision_rounds_matrices_and_keeps_norms(
+    folder: Path, model: LlamaForCausalLM, tmp_path: Path, dtype: Any, number: torch.dtype
 ) -> None:
-    half = hf_to_gguf(folder, tmp_path / "model.gguf", dtype=dtype)
-    greatest, agreement = difference(half, model)
-    assert greatest < tolerance
+    path = hf_to_gguf(folder, tmp_path / "model.gguf", dtype=dtype)
+    stored = {tensor.name: tensor.data.tobytes() for tensor in GGUFReader(path).tensors}
+    layer = model.model.layers[1]
+    assert stored["blk.1.ffn_up.weight"] == layer.mlp.up_proj.weight.to(number).view(torch.int16).numpy().tobytes()
+    assert stored["blk.1.ffn_norm.weight"] == layer.post_attention_layernorm.weight.detach().numpy().tobytes()
+    greatest, agreement = difference(path, model)
+    assert greatest < 0.5
     assert agreement > 0.9
-    assert half.stat().st_size < 0.6 * gguf.stat().st_size
 
 
 def test_a_model_saved_in_bfloat16_is_converted_exactly(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    rounded = new_model(len(tokenizer), tied=True).to(torch.bfloat16)
-    folder = save(rounded, tokenizer, tmp_path)
+    rounded = new_model(len(tokenizer), tied=True)
+    with torch.no_grad():
+        for value in rounded.parameters():
+            value.copy_(value.bfloat16())
+    folder = save(deepcopy(rounded).bfloat16(), tokenizer, tmp_path)
     assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), rounded)
 
 
@@ -287,11 +301,15 @@ CONFIGS = {
     r"lm_head.weight; save": {"tie_word_embeddings": False},
     r"F32 \(352, 128\), not .* \(9, 128\)": {"vocab_size": 9},
     r"layers.1.\S* is no part": {"num_hidden_layers": 1},
-    r"hidden_size": {"hidden_size": None, "head_dim": None},
+    "config.json is broken": {"num_attention_heads": None, "head_dim": None},
 }
+GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 TOKENIZERS = {
-    "pre_tokenizer": {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}},
-    "pre_tokenizer .*Whitespace": {"pre_tokenizer": {"type": "Whitespace"}},
+    "pre_tokenizer .*: true, ": {"pre_tokenizer": {**GPT2, "add_prefix_space": True}},
+    "pre_tokenizer .*: false}": {"pre_tokenizer": {**GPT2, "use_regex": False}},
+    "pre_tokenizer .*Digits": {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, GPT2]}
+    },
     "normalizer": {"normalizer": {"type": "NFC"}},
     "cannot be read": {"model": {"type": "BPE"}},
 }
@@ -311,6 +329,12 @@ def test_a_tokenizer_that_llama_cpp_has_not_is_refused(copy: Path, message: str,
     with pytest.raises(ModelError, match=message):
         hf_to_gguf(copy, copy / "model.gguf")
     assert not list(copy.glob("*.gguf*"))
+
+
+def test_an_added_token_that_strips_blanks_is_refused(copy: Path) -> None:
+    edit(copy / "tokenizer.json", lambda spec: spec["added_tokens"][-1].update(lstrip=True))
+    with pytest.raises(ModelError, match="added token option lstrip"):
+        hf_to_gguf(copy, copy / "model.gguf")
 
 
 @pytest.mark.parametrize("pairs", [{"prompt": "x"}, {"genner.depth": 1}, {"general.architecture": "gpt2"}])

@@ -236,7 +236,8 @@ def test_occurrences_are_counted_between_word_borders_only_and_may_overlap() -> 
         ("category", '{"X": ["b"], "Y": ["a b"]}', [((19, 24),), ((7, 10),)]),
         (
             "occurrence",
-            '[{"text": "b", "label": "X", "occurrence_index": 1}, {"text": "a b", "label": "Y", "occurrence_index": 1}]',
+            '[{"text": "b", "label": "X", "occurrence_index": 1},'
+            ' {"text": "a b", "label": "Y", "occurrence_index": 1}]',
             [((53, 105),), ((1, 51),)],
         ),
         (

@@ -59,7 +59,7 @@ def vocabulary_for(completion: str, segment: Segment, labels: Sequence[str], rng
     pieces: list[bytes | None] = [bytes((byte,)) for byte in range(256)]
     pieces += [data[start:end] for start, end in cuts if start < end]
     pieces += [piece for part in (completion, *labels) for piece in segment(part)]
-    pieces += rng.sample(pieces, k=20) + [rng.randbytes(2), b"", *MARKS[:1], None]
+    pieces += [*rng.sample(pieces, k=20), rng.randbytes(2), b"", *MARKS[:1], None]
     rng.shuffle(pieces)
     return Vocabulary([*pieces, *[None] * len(MARKS)], {mark: len(pieces) + n for n, mark in enumerate(MARKS)})
 

@@ -17,7 +17,7 @@ from genner_cli.chunking import sentences
 from genner_cli.training.examples import Sample
 from genner_cli.types import Document, Entity, Label
 
-CHUNK_CHARACTERS = 1000
+LONGEST_TEXT = 1000
 LABELS = {
     "PER": "named people",
     "ORG": "named companies, institutions, teams and bands",
@@ -136,7 +136,7 @@ def _as_sentences(document: Document, corpus: Corpus) -> list[Document]:
 def _join(parts: Sequence[Document], separator: str) -> tuple[str, list[Entity]]:
     text, entities = "", []
     for part in parts:
-        if text and len(text) + len(part.text) >= CHUNK_CHARACTERS:
+        if text and len(text) + len(part.text) >= LONGEST_TEXT:
             break
         at = len(text) + len(separator) if text else 0
         text = text + separator + part.text if text else part.text

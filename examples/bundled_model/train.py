@@ -13,7 +13,7 @@ import random
 from pathlib import Path
 
 import torch
-from corpora import CHUNK_CHARACTERS, CORPORA, LABELS, Mix
+from corpora import LONGEST_TEXT, CORPORA, LABELS, Mix
 from make_tokenizer import PROMPT, make_tokenizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -26,6 +26,7 @@ from genner_cli.training.loss import Batch
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Label
 
+TOKENIZER = Path(__file__).parent / "tokenizer"
 FORMAT = "inserted"
 BATCH_TOKENS = 4_000
 POOL = 8  # batches that are drawn together and grouped by length
@@ -36,7 +37,7 @@ INSTRUCTIONS = Instructions(
     depth=DEFAULT_DEPTH,
     labels=tuple(Label(name, definition) for name, definition in LABELS.items()),
     default_labels=("PER", "ORG", "LOC"),
-    chunk_characters=CHUNK_CHARACTERS,
+    chunk_bytes=LONGEST_TEXT,
 )
 
 
@@ -95,10 +96,9 @@ def main() -> None:
     parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    folder = args.out / "tokenizer"
-    if not folder.exists():
-        make_tokenizer(args.ner, args.plain).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not TOKENIZER.exists():
+        make_tokenizer(args.ner, args.plain).save_pretrained(TOKENIZER)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     model = new_model(tokenizer)
     print(f"{model.num_parameters():,} parameters, corpora {', '.join(CORPORA)}", flush=True)
     options = TrainingOptions(steps=args.steps, bfloat16=args.bfloat16)

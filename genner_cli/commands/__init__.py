@@ -49,7 +49,7 @@ def main() -> None:
     try:
         app()
     except GennerError as error:
-        sys.stderr.write(f"genner: {error}\n")
+        sys.stderr.write("".join(f"genner: {line}\n" for line in (error, *getattr(error, "__notes__", ()))))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()

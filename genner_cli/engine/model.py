@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import llama_cpp as llama
 
@@ -52,9 +53,8 @@ class Model:
         check_memory(path, header.file_bytes, "the model's weights")
         with llama_errors() as errors:
             llama.llama_backend_init()
-            params = llama.llama_model_default_params()
+            params = loading_parameters()
             params.n_gpu_layers = gpu_layers
-            params.use_extra_bufts = not _has_amx()
             self.handle = llama.llama_model_load_from_file(str(path).encode(), params)
             if not self.handle:
                 raise ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
@@ -152,9 +152,15 @@ class Model:
         return list(buffer[:count])
 
 
-def _has_amx() -> bool:
-    """Whether llama.cpp would move weights into its AMX buffers, whose products crash on some machines
+def loading_parameters(defaults: Callable[[], Any] = llama.llama_model_default_params) -> Any:
+    """llama.cpp's defaults, but without its AMX buffers: products with them crash on some machines
     (ggml_backend_amx_mul_mat, ggml-org/llama.cpp issue 20824)."""
+    params = defaults()
+    params.use_extra_bufts = not _has_amx()
+    return params
+
+
+def _has_amx() -> bool:
     try:
         return " amx_tile" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:

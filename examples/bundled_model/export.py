@@ -1,0 +1,39 @@
+"""Exports the trained model to one GGUF file: converted, then quantized to Q8_0.
+
+    python export.py runs/bundled/model -o genner_cli/models/genner-small.gguf
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from train import INSTRUCTIONS
+
+from convert.hf_to_gguf import hf_to_gguf
+from convert.quantize import quantize
+
+ABOUT = {
+    "general.name": "genner-small",
+    "general.license": "cc-by-sa-4.0",
+    "general.description": "English named entities, source-locked; made by examples/bundled_model",
+}
+
+
+def main() -> None:
+    """Reads the command line and exports."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    args = parser.parse_args()
+    (args.model / "genner.json").write_text(json.dumps(INSTRUCTIONS.to_metadata(), indent=2, ensure_ascii=False))
+    with tempfile.TemporaryDirectory() as folder:
+        whole = hf_to_gguf(args.model, Path(folder) / "f32.gguf", metadata=ABOUT)
+        quantize(whole, args.out, "Q8_0")
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Imports run one way, and every third-party package has one home (DESIGN, ARCHITECTURE: the table)."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = (
+    ("errors",),
+    ("types",),
+    ("locking",),
+    ("generation",),
+    ("formats", "chunking", "merging", "scoring", "files", "engine", "hub"),
+    ("prompting",),
+    ("extraction", "methods", "training", "convert", "cluster"),
+    ("api", "view"),
+    ("genner_cli",),
+    ("commands",),
+    ("__main__",),
+)
+"""A module may import from layers above its own in this list, and inside its own package."""
+
+HOMES = {
+    "typer": {"commands"},
+    "rich": {"commands"},
+    "orjson": {"files"},
+    "zstandard": {"files"},
+    "yaml": {"files"},
+    "pyarrow": {"files"},
+    "llama_cpp": {"engine", "convert"},
+    "numpy": {"engine"},
+    "jinja2": {"engine"},
+    "torch": {"training", "convert"},
+    "transformers": {"training", "convert"},
+    "peft": {"training", "convert"},
+    "safetensors": {"training", "convert"},
+    "gguf": {"convert"},
+    "huggingface_hub": {"hub"},
+    "ray": {"cluster"},
+}
+
+FREE = {"genner_cli.__version__"}
+INJECTED = {("extraction", "engine"), ("methods", "engine")}
+"""(importer, imported): these are handed what they need from the other, so that a fake can take its place."""
+
+LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+
+
+class Import(NamedTuple):
+    """A dotted name that a file imports, and the line it stands in."""
+
+    name: str
+    line: int
+
+
+def modules() -> list[Path]:
+    """Every Python file of the two packages, relative to the root."""
+    return sorted(
+        path.relative_to(ROOT) for package in ("genner_cli", "convert") for path in (ROOT / package).rglob("*.py")
+    )
+
+
+def part_of(name: str) -> str:
+    """The part of the project that a dotted name belongs to: `genner_cli.files.x` -> `files`."""
+    head, *rest = name.split(".")
+    if head != "genner_cli":
+        return head
+    return rest[0] if rest and (rest[0] in LAYER_OF or _exists(rest[0])) else "genner_cli"
+
+
+def _exists(name: str) -> bool:
+    return (ROOT / "genner_cli" / name).is_dir() or (ROOT / "genner_cli" / f"{name}.py").is_file()
+
+
+def own_part(path: Path) -> str:
+    """The part that a file belongs to, known or not."""
+    inner = name_of(path).split(".")[1:] if path.parts[0] == "genner_cli" else []
+    return inner[0] if inner else path.parts[0]
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a file: `genner_cli/files/__init__.py` -> `genner_cli.files`."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(source: str, path: Path) -> Iterator[Import]:
+    """All imports of a file, lazy ones and those for type checking included."""
+    package = name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            whole = part_of(module) != "genner_cli"
+            yield from (Import(module if whole else f"{module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def objections(source: str, path: Path) -> list[str]:
+    """What is wrong with the imports of a file."""
+    own = own_part(path)
+    found = []
+    if own not in LAYER_OF:
+        return [f"{path}: {own!r} has no place in LAYERS; give it one here and in ARCHITECTURE.md"]
+    for name, line in imports(source, path):
+        part = part_of(name)
+        if part == own or name in FREE or name.split(".")[0] in sys.stdlib_module_names:
+            continue
+        if part in LAYER_OF:
+            if LAYER_OF[part] >= LAYER_OF[own] or (own, part) in INJECTED:
+                found.append(f"{path}:{line}: {own} may not import {name}")
+        elif name.startswith("genner_cli."):
+            found.append(f"{path}:{line}: {name} has no place in LAYERS")
+        elif own not in HOMES.get(part, ()):
+            found.append(
+                f"{path}:{line}: {part} is at home in {', '.join(HOMES.get(part, ())) or 'nowhere'}, not in {own}"
+            )
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_a_module_imports_from_the_left_and_third_parties_at_their_home(path: Path) -> None:
+    assert objections((ROOT / path).read_text(), path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("genner_cli/chunking.py", "from genner_cli.formats import xml"),
+        ("genner_cli/errors.py", "import genner_cli.types"),
+        ("genner_cli/types.py", "from genner_cli import locking"),
+        ("genner_cli/locking.py", "from . import formats"),
+        ("genner_cli/formats/xml.py", "from ..chunking import split"),
+        ("genner_cli/formats/xml.py", "def f():\n    from genner_cli.prompting import Prompt"),
+        ("genner_cli/extraction.py", "from genner_cli import engine"),
+        ("genner_cli/extraction.py", "from genner_cli.commands.options import x"),
+        ("genner_cli/methods/ensemble.py", "from genner_cli.training import loop"),
+        ("genner_cli/engine/engine.py", "from genner_cli import extract"),
+        ("genner_cli/files/reading.py", "import convert"),
+        ("genner_cli/scoring.py", "import numpy as np"),
+        ("genner_cli/extraction.py", "import typer"),
+        ("genner_cli/engine/model.py", "import orjson"),
+        ("genner_cli/hub.py", "from rich.progress import Progress"),
+        ("genner_cli/training/loop.py", "from huggingface_hub import hf_hub_download"),
+        ("genner_cli/training/loop.py", "import requests"),
+        ("convert/quantize.py", "from genner_cli.training import loop"),
+        ("genner_cli/utils.py", ""),
+    ],
+)
+def test_a_wrong_import_is_found(path: str, source: str) -> None:
+    assert objections(source, Path(path)) != []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("genner_cli/types.py", "from genner_cli.errors import UsageError\nimport unicodedata"),
+        (
+            "genner_cli/formats/xml.py",
+            "from . import gbnf\nfrom genner_cli.formats import inline\nfrom .. import locking",
+        ),
+        (
+            "genner_cli/extraction.py",
+            "from genner_cli import chunking, merging, types\nfrom genner_cli.prompting import Prompt",
+        ),
+        (
+            "genner_cli/commands/extract.py",
+            "import typer\nimport rich.progress\nfrom genner_cli import __version__, extract",
+        ),
+        ("genner_cli/engine/model.py", "import numpy.typing\nimport llama_cpp\nfrom genner_cli import __version__"),
+        ("convert/hf_to_gguf.py", "import torch, gguf\nfrom genner_cli.prompting import Instructions"),
+        ("genner_cli/methods/ensemble.py", "from genner_cli.methods import cascade"),
+    ],
+)
+def test_a_right_import_is_let_pass(path: str, source: str) -> None:
+    assert objections(source, Path(path)) == []
