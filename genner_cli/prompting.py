@@ -28,7 +28,9 @@ class Prompt:
 
     def prefix(self, labels: Sequence[Label]) -> tuple[Piece, ...]:
         """What stands before every text: one line `NAME: definition` or `NAME` for each label."""
-        lines = "".join(f"{label.name}: {label.definition}\n" if label.definition else f"{label.name}\n" for label in labels)
+        lines = "".join(
+            f"{label.name}: {label.definition}\n" if label.definition else f"{label.name}\n" for label in labels
+        )
         return (Piece(self.before_labels, literal=True), Piece(lines), Piece(self.before_text, literal=True))
 
     def rest(self, text: str) -> tuple[Piece, ...]:
@@ -89,7 +91,9 @@ class Instructions:
             )
         try:
             return cls(
-                prompt=Prompt(*(metadata[f"genner.prompt.{part}"] for part in ("before_labels", "before_text", "after_text"))),
+                prompt=Prompt(
+                    *(metadata[f"genner.prompt.{part}"] for part in ("before_labels", "before_text", "after_text"))
+                ),
                 format=metadata["genner.format"],
                 depth=int(metadata["genner.depth"]),
                 labels=tuple(Label(name, text) for name, text in json.loads(metadata["genner.labels"]).items()),

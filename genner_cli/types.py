@@ -28,7 +28,9 @@ class Label:
     def __post_init__(self) -> None:
         bad = sorted(set(self.name) & FORBIDDEN_IN_LABELS)
         if bad:
-            raise UsageError(f"label {self.name!r} contains {' '.join(bad)}; output formats use these as markup, rename it")
+            raise UsageError(
+                f"label {self.name!r} contains {' '.join(bad)}; output formats use these as markup, rename it"
+            )
         if not self.name or self.name != self.name.strip() or self.name.startswith("/"):
             raise UsageError(f"label {self.name!r} is empty, starts with '/' or has outer blanks; rename it")
         if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.name + self.definition):

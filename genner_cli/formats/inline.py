@@ -109,9 +109,7 @@ def _scan(style: Style, completion: str) -> Iterator[re.Match[str]]:
         at = match.end()
 
 
-def _close(
-    frames: list[tuple[int, str, int, list[Range]]], match: re.Match[str], end: int, text: str
-) -> Entity:
+def _close(frames: list[tuple[int, str, int, list[Range]]], match: re.Match[str], end: int, text: str) -> Entity:
     start, label, opened, inner = frames.pop()
     if label and label != match["label"]:
         raise DataError(f"the completion closes {match['label']!r} where {label!r} is open")

@@ -31,9 +31,7 @@ STYLE = inline.Style(
     closing=_closing,
     label_first=False,
     escapes={OPEN: "⧵o", COLON: "⧵t", CLOSE: "⧵c", "⧵": "⧵⧵"},
-    scan=re.compile(
-        r"(?P<open>⟦)|(?P<close>⦂(?P<label>[^⟦⦂⟧⧵]+)⟧)|(?P<escaped>⧵[otc⧵])|(?P<char>[^⟦⦂⟧⧵])", re.DOTALL
-    ),
+    scan=re.compile(r"(?P<open>⟦)|(?P<close>⦂(?P<label>[^⟦⦂⟧⧵]+)⟧)|(?P<escaped>⧵[otc⧵])|(?P<char>[^⟦⦂⟧⧵])", re.DOTALL),
     blank_inside=True,
     markup=frozenset(mark.encode() for mark in MARKS),
 )
@@ -50,9 +48,7 @@ def grammar(labels: Sequence[str], *, depth: int = 1) -> str:
         f"entity_{level}": '"⟦" (char' + (f" | entity-{level + 1}" if level < depth else "") + ')+ "⦂" label "⟧"'
         for level in range(1, depth + 1)
     }
-    return gbnf.rules(
-        root="(char | entity-1)*", **levels, label=gbnf.one_of(labels), char='[^⟦⦂⟧⧵] | "⧵" [otc⧵]'
-    )
+    return gbnf.rules(root="(char | entity-1)*", **levels, label=gbnf.one_of(labels), char='[^⟦⦂⟧⧵] | "⧵" [otc⧵]')
 
 
 def lock(text: str, labels: Sequence[str], *, depth: int = 1) -> inline.InlineLock:

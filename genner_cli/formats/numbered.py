@@ -25,9 +25,7 @@ Start = Callable[[Mentions, str, dict[str, int]], int]
 """(mentions of the text, mention, numbers) -> its start, or -1 where the numbers fit no occurrence."""
 
 
-def render(
-    text: str, entities: Sequence[Entity], labels: Sequence[str], depth: int, numbers: Numbers
-) -> Rendering:
+def render(text: str, entities: Sequence[Entity], labels: Sequence[str], depth: int, numbers: Numbers) -> Rendering:
     """The completion that says these entities, and what it cannot say."""
     mentions = Mentions(text)
 

@@ -1,0 +1,91 @@
+"""A small Llama of random weights with the bundled model's vocabulary and metadata, as GGUF.
+
+It has learnt nothing, so its completions go wherever the constraint lets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from numpy.typing import NDArray
+
+from genner_cli import hub
+
+LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_SIZE, FEED_FORWARD = 2, 128, 2, 1, 64, 192
+SPREAD = 6.0
+"""Standard deviation of the logits: about that of a trained model."""
+
+SIZES = {
+    "llama.block_count": LAYERS,
+    "llama.embedding_length": WIDTH,
+    "llama.attention.head_count": HEADS,
+    "llama.attention.head_count_kv": KV_HEADS,
+    "llama.attention.key_length": HEAD_SIZE,
+    "llama.attention.value_length": HEAD_SIZE,
+    "llama.rope.dimension_count": HEAD_SIZE,
+    "llama.feed_forward_length": FEED_FORWARD,
+    "general.file_type": 0,
+}
+
+
+@cache
+def bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
+    """Value, type and, for arrays, the items' type of each pair of the bundled model."""
+    fields = GGUFReader(hub.BUNDLED).fields
+    return {
+        key: (field.contents(), field.types[0], field.types[1] if len(field.types) > 1 else None)
+        for key, field in fields.items()
+        if not key.startswith("GGUF.")
+    }
+
+
+def write_random_model(
+    path: Path, *, seed: int = 1, change: Mapping[str, Any] | None = None, leave_out: Collection[str] = ()
+) -> Path:
+    """Writes the model; `change` gives other values to pairs or adds strings, `leave_out` names prefixes of keys."""
+    pairs = dict(bundled_metadata())
+    for key, value in {**SIZES, **(change or {})}.items():
+        kinds = pairs.get(key, (None, GGUFValueType.STRING, None))[1:]
+        pairs[key] = (value, *kinds)
+    writer = GGUFWriter(path, "llama")
+    for key, (value, kind, items) in pairs.items():
+        if key != "general.architecture" and not key.startswith(tuple(leave_out)):
+            writer.add_key_value(key, value, kind, items)
+    for name, values in _tensors(len(pairs["tokenizer.ggml.tokens"][0]), np.random.default_rng(seed)):
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _tensors(vocabulary: int, random: np.random.Generator) -> list[tuple[str, NDArray[np.float32]]]:
+    def matrix(rows: int, columns: int, scale: float = 1.5) -> NDArray[np.float32]:
+        return (random.standard_normal((rows, columns)) * scale / columns**0.5).astype(np.float32)
+
+    ones = np.ones(WIDTH, dtype=np.float32)
+    queries, keys = HEADS * HEAD_SIZE, KV_HEADS * HEAD_SIZE
+    tensors = [
+        ("token_embd.weight", matrix(vocabulary, WIDTH)),
+        ("output_norm.weight", ones),
+        ("output.weight", matrix(vocabulary, WIDTH, SPREAD)),
+    ]
+    for layer in (f"blk.{number}" for number in range(LAYERS)):
+        tensors += [
+            (f"{layer}.attn_norm.weight", ones),
+            (f"{layer}.attn_q.weight", matrix(queries, WIDTH)),
+            (f"{layer}.attn_k.weight", matrix(keys, WIDTH)),
+            (f"{layer}.attn_v.weight", matrix(keys, WIDTH)),
+            (f"{layer}.attn_output.weight", matrix(WIDTH, queries)),
+            (f"{layer}.ffn_norm.weight", ones),
+            (f"{layer}.ffn_gate.weight", matrix(FEED_FORWARD, WIDTH)),
+            (f"{layer}.ffn_up.weight", matrix(FEED_FORWARD, WIDTH)),
+            (f"{layer}.ffn_down.weight", matrix(WIDTH, FEED_FORWARD)),
+        ]
+    return tensors

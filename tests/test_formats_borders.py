@@ -1,0 +1,72 @@
+"""Where the mentions of the JSON formats may start and end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from strategies import examples, hostile_text
+
+from genner_cli.formats.borders import Mentions, is_border
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("New York", ["New", " ", "York"]),
+        ("don't", ["don", "'", "t"]),
+        ("U.S.", ["U", ".", "S", "."]),
+        ("A4 3rd", ["A4", " ", "3rd"]),
+        ("snake_case", ["snake", "_", "case"]),
+        ("Ünïcödé", ["Ünïcödé"]),
+        ("e\u0301te\u0301", ["e\u0301te\u0301"]),
+        ("北京abc", ["北", "京", "abc"]),
+        ("カナ", ["カ", "ナ"]),
+        ("か\u3099な", ["か\u3099", "な"]),
+        ("กรุง", ["ก", "รุ", "ง"]),
+        ("नमस्ते", ["नमस्ते"]),
+        ("שלום!", ["שלום", "!"]),
+        ("한국어", ["한국어"]),
+        ("❤️!", ["❤️", "!"]),
+        ("", []),
+    ],
+)
+def test_borders_lie_between_words_and_between_characters_of_scripts_without_spaces(
+    text: str, parts: list[str]
+) -> None:
+    borders = [at for at in range(len(text) + 1) if is_border(text, at)]
+    assert [text[start:end] for start, end in pairwise(borders)] == parts
+
+
+def test_there_are_no_borders_outside_the_text() -> None:
+    assert [is_border("ab", at) for at in (-1, 0, 1, 2, 3)] == [False, True, False, True, False]
+    assert is_border("", 0)
+
+
+@examples(150)
+@given(text=hostile_text())
+def test_a_mention_starts_and_ends_at_borders_and_never_at_blanks(text: str) -> None:
+    mentions = Mentions(text)
+    assert mentions.starts == [at for at in range(len(text)) if is_border(text, at) and not text[at].isspace()]
+    assert mentions.ends == [at for at in range(1, len(text) + 1) if is_border(text, at) and not text[at - 1].isspace()]
+    for offset in range(len(text) + 1):
+        assert mentions.ends_from(offset) == [end for end in mentions.ends if end >= offset]
+
+
+@examples(100)
+@given(text=hostile_text(most=6))
+def test_occurrences_are_all_places_between_borders(text: str) -> None:
+    mentions = Mentions(text)
+    for start in mentions.starts:
+        for end in mentions.ends_from(start + 1):
+            places = [at for at in mentions.starts if text.startswith(text[start:end], at)]
+            places = [at for at in places if at + end - start in mentions.ends]
+            assert list(mentions.occurrences(text[start:end])) == places
+            assert start in places
+
+
+def test_overlapping_occurrences_count() -> None:
+    assert Mentions("a-a-a").occurrences("a-a") == (0, 2)
+    assert Mentions("ab a").occurrences("a") == (3,)
+    assert Mentions("a").occurrences("b") == ()
