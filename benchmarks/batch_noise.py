@@ -57,7 +57,9 @@ def main() -> None:
             context.close()
             noise = max(float(np.abs(a - b).max()) for a, b in zip(together, alone, strict=True))
             spread = float(np.std(alone))
-            print(f"flash attention {'on ' if flash else 'off'}: {noise:.4f} (standard deviation of logits {spread:.2f})")
+            print(
+                f"flash attention {'on ' if flash else 'off'}: {noise:.4f} (standard deviation of logits {spread:.2f})"
+            )
 
 
 if __name__ == "__main__":

@@ -113,7 +113,9 @@ def main() -> None:
     for name, times in seconds.items():
         rates = sorted(len(requests) / t for t in times)
         ratio = baseline / statistics.median(times)
-        print(f"{name:24} {statistics.median(rates):8.2f} documents/s ({rates[0]:.2f} to {rates[-1]:.2f})  {ratio:.2f}x")
+        print(
+            f"{name:24} {statistics.median(rates):8.2f} documents/s ({rates[0]:.2f} to {rates[-1]:.2f})  {ratio:.2f}x"
+        )
 
 
 if __name__ == "__main__":
