@@ -48,11 +48,12 @@ def split(text: str, size: int, overlap: int | None = None) -> Iterator[Chunk]:
 
     A chunk owns whole sentences; sentences of up to `overlap` bytes (default: size / 8, always less than
     size / 2) stand on either side of them as context, which the neighbours own. A sentence has one owner;
-    one that is too long is cut at blanks. A blank text has no chunks.
+    one that is too long is cut at blanks, into parts that are short enough to be context. A blank text has
+    no chunks.
     """
     overlap = max(0, min(size // 8 if overlap is None else overlap, (size - _LONGEST_CHARACTER) // 2))
     own = size - 2 * overlap
-    parts = [part for sentence in sentences(text) for part in _at_most(text, sentence, own)]
+    parts = [part for sentence in sentences(text) for part in _at_most(text, sentence, own, min(own, overlap or own))]
     spans = list(_in_bytes(text, parts))
     for first, last in _pack(spans, own):
         left, right = _context(spans, first, last, overlap)
@@ -62,10 +63,13 @@ def split(text: str, size: int, overlap: int | None = None) -> Iterator[Chunk]:
         yield Chunk(text[start:end], start, own_start, own_end)
 
 
-def _at_most(text: str, sentence: Range, size: int) -> Iterator[Range]:
-    """The sentence in parts of at most `size` bytes, cut at blanks where there are any."""
+def _at_most(text: str, sentence: Range, size: int, part: int) -> Iterator[Range]:
+    """The sentence if it has at most `size` bytes, else parts of at most `part`, cut at blanks if it has any."""
     start, end = sentence
-    while (reach := start + _fitting(text[start : min(start + size, end)], size)) < end:
+    if end - start <= size and len(text[start:end].encode()) <= size:
+        yield sentence
+        return
+    while (reach := start + _fitting(text[start : min(start + part, end)], part)) < end:
         cut = next((at for at in range(reach, start, -1) if text[at].isspace()), reach)
         yield Range(start, start + len(text[start:cut].rstrip()))
         start = next(at for at in range(cut, end) if not text[at].isspace())

@@ -69,9 +69,11 @@ CORPORA = {
                          "art": "", "nat": ""}),
     "redocred": Corpus(0.12, {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "TIME": "TIME", "NUM": "NUM", "MISC": "MISC"},
                        whole_documents=True),
-    "multiconer1": Corpus(0.10, {"PER": "PER", "LOC": "LOC", "CORP": "ORG", "GRP": "ORG", "CW": "WORK", "PROD": "PRODUCT"}),
+    "multiconer1": Corpus(0.10, {"PER": "PER", "LOC": "LOC", "CORP": "ORG", "GRP": "ORG", "CW": "WORK",
+                                 "PROD": "PRODUCT"}),
     "gum_docs": Corpus(0.09, {name: name for name in ("person", "place", "organization", "event", "time", "object",
-                                                      "abstract", "animal", "plant", "substance")}, whole_documents=True),
+                                                      "abstract", "animal", "plant", "substance")},
+                       whole_documents=True),
     "litbank": Corpus(0.09, {"PER": "people", "FAC": "facility", "LOC": "location", "GPE": "polity", "VEH": "vehicle",
                              "ORG": "group"}, whole_documents=True),
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """Exports the trained model to one GGUF file: converted, then quantized to Q8_0.
 
-    python export.py runs/bundled/model -o genner_cli/models/genner-small.gguf
+python export.py runs/bundled/model -o genner_cli/models/genner-small.gguf
 """
 
 from __future__ import annotations
