@@ -34,10 +34,12 @@ def _without_conflicts(entities: Iterable[Entity], depth: int) -> list[Entity]:
     for entity in entities:
         while around and around[-1].end <= entity.start:
             around.pop()
-        if around and (around[-1].end < entity.end or len(around) >= depth):
-            if (entity.score or 0.0) <= (around[-1].score or 0.0):
-                continue
-            kept.remove(around.pop())
+        rivals = [other for other in around if other.end < entity.end] or around[depth - 1 :]
+        if any((entity.score or 0.0) <= (other.score or 0.0) for other in rivals):
+            continue
+        for rival in rivals:
+            kept.remove(rival)
+            around.remove(rival)
         kept.append(entity)
         around.append(entity)
     return kept

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genner_cli import hub
 
 LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_SIZE, FEED_FORWARD = 2, 128, 2, 1, 64, 192
-SPREAD = 6.0
+SPREAD = 4.0
 """Standard deviation of the logits: about that of a trained model."""
 
 SIZES = {
@@ -66,7 +66,7 @@ def write_random_model(
 
 
 def _tensors(vocabulary: int, random: np.random.Generator) -> list[tuple[str, NDArray[np.float32]]]:
-    def matrix(rows: int, columns: int, scale: float = 1.5) -> NDArray[np.float32]:
+    def matrix(rows: int, columns: int, scale: float = 1.0) -> NDArray[np.float32]:
         return (random.standard_normal((rows, columns)) * scale / columns**0.5).astype(np.float32)
 
     ones = np.ones(WIDTH, dtype=np.float32)

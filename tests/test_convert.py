@@ -126,7 +126,7 @@ def llama_logits(path: Path, ids: list[int]) -> np.ndarray[Any, Any]:
     """Logits [len(ids), vocabulary], with keys and values kept in F32."""
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = 64
-    params.n_threads = params.n_threads_batch = 2
+    params.n_threads = params.n_threads_batch = 1  # more of them wait on each other when the cores are busy
     params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
     params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     with loaded(path) as model:

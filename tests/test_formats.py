@@ -20,7 +20,7 @@ FLAT_AND_NESTED = pytest.mark.parametrize("depth", [1, 4])
 
 @ALL
 @FLAT_AND_NESTED
-@examples(60)
+@examples(40)
 @given(case=cases())
 def test_parse_gives_back_what_render_wrote_and_render_names_the_rest(name: str, depth: int, case: Case) -> None:
     output = FORMATS[name]
@@ -33,7 +33,7 @@ def test_parse_gives_back_what_render_wrote_and_render_names_the_rest(name: str,
 
 @ALL
 @FLAT_AND_NESTED
-@examples(40)
+@examples(20)
 @given(case=cases())
 def test_rendering_what_was_kept_loses_nothing_more_and_writes_the_same(name: str, depth: int, case: Case) -> None:
     output = FORMATS[name]
@@ -44,7 +44,7 @@ def test_rendering_what_was_kept_loses_nothing_more_and_writes_the_same(name: st
 
 @ALL
 @FLAT_AND_NESTED
-@examples(40)
+@examples(20)
 @given(case=cases())
 def test_lock_accepts_a_rendering_byte_by_byte_and_is_finished_at_its_end_only(
     name: str, depth: int, case: Case
@@ -62,7 +62,7 @@ def test_lock_accepts_a_rendering_byte_by_byte_and_is_finished_at_its_end_only(
 
 @ALL
 @FLAT_AND_NESTED
-@examples(15)
+@examples(10)
 @given(case=cases())
 def test_grammar_accepts_a_rendering_in_llama_cpp(name: str, depth: int, case: Case) -> None:
     output = FORMATS[name]
@@ -71,7 +71,7 @@ def test_grammar_accepts_a_rendering_in_llama_cpp(name: str, depth: int, case: C
 
 
 @ALL
-@examples(25)
+@examples(20)
 @given(text=hostile_text(most=30))
 def test_a_text_without_entities_survives(name: str, text: str) -> None:
     output = FORMATS[name]

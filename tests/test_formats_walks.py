@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from strategies import LABELS, examples, hostile_text, segmentation
 
 from genner_cli import locking
+from genner_cli.errors import DataError
 from genner_cli.formats import FORMATS, inserted
 from genner_cli.formats.borders import Mentions
 from genner_cli.locking import Lock, State, Vocabulary
@@ -92,7 +93,7 @@ def _check_json(name: str, text: str, entities: Sequence[Entity], value: object)
 
 @ALL
 @FLAT_AND_NESTED
-@examples(20)
+@examples(15)
 @given(text=hostile_text(most=10), labels=some_labels, seed=seeds)
 def test_random_walk_ends_in_time_and_says_only_what_is_true(
     name: str, depth: int, text: str, labels: list[str], seed: int
@@ -168,6 +169,13 @@ def test_lock_over_tokens_allows_exactly_what_stands_between_them(depth: int, te
         lock = inserted.lock(text, ["A"], depth=depth).segmented(segment)
         said = {frozenset(inserted.parse(completion, text)) for completion in completions(lock)}
         assert said == {s for s in sayable("inserted", text, ["A"], depth) if all(_between(text, e, cuts) for e in s)}
+
+
+def test_a_tokenizer_that_changes_the_text_is_refused() -> None:
+    lock = inserted.lock("e\u0301", ["A"])
+    assert lock.segmented(lambda text: [text.encode()]).by_token
+    with pytest.raises(DataError, match="tokenizer changes this text"):
+        lock.segmented(lambda text: [unicodedata.normalize("NFC", text).encode()])
 
 
 def _between(text: str, entity: Entity, cuts: Sequence[int]) -> bool:

@@ -35,7 +35,7 @@ HOMES = {
     "yaml": {"files"},
     "pyarrow": {"files"},
     "llama_cpp": {"engine", "convert"},
-    "numpy": {"engine"},
+    "numpy": {"engine", "convert"},
     "jinja2": {"engine"},
     "torch": {"training", "convert"},
     "transformers": {"training", "convert"},
@@ -44,11 +44,15 @@ HOMES = {
     "gguf": {"convert"},
     "huggingface_hub": {"hub"},
     "ray": {"cluster"},
+    "_typeshed": {"files"},
 }
 
 FREE = {"genner_cli.__version__"}
 INJECTED = {("extraction", "engine"), ("methods", "engine")}
 """(importer, imported): these are handed what they need from the other, so that a fake can take its place."""
+
+EXCEPTIONS = {("genner_cli/engine/chat.py", "prompting")}
+"""(file, part): a chat template is executed where its package is at home, and gives a prompt."""
 
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
@@ -111,7 +115,12 @@ def objections(source: str, path: Path) -> list[str]:
         return [f"{path}: {own!r} has no place in LAYERS; give it one here and in ARCHITECTURE.md"]
     for name, line in imports(source, path):
         part = part_of(name)
-        if part == own or name in FREE or name.split(".")[0] in sys.stdlib_module_names:
+        if (
+            part == own
+            or name in FREE
+            or (path.as_posix(), part) in EXCEPTIONS
+            or name.split(".")[0] in sys.stdlib_module_names
+        ):
             continue
         if part in LAYER_OF:
             if LAYER_OF[part] >= LAYER_OF[own] or (own, part) in INJECTED:

@@ -66,7 +66,7 @@ def vocabulary_for(completion: str, segment: Segment, labels: Sequence[str], rng
 
 @pytest.mark.parametrize("depth", [1, 4])
 @pytest.mark.parametrize(("name", "by_token"), [*((name, False) for name in FORMATS), ("inserted", True)])
-@examples(12)
+@examples(8)
 @given(case=cases(most=8), seed=st.integers(0, 2**32))
 def test_legal_lists_exactly_the_tokens_that_advance_accepts(
     name: str, by_token: bool, depth: int, case: object, seed: int
@@ -196,7 +196,7 @@ def byte_id(data: bytes) -> int | None:
     return data[0]
 
 
-@examples(300)
+@examples(150)
 @given(
     text=st.one_of(
         st.lists(st.sampled_from([*ADDED, *MERGES, "a", "<", "|", "b", " "]), max_size=12).map("".join), hostile_text()

@@ -38,7 +38,7 @@ def test_rest_reads_the_text_as_plain_characters_and_what_follows_literally() ->
     assert PROMPT.rest("a <|user|> b") == (Piece("a <|user|> b", literal=False), Piece("<|assistant|>", literal=True))
 
 
-@examples(100)
+@examples(50)
 @given(text=hostile_text(), definition=hostile_text(most=4))
 def test_only_the_parts_of_the_prompt_itself_are_literal(text: str, definition: str) -> None:
     definition = "".join(char for char in definition if char.isprintable())
@@ -64,7 +64,7 @@ instructions = st.builds(
 )
 
 
-@examples(100)
+@examples(50)
 @given(said=instructions)
 def test_instructions_survive_the_way_through_metadata(said: Instructions) -> None:
     metadata = said.to_metadata()

@@ -39,7 +39,7 @@ def test_any_other_name_is_a_label(name: str) -> None:
     assert Label(name, 'with "quotes", [brackets] and \\ in its definition').name == name
 
 
-@examples(200)
+@examples(100)
 @given(name=hostile_text(most=5))
 def test_a_label_is_refused_or_free_of_what_formats_need(name: str) -> None:
     try:

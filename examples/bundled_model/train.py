@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--ner", type=Path, required=True)
     parser.add_argument("--plain", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()

@@ -92,6 +92,8 @@ class Context:
         llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
     def close(self) -> None:
-        """Frees the context."""
-        llama.llama_batch_free(self._batch)
-        llama.llama_free(self._handle)
+        """Frees the context, once."""
+        if self._handle:
+            llama.llama_batch_free(self._batch)
+            llama.llama_free(self._handle)
+            self._handle = None

@@ -88,6 +88,7 @@ class Engine:
                         yield from self._admit(waiting)
                     elif not exhausted:
                         yield number, Completion("")
+                        break  # so that many of them do not hold up the slots
                 if self._slots:
                     yield from self._step(waiting)
                 elif exhausted and not waiting:
@@ -112,8 +113,9 @@ class Engine:
                 yield job.number, Completion("", prompt_tokens=len(job.prompt), error=str(error))
 
     def _cells(self) -> int:
-        """KV cells that the running slots will probably fill, with the prefix."""
-        return self._prefix_length + sum(self._expected(slot.job) for slot in self._slots)
+        """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""
+        held = ((slot, slot.position - self._prefix_length + len(slot.pending)) for slot in self._slots)
+        return self._prefix_length + sum(max(self._expected(slot.job), cells) for slot, cells in held)
 
     @staticmethod
     def _expected(job: _Job) -> int:

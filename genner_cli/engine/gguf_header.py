@@ -68,6 +68,8 @@ def _read(file: BinaryIO, path: Path) -> Header:
         metadata[key] = _value(file, _number(file, "<I"))
     last = max((_tensor_offset(file) for _ in range(_at_most(tensors, _MOST_ITEMS))), default=0)
     alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise ValueError(f"alignment {alignment}")
     data = -(-file.tell() // alignment) * alignment
     size = file.seek(0, 2)
     if size <= data + last:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from functools import cached_property
 
 # Han, Kana, Bopomofo, Thai, Lao, Tibetan, Myanmar, Khmer: scripts written without spaces.
@@ -44,9 +45,10 @@ class Mentions:
         self.ends = [at for at in borders if at > 0 and not text[at - 1].isspace()]
         self._known: dict[str, tuple[int, ...]] = {}
 
-    def ends_from(self, offset: int) -> list[int]:
-        """All ends at this offset or behind it."""
-        return self.ends[bisect_left(self.ends, offset) :]
+    def ends_between(self, first: int, last: int) -> Iterator[int]:
+        """All ends from `first` to `last`, both included."""
+        for number in range(bisect_left(self.ends, first), bisect_right(self.ends, last)):
+            yield self.ends[number]
 
     def occurrences(self, mention: str) -> tuple[int, ...]:
         """Every start at which this mention stands between borders, in order; overlaps count."""

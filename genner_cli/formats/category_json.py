@@ -8,8 +8,9 @@ occurrences are not entities, or come under a later label, cannot be carried.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from genner_cli.formats import gbnf, listing
@@ -54,17 +55,30 @@ def grammar(labels: Sequence[str], *, depth: int = 1) -> str:
 class _Lock(listing.ListingLock):
     """`place` is (number of the label, whether it has an item yet)."""
 
+    _said: dict[Taken, Counter[str]] = field(default_factory=dict, repr=False)
+
     @property
     def start(self) -> State:
-        return Opening(None, ())
+        return Opening(None, frozenset())
 
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
-        count = sum(self.text[span.start : span.end] == mention for span in taken)
+        start = self._next(taken, mention)
+        if start is not None and self._fits(place, taken, start, start + len(mention)):
+            yield Span(start, start + len(mention), self.labels[place[0]])
+
+    def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
+        return self._next(taken, self.text[start:end]) == start and self._fits(place, taken, start, end)
+
+    def _next(self, taken: Taken, mention: str) -> int | None:
+        """Where the occurrence stands that a further listing of this mention means."""
         places = self._mentions.occurrences(mention)
-        if count < len(places):
-            span = Span(places[count], places[count] + len(mention), self.labels[place[0]])
-            if listing.fits(taken, span, self.depth):
-                yield span
+        if taken not in self._said:
+            self._said[taken] = Counter(self.text[span.start : span.end] for span in taken)
+        said = self._said[taken][mention]
+        return places[said] if said < len(places) else None
+
+    def _fits(self, place: Any, taken: Taken, start: int, end: int) -> bool:
+        return listing.fits(taken, Span(start, end, self.labels[place[0]]), self.depth)
 
     def between(self, state: Opening) -> Iterator[Edge]:
         if state.place is None:
@@ -81,7 +95,7 @@ class _Lock(listing.ListingLock):
 
     def closing(self, state: Reading, mention: str) -> Iterator[Edge]:
         for span in self.spans(state.place, state.taken, mention):
-            yield Edge(b'"', Opening(state.place, (*state.taken, span)))
+            yield Edge(b'"', Opening(state.place, state.taken | {span}))
 
     def naming(self, state: Naming) -> Iterator[Edge]:
         raise AssertionError("category JSON names the label first")

@@ -62,7 +62,7 @@ def render(style: Style, text: str, entities: Sequence[Entity], labels: Sequence
 
     for entity in kept:
         close_until(entity.start)
-        blank = style.blank_inside and text[done : entity.start].endswith(" ")
+        blank = style.blank_inside and text.endswith(" ", 0, entity.start)
         copy_to(entity.start - blank)
         out.append(style.opening(entity.label))
         open_entities.append(entity)
@@ -166,11 +166,16 @@ class InlineLock:
         return self.style.markup if self.by_token else frozenset()
 
     def segmented(self, segment: Segment) -> InlineLock:
-        """This lock over the canonical tokens, for a style whose markup leaves them unchanged."""
+        """This lock over the canonical tokens, for a style whose markup leaves them unchanged.
+
+        Raises DataError where these do not spell the text (a tokenizer that normalises it).
+        """
         if not self.style.markup:
             return self
         offset_at = {end: offset for offset, end in enumerate(_ends(self.units))}
         units = tuple(segment(self.style.escape(self.text)))
+        if b"".join(units) != b"".join(self.units):
+            raise DataError("the model's tokenizer changes this text; choose another --format")
         closings = {
             label: tuple(
                 piece
@@ -256,18 +261,14 @@ class InlineLock:
         ends = self._ends_left[state.unit] - (self._closable[state.unit] and not here)
         if ends >= len(state.frames):
             return True
-        capacity = 1 if self.style.label_first else len(self.labels)
+        capacity = 1 if self.style.label_first else len(self.labels)  # equal frames that may end together
         taken: Counter[tuple[Frame, int]] = Counter()
         end = 0
         for frame in reversed(state.frames):
-            while taken[self._rival(frame), end] >= capacity:
+            while taken[frame, end] >= capacity:
                 end += 1
-            taken[self._rival(frame), end] += 1
+            taken[frame, end] += 1
         return end < ends
-
-    def _rival(self, frame: Frame) -> Frame:
-        """Frames of the same rival compete for ends: an end takes one (or one for each label)."""
-        return frame if self.style.label_first else Frame(frame.start, None)
 
     def _sizes(self, literals: Sequence[bytes]) -> list[int]:
         return [1 if self.by_token else len(literal) for literal in literals]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Span(NamedTuple):
     label: str
 
 
-Taken = tuple[Span, ...]
+Taken = frozenset[Span]
 
 
 def fits(taken: Taken, span: Span, depth: int) -> bool:
@@ -58,6 +59,18 @@ def _levels(taken: Taken, outer: Span) -> int:
     inner = [s for s in taken if s != outer and outer.start <= s.start and s.end <= outer.end]
     inner = [s for s in inner if (s.start, s.end) != (outer.start, outer.end) or s.label > outer.label]
     return 1 + max((_levels(taken, s) for s in inner), default=0)
+
+
+def reach(taken: Taken, start: int, depth: int) -> int:
+    """Behind this no span from `start` can end beside these; it may be `start` itself."""
+    around, furthest = 0, sys.maxsize
+    for other in taken:
+        if other.start < start < other.end:
+            around += 1
+            furthest = min(furthest, other.end)
+        elif depth == 1 and start <= other.start:
+            furthest = min(furthest, other.start)
+    return furthest if around < depth else start
 
 
 class Opening(NamedTuple):
@@ -110,6 +123,10 @@ class ListingLock(ABC):
     @abstractmethod
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
         """The spans that this mention may mean here, already filtered by `fits`."""
+
+    @abstractmethod
+    def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
+        """Whether the mention between these may be listed here, meaning this place."""
 
     @abstractmethod
     def between(self, state: Opening) -> Iterator[Edge]:
@@ -178,14 +195,8 @@ class ListingLock(ABC):
         """The nearest end, at least `length` behind `start`, of a mention that may be listed."""
         key = (place, taken, start, length)
         if key not in self._nearest:
-            self._nearest[key] = next(
-                (
-                    end
-                    for end in self._mentions.ends_from(start + length)
-                    if any(span.start == start for span in self.spans(place, taken, self.text[start:end]))
-                ),
-                None,
-            )
+            ends = self._mentions.ends_between(start + length, reach(taken, start, self.depth))
+            self._nearest[key] = next((end for end in ends if self.listable(place, taken, start, end)), None)
         return self._nearest[key]
 
     @cached_property
@@ -242,7 +253,9 @@ class Scanner:
 
 
 def located(text: str, start: int, mention: str, label: str, rendering: Range) -> Entity:
-    """The entity at this place; raises DataError if its mention does not stand there."""
+    """The entity at this place; raises DataError if its mention does not stand there or has no label."""
+    if not label:
+        raise DataError(f"the completion gives {mention!r} no label, at character {rendering.start}")
     if not mention or start < 0 or text[start : start + len(mention)] != mention:
         raise DataError(f"the text has no {mention!r} at {start}")
     return Entity(start, start + len(mention), label, mention, rendering=(rendering,))

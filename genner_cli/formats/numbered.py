@@ -59,7 +59,7 @@ class NumberedLock(listing.ListingLock):
 
     @property
     def start(self) -> State:
-        return Opening(False, ())
+        return Opening(False, frozenset())
 
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
         for start in self._mentions.occurrences(mention):
@@ -67,6 +67,9 @@ class NumberedLock(listing.ListingLock):
                 span = Span(start, start + len(mention), label)
                 if listing.fits(taken, span, self.depth):
                     yield span
+
+    def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
+        return any(listing.fits(taken, Span(start, end, label), self.depth) for label in self.labels)
 
     def between(self, state: Opening) -> Iterator[Edge]:
         any_item = state.place
@@ -82,7 +85,7 @@ class NumberedLock(listing.ListingLock):
     def naming(self, state: Naming) -> Iterator[Edge]:
         for span in self.spans(True, state.taken, state.mention):
             if span.label == state.label:
-                yield Edge(self._numbered(state.mention, span.start), Opening(True, (*state.taken, span)))
+                yield Edge(self._numbered(state.mention, span.start), Opening(True, state.taken | {span}))
 
     def tail(self, state: State) -> int:
         if isinstance(state, Done):
