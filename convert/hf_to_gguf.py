@@ -24,13 +24,11 @@ from convert import whole
 from genner_cli.errors import ModelError
 
 OTHER_CONVERTER = "genner converts plain Llama models with GPT-2's byte-level BPE; use llama.cpp's own converter"
-
 NUMBERS = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32, torch.float32),
     "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16, torch.float16),
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16, torch.bfloat16),
 }
-
 # llama.cpp's name for each pre-tokenizer of tokenizer.json that it has the same of
 PRE_TOKENIZERS = {"gpt-2": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}}
 BPE_OPTIONS = ("byte_fallback", "ignore_merges", "dropout", "continuing_subword_prefix", "end_of_word_suffix")
@@ -79,11 +77,10 @@ def hf_to_gguf(
     files = _files(model_dir)
     _check(tensors, files)
     pairs = _pairs(model_dir / "genner.json", metadata)
-    tokenizer = _load_tokenizer(model_dir)
     with whole(out) as partial, closing(GGUFWriter(partial, "llama")) as writer:
         writer.add_file_type(NUMBERS[dtype][1])
         _add_architecture(writer, architecture)
-        _add_tokenizer(writer, tokenizer, architecture.vocabulary)
+        _add_tokenizer(writer, _load_tokenizer(model_dir), architecture.vocabulary)
         for key, value in pairs.items():
             writer.add_key_value(key, value, GGUFValueType.STRING)  # add_string would drop empty ones
         _write_tensors(writer, tensors, files, dtype)
@@ -106,9 +103,8 @@ def _pairs(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refuse(file: str, unsupported: Mapping[str, object]) -> None:
-    for what, present in unsupported.items():
-        if present:
-            raise ModelError(f"{file}: {what} is not supported; {OTHER_CONVERTER}")
+    if found := [what for what, present in unsupported.items() if present]:
+        raise ModelError(f"{file}: not supported: {', '.join(found)}; {OTHER_CONVERTER}")
 
 
 def _architecture(config: Mapping[str, Any]) -> Architecture:
@@ -244,8 +240,7 @@ def _bytes(value: torch.Tensor, tensor: Tensor) -> np.ndarray[Any, Any]:
         raise ModelError(f"{tensor.source} is not finite everywhere in {value.dtype}; try f32, or train again")
     if tensor.rotated_heads:
         value = interleave(value, tensor.rotated_heads)
-    array: np.ndarray[Any, Any] = value.contiguous().view(torch.uint8).numpy()
-    return array
+    return value.contiguous().view(torch.uint8).numpy()
 
 
 def _load_tokenizer(model_dir: Path) -> PreTrainedTokenizerFast:

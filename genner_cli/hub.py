@@ -46,19 +46,33 @@ def _from_hub(repo: str, file: str | None, download: bool) -> Path:
         folder = Path(snapshot_download(repo, allow_patterns="*.gguf", local_files_only=True))
     except LocalEntryNotFoundError as error:
         if download:
-            raise ModelError(f"{repo}: the Hub cannot be reached; check the network, or copy the file here") from error
-        raise ModelError(f"{repo} is not in the local cache; fetch it once with --download, or give a path") from error
+            raise _unreachable(repo) from error
+        name = f"{repo}:{file}" if file else repo
+        raise ModelError(f"{name} is not in the local cache; fetch it once with --download, or give a path") from error
+    except ValueError as error:  # HFValidationError, and file names that leave the repository
+        raise ModelError(f"{repo}: no such name can be on the Hub ({error}); check it, or give a path") from error
     except (HfHubHTTPError, OSError) as error:
+        reason = str(error).split("\n", 1)[0]
         raise ModelError(
-            f"{repo}: the Hub refused ({error}); check the name, and `hf auth login` for gated models"
+            f"{repo}: the Hub refused ({reason}); check the name, and `hf auth login` for gated models"
         ) from error
     return folder / _only_gguf(repo, [str(found.relative_to(folder)) for found in folder.rglob("*.gguf")])
 
 
 def _files_on_hub(repo: str) -> list[str]:
     from huggingface_hub import list_repo_files
+    from huggingface_hub.errors import HfHubHTTPError
 
-    return [file for file in list_repo_files(repo) if file.endswith(".gguf")]
+    try:
+        return [file for file in list_repo_files(repo) if file.endswith(".gguf")]
+    except (HfHubHTTPError, OSError, ValueError):
+        raise
+    except Exception as error:  # transport errors of the HTTP library, which one depends on huggingface_hub
+        raise _unreachable(repo) from error
+
+
+def _unreachable(repo: str) -> ModelError:
+    return ModelError(f"{repo}: the Hub cannot be reached; check the network, or copy the file here and give its path")
 
 
 def _only_gguf(repo: str, files: list[str]) -> str:
