@@ -73,8 +73,7 @@ def hf_to_gguf(
     Source: the GGUF specification; names and orders as llama.cpp's LLM_ARCH_LLAMA reads them.
     """
     architecture = _architecture(_read_object(model_dir / "config.json"))
-    tensors = list(_tensors(architecture))
-    files = _files(model_dir)
+    tensors, files = list(_tensors(architecture)), _files(model_dir)
     _check(tensors, files)
     pairs = _pairs(model_dir / "genner.json", metadata)
     with whole(out) as partial, closing(GGUFWriter(partial, "llama")) as writer:

@@ -51,6 +51,9 @@ class ExtractOptions:
     strict_labels: bool = False
     engine: EngineOptions = field(default_factory=EngineOptions)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give its name
+
 
 @dataclass(frozen=True, slots=True)
 class Extractor:

@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from genner_cli.errors import UsageError
 from genner_cli.locking import Lock
 from genner_cli.types import Piece
+
+MOST_SLOTS = 255
+"""llama.cpp runs 256 sequences side by side (LLAMA_MAX_SEQ); one of them holds the shared prefix."""
 
 
 class Constraint(StrEnum):
@@ -38,6 +42,13 @@ class EngineOptions:
     threads: int | None = None
     gpu_layers: int = -1
     flash_attention: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.slots <= MOST_SLOTS or min(self.context, self.batch) < 1:
+            raise UsageError(
+                f"{self.slots} slots, a context of {self.context} and a batch of {self.batch} tokens are no engine;"
+                f" choose 1 to {MOST_SLOTS} slots and positive sizes"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,63 +1,101 @@
-"""The literal prompt of a model without genner metadata, out of its chat template."""
+"""A model that genner did not train is asked in its own chat template."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
+from random_model import write_random_model
 
+from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.engine.chat import literal_prompt
 from genner_cli.engine.model import Model
-from genner_cli.errors import ModelError
-from genner_cli.prompting import GENERAL_PROMPT
-from genner_cli.types import Label
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.generation import EngineOptions
+from genner_cli.prompting import GENERAL_PROMPT, Prompt
+from genner_cli.types import Document, Label, Piece
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+CHAT = (
+    "{% for message in messages %}<|text|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|text|>assistant\n{% if enable_thinking %}<think>{% else %}<think></think>"
+    "{% endif %}{% endif %}"
 )
 
 
-def model_with(template: str | None) -> Model:
-    metadata: dict[str, Any] = {} if template is None else {"tokenizer.chat_template": template}
-    return cast(Model, SimpleNamespace(metadata=metadata, path=Path("some.gguf")))
+class _Saying:
+    """A model that has this template."""
+
+    path = Path("some.gguf")
+
+    def __init__(self, template: str | None) -> None:
+        self.metadata = {} if template is None else {"tokenizer.chat_template": template}
 
 
-def test_a_model_without_a_template_gets_the_general_prompt() -> None:
-    assert literal_prompt(model_with(None)) == GENERAL_PROMPT
+def prompt_of(template: str | None) -> Prompt:
+    return literal_prompt(_Saying(template))  # type: ignore[arg-type]
 
 
-def test_the_template_goes_around_the_general_prompt_with_thinking_off() -> None:
-    prompt = literal_prompt(model_with(CHATML))
-    assert prompt.before_labels == "<|im_start|>user\n" + GENERAL_PROMPT.before_labels
+@pytest.mark.parametrize("template", [None, ""])
+def test_without_a_template_the_general_prompt_stands_alone(template: str | None) -> None:
+    assert prompt_of(template) == GENERAL_PROMPT
+
+
+def test_the_template_stands_around_the_general_prompt_with_thinking_off() -> None:
+    prompt = prompt_of(CHAT)
+    assert prompt.before_labels == "<|text|>user\n" + GENERAL_PROMPT.before_labels
     assert prompt.before_text == GENERAL_PROMPT.before_text
-    assert prompt.after_text == "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-
-
-def test_labels_and_text_stay_plain_pieces() -> None:
-    prompt = literal_prompt(model_with(CHATML))
-    pieces = prompt.prefix([Label("<x".strip("<"), "")]) + prompt.rest("a <|im_end|> b")
-    assert [piece.text for piece in pieces if not piece.literal] == ["x\n", "a <|im_end|> b"]
+    assert prompt.after_text == "<|end|>\n<|text|>assistant\n<think></think>"
+    assert prompt.rest("x <|end|>")[0] == Piece("x <|end|>"), "the text itself is read as plain characters"
 
 
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ messages[0].content[:5] }}",
-        "{% broken",
-        "{{ raise_exception('no') }}",
-        "{{ messages[0].content }}{{ messages[0].content }}",
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ messages[0].content }}{{ cycler.__init__.__globals__.os.system('touch owned') }}",
+        pytest.param("{{ messages[0]['content'] ", id="broken"),
+        pytest.param("{{ raise_exception('no user may speak') }}", id="refuses"),
+        pytest.param("{{ messages[0]['role'] }}", id="drops the prompt"),
+        pytest.param("{{ messages[0]['content'] }}{{ messages[0]['content'] }}", id="says it twice"),
+        pytest.param("{{ ''.__class__.__mro__[1].__subclasses__() }}", id="leaves the sandbox"),
+        pytest.param("{{ messages[0]['content'] + 1 }}", id="adds text and number"),
+        pytest.param("{% for i in range(10**9) %}{{ i }}{% endfor %}", id="endless"),
+        pytest.param("{{ nothing.of.that.kind }}", id="undefined"),
     ],
 )
-def test_a_template_that_fails_or_reaches_out_is_refused(
-    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_template_that_cannot_be_used_is_a_model_error(template: str) -> None:
+    with pytest.raises(ModelError, match=r"some\.gguf: its chat template cannot be used .*export the model"):
+        prompt_of(template)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Callable[..., Path]:
+    """A model without genner's metadata, with this template or none."""
+
+    def write(template: str | None = None) -> Path:
+        change = {"tokenizer.chat_template": template} if template else {}
+        return write_random_model(tmp_path / "foreign.gguf", change=change, leave_out=["genner."])
+
+    return write
+
+
+@pytest.mark.parametrize("template", [None, CHAT])
+def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
+    foreign: Callable[..., Path], template: str | None
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=r"some\.gguf: its chat template cannot be used"):
-        literal_prompt(model_with(template))
-    assert not list(tmp_path.iterdir())
+    path = foreign(template)
+    with Model(path, gpu_layers=0) as model:
+        assert literal_prompt(model) == prompt_of(template)
+    options = ExtractOptions((Label("PER"), Label("X")), str(path), engine=EngineOptions(threads=1, gpu_layers=0))
+    with open_extractor(options) as extractor:
+        assert extractor.task.format == "xml"
+        results = list(extractor.extract([Document("Ann met Bob in Rome."), Document("x <|end|> y")]))
+    assert [result.error for result in results] == [None, None]
+    found = [entity for result in results for entity in result.entities]
+    assert {entity.label for entity in found} <= {"PER", "X"}
+    assert found
+
+
+def test_a_foreign_model_without_labels_is_a_usage_error_with_a_remedy(foreign: Callable[..., Path]) -> None:
+    options = ExtractOptions(model=str(foreign()), engine=EngineOptions(threads=1, gpu_layers=0))
+    with pytest.raises(UsageError, match="brings no labels of its own; say what to extract with --types or --labels"):
+        list(open_extractor(options).__enter__().extract([]))

@@ -1,158 +1,29 @@
-"""The engine: batching changes speed, never output; slots and context are shared and given back."""
+"""The engine: slots and context are shared and given back, and a failure stays with its request."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from asking import default_labels, instructions_of, news, request
+from asking import assert_same_texts, default_labels, in_order, news, request, run
 from conftest import ONE_THREAD
 from random_model import write_random_model
 
-from genner_cli import extraction, hub
+from genner_cli.engine.decoder import Grammar
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, EngineOptions, Request
-from genner_cli.types import Document, Entity
 
-NOISE = 0.05
-"""Logits may differ by so much between batches: log-probabilities measured on one processor differed by up
-to 0.003 with the bundled model and 0.024 with random weights. Of two tokens closer than this either may win."""
-
-TOLERANCE = {"bundled": 0.01, "random": 0.05}
-"""By how much a score may differ between batches: a product of several probabilities under that noise."""
-
-SENTENCES = 32
-
-
-class Outcome:
-    """The entities and the completion of each document of a run, by its text."""
-
-    def __init__(self, model: Model, texts: Sequence[str], options: EngineOptions) -> None:
-        self.name = "bundled" if model.path == hub.BUNDLED else "random"
-        instructions = instructions_of(model)
-        task = Task(tuple(default_labels(model)), instructions.prompt, instructions.format)
-        completions: dict[int, Completion] = {}
-
-        def generate(requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
-            for number, completion in engine.generate(requests):
-                completions[number] = completion
-                yield number, completion
-
-        with Engine(model, options) as engine:
-            results = list(extraction.extract(map(Document, texts), task, generate))
-        assert [result.error for result in results] == [None] * len(texts)
-        self.entities = {text: result.entities for text, result in zip(texts, results, strict=True)}
-        self.completions = {text: completions[number] for number, text in enumerate(texts)}
-
-
-@pytest.fixture(scope="module")
-def outcomes() -> dict[str, Outcome]:
-    """What sixteen slots gave for each model, by its path."""
-    return {}
-
-
-@pytest.fixture
-def sixteen(model: Model, outcomes: dict[str, Outcome]) -> Outcome:
-    """The sentences of the example stories through sixteen slots, in order."""
-    key = str(model.path)
-    if key not in outcomes:
-        outcomes[key] = Outcome(model, news()[:SENTENCES], replace(ONE_THREAD, slots=16))
-    return outcomes[key]
-
-
-def assert_alike(some: Outcome, others: Outcome) -> None:
-    """The same entities and scores for each document, but for choices closer than the noise."""
-    assert some.entities.keys() == others.entities.keys()
-    assert_same_texts(some.completions.values(), [others.completions[text] for text in some.completions])
-    for text, entities in some.entities.items():
-        if entities == others.entities[text]:
-            assert scores(entities) == pytest.approx(scores(others.entities[text]), abs=TOLERANCE[some.name])
-
-
-def assert_same_texts(some: Iterable[Completion], others: Iterable[Completion]) -> None:
-    """The same completions, but for choices closer than the noise, which are rare."""
-    different = [(one, other) for one, other in zip(some, others, strict=True) if one.text != other.text]
-    for one, other in different:
-        assert one.error is other.error is None
-        assert min(one.margin, other.margin) < NOISE, f"{one} and {other}"
-    assert len(different) <= 2, "far more differs than the noise explains"
-
-
-def scores(entities: Iterable[Entity]) -> list[float]:
-    found = [entity.score for entity in entities if entity.score is not None]
-    assert all(0 <= score <= 1 for score in found)
-    return found
-
-
-def run(model: Model, requests: Sequence[Request | None], options: EngineOptions) -> list[Completion]:
-    """The completions, in the order of the requests."""
-    with Engine(model, options) as engine:
-        return in_order(engine.generate(requests))
-
-
-def in_order(results: Iterable[tuple[int, Completion]]) -> list[Completion]:
-    found = dict(results)
-    assert sorted(found) == list(range(len(found)))
-    return [found[number] for number in sorted(found)]
-
-
-def test_every_entity_stands_in_its_text_and_there_are_some(sixteen: Outcome) -> None:
-    for text, entities in sixteen.entities.items():
-        assert all(text[entity.start : entity.end] == entity.text for entity in entities)
-        assert len(scores(entities)) == len(entities)
-    assert sum(map(len, sixteen.entities.values())) > 5
-
-
-def test_one_slot_and_sixteen_slots_give_the_same_entities(model: Model, sixteen: Outcome) -> None:
-    assert_alike(sixteen, Outcome(model, list(sixteen.entities), replace(ONE_THREAD, slots=1)))
-
-
-def test_input_order_and_shuffled_order_give_the_same_entities(model: Model, sixteen: Outcome) -> None:
-    shuffled = random.Random(3).sample(list(sixteen.entities), SENTENCES)
-    assert_alike(sixteen, Outcome(model, shuffled, replace(ONE_THREAD, slots=16)))
-
-
-def test_a_small_batch_and_a_small_context_give_the_same_entities(model: Model, sixteen: Outcome) -> None:
-    small = replace(ONE_THREAD, slots=16, batch=32, context=512)
-    assert_alike(sixteen, Outcome(model, list(sixteen.entities), small))
-
-
-@pytest.fixture
-def evictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one each time a slot has to make room; ends a run that makes room for ever."""
-    found: list[int] = []
-    make_room = Engine._make_room
-
-    def counted(engine: Engine, *args: object) -> None:
-        found.append(1)
-        assert len(found) < 500, "slots make room for each other without end"
-        make_room(engine, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Engine, "_make_room", counted)
-    return found
-
-
-@pytest.mark.parametrize("context", [256, 512])
-def test_slots_that_make_room_give_the_same_output(random_model: Model, evictions: list[int], context: int) -> None:
-    """Random weights write far more than expected in this format, so the context runs full again and again."""
-    requests = [request(random_model, text, format="xml", depth=4) for text in news(30, 70)[:14]]
-    roomy = run(random_model, requests, replace(ONE_THREAD, context=4096))
-    assert not evictions
-    tight = run(random_model, requests, replace(ONE_THREAD, context=context))
-    assert evictions
-    assert [completion.error for completion in tight] == [None] * len(requests)
-    assert_same_texts(roomy, tight)
+CRAMPED = replace(ONE_THREAD, context=256)
 
 
 def test_a_document_that_cannot_fit_is_an_error_with_a_remedy_and_the_others_go_on(random_model: Model) -> None:
     short, long = news(30, 45)[:4], " ".join(news()[:12])
     texts = [short[0], long, *short[1:], long]
-    tight = run(random_model, [request(random_model, text) for text in texts], replace(ONE_THREAD, context=256))
+    tight = run(random_model, [request(random_model, text) for text in texts], CRAMPED)
     assert [bool(completion.error) for completion in tight] == [text == long for text in texts]
     for completion in (tight[1], tight[-1]):
         assert "larger --context" in (completion.error or "")
@@ -275,9 +146,28 @@ def test_a_grammar_that_llama_cpp_cannot_read_is_a_usage_error(random_model: Mod
 def test_labels_that_fill_the_context_are_a_usage_error_with_a_remedy(random_model: Model) -> None:
     label = replace(default_labels(random_model)[0], definition="a very long definition " * 100)
     with pytest.raises(UsageError, match="larger --context"):
-        run(random_model, [request(random_model, "x", labels=[label])], replace(ONE_THREAD, context=256))
+        run(random_model, [request(random_model, "x", labels=[label])], CRAMPED)
 
 
 def test_an_engine_may_be_closed_twice(random_model: Model) -> None:
     with Engine(random_model, ONE_THREAD) as engine:
         engine.close()
+
+
+def test_every_grammar_that_is_cloned_is_freed(random_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a document does not fit."""
+    made: Counter[str] = Counter()
+    clone, free = Grammar.clone, Grammar.free
+    monkeypatch.setattr(Grammar, "clone", lambda grammar: made.update(["cloned"]) or clone(grammar))
+    monkeypatch.setattr(Grammar, "free", lambda grammar: made.update(["freed"]) or free(grammar))
+    texts = [news()[0], " ".join(news()[:12])]
+    errors = [c.error for c in run(random_model, [request(random_model, t) for t in texts], CRAMPED)]
+    assert [bool(error) for error in errors] == [False, True]
+    assert made["cloned"] == 2
+    assert made["freed"] == made["cloned"] + 1, "and the one they were cloned from"
+
+
+@pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": 256}, {"batch": 0}, {"context": -1}])
+def test_options_that_make_no_engine_are_a_usage_error(wrong: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"choose 1 to 255 slots and positive sizes"):
+        EngineOptions(**wrong)

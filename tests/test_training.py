@@ -106,6 +106,21 @@ def test_the_locked_loss_is_minus_log_softmax_over_the_legal_tokens(tokens: Toke
     assert torch.allclose(locked_loss(hidden, model.lm_head.weight, batch), expected, atol=1e-5)
 
 
+def test_the_opening_weight_counts_decisions_to_open_several_times(tokens: Tokens) -> None:
+    examples, batch = batch_of(tokens)
+    marks = {tokens.vocabulary.added["⟦".encode()], *tokens.plain("<")}
+    decisions = [decision for example in examples for decision in example.decisions]
+    assert [d.opens for d in decisions] == batch.opens.tolist()
+    assert {d.legal[0] for d in decisions if d.opens} & marks
+    model = tiny_model(tokens)
+    hidden, output = model.model(batch.ids).last_hidden_state, model.lm_head.weight
+    opening, other = batch.opens.sum(), (~batch.opens).sum()
+    mean, heavy = locked_loss(hidden, output, batch), locked_loss(hidden, output, batch, 1e9)
+    of_others = (mean * (opening + other) - heavy * opening) / other
+    expected = (3 * heavy * opening + of_others * other) / (3 * opening + other)
+    assert torch.allclose(locked_loss(hidden, output, batch, 3.0), expected, atol=1e-4)
+
+
 def test_the_text_loss_takes_prompt_tokens_only(tokens: Tokens) -> None:
     examples, batch = batch_of(tokens)
     model = tiny_model(tokens)

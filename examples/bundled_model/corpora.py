@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from genner_cli.chunking import sentences
 from genner_cli.training.examples import Sample
@@ -87,13 +88,19 @@ def read(folder: Path, name: str, split: str) -> list[Document]:
     with gzip.open(folder / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
+            starts = ((e, _start(record, e)) for e in record["entities"] if labels[e["label"]])
             entities = {
-                Entity(e["start"], e["end"], labels[e["label"]], e["text"]): None
-                for e in record["entities"]
-                if labels[e["label"]]
+                Entity(start, e["end"], labels[e["label"]], record["text"][start : e["end"]]): None
+                for e, start in starts
             }
             documents.append(Document(record["text"], record["id"], tuple(entities)))
     return documents
+
+
+def _start(record: dict[str, Any], entity: dict[str, Any]) -> int:
+    """Where an entity starts; in section b of btc, which alone leaves the @ out of user names, at the @."""
+    at_name = record["text"][: entity["start"]].endswith("@")
+    return int(entity["start"]) - (at_name and record.get("meta", {}).get("section") == "b")
 
 
 def labels_of(name: str) -> list[Label]:

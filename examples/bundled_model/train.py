@@ -29,6 +29,7 @@ from genner_cli.types import Label
 TOKENIZER = Path(__file__).parent / "tokenizer"
 FORMAT = "inserted"
 BATCH_TOKENS = 4_000
+OPENING_WEIGHT = 2.0  # at 1, precision is twice the recall
 POOL = 8  # batches that are drawn together and grouped by length
 
 INSTRUCTIONS = Instructions(
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--ner", type=Path, required=True)
     parser.add_argument("--plain", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2300)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
@@ -102,7 +103,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     model = new_model(tokenizer)
     print(f"{model.num_parameters():,} parameters, corpora {', '.join(CORPORA)}", flush=True)
-    options = TrainingOptions(steps=args.steps, bfloat16=args.bfloat16)
+    options = TrainingOptions(steps=args.steps, opening_weight=OPENING_WEIGHT, bfloat16=args.bfloat16)
     train(
         model, Batches(Mix(args.ner), Tokens(tokenizer)), options, args.out, report=lambda line: print(line, flush=True)
     )

@@ -6,16 +6,32 @@ A command imports what it needs inside its function, so that `--help` loads no m
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from genner_cli import __version__
 from genner_cli.commands.extract import extract
 from genner_cli.commands.grammar import grammar
 from genner_cli.errors import GennerError
 
+
+class _Commands(TyperGroup):
+    """Says what typer would not: that a run was interrupted, and that nobody reads its output any more."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise typer.Exit(141) from None
+        except KeyboardInterrupt as error:
+            _say("interrupted", error)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help=(
         "Named entity recognition with generative language models: offline, in batch, on this machine.\n\n"
         "Example: `genner extract news.jsonl --types PER,ORG -o entities.jsonl`"
@@ -49,11 +65,9 @@ def main() -> None:
     try:
         app()
     except GennerError as error:
-        sys.stderr.write("".join(f"genner: {line}\n" for line in (error, *getattr(error, "__notes__", ()))))
+        _say(str(error), error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
-    except KeyboardInterrupt:
-        sys.stderr.write("genner: interrupted\n")
-        sys.exit(130)
+
+
+def _say(message: str, error: BaseException) -> None:
+    sys.stderr.write("".join(f"genner: {line}\n" for line in (message, *getattr(error, "__notes__", ()))))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.options import Depth, FormatName, LabelsFile, Nested, Types, asked_labels, nesting
-from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.generation import MOST_SLOTS, Constraint, EngineOptions
 
 if TYPE_CHECKING:
     from genner_cli.api import ExtractOptions, Extractor
@@ -61,7 +61,7 @@ OverlapBytes = Annotated[
     int | None,
     typer.Option("--overlap", min=0, help="Context beside a chunk, in UTF-8 bytes.", show_default="chunk / 8"),
 ]
-Slots = Annotated[int, typer.Option(min=1, max=255, help="Texts that run side by side.")]
+Slots = Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Texts that run side by side.")]
 ContextTokens = Annotated[int, typer.Option("--context", min=256, help="Tokens that all slots hold together.")]
 BatchTokens = Annotated[int, typer.Option("--batch", min=32, help="Most tokens of one decoding step.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
@@ -193,7 +193,7 @@ class _Run:
 
     def summary(self) -> str:
         """One line of what was done."""
-        seconds = time.monotonic() - self.started
+        seconds = max(1e-9, time.monotonic() - self.started)
         return (
             f"{self.documents:,} documents, {self.entities:,} entities, {self.failed:,} failed"
             f" in {seconds:,.1f} s ({self.documents / seconds:,.1f} documents/s, {self._rate():,.0f} tokens/s)"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from genner_cli.engine.context import PREFIX, Context
 from genner_cli.engine.decoder import Decoder, Grammar, Logits
 from genner_cli.engine.model import Model
-from genner_cli.errors import DataError, UsageError
+from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.types import Piece
 
@@ -124,7 +124,12 @@ class Engine:
     def _start(self, job: _Job) -> None:
         limit = min(self._options.context, self._model.trained_context)
         room = limit - self._prefix_length - len(job.prompt)
-        decoder = Decoder(self._model, job.request, self._grammar(job.request.grammar), room)
+        grammar = self._grammar(job.request.grammar)
+        try:
+            decoder = Decoder(self._model, job.request, grammar, room)
+        except GennerError:
+            grammar.free()
+            raise
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
         self._slots.append(_Slot(sequence, job, decoder, self._prefix_length, deque(job.prompt)))

@@ -29,10 +29,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A position of `Example.ids` where more than one token was legal; the first one is right."""
+    """A position of `Example.ids` where more than one token was legal; the first one is right.
+
+    `opens`: the right one opens an entity where none was open.
+    """
 
     position: int
     legal: tuple[int, ...]
+    opens: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,13 @@ def _follow(completion: str, lock: Lock, tokens: Tokens, offset: int) -> tuple[l
         id = _longest(legal, vocabulary, lock, rest) if lock.by_token else canonical[len(ids)]
         if id not in legal:
             raise DataError(f"the lock refuses the completion before {rest[:40].decode(errors='replace')!r}")
-        if len(legal) > 1:
-            decisions.append(Decision(offset + len(ids), (id, *(other for other in legal if other != id))))
         data = vocabulary.bytes_of(id, lock) or b""
-        places, rest = locking.advance(lock, places, data), rest[len(data) :]
+        after = locking.advance(lock, places, data)
+        if len(legal) > 1:
+            ordered = (id, *(other for other in legal if other != id))
+            opens = locking.inside(lock, after) and not locking.inside(lock, places)
+            decisions.append(Decision(offset + len(ids), ordered, opens))
+        places, rest = after, rest[len(data) :]
         ids.append(id)
     return ids, tuple(decisions)
 

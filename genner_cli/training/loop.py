@@ -30,6 +30,7 @@ class TrainingOptions:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     text_weight: float = 0.1
+    opening_weight: float = 1.0
     checkpoint_every: int = 200
     log_every: int = 20
     bfloat16: bool = False
@@ -84,7 +85,7 @@ def _step(
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=options.bfloat16):
         hidden = model.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state
         output = model.get_output_embeddings().weight
-        locked = locked_loss(hidden, output, batch)
+        locked = locked_loss(hidden, output, batch, options.opening_weight)
         ordinary = text_loss(hidden, output, batch)
     (locked + options.text_weight * ordinary).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)

@@ -23,12 +23,14 @@ class Batch:
     """Examples side by side, padded on the right.
 
     ids: (examples, length); decisions: (decisions, 2) of (example, position); legal: (decisions, most
-    legal tokens), the right one first, -1 as padding; text: (text tokens, 2) of (example, position).
+    legal tokens), the right one first, -1 as padding; opens: (decisions,), whether the right one opens an
+    entity; text: (text tokens, 2) of (example, position).
     """
 
     ids: torch.Tensor
     decisions: torch.Tensor
     legal: torch.Tensor
+    opens: torch.Tensor
     text: torch.Tensor
 
     @classmethod
@@ -50,25 +52,29 @@ class Batch:
             ids=ids,
             decisions=torch.tensor([(row, decision.position) for row, decision in decisions]).reshape(-1, 2),
             legal=torch.tensor(legal).reshape(-1, most),
+            opens=torch.tensor([decision.opens for _, decision in decisions], dtype=torch.bool),
             text=torch.tensor(text).reshape(-1, 2),
         )
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in (self.ids, self.decisions, self.legal, self.text)))
+        return Batch(*(tensor.to(device) for tensor in (self.ids, self.decisions, self.legal, self.opens, self.text)))
 
 
-def locked_loss(hidden: torch.Tensor, output: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Mean loss over the decisions of a batch.
+def locked_loss(hidden: torch.Tensor, output: torch.Tensor, batch: Batch, opening_weight: float = 1.0) -> torch.Tensor:
+    """Mean loss over the decisions of a batch, those to open an entity weighing `opening_weight`.
 
     hidden: (examples, length, width), the last layer's after its norm; output: (vocabulary, width).
+    A model that learns with weight w opens where it would have given p > 1 / (1 + w): more recall, less precision.
     """
     rows, positions = batch.decisions.unbind(1)
     states = hidden[rows, positions - 1]
     candidates = output[batch.legal.clamp(min=0)]
     logits = torch.einsum("dw,dlw->dl", states, candidates).float()
     logits = logits.masked_fill(batch.legal < 0, float("-inf"))
-    return cross_entropy(logits, torch.zeros_like(rows))
+    losses = cross_entropy(logits, torch.zeros_like(rows), reduction="none")
+    weights = torch.where(batch.opens, opening_weight, 1.0)
+    return (losses * weights).sum() / weights.sum()
 
 
 def text_loss(hidden: torch.Tensor, output: torch.Tensor, batch: Batch) -> torch.Tensor:
