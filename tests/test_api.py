@@ -35,8 +35,8 @@ DOCUMENTS: list[Any] = [
 
 @pytest.fixture
 def records(random_path: Path) -> Callable[..., list[dict[str, Any]]]:
-    """Runs `extract` on the model of random weights, on one thread."""
-    fixed = {"model": str(random_path), "threads": 1, "gpu_layers": 0}
+    """Runs `extract` on the model of random weights, one document after the other."""
+    fixed = {"model": str(random_path), "slots": 1, "threads": 1, "gpu_layers": 0}
     return lambda documents, **options: list(extract(documents, **{**fixed, **options}))
 
 
@@ -45,7 +45,7 @@ def test_records_are_those_of_the_command(
 ) -> None:
     lines = [orjson.dumps(document if isinstance(document, dict) else {"text": document}) for document in DOCUMENTS]
     (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
-    told = genner("extract", tmp_path / "in.jsonl", "--model", random_path, "--types", "PER,ORG").records
+    told = genner("extract", tmp_path / "in.jsonl", "--model", random_path, "--slots", 1, "--types", "PER,ORG").records
     given = records(DOCUMENTS, types="PER,ORG")
     assert len(told) == len(given) == len(DOCUMENTS)
     for one, other, document in zip(given, told, DOCUMENTS, strict=True):

@@ -11,7 +11,7 @@ from strategies import LABELS, Case, cases, examples, hostile_text
 
 from genner_cli import locking
 from genner_cli.errors import UsageError
-from genner_cli.formats import FORMATS, output_format
+from genner_cli.formats import FORMATS, gbnf, output_format
 from genner_cli.types import Entity, canonical_order
 
 ALL = pytest.mark.parametrize("name", FORMATS)
@@ -140,6 +140,16 @@ def test_grammar_reads_characters_that_are_cut_into_bytes(name: str) -> None:
         assert acceptor.read(completion[:inside]) == inside
         assert not acceptor.allows(ord("a"))
         assert acceptor.read(completion[inside:]) == len(completion) - inside
+
+
+@examples(50)
+@given(text=hostile_text(most=6))
+def test_a_gbnf_literal_matches_its_text_and_nothing_else(text: str) -> None:
+    grammar = gbnf.rules(root=gbnf.literal(text))
+    assert refused_at(grammar, text) is None
+    assert refused_at(grammar, text + "a") == len(text.encode())
+    if text:
+        assert refused_at(grammar, text[:-1]) == len(text[:-1].encode())
 
 
 @pytest.mark.parametrize("name", FORMATS)

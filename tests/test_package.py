@@ -1,0 +1,79 @@
+"""What a wheel of genner holds: enough to extract with the bundled model, away from the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+from pathlib import Path
+
+import orjson
+import pytest
+from asking import ROOT, STORIES
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Standard output; no variable of this environment leads back to the checkout."""
+    own = ("PYTHON", "GENNER", "VIRTUAL_ENV")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with sdist and wheel; the wheel is made from the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, cwd=ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment with the wheel, and the dependencies of this one."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    venv.create(folder, with_pip=False)
+    (wheel,) = built.glob("*.whl")
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    pip = (sys.executable, "-m", "pip", "--python", scripts / "python")
+    run(*pip, "install", "--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", wheel, cwd=folder)
+    (site_packages,) = folder.rglob("site-packages")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return scripts
+
+
+def test_the_sdist_holds_what_tests_and_demo_need(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"examples/news.jsonl", "genner_cli/models/genner-small.gguf", "Makefile", "constraints.txt", "README.md"}
+    assert wanted | {"LICENSE", "NOTICE"} <= names
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*.py")} <= names
+
+
+def test_the_installed_package_is_the_wheels(installed: Path, tmp_path: Path) -> None:
+    code = "import genner_cli, convert; print(genner_cli.__file__, convert.__file__, sep='\\n')"
+    files = [Path(line) for line in run(installed / "python", "-c", code, cwd=tmp_path).splitlines()]
+    assert all(file.is_relative_to(installed.parent) for file in files)
+    wheel = files[0].parents[1]
+    modules = [file.relative_to(ROOT) for name in ("genner_cli", "convert") for file in (ROOT / name).rglob("*.py")]
+    assert len(modules) > 40
+    assert [file for file in modules if not (wheel / file).is_file()] == []
+
+
+def test_the_installed_command_extracts_with_the_bundled_model(installed: Path, tmp_path: Path) -> None:
+    stories = STORIES.read_bytes().splitlines()[:2]
+    (tmp_path / "news.jsonl").write_bytes(b"\n".join(stories))
+    told = run(installed / "genner", "extract", "news.jsonl", "--types", "PER,ORG", "--threads", "1", cwd=tmp_path)
+    records = [orjson.loads(line) for line in told.splitlines()]
+    assert [record["text"] for record in records] == [orjson.loads(story)["text"] for story in stories]
+    entities = [(record["text"], entity) for record in records for entity in record["entities"]]
+    assert entities
+    assert all(text[entity["start"] : entity["end"]] == entity["text"] for text, entity in entities)
+    assert {entity["label"] for _, entity in entities} <= {"PER", "ORG"}
