@@ -125,11 +125,12 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
 
 
 def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
-    """The scored entities of one completion; raises DataError where there are none to be had."""
+    """The scored entities of one completion, of the labels asked for; raises DataError where it does not parse."""
     if completion.error:
         raise DataError(completion.error)
     entities = output_format(task.format).parse(completion.text, text)
-    return [replace(entity, score=score(entity.rendering, completion)) for entity in entities]
+    asked = (entity for entity in entities if entity.label in task.names)
+    return [replace(entity, score=score(entity.rendering, completion)) for entity in asked]
 
 
 def score(rendering: Sequence[Range], completion: Completion) -> float:

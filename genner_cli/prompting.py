@@ -61,6 +61,11 @@ class Instructions:
     default_labels: tuple[str, ...]
     chunk_bytes: int
 
+    def __post_init__(self) -> None:
+        strangers = set(self.default_labels) - {label.name for label in self.labels}
+        if strangers:
+            raise ValueError(f"default labels that are no labels: {', '.join(sorted(strangers))}")
+
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
         return {

@@ -167,6 +167,12 @@ def test_entities_below_the_least_score_are_left_out(least: float, kept: int) ->
     assert len(result.entities) == kept
 
 
+def test_a_label_that_was_not_asked_for_is_left_out() -> None:
+    handler = lambda request: "<GPE>a</GPE> <PER>b</PER>"  # noqa: E731
+    (result,) = run([Document("a b")], handler=handler)
+    assert [(e.label, e.text) for e in result.entities] == [("PER", "b")]
+
+
 def of_pieces(*pieces: tuple[str, float | None]) -> Completion:
     """A completion of these tokens with these probabilities."""
     ends, end = [], 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, combinations, pairwise, product
@@ -169,6 +171,21 @@ def test_lock_over_tokens_allows_exactly_what_stands_between_them(depth: int, te
         lock = inserted.lock(text, ["A"], depth=depth).segmented(segment)
         said = {frozenset(inserted.parse(completion, text)) for completion in completions(lock)}
         assert said == {s for s in sayable("inserted", text, ["A"], depth) if all(_between(text, e, cuts) for e in s)}
+
+
+@ALL
+def test_a_long_text_full_of_entities_takes_little_time(name: str) -> None:
+    text = "".join(f"Alice met Bob {number} in New York. " for number in range(28))
+    entities = [Entity(m.start(), m.end(), "X", m[0]) for m in re.finditer("Alice|Bob|New York", text)]
+    data = FORMATS[name].render(text, entities, ["X", "Y"]).completion.encode()
+    lock = FORMATS[name].lock(text, ["X", "Y"])
+    places = locking.begin(lock)
+    started = time.process_time()
+    for at in range(0, len(data), 3):
+        assert locking.remaining(lock, places) > 0
+        places = locking.advance(lock, places, data[at : at + 3])
+    assert locking.finished(lock, places)
+    assert time.process_time() - started < 5  # every start against every end: a minute
 
 
 def test_a_tokenizer_that_changes_the_text_is_refused() -> None:
