@@ -159,6 +159,25 @@ def test_the_choice_is_the_most_probable_of_all_legal_tokens(bundled: Model, for
     grammar.free()
 
 
+@pytest.mark.parametrize("allowance", range(14))
+@pytest.mark.parametrize("format", ["bracketed", "xml", "occurrence", "inserted"])
+def test_a_writer_that_wastes_tokens_keeps_to_its_allowance(bundled: Model, format: str, allowance: int) -> None:
+    """One byte at a time, and markup before text, wherever the constraint lets it."""
+    logits = np.full(bundled.size, -9.0, dtype=np.float32)
+    for byte in range(256):
+        logits[bundled.vocabulary.id_of(bytes((byte,)))] = 9.0 if chr(byte) in '[<{"' else 1.0
+    logits[bundled.vocabulary.added["⟦".encode()]] = 9.0
+    asked = request(bundled, "a b c", format=format, depth=2, allowance=allowance, labels=[Label("X")])
+    lock = asked.lock.segmented(bundled.pieces)
+    running = decoder(bundled, asked)
+    while not running.done:
+        running.take(logits)
+    completion = running.completion(0)
+    running.free()
+    FORMATS[format].parse(completion.text, "a b c")
+    assert len(completion.ends) <= locking.remaining(lock, locking.begin(lock)) + allowance
+
+
 def favouring(model: Model, **logits: float) -> np.ndarray:
     """Zero for every token but those named by their text (`_` is a blank)."""
     values = np.full(model.size, -50.0, dtype=np.float32)

@@ -31,15 +31,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every address that anybody tries to reach; nobody gets through."""
+    """Everything that is done to reach somebody, a look-up of its name included; nobody gets through."""
     tried: list[object] = []
 
-    def refuse(_: socket.socket, address: object) -> None:
-        tried.append(address)
+    def refuse(*args: object, **_: object) -> None:
+        tried.append(args)
         raise OSError("the network is blocked in this test")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     return tried
 
 

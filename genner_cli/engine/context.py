@@ -16,6 +16,13 @@ from genner_cli.errors import ModelError
 from genner_cli.generation import EngineOptions
 
 PREFIX = 0
+QUIET_BATCH = 48
+"""Tokens of a micro-batch on a CPU. From 64 on, llama.cpp's flash attention there takes another kernel, and
+logits come to depend on the rest of the batch (measured: docs/LOG.md)."""
+
+
+def _on_gpu(options: EngineOptions) -> bool:
+    return options.gpu_layers != 0 and bool(llama.llama_supports_gpu_offload())
 
 
 class Context:
@@ -26,7 +33,8 @@ class Context:
         check_memory(model.path, model.header.kv_cache_bytes(options.context), f"{options.context} tokens of --context")
         params = llama.llama_context_default_params()
         params.n_ctx = options.context
-        params.n_batch = params.n_ubatch = options.batch
+        params.n_batch = options.batch
+        params.n_ubatch = options.batch if _on_gpu(options) else min(options.batch, QUIET_BATCH)
         params.n_seq_max = options.slots + 1
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
