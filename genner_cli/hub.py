@@ -34,21 +34,21 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
 
 
 def _from_hub(repo: str, file: str | None, download: bool) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        if file:
-            return Path(hf_hub_download(repo, file, local_files_only=not download))
         if download:
-            file = _only_gguf(repo, _files_on_hub(repo))
+            file = file or _only_gguf(repo, _files_on_hub(repo))
             return Path(hf_hub_download(repo, file))
+        if file:  # hf_hub_download asks the Hub something even with local_files_only
+            cached = try_to_load_from_cache(repo, file)
+            if not isinstance(cached, str):
+                raise _not_cached(f"{repo}:{file}")
+            return Path(cached)
         folder = Path(snapshot_download(repo, allow_patterns="*.gguf", local_files_only=True))
     except LocalEntryNotFoundError as error:
-        if download:
-            raise _unreachable(repo) from error
-        name = f"{repo}:{file}" if file else repo
-        raise ModelError(f"{name} is not in the local cache; fetch it once with --download, or give a path") from error
+        raise (_unreachable(repo) if download else _not_cached(repo)) from error
     except ValueError as error:  # HFValidationError, and file names that leave the repository
         raise ModelError(f"{repo}: no such name can be on the Hub ({error}); check it, or give a path") from error
     except (HfHubHTTPError, OSError) as error:
@@ -69,6 +69,10 @@ def _files_on_hub(repo: str) -> list[str]:
         raise
     except Exception as error:  # transport errors of the HTTP library, which one depends on huggingface_hub
         raise _unreachable(repo) from error
+
+
+def _not_cached(reference: str) -> ModelError:
+    return ModelError(f"{reference} is not in the local cache; fetch it once with --download, or give a path")
 
 
 def _unreachable(repo: str) -> ModelError:

@@ -200,7 +200,7 @@ def test_download_without_a_network_says_so(reference: str, cache: Path, monkeyp
     def list_repo_files(repo: str) -> list[str]:
         raise transport_error("connection refused")
 
-    def hf_hub_download(repo: str, file: str, *, local_files_only: bool) -> str:
+    def hf_hub_download(repo: str, file: str) -> str:
         raise huggingface_hub.errors.LocalEntryNotFoundError("cannot find the file on disk or online")
 
     monkeypatch.setattr(huggingface_hub, "list_repo_files", list_repo_files)
