@@ -83,7 +83,7 @@ def request(
 
 NOISE = 0.05
 """Logits may differ by so much between batches: log-probabilities measured on one processor differed by up
-to 0.003 with the bundled model and 0.024 with random weights. Of two tokens closer than this either may win."""
+to 0.012 with the bundled model and 0.024 with random weights. Of two tokens closer than this either may win."""
 
 
 def run(model: Model, requests: Sequence[Request | None], options: EngineOptions) -> list[Completion]:
