@@ -33,7 +33,8 @@ class EngineOptions:
 
     `slots`: sequences that run side by side. `context`: tokens that all of them hold together, the
     shared prefix counted once. `batch`: tokens handed to one llama_decode. `threads`: None for all cores.
-    `gpu_layers`: layers on a GPU, -1 for all where there is one.
+    `gpu_layers`: layers on a GPU, -1 for all where there is one. `flash_attention`: None for on a GPU only; on a
+    CPU output would change with the number of slots (docs/LOG.md).
     """
 
     slots: int = 16
@@ -41,7 +42,7 @@ class EngineOptions:
     batch: int = 512
     threads: int | None = None
     gpu_layers: int = -1
-    flash_attention: bool = True
+    flash_attention: bool | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.slots <= MOST_SLOTS or min(self.context, self.batch) < 1:

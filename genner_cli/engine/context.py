@@ -39,9 +39,8 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
         params.no_perf = True
-        params.flash_attn_type = (
-            llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if options.flash_attention else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        )
+        flash = _on_gpu(options) if options.flash_attention is None else options.flash_attention
+        params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
         with llama_errors() as errors:
             self._handle = llama.llama_init_from_model(model.handle, params)
             if not self._handle:
