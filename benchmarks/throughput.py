@@ -86,12 +86,12 @@ def main() -> None:
     path = hub.resolve(args.model)
     llama_cpp.llama_cpp.llama_model_default_params = loading_parameters
     peer = llama_cpp.Llama(
-        str(path), n_ctx=4096, n_threads=args.threads, n_threads_batch=args.threads, flash_attn=True, verbose=False
+        str(path), n_ctx=4096, n_threads=args.threads, n_threads_batch=args.threads, flash_attn=False, verbose=False
     )
     with Model(path) as model:
         requests = requests_for(model, args.documents)
-        one = EngineOptions(slots=1, threads=args.threads)
-        many = EngineOptions(threads=args.threads)
+        one = EngineOptions(slots=1, threads=args.threads, flash_attention=False)
+        many = EngineOptions(threads=args.threads, flash_attention=False)
         prompts = [model.begin_ids + model.prompt(request.prefix + request.rest) for request in requests]
         limits = [len(completion.ends) for completion in with_genner(model, requests, many)]
         grammar = requests[0].grammar
