@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 State = Hashable
 Segment = Callable[[str], Sequence[bytes]]
 """Text -> the bytes of its canonical tokens, in order, read as plain text."""
+MOST_FORCED = 256
 
 
 class Edge(NamedTuple):
@@ -29,7 +30,7 @@ class Lock(Protocol):
 
     `by_token`: every edge is exactly one token (the canonical one); otherwise tokens may begin and
     end anywhere inside the edges' bytes. `markup`: edges that are user-defined tokens; none unless
-    `by_token`.
+    `by_token`. `source`: what a completion without entities says, where it repeats the text.
     """
 
     @property
@@ -41,11 +42,18 @@ class Lock(Protocol):
     @property
     def start(self) -> State: ...
 
+    @property
+    def source(self) -> bytes: ...
+
+    def copied(self, state: State) -> int | None:
+        """How many bytes of `source` are written; None where something else must come next."""
+
     def edges(self, state: State) -> Sequence[Edge]:
         """What may come next. Empty only when the completion is whole."""
 
     def remaining(self, state: State) -> int:
-        """Tokens that always suffice to finish from here (bytes, or edges if `by_token`)."""
+        """Tokens that always suffice to finish from here (bytes, or edges if `by_token`): 0 where the completion
+        is whole, and only there."""
 
     def inside(self, state: State) -> bool:
         """Whether the state lies within the rendering of an entity: a token that starts or ends
@@ -100,7 +108,7 @@ def advance(lock: Lock, places: Places, data: bytes) -> Places:
 
 def finished(lock: Lock, places: Places) -> bool:
     """Whether the completion is whole: nothing more may come."""
-    return bool(places) and all(not place.rest and not lock.edges(place.state) for place in places)
+    return bool(places) and all(not place.rest and not lock.remaining(place.state) for place in places)
 
 
 def remaining(lock: Lock, places: Places) -> int:
@@ -111,6 +119,24 @@ def remaining(lock: Lock, places: Places) -> int:
 def inside(lock: Lock, places: Places) -> bool:
     """Whether the completion stands within an entity's rendering, or in the middle of markup."""
     return any(place.rest or lock.inside(place.state) for place in places)
+
+
+def forced(lock: Lock, places: Places) -> bytes:
+    """The bytes with which every completion goes on from these places; up to `MOST_FORCED` of them."""
+    found = b""
+    while len(found) < MOST_FORCED:
+        following = list(_step(lock, places))
+        found += _common([place.rest for place in following])
+        if len(following) != 1:
+            break
+        places = (Place(b"", following[0].state),)
+    return found
+
+
+def _common(literals: Sequence[bytes]) -> bytes:
+    """What all of them start with."""
+    first, last = min(literals, default=b""), max(literals, default=b"")
+    return first[: next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 class Vocabulary:
@@ -146,20 +172,26 @@ class Vocabulary:
 
     def legal(self, lock: Lock, places: Places, tokens_left: int | None = None) -> list[int]:
         """Ids of all legal tokens, those only from which the completion can end in `tokens_left`."""
+        return list(self.choices(lock, places, tokens_left))
+
+    def choices(self, lock: Lock, places: Places, tokens_left: int | None = None) -> dict[int, Places]:
+        """All legal tokens by id, in order, with the places that each of them leads to."""
         if lock.by_token:
-            found = list(self._legal_edges(lock, places))
+            found = self._legal_edges(lock, places)
         else:
-            found = list(self._legal_prefixes(lock, places, b"", 0, len(self._sorted)))
-        if tokens_left is None:
-            return sorted({id for id, _ in found})
-        return sorted({id for id, after in found if remaining(lock, after) < tokens_left})
+            found = self._legal_prefixes(lock, places, b"", 0, len(self._sorted))
+        if tokens_left is not None:
+            found = ((id, after) for id, after in found if remaining(lock, after) < tokens_left)
+        return dict(sorted(found))
 
     def _legal_edges(self, lock: Lock, places: Places) -> Iterator[tuple[int, Places]]:
-        for data in dict.fromkeys(place.rest for place in _step(lock, places)):
+        by_data: dict[bytes, list[Place]] = {}
+        for data, state in _step(lock, places):
+            by_data.setdefault(data, []).append(Place(b"", state))
+        for data, after in by_data.items():
             known = self._added_ids if data in lock.markup else self._ids_of
-            if data in known:
-                after = advance(lock, places, data)
-                yield from ((id, after) for id in known[data])
+            for id in known.get(data, ()):
+                yield id, tuple(after)
 
     def _legal_prefixes(
         self, lock: Lock, places: Places, prefix: bytes, low: int, high: int

@@ -101,10 +101,10 @@ def evictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     make_room = Engine._make_room
 
-    def counted(engine: Engine, *args: object) -> None:
+    def counted(engine: Engine, *args: object) -> object:
         found.append(1)
         assert len(found) < 500, "slots make room for each other without end"
-        make_room(engine, *args)  # type: ignore[arg-type]
+        return make_room(engine, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Engine, "_make_room", counted)
     return found

@@ -200,7 +200,7 @@ class _Run:
         )
 
     def _rate(self) -> float:
-        return self.extractor.engine.tokens_decoded / max(1e-9, time.monotonic() - self.started)
+        return self.extractor.engine.statistics.decoded / max(1e-9, time.monotonic() - self.started)
 
 
 @contextmanager

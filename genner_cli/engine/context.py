@@ -6,6 +6,7 @@ Sequence 0 holds the shared prefix; sequences 1 to `slots` are the slots. Knows 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 import llama_cpp as llama
 import numpy as np
@@ -59,16 +60,19 @@ class Context:
         self._positions = np.ctypeslib.as_array(self._batch.pos, (size,))
         self._outputs = np.ctypeslib.as_array(self._batch.logits, (size,))
         np.ctypeslib.as_array(self._batch.n_seq_id, (size,))[:] = 1
+        self._sequences = [np.ctypeslib.as_array(self._batch.seq_id[at], (1,)) for at in range(size)]
         self.filled = 0
 
-    def add(self, token: int, position: int, sequence: int, output: bool) -> None:
-        """Puts a token into the batch; `output` asks for its logits."""
-        at = self.filled
-        self._tokens[at] = token
-        self._positions[at] = position
-        self._outputs[at] = output
-        self._batch.seq_id[at][0] = sequence
-        self.filled = at + 1
+    def add(self, tokens: Sequence[int], position: int, sequence: int, outputs: int) -> None:
+        """Puts a sequence's next tokens, the first at this position, into the batch; the last `outputs` get logits."""
+        start, end = self.filled, self.filled + len(tokens)
+        self._tokens[start:end] = tokens
+        self._positions[start:end] = np.arange(position, position + len(tokens))
+        self._outputs[start : end - outputs] = 0
+        self._outputs[end - outputs : end] = 1
+        for at in range(start, end):
+            self._sequences[at][0] = sequence
+        self.filled = end
 
     def decode(self) -> Logits | None:
         """Runs the batch and empties it; None where the KV cache has no room left (llama_decode).

@@ -2,14 +2,19 @@
 
 A token is legal only if the source lock and llama.cpp's grammar sampler both accept it. The most probable
 token is asked first, then the next few; all legal ones are listed only when those are illegal, or where an
-entity is being decided, whose score needs its alternatives.
+entity is being decided, whose score needs its alternatives. Where only one continuation is legal it is taken
+without logits (`force`), and `copy` says what comes next if the source goes on without markup.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
-from itertools import chain
+import math
+from collections import deque
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import accumulate, chain
+from time import perf_counter
 from typing import NamedTuple
 
 import llama_cpp as llama
@@ -18,6 +23,7 @@ from numpy.typing import NDArray
 
 from genner_cli import locking
 from genner_cli.engine.model import Model, llama_errors
+from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, UsageError
 from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.locking import Places
@@ -72,18 +78,21 @@ class Choice(NamedTuple):
 
     id: int
     places: Places
-    log_probability: float | None
+    log_probability: float | None = None
 
 
 class Decoder:
     """The constraint of one request, from an empty completion to a whole one."""
 
-    def __init__(self, model: Model, request: Request, grammar: Grammar, room: int) -> None:
+    def __init__(
+        self, model: Model, request: Request, grammar: Grammar, room: int, statistics: Statistics | None = None
+    ) -> None:
         """`room`: the most tokens that fit; raises DataError where no completion fits into it."""
         self._model = model
         self._vocabulary = model.vocabulary
         self._constraint = request.constraint
         self._grammar = grammar
+        self._statistics = statistics or Statistics()
         self._lock = request.lock.segmented(model.pieces)
         self._places = locking.begin(self._lock)
         needed = locking.remaining(self._lock, self._places)
@@ -98,15 +107,88 @@ class Decoder:
         self._written: list[bytes] = []
         self._log_probabilities: list[float | None] = []
         self._margin = float("inf")
+        self._legal_here: dict[int, Places] | None = None
+        self._forced: deque[int] = deque()
         self.done = self._is_whole()
 
     def take(self, logits: Logits) -> int:
         """Chooses the next token and moves on. logits: (vocabulary,)."""
-        choice = self._choose(logits)
+        return self._move(self._choose(logits))
+
+    def force(self) -> int | None:
+        """Moves on over the next token if it needs no logits; None where they must choose.
+
+        A lock `by_token` forces where one token is legal. Elsewhere tokens may end anywhere, and text that must
+        come next is written in its canonical tokens, but for the last one, in whose place a longer token may come.
+        """
+        if self._constraint is not Constraint.SOURCE or self.done:
+            return None
+        if self._lock.by_token:
+            legal = self._legal()
+            choice = self._if_legal(next(iter(legal))) if len(legal) == 1 else None
+        else:
+            if not self._forced:
+                self._forced.extend(self._forced_tokens())
+            choice = self._if_legal(self._forced.popleft()) if self._forced else None
+        if choice is None:
+            self._forced.clear()
+            return None
+        return self._move(choice._replace(log_probability=0.0))
+
+    def copy(self) -> list[int]:
+        """The source tokens that come next as long as there is no markup; empty where something else must come.
+
+        Without the last one of the text: nothing is left to be chosen behind it.
+        """
+        if len(self._places) > 1 or self._places[0].rest or self._constraint is not Constraint.SOURCE:
+            return []
+        copied = self._lock.copied(self._places[0].state)
+        return self._source[self._source_at[copied] : -1] if copied in self._source_at else []
+
+    @property
+    def inside(self) -> bool:
+        """Whether an entity is open."""
+        return locking.inside(self._lock, self._places)
+
+    def completion(self, prompt_tokens: int) -> Completion:
+        """What was written so far."""
+        text = b"".join(self._written).decode(errors="replace")
+        ends = tuple(accumulate(map(len, self._written)))
+        return Completion(text, ends, tuple(self._log_probabilities), prompt_tokens, self._margin)
+
+    def free(self) -> None:
+        """Frees the grammar."""
+        self._grammar.free()
+
+    @cached_property
+    def _source(self) -> list[int]:
+        return self._model.plain(self._lock.source.decode())
+
+    @cached_property
+    def _source_at(self) -> dict[int | None, int]:
+        """Bytes of the source that are written -> the number of the source token that comes next."""
+        sizes = (len(self._vocabulary.pieces[id] or b"") for id in self._source)
+        return {end: number for number, end in enumerate(accumulate(sizes, initial=0))}
+
+    def _forced_tokens(self) -> list[int]:
+        literal = locking.forced(self._lock, self._places)
+        if not literal:
+            return []
+        ends = locking.finished(self._lock, locking.advance(self._lock, self._places, literal))
+        try:
+            ids = self._model.plain(literal.decode())
+        except UnicodeDecodeError:
+            return []
+        return ids if ends else ids[:-1]
+
+    def _move(self, choice: Choice) -> int:
         self._tokens_left -= 1
         self._places = choice.places
+        self._legal_here = None
         if self._constraint is not Constraint.OFF:
+            started = perf_counter()
             self._grammar.accept(choice.id)
+            self._statistics.grammar_seconds += perf_counter() - started
         if choice.id in self._model.end_ids:
             self.done = True
             return choice.id
@@ -114,19 +196,6 @@ class Decoder:
         self._log_probabilities.append(choice.log_probability)
         self.done = self._is_whole()
         return choice.id
-
-    def completion(self, prompt_tokens: int) -> Completion:
-        """What was written so far."""
-        ends, end = [], 0
-        for piece in self._written:
-            end += len(piece)
-            ends.append(end)
-        text = b"".join(self._written).decode(errors="replace")
-        return Completion(text, tuple(ends), tuple(self._log_probabilities), prompt_tokens, self._margin)
-
-    def free(self) -> None:
-        """Frees the grammar."""
-        self._grammar.free()
 
     def _is_whole(self) -> bool:
         if self._constraint is Constraint.SOURCE:
@@ -140,11 +209,11 @@ class Decoder:
         if self._constraint is not Constraint.SOURCE:
             return self._choose_unlocked(logits)
         if self._lock.by_token:
-            legal = self._legal()
-            return self._scored(self._first_legal(self._by_logit(logits, legal)), logits, legal)
-        choice = self._probable(logits) or self._first_legal(self._by_logit(logits, self._legal()))
+            values = self._values(logits)
+            return self._scored(self._best_of(values), values)
+        choice = self._probable(logits) or self._best_of(self._values(logits))
         if locking.inside(self._lock, self._places) or locking.inside(self._lock, choice.places):
-            return self._scored(choice, logits, self._legal())
+            return self._scored(choice, self._values(logits))
         return choice
 
     def _probable(self, logits: Logits) -> Choice | None:
@@ -154,46 +223,63 @@ class Decoder:
         if choice is None:
             few = min(FIRST_FEW, len(logits))
             candidates = np.argpartition(logits, -few)[-few:].tolist()
-            return next((found for id in self._by_logit(logits, candidates) if (found := self._if_legal(id))), None)
+            return next((found for id in _by_logit(logits, candidates) if (found := self._if_legal(id))), None)
         highest, logits[best] = logits[best], -np.inf
         second, logits[best] = logits.max(), highest
         if highest - second < CLOSE_CALL:
-            self._note_margin(logits, self._legal(), best)
+            self._note_margin(best, self._values(logits))
         return choice
 
     def _if_legal(self, id: int) -> Choice | None:
-        data = self._bytes_of(id)
-        places = locking.advance(self._lock, self._places, data) if data else ()
-        if not places or locking.remaining(self._lock, places) >= self._tokens_left:
-            return None
-        return Choice(id, places, None) if self._grammar.allows(id) else None
+        places: Places | None
+        if self._legal_here is not None:
+            places = self._legal_here.get(id)
+        else:
+            data = self._bytes_of(id)
+            places = locking.advance(self._lock, self._places, data) if data else None
+            if places and locking.remaining(self._lock, places) >= self._tokens_left:
+                return None
+        return Choice(id, places) if places and self._allows(id) else None
 
-    def _first_legal(self, ids: Iterable[int]) -> Choice:
-        for id in ids:
+    def _allows(self, id: int) -> bool:
+        started = perf_counter()
+        allowed = self._grammar.allows(id)
+        self._statistics.grammar_seconds += perf_counter() - started
+        return allowed
+
+    def _best_of(self, values: Mapping[int, float]) -> Choice:
+        for id in sorted(values, key=lambda id: -values[id]):
             choice = self._if_legal(id)
             if choice:
                 return choice
         raise DataError("no token of the vocabulary may come next; the vocabulary lacks a byte of this text")
 
-    def _legal(self) -> list[int]:
-        return self._vocabulary.legal(self._lock, self._places, self._tokens_left)
+    def _values(self, logits: Logits) -> dict[int, float]:
+        """The logits of all legal tokens."""
+        ids = list(self._legal())
+        return dict(zip(ids, logits[ids].tolist(), strict=True))
 
-    @staticmethod
-    def _by_logit(logits: Logits, ids: list[int]) -> list[int]:
-        return ids if len(ids) == 1 else [ids[at] for at in np.argsort(-logits[ids], kind="stable")]
+    def _legal(self) -> dict[int, Places]:
+        if self._legal_here is None:
+            self._legal_here = self._vocabulary.choices(self._lock, self._places, self._tokens_left)
+        return self._legal_here
 
-    def _scored(self, choice: Choice, logits: Logits, legal: list[int]) -> Choice:
-        if len(legal) == 1:
-            return choice._replace(log_probability=0.0)
-        self._note_margin(logits, legal, choice.id)
-        values = logits[legal].astype(np.float64)
-        total = float(np.logaddexp.reduce(values))
-        return choice._replace(log_probability=min(0.0, float(logits[choice.id]) - total))
+    def _scored(self, choice: Choice, values: Mapping[int, float]) -> Choice:
+        started = perf_counter()
+        if len(values) == 1:
+            log_probability = 0.0
+        else:
+            self._note_margin(choice.id, values)
+            highest = max(values.values())
+            total = highest + math.log(math.fsum(math.exp(value - highest) for value in values.values()))
+            log_probability = min(0.0, values[choice.id] - total)
+        self._statistics.scoring_seconds += perf_counter() - started
+        return choice._replace(log_probability=log_probability)
 
-    def _note_margin(self, logits: Logits, legal: list[int], chosen: int) -> None:
-        others = [id for id in legal if id != chosen]
+    def _note_margin(self, chosen: int, values: Mapping[int, float]) -> None:
+        others = [value for id, value in values.items() if id != chosen]
         if others:
-            self._margin = min(self._margin, float(logits[chosen] - logits[others].max()))
+            self._margin = min(self._margin, values[chosen] - max(others))
 
     def _choose_unlocked(self, logits: Logits) -> Choice:
         """Greedy under the grammar alone, or under nothing; scores are against the whole vocabulary."""
@@ -201,6 +287,10 @@ class Decoder:
         total = highest + float(np.log(np.exp(logits - highest).sum()))
         for id in chain((int(logits.argmax()),), (int(id) for id in np.argsort(-logits, kind="stable"))):
             writable = self._bytes_of(id) is not None or id in self._model.end_ids
-            if writable and (self._constraint is Constraint.OFF or self._grammar.allows(id)):
+            if writable and (self._constraint is Constraint.OFF or self._allows(id)):
                 return Choice(id, self._places, float(logits[id]) - total)
         raise DataError("the grammar allows no token of the vocabulary; choose another --format")
+
+
+def _by_logit(logits: Logits, ids: list[int]) -> list[int]:
+    return [ids[at] for at in np.argsort(-logits[ids], kind="stable").tolist()]

@@ -1,7 +1,8 @@
 """Continuous batching: requests in, completions out as they finish.
 
-Every `llama_decode` carries one new token of each running slot and as many prompt tokens of the next
-ones as fit. A slot that is done takes the next request at once. Knows nothing of labels or documents.
+Every `llama_decode` carries the new tokens of each running slot, source tokens that it will probably choose next
+(`drafting`), and as many prompt tokens of the next slots as fit. A slot that is done takes the next request at
+once. Knows nothing of labels or documents.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from genner_cli.engine.context import PREFIX, Context
 from genner_cli.engine.decoder import Decoder, Grammar, Logits
+from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths, look
 from genner_cli.engine.model import Model
+from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.types import Piece
@@ -30,13 +34,20 @@ class _Job:
 
 @dataclass(slots=True)
 class _Slot:
-    """A running sequence: prompt tokens still to be decoded, or the next token to be."""
+    """A running sequence.
+
+    `position`: tokens in the KV cache. `pending`: tokens still to be decoded, of the prompt or chosen. `last`: the
+    last of them that was. `copy`: what follows if the source goes on, of which `drafted` are decoded along.
+    """
 
     sequence: int
     job: _Job
     decoder: Decoder
     position: int
-    pending: deque[int] = field(default_factory=deque)
+    pending: list[int]
+    last: int = 0
+    copy: list[int] = field(default_factory=list)
+    drafted: int = 0
 
 
 class Engine:
@@ -51,7 +62,9 @@ class Engine:
         self._prefix: tuple[Piece, ...] | None = None
         self._prefix_length = 0
         self._grammars: dict[str, Grammar] = {}
-        self.tokens_decoded = 0
+        self._costs = StepCosts()
+        self._acceptance = Acceptance([look(piece) for piece in model.vocabulary.pieces])
+        self.statistics = Statistics()
 
     def __enter__(self) -> Engine:
         return self
@@ -108,9 +121,12 @@ class Engine:
                 return
             waiting.popleft()
             try:
-                self._start(job)
+                slot = self._start(job)
             except DataError as error:
                 yield job.number, Completion("", prompt_tokens=len(job.prompt), error=str(error))
+            else:
+                if slot.decoder.done:
+                    yield self._finish(slot)
 
     def _cells(self) -> int:
         """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""
@@ -121,18 +137,24 @@ class Engine:
     def _expected(job: _Job) -> int:
         return 2 * len(job.prompt) + len(job.prompt) // 2 + 16
 
-    def _start(self, job: _Job) -> None:
+    def _start(self, job: _Job) -> _Slot:
         limit = min(self._options.context, self._model.trained_context)
         room = limit - self._prefix_length - len(job.prompt)
         grammar = self._grammar(job.request.grammar)
         try:
-            decoder = Decoder(self._model, job.request, grammar, room)
+            decoder = Decoder(self._model, job.request, grammar, room, self.statistics)
         except GennerError:
             grammar.free()
             raise
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
-        self._slots.append(_Slot(sequence, job, decoder, self._prefix_length, deque(job.prompt)))
+        slot = _Slot(sequence, job, decoder, self._prefix_length, job.prompt.copy())
+        self._force(slot)
+        self._slots.append(slot)
+        self.statistics.requests += 1
+        self.statistics.prompt += len(job.prompt)
+        self.statistics.reused += self._prefix_length
+        return slot
 
     def _grammar(self, gbnf: str) -> Grammar:
         """A fresh grammar sampler; each GBNF is read once and cloned."""
@@ -147,61 +169,126 @@ class Engine:
         self._context.forget(PREFIX)
         for start in range(0, len(ids), self._context.capacity):
             part = ids[start : start + self._context.capacity]
-            for position, id in enumerate(part, start):
-                self._context.add(id, position, PREFIX, output=False)
+            self._context.add(part, start, PREFIX, outputs=0)
             self._context.decode()
         self._prefix, self._prefix_length = prefix, len(ids)
+        self.statistics.prefix += len(ids)
 
     def _step(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
-        """One llama_decode and a choice for every slot whose prompt it completes."""
-        chosen = self._fill()
-        decoded = self._context.filled
+        """One llama_decode, and all choices that it allows."""
+        taken = self._fill()
+        tokens = self._context.filled
+        started = perf_counter()
         logits = self._context.decode()
         if logits is None:
-            self._make_room(waiting)
+            yield from self._make_room(waiting)
             return
-        self.tokens_decoded += decoded
-        for slot, count in chosen:
-            for _ in range(count):
-                slot.pending.popleft()
+        seconds = perf_counter() - started
+        self._costs.note(tokens, len(logits), seconds)
+        self.statistics.note_step(tokens, len(logits), seconds)
+        row = 0
+        for slot, count in taken:
+            slot.last = slot.pending[count - 1]
             slot.position += count
-        ready = [slot for slot, _ in chosen if not slot.pending]
-        for slot, row in zip(ready, logits, strict=True):
-            completion = self._advance(slot, row)
-            if completion:
-                yield slot.job.number, completion
+            del slot.pending[:count]
+            if not slot.pending:
+                rows, row = logits[row : row + 1 + slot.drafted], row + 1 + slot.drafted
+                yield from self._advance(slot, rows)
 
     def _fill(self) -> list[tuple[_Slot, int]]:
-        """Fills the batch: running slots first, then prompts in order. Gives tokens taken by slot."""
-        chosen = []
-        for slot in sorted(self._slots, key=lambda slot: len(slot.pending) > 1):
-            count = min(len(slot.pending), self._context.capacity - self._context.filled)
-            for offset in range(count):
-                last = offset + 1 == len(slot.pending)
-                self._context.add(slot.pending[offset], slot.position + offset, slot.sequence, output=last)
+        """Fills the batch: running slots first, then prompts in order, then drafts. Gives tokens taken by slot."""
+        room = self._context.capacity
+        taken = []
+        for slot in sorted(self._slots, key=lambda slot: len(slot.pending)):
+            count = min(len(slot.pending), room)
+            room -= count
             if count:
-                chosen.append((slot, count))
-        return chosen
+                taken.append((slot, count))
+        self._draft([slot for slot, count in taken if count == len(slot.pending)], room)
+        for slot, count in taken:
+            if count == len(slot.pending):
+                tokens = slot.pending + slot.copy[: slot.drafted]
+                self._context.add(tokens, slot.position, slot.sequence, outputs=1 + slot.drafted)
+            else:
+                self._context.add(slot.pending[:count], slot.position, slot.sequence, outputs=0)
+        return taken
 
-    def _advance(self, slot: _Slot, logits: Logits) -> Completion | None:
+    def _draft(self, slots: list[_Slot], room: int) -> None:
+        """Says for each slot what may be copied, and how much of it is decoded along."""
+        held = sum(slot.position + len(slot.pending) - self._prefix_length for slot in self._slots)
+        room = min(room, self._options.context - self._prefix_length - held)
+        chances = []
+        for slot in slots:
+            slot.copy = slot.decoder.copy()
+            chances.append(self._chances(slot))
+        for slot, count in zip(slots, lengths(chances, self._costs, room), strict=True):
+            slot.drafted = count
+
+    def _chances(self, slot: _Slot) -> list[float]:
+        """How probably the choice reaches and agrees with each of the tokens to copy."""
+        inside, last, chance = slot.decoder.inside, slot.pending[-1], 1.0
+        found = []
+        for id in slot.copy[:LONGEST]:
+            chance *= self._acceptance.probability(self._acceptance.key(inside, last, id))
+            found.append(chance)
+            last = id
+        return found
+
+    def _advance(self, slot: _Slot, rows: Logits) -> Iterator[tuple[int, Completion]]:
+        """Chooses a token for each row, as far as the draft is right. rows: (1 + drafted, vocabulary)."""
+        started = perf_counter()
+        error = None
         try:
-            slot.pending.append(slot.decoder.take(logits))
-        except DataError as error:
-            completion = Completion("", prompt_tokens=len(slot.job.prompt), error=str(error))
-        else:
-            if not slot.decoder.done:
-                return None
-            completion = slot.decoder.completion(len(slot.job.prompt))
-        self._drop(slot)
-        return completion
+            self._choose(slot, rows)
+        except DataError as found:
+            error = str(found)
+        self.statistics.choosing_seconds += perf_counter() - started
+        if error or slot.decoder.done:
+            yield self._finish(slot, error)
 
-    def _make_room(self, waiting: deque[_Job]) -> None:
-        """Puts the youngest slot's job back; greedy decoding will write the same again."""
-        if len(self._slots) < 2:
-            raise DataError("the KV cache is too small for one document; choose a larger --context")
+    def _choose(self, slot: _Slot, rows: Logits) -> None:
+        decoder, last, accepted = slot.decoder, slot.last, 0
+        for row in rows:
+            inside = decoder.inside
+            id = decoder.take(row)
+            guess = slot.copy[accepted] if accepted < len(slot.copy) else None
+            if guess is not None:
+                self._acceptance.note(self._acceptance.key(inside, last, guess), id == guess)
+            if decoder.done or id != guess or accepted == slot.drafted:
+                break
+            accepted += 1
+            last = id
+        self.statistics.drafted += slot.drafted
+        self.statistics.accepted += accepted
+        slot.position += accepted
+        if accepted < slot.drafted:
+            self._context.forget(slot.sequence, slot.position)
+        slot.pending = [id]
+        self._force(slot)
+
+    def _force(self, slot: _Slot) -> None:
+        """Adds the tokens that need no logits."""
+        while (id := slot.decoder.force()) is not None:
+            slot.pending.append(id)
+            self.statistics.forced += 1
+
+    def _make_room(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
+        """Puts the youngest slot's job back; greedy decoding will write the same again. The last one fails."""
         slot = self._slots[-1]
-        waiting.appendleft(slot.job)
+        if len(self._slots) == 1:
+            yield self._finish(slot, "the KV cache is too small for this document; choose a larger --context")
+        else:
+            waiting.appendleft(slot.job)
+            self._drop(slot)
+
+    def _finish(self, slot: _Slot, error: str | None = None) -> tuple[int, Completion]:
+        """Frees the slot and gives what came of its request."""
+        prompt_tokens = len(slot.job.prompt)
+        failed = Completion("", prompt_tokens=prompt_tokens, error=error)
+        completion = failed if error else slot.decoder.completion(prompt_tokens)
+        self.statistics.written += len(completion.ends)
         self._drop(slot)
+        return slot.job.number, completion
 
     def _drop(self, slot: _Slot) -> None:
         slot.decoder.free()

@@ -9,7 +9,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Model:
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
+        self._plain = lru_cache(maxsize=4)(self._plain_ids)  # prompt, lock and draft ask for the same text
 
     def __enter__(self) -> Model:
         return self
@@ -128,8 +129,13 @@ class Model:
 
     def plain(self, text: str) -> list[int]:
         """Ids of text read as plain characters: never a control or user-defined token."""
+        return list(self._plain(text))
+
+    def _plain_ids(self, text: str) -> tuple[int, ...]:
         try:
-            return plain_ids(text, self._added_texts, lambda part: self._encode(part, False), self.vocabulary.id_of)
+            return tuple(
+                plain_ids(text, self._added_texts, lambda part: self._encode(part, False), self.vocabulary.id_of)
+            )
         except KeyError as error:
             raise ModelError(f"{self.path}: the vocabulary has no token for byte {error}; use another model") from error
 

@@ -187,6 +187,14 @@ class InlineLock:
         offsets = tuple(offset_at.get(end) for end in _ends(units))
         return replace(self, units=units, offsets=offsets, closings=closings, by_token=True)
 
+    @cached_property
+    def source(self) -> bytes:
+        return b"".join(self.units)
+
+    def copied(self, state: State) -> int | None:
+        assert isinstance(state, Position)
+        return None if state.closing else self._ends[state.unit]
+
     def edges(self, state: State) -> Sequence[Edge]:
         assert isinstance(state, Position)
         if state.closing:
@@ -221,7 +229,7 @@ class InlineLock:
         if start is None:
             return
         for label in self.labels if self.style.label_first else ("",):
-            opened = state._replace(frames=(*state.frames, Frame(start, label or None)))
+            opened = Position(state.unit, (*state.frames, Frame(start, label or None)), state.closed)
             if self._can_close(opened):
                 yield Edge(self.style.opening(label).encode(), opened)
 
@@ -238,7 +246,7 @@ class InlineLock:
     def _closing_edge(self, state: Position, label: str, done: int) -> Edge:
         parts = self.closings[label]
         if done + 1 < len(parts):
-            return Edge(parts[done], state._replace(closing=(label, done + 1)))
+            return Edge(parts[done], Position(state.unit, state.frames, state.closed, (label, done + 1)))
         closed = (*state.closed, Frame(state.frames[-1].start, label))
         return Edge(parts[done], Position(state.unit, state.frames[:-1], closed))
 
@@ -269,6 +277,10 @@ class InlineLock:
                 end += 1
             taken[frame, end] += 1
         return end < ends
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return _ends(self.units)
 
     def _sizes(self, literals: Sequence[bytes]) -> list[int]:
         return [1 if self.by_token else len(literal) for literal in literals]

@@ -111,6 +111,7 @@ class ListingLock(ABC):
     depth: int
     by_token: bool = False
     markup: frozenset[bytes] = frozenset()
+    source: bytes = b""
     _edges: dict[State, Sequence[Edge]] = field(default_factory=dict, repr=False)
     _bounds: dict[State, int] = field(default_factory=dict, repr=False)
     _nearest: dict[tuple[Any, Taken, int, int], int | None] = field(default_factory=dict, repr=False)
@@ -119,6 +120,9 @@ class ListingLock(ABC):
     @abstractmethod
     def start(self) -> State:
         """The state of an empty completion."""
+
+    def copied(self, state: State) -> int | None:
+        return None  # mentions are copied, the text is not
 
     @abstractmethod
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:

@@ -1,0 +1,102 @@
+"""How many tokens of the source to decode ahead of the choice (copy-drafting, for formats that repeat the text).
+
+A drafted token that is then chosen saves its share of a step's fixed cost; one that is not was decoded in vain.
+So both are measured while the engine runs: what a step costs, and how often the source goes on, by what stands
+there. A draft changes speed, never output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heapify, heapreplace
+
+import numpy as np
+
+LONGEST = 64
+"""Tokens drafted for one slot in one step, at most."""
+
+Key = tuple[bool, int, int]
+"""Whether an entity is open, the look of the last token, the look of the next one."""
+
+
+class StepCosts:
+    """Seconds of a step as `fixed + each * tokens + row * outputs`: least squares over what was measured.
+
+    Errors count relative to the step's length, and old steps fade.
+    """
+
+    FADING = 0.995
+    EVERY = 16
+
+    def __init__(self) -> None:
+        self._squares = np.zeros((3, 3))
+        self._products = np.zeros(3)
+        self._noted = 0
+        self.fixed, self.each, self.row = 4.0, 1.0, 0.0
+
+    def note(self, tokens: int, outputs: int, seconds: float) -> None:
+        """A step of so many tokens, so many of them with logits, took so long."""
+        terms = np.array((1.0, tokens, outputs)) / seconds
+        self._squares = self.FADING * self._squares + np.outer(terms, terms)
+        self._products = self.FADING * self._products + terms
+        self._noted += 1
+        if self._noted % self.EVERY == 0:
+            scale = np.sqrt(np.diag(self._squares)) + 1e-12
+            steadied = self._squares / np.outer(scale, scale) + 1e-6 * np.eye(3)
+            found = np.linalg.solve(steadied, self._products / scale) / scale
+            self.fixed, self.each, self.row = (max(0.0, float(value)) for value in found)
+
+
+class Acceptance:
+    """How often the source goes on without markup, by what stands there."""
+
+    def __init__(self, looks: Sequence[int]) -> None:
+        """`looks[id]`: see `look`."""
+        self._looks = looks
+        self._tried: dict[Key, float] = {}
+        self._agreed: dict[Key, float] = {}
+
+    def key(self, inside: bool, last: int | None, following: int) -> Key:
+        """Where a choice is made, after the token `last` (None: none) and before `following`."""
+        return inside, 0 if last is None else self._looks[last], self._looks[following]
+
+    def note(self, key: Key, agreed: bool) -> None:
+        """The source went on, or did not."""
+        self._tried[key] = self._tried.get(key, 0.0) + 1.0
+        self._agreed[key] = self._agreed.get(key, 0.0) + agreed
+
+    def probability(self, key: Key) -> float:
+        """How probable it is that the source goes on; 0.8 where little is known."""
+        return (self._agreed.get(key, 0.0) + 4.0) / (self._tried.get(key, 0.0) + 5.0)
+
+
+def look(piece: bytes | None) -> int:
+    """A number for what a token looks like: begins with a blank or not; then capital, small letter, digit, or other."""
+    if not piece:
+        return 0
+    blank = piece[:1].isspace()
+    first = piece[1:2] if blank else piece[:1]
+    kind = 1 + first.isupper() + 2 * first.islower() + 3 * first.isdigit()
+    return kind + 4 * blank
+
+
+def lengths(chances: Sequence[Sequence[float]], costs: StepCosts, most: int) -> list[int]:
+    """How many tokens to draft for each slot: `chances[slot][k]` is how probably token k will be chosen.
+
+    Takes the most probable ones first, as long as each shortens the time for a chosen token on average.
+    """
+    found = [0] * len(chances)
+    heap = [(-reached[0], slot) for slot, reached in enumerate(chances) if reached]
+    heapify(heap)
+    expected = float(len(chances))
+    wasted = costs.each + costs.row
+    while heap and most > 0:
+        chance, slot = -heap[0][0], heap[0][1]
+        if chance * (costs.fixed / expected + wasted) <= wasted:
+            break
+        found[slot] += 1
+        most -= 1
+        expected += chance
+        left = chances[slot][found[slot] :]
+        heapreplace(heap, (-left[0] if left else 0.0, slot))
+    return found
