@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs bench
+.PHONY: demo test lint docs bench bench-full
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC
@@ -22,8 +22,12 @@ docs: .venv/test
 	@cmp --silent docs/commands.md .venv/commands.before || \
 		{ echo "docs/commands.md was stale and has been written anew; commit it"; exit 1; }
 
-bench: .venv/test
-	$(BIN)/python benchmarks/throughput.py
+# SERVER=path/to/llama-server adds llama.cpp's own server as a peer (benchmarks/README.md).
+bench: .venv/bench
+	$(BIN)/python benchmarks/bench.py $(if $(SERVER),--server $(SERVER))
+
+bench-full: .venv/bench
+	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--server $(SERVER))
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,4 +36,8 @@ bench: .venv/test
 
 .venv/test: .venv/base
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv/bench: .venv/base
+	$(PIP) --editable '.[bench]'
 	@touch $@

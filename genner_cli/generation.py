@@ -37,7 +37,7 @@ class EngineOptions:
     CPU output would change with the number of slots (docs/LOG.md).
     """
 
-    slots: int = 16
+    slots: int = 6
     context: int = 8192
     batch: int = 512
     threads: int | None = None

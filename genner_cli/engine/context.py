@@ -17,9 +17,6 @@ from genner_cli.errors import ModelError
 from genner_cli.generation import EngineOptions
 
 PREFIX = 0
-QUIET_BATCH = 48
-"""Tokens of a micro-batch on a CPU. From 64 on, llama.cpp's flash attention there takes another kernel, and
-logits come to depend on the rest of the batch (measured: docs/LOG.md)."""
 
 
 def _on_gpu(options: EngineOptions) -> bool:
@@ -34,8 +31,7 @@ class Context:
         check_memory(model.path, model.header.kv_cache_bytes(options.context), f"{options.context} tokens of --context")
         params = llama.llama_context_default_params()
         params.n_ctx = options.context
-        params.n_batch = options.batch
-        params.n_ubatch = options.batch if _on_gpu(options) else min(options.batch, QUIET_BATCH)
+        params.n_batch = params.n_ubatch = options.batch
         params.n_seq_max = options.slots + 1
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
@@ -93,6 +89,10 @@ class Context:
             return np.empty((0, self._vocabulary_size), dtype=np.float32)
         pointer = ctypes.cast(llama.llama_get_logits(self._handle), ctypes.POINTER(ctypes.c_float))
         return np.ctypeslib.as_array(pointer, (count, self._vocabulary_size))
+
+    def synchronize(self) -> None:
+        """Waits until the last batch is done (llama_synchronize): without logits to read, a GPU works on."""
+        llama.llama_synchronize(self._handle)
 
     def share_prefix(self, sequence: int) -> None:
         """Lets a sequence go on from the prefix, without a copy (llama_memory_seq_cp)."""

@@ -1,0 +1,250 @@
+"""genner against what else runs the same requests, and against the machine.
+
+    python benchmarks/bench.py [--server LLAMA-SERVER] [--full] [--threads N]
+
+On the bundled model, and on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`). Peers take the
+same GGUF, prompt token ids, grammar, threads and flash attention, and may write as many tokens for a document as
+genner wrote. Rounds take turns; figures are medians with ranges. First it is checked on every document that the
+loop under the grammar and genner under the same grammar alone write the same text, and that genner writes the same
+with one slot as with its own choice of slots. Prints the figures beside their targets and writes results.json and
+results.svg beside this file. Without a server, its rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import limit
+import memory
+from inflate import Shape, inflate
+from peers import Loop, Peer, Server
+from plot import plot
+from rich.console import Console
+from rich.table import Table
+from workloads import Workload, workloads
+
+from genner_cli import hub
+from genner_cli.engine.engine import Engine
+from genner_cli.engine.model import Model
+from genner_cli.engine.statistics import Statistics
+from genner_cli.generation import Completion, Constraint, EngineOptions, Request
+
+HERE = Path(__file__).parent
+INFLATED = HERE.parent / "runs" / "inflated.gguf"
+LOOP, SERVER, ONE_SLOT, SHIPPED = "create_completion loop", "llama-server", "genner, one slot", "genner"
+SERVER_SLOTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is run: texts of each kind, on either model, and documents for the memory."""
+
+    bundled: tuple[int, int]
+    inflated: tuple[int, int]
+    memory: tuple[int, ...]
+    rounds: int = 3
+
+
+QUICK = Size(bundled=(100, 2), inflated=(16, 0), memory=(1_000, 10_000))
+FULL = Size(bundled=(300, 10), inflated=(60, 2), memory=(1_000, 10_000, 100_000))
+
+
+@dataclass(slots=True)
+class Run:
+    """One way to run a workload: seconds of each round, and what genner says of the last one."""
+
+    seconds: list[float]
+    statistics: Statistics | None = None
+
+
+def with_genner(
+    model: Model, requests: list[Request], options: EngineOptions
+) -> tuple[list[Completion], Statistics, float]:
+    """Completions in the order of the requests, counts, and seconds without opening the context."""
+    with Engine(model, options) as engine:
+        started = time.perf_counter()
+        found = dict(engine.generate(requests))
+        seconds = time.perf_counter() - started
+        return [found[number] for number in range(len(requests))], engine.statistics, seconds
+
+
+class Bench:
+    """All ways to run workloads on one model."""
+
+    def __init__(self, path: Path, threads: int, server: Path | None, stack: ExitStack) -> None:
+        self.model = stack.enter_context(Model(path))
+        self.shipped = EngineOptions(threads=threads, flash_attention=False)
+        self.one_slot = replace(self.shipped, slots=1)
+        same = {"threads": threads, "flash_attention": False, "context": 2048}
+        self.peers: dict[str, Peer] = {LOOP: stack.enter_context(Loop(path, **same))}
+        if server:
+            self.peers[SERVER] = stack.enter_context(Server(server, path, slots=SERVER_SLOTS, **same))
+
+    def run(self, workload: Workload, rounds: int) -> dict[str, Any]:
+        """The figures of one workload."""
+        requests = workload.requests(self.model)
+        prompts = [self.model.begin_ids + self.model.prompt(one.prefix + one.rest) for one in requests]
+        shipped, _, _ = with_genner(self.model, requests, self.shipped)
+        limits = [len(completion.ends) for completion in shipped]
+        self._check(requests, prompts, limits, shipped)
+        runs = {name: Run([]) for name in (*self.peers, ONE_SLOT, SHIPPED)}
+        rates = limit.measure(self.model, self.shipped, rounds)
+        for _ in range(rounds):
+            for name, peer in self.peers.items():
+                peer.warm(prompts)
+                runs[name].seconds.append(_timed(lambda peer=peer: peer.complete(prompts, requests[0].grammar, limits)))
+            for name, options in {ONE_SLOT: self.one_slot, SHIPPED: self.shipped}.items():
+                _, runs[name].statistics, seconds = with_genner(self.model, requests, options)
+                runs[name].seconds.append(seconds)
+        return _figures(workload, len(requests), runs, rates)
+
+    def _check(
+        self, requests: list[Request], prompts: list[list[int]], limits: list[int], shipped: list[Completion]
+    ) -> None:
+        one_slot, _, _ = with_genner(self.model, requests, self.one_slot)
+        _same("one slot and all slots", [c.text for c in one_slot], [c.text for c in shipped])
+        format_only = [replace(request, constraint=Constraint.FORMAT) for request in requests]
+        ours, _, _ = with_genner(self.model, format_only, self.one_slot)
+        theirs = self.peers[LOOP].complete(prompts, requests[0].grammar, limits)
+        for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+            length = min(len(our.text), len(their))
+            _same(f"loop and genner under the grammar, request {number}", [our.text[:length]], [their[:length]])
+
+
+def _same(what: str, ours: list[str], theirs: list[str]) -> None:
+    differing = [number for number, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
+    if differing:
+        at = differing[0]
+        sys.exit(f"{what} differ on {len(differing)} of {len(ours)} texts:\n{ours[at]!r}\n{theirs[at]!r}")
+
+
+def _timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _figures(workload: Workload, requests: int, runs: dict[str, Run], rates: limit.Rates) -> dict[str, Any]:
+    figures: dict[str, Any] = {"workload": workload.name, "documents": len(workload.texts), "requests": requests}
+    figures["tokens_per_second_in_full_batches"] = asdict(rates)
+    shipped = statistics.median(runs[SHIPPED].seconds)
+    for name, run in runs.items():
+        per_second = sorted(len(workload.texts) / seconds for seconds in run.seconds)
+        row = {"documents_per_second": statistics.median(per_second), "range": [per_second[0], per_second[-1]]}
+        row["genner_is_faster_by"] = statistics.median(run.seconds) / shipped
+        if run.statistics:
+            row |= _shares(run.statistics, run.seconds[-1])
+            row["efficiency"] = rates.seconds(run.statistics) / statistics.median(run.seconds)
+        figures[name] = row
+    return figures
+
+
+def _shares(done: Statistics, seconds: float) -> dict[str, Any]:
+    """Of the last round's time."""
+    return {
+        "share_outside_decode": 1 - done.decode_seconds / seconds,
+        "share_constraint": done.choosing_seconds / seconds,
+        "share_grammar": done.grammar_seconds / seconds,
+        "share_scoring": done.scoring_seconds / seconds,
+        "tokens_per_step": done.decoded / done.steps,
+        "drafts_accepted": done.accepted / done.drafted if done.drafted else None,
+        "counts": {name: value for name, value in asdict(done).items() if isinstance(value, int)},
+    }
+
+
+def targets(results: dict[str, Any]) -> Iterator[tuple[str, float | None, str, str]]:
+    """Each figure with what it should at least be, and the aim."""
+    small, large = results["bundled"][0], results["inflated"][0]
+    shipped = large[SHIPPED]
+    server = large.get(SERVER)
+    growth = [peak for _, peak in results["memory"]]
+    yield "inflated: documents a second, against the loop", large[LOOP]["genner_is_faster_by"], "5", "7"
+    yield "inflated: against llama-server, warm", server and server["genner_is_faster_by"], "1.4", "1.7"
+    yield "inflated: efficiency against the limit", shipped["efficiency"], "0.7", "0.9"
+    yield "inflated: share of time of the constraint", shipped["share_constraint"], "0.05", "0.02"
+    yield "bundled: share of time outside llama_decode", small[SHIPPED]["share_outside_decode"], "0.35", "0.20"
+    counts = [f"{count:,}" for count, _ in results["memory"]]
+    yield f"memory at {counts[-1]} documents / at {counts[0]}", growth[-1] / growth[0], "flat", "flat"
+
+
+def report(results: dict[str, Any], console: Console) -> None:
+    """Prints the rates of all workloads, and the table of targets."""
+    rates = Table("model", "workload", "", "documents/s (range)", "genner is faster by", "efficiency")
+    for model in ("bundled", "inflated"):
+        for figures in results[model]:
+            for name in (LOOP, SERVER, ONE_SLOT, SHIPPED):
+                if name in figures:
+                    row = figures[name]
+                    low, high = row["range"]
+                    efficiency = f"{row['efficiency']:.2f}" if "efficiency" in row else ""
+                    rate = f"{row['documents_per_second']:.2f} ({low:.2f} to {high:.2f})"
+                    rates.add_row(
+                        model, figures["workload"], name, rate, f"{row['genner_is_faster_by']:.2f}", efficiency
+                    )
+    table = Table("figure", "measured", "at least", "aim")
+    for figure, value, least, aim in targets(results):
+        table.add_row(figure, "no server given" if value is None else f"{value:.3f}", least, aim)
+    console.print(rates)
+    console.print(table)
+
+
+def main() -> None:
+    """Reads the command line, measures, prints and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", type=Path)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    size = FULL if args.full else QUICK
+    console = Console()
+    if not INFLATED.exists():
+        inflate(hub.BUNDLED, INFLATED, Shape())
+    results: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "machine": _machine(args.threads),
+        "size": asdict(size),
+    }
+    for name, path, counts in (("bundled", hub.BUNDLED, size.bundled), ("inflated", INFLATED, size.inflated)):
+        with ExitStack() as stack, console.status(name) as status:
+            bench = Bench(path, args.threads, args.server, stack)
+            results[name] = []
+            for workload in workloads(*counts):
+                if workload.texts and (args.full or name == "bundled" or not workload.labels):
+                    status.update(f"{name}: {workload.name}")
+                    results[name].append(bench.run(workload, size.rounds))
+    with console.status("memory"):
+        results["memory"] = [(count, memory.peak(count, args.threads)) for count in size.memory]
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    plot(results, HERE / "results.svg")
+    report(results, console)
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    model = (
+        subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout if sys.platform == "linux" else ""
+    )
+    names = [line.split(":")[1].strip() for line in model.splitlines() if line.startswith("Model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "llama-cpp-python": version("llama-cpp-python"),
+    }
+
+
+if __name__ == "__main__":
+    main()
