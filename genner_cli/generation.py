@@ -37,7 +37,7 @@ class EngineOptions:
     CPU output would change with the number of slots (docs/LOG.md).
     """
 
-    slots: int = 6
+    slots: int = 16
     context: int = 8192
     batch: int = 512
     threads: int | None = None

@@ -80,8 +80,8 @@ def test_the_bundled_models_header_gives_what_a_key_value_cache_takes() -> None:
 
 
 def test_a_cache_of_unknown_size_counts_nothing() -> None:
-    assert Header({}, 1).kv_cache_bytes(1000) == 0
-    assert Header({"general.architecture": "x", "x.block_count": "many"}, 1).kv_cache_bytes(1000) == 0
+    assert Header({}, {}, 1).kv_cache_bytes(1000) == 0
+    assert Header({"general.architecture": "x", "x.block_count": "many"}, {}, 1).kv_cache_bytes(1000) == 0
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:

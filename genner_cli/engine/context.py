@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import llama_cpp as llama
 import numpy as np
 
-from genner_cli.engine.decoder import Logits
+from genner_cli.engine.head import OutputHead, Row
 from genner_cli.engine.model import Model, check_memory, llama_errors
 from genner_cli.errors import ModelError
 from genner_cli.generation import EngineOptions
@@ -38,6 +38,11 @@ class Context:
         params.no_perf = True
         flash = _on_gpu(options) if options.flash_attention is None else options.flash_attention
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._head = (
+            None if _on_gpu(options) or not OutputHead.known(model.header) else OutputHead(model.path, model.header)
+        )
+        if self._head:
+            params.cb_eval = self._head.last_norm
         with llama_errors() as errors:
             self._handle = llama.llama_init_from_model(model.handle, params)
             if not self._handle:
@@ -70,13 +75,15 @@ class Context:
             self._sequences[at][0] = sequence
         self.filled = end
 
-    def decode(self) -> Logits | None:
+    def decode(self, few: bool = False) -> Sequence[Row] | None:
         """Runs the batch and empties it; None where the KV cache has no room left (llama_decode).
 
-        Gives (outputs asked for, vocabulary) in the order they were asked for, valid until the next
-        call. Raises ModelError where llama.cpp fails.
+        Gives a row of logits for each output asked for, in order, valid until the next call; `few`: they need not be
+        arrays of all logits. Raises ModelError where llama.cpp fails.
         """
         self._batch.n_tokens, self.filled = self.filled, 0
+        if self._head:
+            self._head.stopping = few
         status = llama.llama_decode(self._handle, self._batch)
         if status == 1:
             return None
@@ -86,9 +93,11 @@ class Context:
             )
         count = int(np.count_nonzero(self._outputs[: self._batch.n_tokens]))
         if not count:
-            return np.empty((0, self._vocabulary_size), dtype=np.float32)
+            return []
+        if self._head and few:
+            return self._head.rows()
         pointer = ctypes.cast(llama.llama_get_logits(self._handle), ctypes.POINTER(ctypes.c_float))
-        return np.ctypeslib.as_array(pointer, (count, self._vocabulary_size))
+        return list(np.ctypeslib.as_array(pointer, (count, self._vocabulary_size)))
 
     def synchronize(self) -> None:
         """Waits until the last batch is done (llama_synchronize): without logits to read, a GPU works on."""

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genner_cli import locking
+from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, UsageError
@@ -111,9 +112,9 @@ class Decoder:
         self._forced: deque[int] = deque()
         self.done = self._is_whole()
 
-    def take(self, logits: Logits) -> int:
-        """Chooses the next token and moves on. logits: (vocabulary,)."""
-        return self._move(self._choose(logits))
+    def take(self, row: Row) -> int:
+        """Chooses the next token and moves on. The row must be a whole array unless `few`."""
+        return self._move(self._choose(row))
 
     def force(self) -> int | None:
         """Moves on over the next token if it needs no logits; None where they must choose.
@@ -144,6 +145,11 @@ class Decoder:
             return []
         copied = self._lock.copied(self._places[0].state)
         return self._source[self._source_at[copied] : -1] if copied in self._source_at else []
+
+    @property
+    def few(self) -> bool:
+        """Whether the logits of the legal tokens are enough for every choice."""
+        return self._lock.by_token and self._constraint is Constraint.SOURCE
 
     @property
     def inside(self) -> bool:
@@ -205,12 +211,13 @@ class Decoder:
     def _bytes_of(self, id: int) -> bytes | None:
         return self._vocabulary.bytes_of(id, self._lock)
 
-    def _choose(self, logits: Logits) -> Choice:
+    def _choose(self, row: Row) -> Choice:
+        if self.few:
+            values = self._values(row)
+            return self._scored(self._best_of(values), values)
+        logits = np.asarray(row)
         if self._constraint is not Constraint.SOURCE:
             return self._choose_unlocked(logits)
-        if self._lock.by_token:
-            values = self._values(logits)
-            return self._scored(self._best_of(values), values)
         choice = self._probable(logits) or self._best_of(self._values(logits))
         if locking.inside(self._lock, self._places) or locking.inside(self._lock, choice.places):
             return self._scored(choice, self._values(logits))
@@ -254,10 +261,10 @@ class Decoder:
                 return choice
         raise DataError("no token of the vocabulary may come next; the vocabulary lacks a byte of this text")
 
-    def _values(self, logits: Logits) -> dict[int, float]:
+    def _values(self, row: Row) -> dict[int, float]:
         """The logits of all legal tokens."""
         ids = list(self._legal())
-        return dict(zip(ids, logits[ids].tolist(), strict=True))
+        return dict(zip(ids, row[ids].tolist(), strict=True))
 
     def _legal(self) -> dict[int, Places]:
         if self._legal_here is None:

@@ -27,6 +27,9 @@ class StepCosts:
 
     FADING = 0.995
     EVERY = 16
+    CELL = 3e-4
+    """What a cell of the KV cache costs each token, as a share of `each`: with a unified cache a token looks over all
+    cells, whichever sequence they belong to (measured: docs/LOG.md)."""
 
     def __init__(self) -> None:
         self._squares = np.zeros((3, 3))
@@ -45,6 +48,11 @@ class StepCosts:
             steadied = self._squares / np.outer(scale, scale) + 1e-6 * np.eye(3)
             found = np.linalg.solve(steadied, self._products / scale) / scale
             self.fixed, self.each, self.row = (max(0.0, float(value)) for value in found)
+
+    def slot_pays(self, slots: int, cells: int, advance: float) -> bool:
+        """Whether one slot more saves time for each token written: all slots share a step's fixed cost, and look over
+        the new one's cells. `advance`: tokens that a slot writes in a step."""
+        return self.fixed / advance * (1 / slots - 1 / (slots + 1)) > self.CELL * self.each * cells
 
 
 class Acceptance:

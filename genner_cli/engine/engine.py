@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from genner_cli.engine.context import PREFIX, Context
-from genner_cli.engine.decoder import Decoder, Grammar, Logits
+from genner_cli.engine.decoder import Decoder, Grammar
 from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths, look
+from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, GennerError, UsageError
@@ -117,7 +118,7 @@ class Engine:
                 if self._slots:
                     return
                 self._read_prefix(job.request.prefix)
-            if self._slots and self._cells() + self._expected(job) > self._options.context:
+            if self._slots and not self._has_room(job):
                 return
             waiting.popleft()
             try:
@@ -128,10 +129,21 @@ class Engine:
                 if slot.decoder.done:
                     yield self._finish(slot)
 
+    def _has_room(self, job: _Job) -> bool:
+        """Whether the cache can hold one job more, and the others would not be held up by its cells."""
+        needed = self._expected(job)
+        if self._cells() + needed > self._options.context:
+            return False
+        return self._costs.slot_pays(len(self._slots), needed, self.statistics.advance)
+
     def _cells(self) -> int:
         """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""
         held = ((slot, slot.position - self._prefix_length + len(slot.pending)) for slot in self._slots)
         return self._prefix_length + sum(max(self._expected(slot.job), cells) for slot, cells in held)
+
+    def _held(self) -> int:
+        """KV cells in use."""
+        return self._prefix_length + sum(slot.position - self._prefix_length for slot in self._slots)
 
     @staticmethod
     def _expected(job: _Job) -> int:
@@ -149,7 +161,7 @@ class Engine:
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
         slot = _Slot(sequence, job, decoder, self._prefix_length, job.prompt.copy())
-        self._force(slot)
+        slot.pending.extend(self._forced(slot))
         self._slots.append(slot)
         self.statistics.requests += 1
         self.statistics.prompt += len(job.prompt)
@@ -179,7 +191,7 @@ class Engine:
         taken = self._fill()
         tokens = self._context.filled
         started = perf_counter()
-        logits = self._context.decode()
+        logits = self._context.decode(few=all(slot.decoder.few for slot, _ in taken))
         if logits is None:
             yield from self._make_room(waiting)
             return
@@ -215,8 +227,8 @@ class Engine:
 
     def _draft(self, slots: list[_Slot], room: int) -> None:
         """Says for each slot what may be copied, and how much of it is decoded along."""
-        held = sum(slot.position + len(slot.pending) - self._prefix_length for slot in self._slots)
-        room = min(room, self._options.context - self._prefix_length - held)
+        pending = sum(len(slot.pending) for slot in self._slots)
+        room = min(room, self._options.context - self._held() - pending)
         chances = []
         for slot in slots:
             slot.copy = slot.decoder.copy()
@@ -234,9 +246,10 @@ class Engine:
             last = id
         return found
 
-    def _advance(self, slot: _Slot, rows: Logits) -> Iterator[tuple[int, Completion]]:
-        """Chooses a token for each row, as far as the draft is right. rows: (1 + drafted, vocabulary)."""
+    def _advance(self, slot: _Slot, rows: Sequence[Row]) -> Iterator[tuple[int, Completion]]:
+        """Chooses a token for each row, as far as the draft is right: 1 + drafted of them."""
         started = perf_counter()
+        self.statistics.advances += 1
         error = None
         try:
             self._choose(slot, rows)
@@ -246,31 +259,37 @@ class Engine:
         if error or slot.decoder.done:
             yield self._finish(slot, error)
 
-    def _choose(self, slot: _Slot, rows: Logits) -> None:
-        decoder, last, accepted = slot.decoder, slot.last, 0
-        for row in rows:
-            inside = decoder.inside
-            id = decoder.take(row)
-            guess = slot.copy[accepted] if accepted < len(slot.copy) else None
-            if guess is not None:
-                self._acceptance.note(self._acceptance.key(inside, last, guess), id == guess)
-            if decoder.done or id != guess or accepted == slot.drafted:
-                break
-            accepted += 1
-            last = id
+    def _choose(self, slot: _Slot, rows: Sequence[Row]) -> None:
+        """Drafted or not, each choice is followed by what it forces: a draft saves decoding and decides nothing."""
+        found: list[int] = []
+        accepted = 0
+        while not found and not slot.decoder.done:
+            inside = slot.decoder.inside
+            found = [slot.decoder.take(rows[accepted]), *self._forced(slot)]
+            agreed = min(self._agreement(slot, inside, found, slot.copy[accepted:]), slot.drafted - accepted)
+            accepted += agreed
+            del found[:agreed]
         self.statistics.drafted += slot.drafted
         self.statistics.accepted += accepted
         slot.position += accepted
         if accepted < slot.drafted:
             self._context.forget(slot.sequence, slot.position)
-        slot.pending = [id]
-        self._force(slot)
+        slot.pending = found
 
-    def _force(self, slot: _Slot) -> None:
-        """Adds the tokens that need no logits."""
+    def _agreement(self, slot: _Slot, inside: bool, found: list[int], copy: list[int]) -> int:
+        """How many of the found tokens are those of the source; notes each."""
+        for agreed, (id, guess) in enumerate(zip(found, copy, strict=False)):
+            self._acceptance.note(self._acceptance.key(inside, slot.last, guess), id == guess)
+            if id != guess:
+                return agreed
+            slot.last = id
+        return min(len(found), len(copy))
+
+    def _forced(self, slot: _Slot) -> Iterator[int]:
+        """Tokens that need no logits."""
         while (id := slot.decoder.force()) is not None:
-            slot.pending.append(id)
             self.statistics.forced += 1
+            yield id
 
     def _make_room(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
         """Puts the youngest slot's job back; greedy decoding will write the same again. The last one fails."""

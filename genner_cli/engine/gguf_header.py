@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from genner_cli.errors import ModelError
 
@@ -19,11 +19,20 @@ _MOST_ITEMS = 1 << 24
 _LONGEST_STRING = 1 << 26
 
 
+class TensorInfo(NamedTuple):
+    """Sizes, the innermost first; ggml's number of the type; the first byte in the file."""
+
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """`metadata` holds scalars and strings, arrays by their length; sizes are bytes."""
 
     metadata: Mapping[str, Any]
+    tensors: Mapping[str, TensorInfo]
     file_bytes: int
 
     def kv_cache_bytes(self, cells: int) -> int:
@@ -66,15 +75,16 @@ def _read(file: BinaryIO, path: Path) -> Header:
     for _ in range(_at_most(pairs, _MOST_ITEMS)):
         key = _string(file)
         metadata[key] = _value(file, _number(file, "<I"))
-    last = max((_tensor_offset(file) for _ in range(_at_most(tensors, _MOST_ITEMS))), default=0)
+    found = dict(_tensor(file) for _ in range(_at_most(tensors, _MOST_ITEMS)))
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
         raise ValueError(f"alignment {alignment}")
     data = -(-file.tell() // alignment) * alignment
     size = file.seek(0, 2)
-    if size <= data + last:
+    infos = {name: info._replace(offset=data + info.offset) for name, info in found.items()}
+    if size <= max((info.offset for info in infos.values()), default=data):
         raise ValueError("tensor data is missing")
-    return Header(metadata, size)
+    return Header(metadata, infos, size)
 
 
 def _number(file: BinaryIO, form: str) -> Any:
@@ -117,8 +127,8 @@ def _scalar(kind: int) -> str:
     return _SCALARS[kind]
 
 
-def _tensor_offset(file: BinaryIO) -> int:
-    _string(file)
-    dimensions = _at_most(_number(file, "<I"), 8)
-    file.seek(8 * dimensions + 4, 1)
-    return int(_number(file, "<Q"))
+def _tensor(file: BinaryIO) -> tuple[str, TensorInfo]:
+    name, dimensions = _string(file), _at_most(_number(file, "<I"), 8)
+    shape = struct.unpack(f"<{dimensions}Q", file.read(8 * dimensions))
+    kind, offset = struct.unpack("<IQ", file.read(12))
+    return name, TensorInfo(shape, kind, offset)

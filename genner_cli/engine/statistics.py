@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+
+class Costs(NamedTuple):
+    """What a step costs, in seconds: once, for each token, and for each row of logits."""
+
+    fixed: float
+    each: float
+    row: float
 
 
 @dataclass(slots=True)
@@ -12,8 +21,9 @@ class Statistics:
     `prefix`: of shared prefixes, decoded once. `reused`: of shared prefixes, not decoded again. `prompt`: of
     prompts without prefix. `written`: of completions, `forced` ones among them. `drafted`: decoded in the hope
     that they would be chosen; `accepted`: those that were. `decoded`: all that went through llama_decode, in
-    `steps` calls, `outputs` of them with logits. `choosing_seconds`: finding the next tokens, of which
-    `grammar_seconds` in llama.cpp's grammar and `scoring_seconds` in log-probabilities.
+    `steps` calls, `outputs` of them with logits. `advances`: choices of one slot after a step.
+    `choosing_seconds`: finding the next tokens, of which `grammar_seconds` in llama.cpp's grammar and
+    `scoring_seconds` in log-probabilities.
     """
 
     requests: int = 0
@@ -27,10 +37,16 @@ class Statistics:
     decoded: int = 0
     outputs: int = 0
     steps: int = 0
+    advances: int = 0
     decode_seconds: float = 0.0
     choosing_seconds: float = 0.0
     grammar_seconds: float = 0.0
     scoring_seconds: float = 0.0
+
+    @property
+    def advance(self) -> float:
+        """Tokens that a slot writes in a step, on average; 3 as long as little is known."""
+        return (24 + self.outputs - self.drafted + self.accepted) / (8 + self.advances)
 
     def note_step(self, tokens: int, outputs: int, seconds: float) -> None:
         """One llama_decode of so many tokens, so many with logits, took so long."""
@@ -38,3 +54,60 @@ class Statistics:
         self.decoded += tokens
         self.outputs += outputs
         self.decode_seconds += seconds
+
+
+def report(statistics: Statistics, costs: Costs, *, seconds: float, documents: int, failed: int) -> dict[str, Any]:
+    """What a run of so many seconds did and where its time went, as a JSON value.
+
+    `share` adds up to 1 and says what the time was spent on; `decode` of it is split once more in `decode_share`,
+    as the costs of a step suggest. What a run had nothing of is 0.
+    """
+    count = statistics
+    return {
+        "seconds": round(seconds, 3),
+        "documents": documents,
+        "failed": failed,
+        "documents_per_second": round(_ratio(documents, seconds), 3),
+        "tokens": {
+            item.name: getattr(count, item.name) for item in fields(count) if not item.name.endswith("_seconds")
+        },
+        "share": _rounded(_share(count, seconds)),
+        "decode_share": _rounded(_decode_share(count, costs, seconds)),
+        "tokens_per_batch": round(_ratio(count.decoded, count.steps), 2),
+        "drafts": {
+            "drafted": count.drafted,
+            "accepted": count.accepted,
+            "acceptance": round(_ratio(count.accepted, count.drafted), 4),
+        },
+        "cache_reuse": round(_ratio(count.reused, count.reused + count.prefix + count.prompt), 4),
+    }
+
+
+def _share(count: Statistics, seconds: float) -> dict[str, float]:
+    spent = {
+        "decode": count.decode_seconds,
+        "grammar": count.grammar_seconds,
+        "source_lock": max(0.0, count.choosing_seconds - count.grammar_seconds - count.scoring_seconds),
+        "scoring": count.scoring_seconds,
+    }
+    spent["other"] = max(0.0, seconds - sum(spent.values()))
+    return {name: _ratio(value, seconds) for name, value in spent.items()}
+
+
+def _decode_share(count: Statistics, costs: Costs, seconds: float) -> dict[str, float]:
+    """The decoding's share, divided among what the costs of a step are."""
+    modelled = {
+        "fixed": costs.fixed * count.steps,
+        "tokens": costs.each * count.decoded,
+        "logits": costs.row * count.outputs,
+    }
+    whole = sum(modelled.values())
+    return {name: _ratio(count.decode_seconds, seconds) * _ratio(value, whole) for name, value in modelled.items()}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _rounded(shares: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in shares.items()}

@@ -1,0 +1,118 @@
+"""The output matrix, row by row: logits of a few tokens without those of all others.
+
+Under a lock that leaves few tokens legal, most of what llama.cpp computes last, the product of the output matrix
+with each hidden state, is never looked at (a quarter of the time of a 0.5B model). So the computation is stopped
+after the last norm (`ggml_backend_sched_eval_callback` returns false), and the logits of the legal tokens alone are
+computed here, from the same quantized weights. On a CPU only, and only for architectures known to do nothing
+after that product.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Protocol
+
+import llama_cpp as llama
+import numpy as np
+from numpy.typing import NDArray
+
+from genner_cli.engine.gguf_header import Header, TensorInfo
+
+PLAIN = frozenset({"llama", "qwen2", "qwen3", "phi3", "smollm3"})
+"""Architectures whose logits are the output matrix times the last norm, and a bias if there is one."""
+ALTERED = ("final_logit_softcapping", "logit_scale")
+LAST_NORM = b"result_norm"
+
+_ggml = llama.llama_cpp._lib  # libllama; what it is linked with is found through it
+_name = _ggml.ggml_get_name
+_name.argtypes, _name.restype = [ctypes.c_void_p], ctypes.c_char_p
+_bytes = _ggml.ggml_nbytes
+_bytes.argtypes, _bytes.restype = [ctypes.c_void_p], ctypes.c_size_t
+_get = _ggml.ggml_backend_tensor_get
+_get.argtypes, _get.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t], None
+
+
+class _Traits(ctypes.Structure):
+    """ggml_type_traits."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("block", ctypes.c_int64),
+        ("interleave", ctypes.c_int64),
+        ("bytes", ctypes.c_size_t),
+        ("quantized", ctypes.c_bool),
+        ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)),
+    )
+
+
+_traits = _ggml.ggml_get_type_traits
+_traits.argtypes, _traits.restype = [ctypes.c_int], ctypes.POINTER(_Traits)
+
+
+class Row(Protocol):
+    """The logits of one position, by token ids: an array of all, or a hidden state from which they are computed."""
+
+    def __getitem__(self, ids: list[int], /) -> NDArray[np.float32]: ...
+
+
+class OutputHead:
+    """The output matrix of a GGUF file, read where it lies.
+
+    `last_norm` is to be the context's `cb_eval`: while `stopping` is set, a decode ends at the last norm, and `rows`
+    gives what came out there.
+    """
+
+    def __init__(self, model: Path, header: Header) -> None:
+        matrix, bias = _matrix(header), header.tensors.get("output.bias")
+        self.width, size = matrix.shape
+        traits = _traits(matrix.kind).contents
+        self._to_float = traits.to_float
+        self._row_bytes = self.width // traits.block * traits.bytes
+        self._weights = np.memmap(model, np.uint8, "r", matrix.offset, (size * self._row_bytes,))
+        self._bias = np.memmap(model, np.float32, "r", bias.offset, (size,)) if bias else None
+        self._states = np.empty((0, self.width), np.float32)
+        self.stopping = False
+        self.last_norm = llama.ggml_backend_sched_eval_callback(self._on_node)
+
+    @staticmethod
+    def known(header: Header) -> bool:
+        """Whether this model's logits are known to be this product, of a matrix that ggml can read by rows."""
+        architecture = header.metadata.get("general.architecture")
+        altered = any(f"{architecture}.{key}" in header.metadata for key in ALTERED)
+        return architecture in PLAIN and not altered and bool(_traits(_matrix(header).kind).contents.to_float)
+
+    def _on_node(self, tensor: int, ask: bool, _: object) -> bool:
+        """Asked: whether to stop at this node. Then, its data being there: whether to go on."""
+        if ask:
+            return self.stopping and _name(tensor) == LAST_NORM
+        self._states = np.empty((_bytes(tensor) // (4 * self.width), self.width), np.float32)
+        _get(tensor, self._states.ctypes.data, 0, self._states.nbytes)
+        return False
+
+    def rows(self) -> list[Row]:
+        """One for each output of the last batch."""
+        return [_HiddenState(self, state) for state in self._states]
+
+    def logits(self, state: NDArray[np.float32], ids: list[int]) -> NDArray[np.float32]:
+        """state: (width,). Gives (len(ids),)."""
+        weights = np.empty((len(ids), self.width), np.float32)
+        source, target = self._weights.ctypes.data, weights.ctypes.data
+        for number, id in enumerate(ids):
+            self._to_float(source + id * self._row_bytes, target + number * weights.strides[0], self.width)
+        found = weights @ state
+        return found if self._bias is None else found + self._bias[ids]
+
+
+class _HiddenState:
+    def __init__(self, head: OutputHead, state: NDArray[np.float32]) -> None:
+        self._head = head
+        self._state = state
+
+    def __getitem__(self, ids: list[int], /) -> NDArray[np.float32]:
+        return self._head.logits(self._state, ids)
+
+
+def _matrix(header: Header) -> TensorInfo:
+    """The output matrix; the embeddings where both are one."""
+    return header.tensors.get("output.weight") or header.tensors["token_embd.weight"]
