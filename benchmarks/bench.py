@@ -5,9 +5,10 @@
 On the bundled model, and on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`). Peers take the
 same GGUF, prompt token ids, grammar, threads and flash attention, and may write as many tokens for a document as
 genner wrote. Rounds take turns; figures are medians with ranges. First it is checked on every document that the
-loop under the grammar and genner under the same grammar alone write the same text, and that genner writes the same
-with one slot as with its own choice of slots. Prints the figures beside their targets and writes results.json and
-results.svg beside this file. Without a server, its rows are left out.
+loop under the grammar and genner under the same grammar alone write the same text (control tokens left out, which
+genner never writes), and that genner writes the same with one slot as with its own choice of slots, but for
+choices closer than NOISE. Prints the figures beside their targets and writes results.json and results.svg beside
+this file. Without a server, its rows are left out.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ HERE = Path(__file__).parent
 INFLATED = HERE.parent / "runs" / "inflated.gguf"
 LOOP, SERVER, ONE_SLOT, SHIPPED = "create_completion loop", "llama-server", "genner, one slot", "genner"
 SERVER_SLOTS = 16
+NOISE = 0.05
+"""Logits of the same position may differ by so much between batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Bench:
         self.shipped = EngineOptions(threads=threads, flash_attention=False)
         self.one_slot = replace(self.shipped, slots=1)
         same = {"threads": threads, "flash_attention": False, "context": 2048}
-        self.peers: dict[str, Peer] = {LOOP: stack.enter_context(Loop(path, **same))}
+        self.loop = stack.enter_context(Loop(path, **same))
+        self.peers: dict[str, Peer] = {LOOP: self.loop}
         if server:
             self.peers[SERVER] = stack.enter_context(Server(server, path, slots=SERVER_SLOTS, **same))
 
@@ -116,20 +120,30 @@ class Bench:
         self, requests: list[Request], prompts: list[list[int]], limits: list[int], shipped: list[Completion]
     ) -> None:
         one_slot, _, _ = with_genner(self.model, requests, self.one_slot)
-        _same("one slot and all slots", [c.text for c in one_slot], [c.text for c in shipped])
+        close = [min(one.margin, other.margin) < NOISE for one, other in zip(one_slot, shipped, strict=True)]
+        _same("genner with one slot and with more", [c.text for c in one_slot], [c.text for c in shipped], close)
         format_only = [replace(request, constraint=Constraint.FORMAT) for request in requests]
         ours, _, _ = with_genner(self.model, format_only, self.one_slot)
-        theirs = self.peers[LOOP].complete(prompts, requests[0].grammar, limits)
-        for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
-            length = min(len(our.text), len(their))
-            _same(f"loop and genner under the grammar, request {number}", [our.text[:length]], [their[:length]])
+        pieces, added = self.model.vocabulary.pieces, set(self.model.vocabulary.added.values())
+        never = [id for id, piece in enumerate(pieces) if piece is None and id not in added and not self.model.ends(id)]
+        theirs = self.loop.complete(prompts, requests[0].grammar, limits, never)
+        lengths = [min(len(our.text), len(their)) for our, their in zip(ours, theirs, strict=True)]
+        _same(
+            "genner and the loop, both under the grammar alone",
+            [our.text[:length] for our, length in zip(ours, lengths, strict=True)],
+            [their[:length] for their, length in zip(theirs, lengths, strict=True)],
+            [False] * len(ours),
+        )
 
 
-def _same(what: str, ours: list[str], theirs: list[str]) -> None:
-    differing = [number for number, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
-    if differing:
-        at = differing[0]
-        sys.exit(f"{what} differ on {len(differing)} of {len(ours)} texts:\n{ours[at]!r}\n{theirs[at]!r}")
+def _same(what: str, ours: list[str], theirs: list[str], excused: list[bool]) -> None:
+    """Ends the run where texts differ without an excuse; names those with one."""
+    for number, (our, their, close) in enumerate(zip(ours, theirs, excused, strict=True)):
+        if our != their:
+            message = f"{what} differ on text {number} of {len(ours)}:\n{our!r}\n{their!r}"
+            if not close:
+                sys.exit(message)
+            print(f"{message}\n(a choice closer than {NOISE})")
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException
@@ -69,11 +70,17 @@ class Loop(Peer):
                 verbose=False,
             )
 
-    def complete(self, prompts: list[list[int]], grammar: str, limits: list[int]) -> list[str]:
+    def complete(
+        self, prompts: list[list[int]], grammar: str, limits: list[int], never: Sequence[int] = ()
+    ) -> list[str]:
+        """`never`: tokens not to choose; llama.cpp's grammar takes control tokens by the text of their names."""
+        bias: Any = dict.fromkeys(never, float("-inf")) or None
         compiled = llama_cpp.LlamaGrammar.from_string(grammar, verbose=False)
         texts = []
         for prompt, limit in zip(prompts, limits, strict=True):
-            answer = self._llama.create_completion(prompt, max_tokens=limit, temperature=0.0, grammar=compiled)
+            answer = self._llama.create_completion(
+                prompt, max_tokens=limit, temperature=0.0, grammar=compiled, logit_bias=bias
+            )
             texts.append(answer["choices"][0]["text"])
         return texts
 

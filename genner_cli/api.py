@@ -17,6 +17,7 @@ from genner_cli import extraction, hub
 from genner_cli.engine.chat import literal_prompt
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
+from genner_cli.engine.statistics import report
 from genner_cli.errors import UsageError
 from genner_cli.extraction import DocumentOrFailure, Task
 from genner_cli.files.labels import parse_types
@@ -66,15 +67,24 @@ class Extractor:
         """One extraction for each document, in order."""
         return extraction.extract(documents, self.task, self.engine.generate)
 
+    def report(self, *, seconds: float, documents: int, failed: int) -> dict[str, Any]:
+        """What a run did and where its time went (`statistics.report`)."""
+        return report(self.engine.statistics, self.engine.costs, seconds=seconds, documents=documents, failed=failed)
+
 
 @contextmanager
 def open_extractor(options: ExtractOptions) -> Iterator[Extractor]:
     """Opens model and engine. Raises ModelError and UsageError with a remedy."""
+    with open_task(options) as (task, model), Engine(model, options.engine) as engine:
+        yield Extractor(task, engine)
+
+
+@contextmanager
+def open_task(options: ExtractOptions) -> Iterator[tuple[Task, Model]]:
+    """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
     path = hub.resolve(options.model, download=options.download)
     with Model(path, gpu_layers=options.engine.gpu_layers) as model:
-        task = _task(model, options)
-        with Engine(model, options.engine) as engine:
-            yield Extractor(task, engine)
+        yield _task(model, options), model
 
 
 def _task(model: Model, options: ExtractOptions) -> Task:

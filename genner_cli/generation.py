@@ -50,6 +50,10 @@ class EngineOptions:
                 f"{self.slots} slots, a context of {self.context} and a batch of {self.batch} tokens are no engine;"
                 f" choose 1 to {MOST_SLOTS} slots and positive sizes"
             )
+        if self.batch <= self.slots:
+            raise UsageError(
+                f"a batch of {self.batch} tokens does not serve {self.slots} slots; choose a larger --batch"
+            )
 
 
 @dataclass(frozen=True, slots=True)

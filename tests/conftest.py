@@ -70,10 +70,10 @@ class Run(NamedTuple):
 
 @pytest.fixture
 def genner(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Run]:
-    """Runs the command line in this process; extraction on one thread and no GPU."""
+    """Runs the command line in this process; extraction and its planning on one thread and no GPU."""
 
     def run(*args: object, stdin: bytes = b"") -> Run:
-        one_thread = ("--threads", "1", "--gpu-layers", "0") if args and args[0] == "extract" else ()
+        one_thread = ("--threads", "1", "--gpu-layers", "0") if args and args[0] in ("extract", "plan") else ()
         monkeypatch.setattr(sys, "argv", ["genner", *map(str, args), *one_thread])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capfdbinary.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ from genner_cli.engine.model import Model
 from genner_cli.errors import DataError, UsageError
 from genner_cli.extraction import Task, entities_of
 from genner_cli.formats import FORMATS
-from genner_cli.generation import Completion, Request
+from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.prompting import GENERAL_PROMPT
 from genner_cli.types import Entity, Label
 
@@ -245,3 +246,161 @@ def test_a_format_whose_marks_the_model_lacks_is_a_usage_error(tmp_path_factory:
             list(engine.generate([request(model, "x")]))
         ((_, completion),) = engine.generate([request(model, "x", format="xml")])
         assert completion.error is None
+
+
+FORCED_TEXTS = ["Ann \t\n  Bob  \n\n", "x < y &&  <b>&lt; Bob", "⟦⧵⟧   é 北京 👩"]
+
+
+def forced_at_times(model: Model, asked: Request, seed: int, often: float) -> tuple[Completion, list[int], int]:
+    """What comes of random logits where some tokens are forced: also its tokens and how many of them were."""
+    random = np.random.default_rng(seed)
+    running = decoder(model, asked)
+    ids, forced = [], 0
+    while not running.done:
+        logits = (random.standard_normal(model.size) * 4).astype(np.float32)
+        logits[model.vocabulary.id_of(b"]")] = -99.0
+        id = running.force() if random.random() < often else None
+        forced += id is not None
+        ids.append(running.take(logits) if id is None else id)
+    completion = running.completion(0)
+    assert running.force() is None
+    running.free()
+    return completion, ids, forced
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("text", FORCED_TEXTS)
+def test_forcing_gives_the_tokens_that_taking_gives_where_the_lock_is_by_token(
+    bundled: Model, text: str, depth: int
+) -> None:
+    """The same logits at each place, whichever of them are looked at."""
+    asked = request(bundled, text, depth=depth)
+    for seed in range(4):
+        taken, ids, none = forced_at_times(bundled, asked, seed, 0.0)
+        forced, same, some = forced_at_times(bundled, asked, seed, 1.0)
+        assert (none, same) == (0, ids)
+        assert some
+        assert forced == taken
+
+
+@pytest.mark.parametrize("often", [0.5, 1.0])
+@pytest.mark.parametrize("format", FORMATS)
+def test_with_forced_tokens_a_completion_parses_and_its_entities_stand_in_the_text(
+    bundled: Model, format: str, often: float
+) -> None:
+    total = 0
+    for seed, text in enumerate(FORCED_TEXTS):
+        for allowance in (0, 400):
+            asked = request(bundled, text, format=format, depth=4, allowance=allowance)
+            completion, ids, forced = forced_at_times(bundled, asked, seed, often)
+            read(completion, text, format, bundled, depth=4)
+            assert len(ids) == len(completion.ends)
+            total += forced
+    assert total
+
+
+@pytest.mark.parametrize("format", ["xml", "inserted", "category"])
+def test_a_forced_token_is_certain_and_the_only_way_on(bundled: Model, format: str) -> None:
+    asked = request(bundled, "Ann  <  Bob\n\n\n", format=format, labels=[Label("PERSON"), Label("X")])
+    running, lock = decoder(bundled, asked), asked.lock.segmented(bundled.pieces)
+    places, random, forced = locking.begin(lock), np.random.default_rng(2), []
+    while not running.done:
+        only = set(bundled.vocabulary.legal(lock, places)) if lock.by_token else set()
+        literal = locking.forced(lock, places)
+        id = running.force()
+        forced.append(id is not None)
+        if id is None:
+            assert len(only) != 1
+            id = running.take((random.standard_normal(bundled.size) * 4).astype(np.float32))
+        elif lock.by_token:
+            assert only == {id}
+        else:
+            assert literal.startswith(bundled.piece(id))
+        places = locking.advance(lock, places, bundled.vocabulary.bytes_of(id, lock) or b"")
+    said = running.completion(0).log_probabilities
+    running.free()
+    assert any(forced)
+    assert [said[at] for at, was in enumerate(forced) if was] == [0.0] * sum(forced)
+
+
+def test_forced_text_is_written_in_canonical_tokens_but_for_the_last_one(bundled: Model) -> None:
+    """Behind `<`, nothing but `PERSON>A` may come, and `A` may be part of a longer token."""
+    asked = request(bundled, "Ann", format="xml", labels=[Label("PERSON")])
+    running = decoder(bundled, asked)
+    running.take(favouring(bundled, **{"<": 9.0}))
+    canonical = bundled.plain("PERSON>A")
+    assert len(canonical) > 1
+    assert [running.force() for _ in canonical] == [*canonical[:-1], None]
+    while running.force() is not None or not running.done:
+        assert running.done or running.take(favouring(bundled, **{"Ann": 9.0, "A": 8.0, "n": 7.0, "<": 1.0}))
+    completion = running.completion(0)
+    running.free()
+    assert completion.text == "<PERSON>Ann</PERSON>"
+
+
+def test_text_at_the_end_is_forced_to_its_last_token(bundled: Model) -> None:
+    asked = request(bundled, "x" + " \n" * 20, format="xml", allowance=0)
+    running = decoder(bundled, asked)
+    running.take(favouring(bundled, x=9.0))
+    found = []
+    while (id := running.force()) is not None:
+        found.append(id)
+    assert running.done
+    assert found == bundled.plain(" \n" * 20)
+    running.free()
+
+
+def test_what_was_to_be_forced_is_forgotten_where_a_token_is_taken_instead(bundled: Model) -> None:
+    """`   ` is one token and three; after one blank was taken, the rest is another text."""
+    asked = request(bundled, "x <   &&& y", format="xml", allowance=60)
+    for seed in range(30):
+        completion, _, _ = forced_at_times(bundled, asked, seed, 0.5)
+        read(completion, "x <   &&& y", "xml", bundled)
+
+
+@pytest.mark.parametrize("constraint", [Constraint.FORMAT, Constraint.OFF])
+def test_nothing_is_forced_or_copied_where_the_source_does_not_hold(bundled: Model, constraint: Constraint) -> None:
+    running = decoder(bundled, request(bundled, "a b", constraint=constraint))
+    for _ in range(3):
+        assert running.force() is None
+        assert running.copy() == []
+        running.take(favouring(bundled, a=1.0, _b=2.0))
+    running.free()
+
+
+@pytest.mark.parametrize("format", ["bracketed", "xml", "inserted"])
+def test_a_copy_is_the_source_from_here_on_but_for_its_last_token(bundled: Model, format: str) -> None:
+    text = "Ann met Bob in ⟦Ely & York." if format == "inserted" else "Ann met Bob, in  Ely."
+    asked = request(bundled, text, format=format)
+    source = bundled.plain(asked.lock.source.decode())
+    running = decoder(bundled, asked)
+    for at, id in enumerate(source):
+        assert running.copy() == source[at:-1]
+        assert running.take(np.eye(1, bundled.size, id, dtype=np.float32)[0] * 90) == id
+    assert running.done
+    running.free()
+
+
+def test_nothing_is_copied_within_markup_and_a_closing(bundled: Model) -> None:
+    running = decoder(bundled, request(bundled, "a b", labels=[Label("X")]))
+    running.take(favouring(bundled, **{"⟦": 9.0}))
+    assert running.copy() == bundled.plain("a b")[:-1]
+    running.take(favouring(bundled, a=9.0))
+    running.take(favouring(bundled, **{"⦂": 9.0}))
+    assert running.copy() == []
+    running.free()
+    running = decoder(bundled, request(bundled, "a b", format="xml", labels=[Label("X")]))
+    running.take(favouring(bundled, **{"<": 9.0}))
+    assert running.copy() == []
+    running.free()
+
+
+def test_a_close_call_behind_illegal_tokens_counts_for_the_margin(bundled: Model) -> None:
+    """The most probable token is none of the text's; of the next two both are legal and nearly equal."""
+    running = decoder(bundled, request(bundled, "ab c", format="xml", labels=[Label("X")]))
+    running.take(favouring(bundled, z=9.0, ab=0.25, a=0.0, b=0.2))
+    assert running.completion(0).margin == pytest.approx(0.25)
+    running.take(favouring(bundled, z=9.0, _c=0.25, b=0.2))
+    assert running.completion(0).margin == pytest.approx(0.25)
+    assert math.isfinite(running.completion(0).margin)
+    running.free()

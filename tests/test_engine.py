@@ -173,3 +173,15 @@ def test_every_grammar_that_is_cloned_is_freed(random_model: Model, monkeypatch:
 def test_options_that_make_no_engine_are_a_usage_error(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"choose 1 to 255 slots and positive sizes"):
         EngineOptions(**wrong)
+
+
+def test_a_batch_without_a_token_for_each_slot_and_the_prefix_is_a_usage_error(random_model: Model) -> None:
+    """llama.cpp would end the process."""
+    with pytest.raises(UsageError, match="larger --batch"):
+        EngineOptions(slots=4, batch=4)
+    assert run(random_model, [request(random_model, "x")], replace(ONE_THREAD, slots=4, batch=5))[0].text
+
+
+def test_a_batch_larger_than_the_context_is_cut(random_model: Model) -> None:
+    with Engine(random_model, replace(ONE_THREAD, context=256, batch=1024)) as engine:
+        assert engine._context.capacity == 256

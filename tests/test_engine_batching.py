@@ -11,6 +11,7 @@ from asking import assert_same_texts, default_labels, instructions_of, news, req
 from conftest import ONE_THREAD
 
 from genner_cli import extraction, hub
+from genner_cli.engine.drafting import StepCosts
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.extraction import Task
@@ -111,12 +112,15 @@ def evictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("context", [256, 512])
-def test_slots_that_make_room_give_the_same_output(random_model: Model, evictions: list[int], context: int) -> None:
+def test_slots_that_make_room_give_the_same_output(
+    random_model: Model, evictions: list[int], context: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Random weights write far more than expected in this format, so the context runs full again and again."""
+    monkeypatch.setattr(StepCosts, "slot_pays", lambda *_: True)
     requests = [request(random_model, text, format="xml", depth=4) for text in news(30, 70)[:14]]
     roomy = run(random_model, requests, replace(ONE_THREAD, context=4096))
     assert not evictions
-    tight = run(random_model, requests, replace(ONE_THREAD, context=context))
+    tight = run(random_model, requests, replace(ONE_THREAD, context=context, slots=16))
     assert evictions
     assert [completion.error for completion in tight] == [None] * len(requests)
     assert_same_texts(roomy, tight)

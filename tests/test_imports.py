@@ -20,7 +20,7 @@ LAYERS = (
     ("formats", "chunking", "merging", "scoring", "files", "engine", "hub"),
     ("prompting",),
     ("extraction", "methods", "training", "convert", "cluster"),
-    ("api", "view"),
+    ("api", "planning", "view"),
     ("genner_cli",),
     ("commands",),
     ("__main__",),

@@ -231,3 +231,64 @@ def test_text_without_added_tokens_is_encoded_in_one_go() -> None:
 def test_a_vocabulary_without_a_needed_byte_token_is_reported() -> None:
     with pytest.raises(KeyError):
         plain_ids("a|b", ADDED, encode, lambda data: None)
+
+
+def test_forced_goes_on_as_long_as_there_is_one_way_and_stops_within_what_several_share() -> None:
+    assert locking.forced(Words((b"abcd", b"abx")), (locking.Place(b"", "start"),)) == b"ab"
+    assert locking.forced(Words((b"abc",)), (locking.Place(b"b", "start"),)) == b"babc"
+    assert locking.forced(Words((b"ab", b"abc")), (locking.Place(b"", "start"),)) == b"ab"
+    assert locking.forced(Words((b"a", b"b")), (locking.Place(b"", "start"),)) == b""
+    assert locking.forced(Words((b"a",)), (locking.Place(b"", "end"),)) == b""
+    assert locking.forced(Words((b"a",)), ()) == b""
+
+
+def test_forced_looks_only_so_far_ahead() -> None:
+    lock = FORMATS["xml"].lock("x" + " " * 5000, ["A"])
+    places = locking.advance(lock, locking.begin(lock), b"x ")
+    assert locking.forced(lock, places) == b" " * locking.MOST_FORCED
+
+
+SINGLE_BYTES = Vocabulary([bytes((byte,)) for byte in range(256)], {})
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("name", FORMATS)
+@examples(10)
+@given(text=hostile_text(most=10), seed=st.integers(0, 2**32))
+def test_every_walk_goes_on_with_the_forced_bytes_and_is_finished_where_nothing_more_may_come(
+    name: str, depth: int, text: str, seed: int
+) -> None:
+    lock, rng = FORMATS[name].lock(text, LABELS[:3], depth=depth), random.Random(seed)
+    places, written, promises = locking.begin(lock), b"", []
+    left = locking.remaining(lock, places) + 60
+    while choices := SINGLE_BYTES.choices(lock, places, left):
+        assert choices.keys() <= SINGLE_BYTES.choices(lock, places).keys()
+        assert not locking.finished(lock, places)
+        forced = locking.forced(lock, places)
+        assert len(SINGLE_BYTES.choices(lock, places)) == 1 or not forced
+        if len(SINGLE_BYTES.choices(lock, places)) == 1 and len(places) == 1:
+            assert forced
+        promises.append((len(written), forced))
+        byte = rng.choice(list(choices))
+        places, written, left = choices[byte], written + bytes((byte,)), left - 1
+    assert locking.finished(lock, places)
+    assert not locking.forced(lock, places)
+    for at, forced in promises:
+        assert written[at : at + len(forced)] == forced
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("text", ["", " a  b\n", "a\n\n", "é<\t\t", "⟦ ⧵"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_state_is_finished_exactly_where_it_has_no_edges(name: str, depth: int, text: str) -> None:
+    lock = FORMATS[name].lock(text, ["A", "B"], depth=depth)
+    for one in (lock, lock.segmented(segmentation(1))):
+        seen, stack = {one.start}, [one.start]
+        while stack and len(seen) < 2000:
+            state = stack.pop()
+            edges = one.edges(state)
+            assert locking.finished(one, (locking.Place(b"", state),)) == (not edges)
+            assert all(edge.data for edge in edges)
+            following = {edge.state for edge in edges} - seen
+            seen |= following
+            stack += following

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from genner_cli import __version__
 from genner_cli.commands.extract import extract
 from genner_cli.commands.grammar import grammar
+from genner_cli.commands.plan import plan
 from genner_cli.errors import GennerError
 
 
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(extract)
+app.command()(plan)
 app.command()(grammar)
 
 

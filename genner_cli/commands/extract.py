@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,16 +9,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.options import Depth, FormatName, LabelsFile, Nested, Types, asked_labels, nesting
+from genner_cli.commands.options import (
+    BatchTokens,
+    ChunkBytes,
+    ContextTokens,
+    Depth,
+    Download,
+    Format,
+    GpuLayers,
+    Held,
+    LabelsFile,
+    MaxDocumentBytes,
+    ModelReference,
+    Nested,
+    OverlapBytes,
+    TextField,
+    Threads,
+    Types,
+    asked_labels,
+    nesting,
+)
+from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.errors import UsageError
 from genner_cli.generation import MOST_SLOTS, Constraint, EngineOptions
 
 if TYPE_CHECKING:
     from genner_cli.api import ExtractOptions, Extractor
     from genner_cli.extraction import DocumentOrFailure
+    from genner_cli.files.writing import Writer
     from genner_cli.types import Extraction
 
 _DEFAULTS = EngineOptions()
@@ -33,40 +54,16 @@ Inputs = Annotated[
 Output = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
 ]
-ModelReference = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        envvar="GENNER_MODEL",
-        help="GGUF file, or Hub reference owner/name:file.gguf from the local cache.",
-        show_default="the bundled model",
-    ),
-]
-Download = Annotated[bool, typer.Option("--download", help="Fetch a Hub model that is not in the local cache.")]
-Format = Annotated[FormatName | None, typer.Option(help="Output format.", show_default="the model's own")]
-Held = Annotated[Constraint, typer.Option(help="Hold completions to format and source text, the format, or nothing.")]
 MinScore = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities that score lower.")]
 StrictLabels = Annotated[bool, typer.Option("--strict-labels", help="Refuse labels the model was not trained on.")]
-TextField = Annotated[str, typer.Option(help="Field that holds the text.")]
 IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many documents.")]
-MaxDocumentBytes = Annotated[int, typer.Option(min=1, help="A longer line or text becomes an error record.")]
-ChunkBytes = Annotated[
-    int | None,
-    typer.Option("--chunk", min=64, help="Longest piece of text, in UTF-8 bytes.", show_default="the model's own"),
-]
-OverlapBytes = Annotated[
-    int | None,
-    typer.Option("--overlap", min=0, help="Context beside a chunk, in UTF-8 bytes.", show_default="chunk / 8"),
-]
 Slots = Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Texts that run side by side.")]
-ContextTokens = Annotated[int, typer.Option("--context", min=256, help="Tokens that all slots hold together.")]
-BatchTokens = Annotated[int, typer.Option("--batch", min=32, help="Most tokens of one decoding step.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
-GpuLayers = Annotated[int, typer.Option(min=-1, help="Layers on a GPU; -1: all, where there is one.")]
 KeepCompletion = Annotated[bool, typer.Option("--keep-completion", help="Add what the model wrote to each record.")]
+StatisticsFile = Annotated[
+    str | None,
+    typer.Option("--stats", metavar="FILE", help="JSON file for what the run did and where its time went."),
+]
 
 
 def extract(
@@ -94,6 +91,7 @@ def extract(
     threads: Threads = None,
     gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
     keep_completion: KeepCompletion = False,
+    stats: StatisticsFile = None,
 ) -> None:
     """Extract named entities from documents, with exact character offsets.
 
@@ -106,9 +104,10 @@ def extract(
     from genner_cli.api import ExtractOptions
     from genner_cli.files import expand
     from genner_cli.files.reading import read_documents
-    from genner_cli.files.writing import encode
+    from genner_cli.files.writing import encode, encode_value
 
     paths = expand(inputs)
+    report = _report_writer(stats, paths)
     options = ExtractOptions(
         labels=asked_labels(types, labels),
         model=model,
@@ -126,11 +125,24 @@ def extract(
         read_documents, paths, text_field=text_field, id_field=id_field, max_document_bytes=max_document_bytes
     )
     to_line = partial(encode, text_field=text_field, id_field=id_field, keep_completion=keep_completion)
-    _talk_on_stderr()
+    talk_on_stderr()
     run = _run(paths, output, options, read, to_line, limit)
     sys.stderr.write(run.summary() + "\n")
+    if report:
+        with report:
+            report.write(encode_value(run.report()))
     if run.failed:
         raise typer.Exit(1)
+
+
+def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:
+    """Refuses what cannot be written; writes nothing yet."""
+    from genner_cli.files import STDIO
+    from genner_cli.files.writing import Writer
+
+    if path == STDIO:
+        raise UsageError("--stats -: standard output is for records; name a .json file after --stats")
+    return Writer(path, inputs=inputs, option="--stats", suffixes=(".json",)) if path is not None else None
 
 
 def _run(
@@ -154,12 +166,6 @@ def _run(
         for result in run.count(extractor.extract(islice(read(progress=run.read), limit))):
             writer.write(to_line(result))
     return run
-
-
-def _talk_on_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("genner: %(message)s"))
-    logging.getLogger("genner").handlers[:] = [handler]
 
 
 @dataclass
@@ -193,14 +199,21 @@ class _Run:
 
     def summary(self) -> str:
         """One line of what was done."""
-        seconds = max(1e-9, time.monotonic() - self.started)
+        seconds = self._seconds()
         return (
             f"{self.documents:,} documents, {self.entities:,} entities, {self.failed:,} failed"
             f" in {seconds:,.1f} s ({self.documents / seconds:,.1f} documents/s, {self._rate():,.0f} tokens/s)"
         )
 
+    def report(self) -> dict[str, Any]:
+        """What was done and where the time went, as a JSON value."""
+        return self.extractor.report(seconds=self._seconds(), documents=self.documents, failed=self.failed)
+
     def _rate(self) -> float:
-        return self.extractor.engine.statistics.decoded / max(1e-9, time.monotonic() - self.started)
+        return self.extractor.engine.statistics.decoded / self._seconds()
+
+    def _seconds(self) -> float:
+        return max(1e-9, time.monotonic() - self.started)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.errors import UsageError
+from genner_cli.generation import Constraint
 
 if TYPE_CHECKING:
     from genner_cli.types import Label
@@ -36,6 +37,34 @@ Nested = Annotated[bool, typer.Option("--nested/--flat", help="Allow entities in
 Depth = Annotated[
     int | None, typer.Option(min=1, max=16, help="How deep nested entities may nest (with --nested).", show_default="4")
 ]
+ModelReference = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        envvar="GENNER_MODEL",
+        help="GGUF file, or Hub reference owner/name:file.gguf from the local cache.",
+        show_default="the bundled model",
+    ),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch a Hub model that is not in the local cache.")]
+Format = Annotated[FormatName | None, typer.Option(help="Output format.", show_default="the model's own")]
+Held = Annotated[Constraint, typer.Option(help="Hold completions to format and source text, the format, or nothing.")]
+TextField = Annotated[str, typer.Option(help="Field that holds the text.")]
+MaxDocumentBytes = Annotated[int, typer.Option(min=1, help="A longer line or text becomes an error record.")]
+ChunkBytes = Annotated[
+    int | None,
+    typer.Option("--chunk", min=64, help="Longest piece of text, in UTF-8 bytes.", show_default="the model's own"),
+]
+OverlapBytes = Annotated[
+    int | None,
+    typer.Option("--overlap", min=0, help="Context beside a chunk, in UTF-8 bytes.", show_default="chunk / 8"),
+]
+ContextTokens = Annotated[int, typer.Option("--context", min=256, help="Tokens that all slots hold together.")]
+BatchTokens = Annotated[int, typer.Option("--batch", min=32, help="Most tokens of one decoding step.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
+GpuLayers = Annotated[int, typer.Option(min=-1, help="Layers on a GPU; -1: all, where there is one.")]
 
 
 def asked_labels(types: str | None, file: Path | None) -> tuple[Label, ...] | None:

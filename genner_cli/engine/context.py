@@ -52,8 +52,8 @@ class Context:
                 )
         self._memory = llama.llama_get_memory(self._handle)
         self._vocabulary_size = model.size
-        self.capacity = options.batch
-        self._allocate(options.batch)
+        self.capacity = min(options.batch, options.context)  # llama.cpp aborts on a batch larger than its context
+        self._allocate(self.capacity)
 
     def _allocate(self, size: int) -> None:
         self._batch = llama.llama_batch_init(size, 0, 1)

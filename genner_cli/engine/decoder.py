@@ -114,6 +114,7 @@ class Decoder:
 
     def take(self, row: Row) -> int:
         """Chooses the next token and moves on. The row must be a whole array unless `few`."""
+        self._forced.clear()
         return self._move(self._choose(row))
 
     def force(self) -> int | None:
@@ -218,7 +219,11 @@ class Decoder:
         logits = np.asarray(row)
         if self._constraint is not Constraint.SOURCE:
             return self._choose_unlocked(logits)
-        choice = self._probable(logits) or self._best_of(self._values(logits))
+        choice = self._probable(logits)
+        if choice is None:
+            values = self._values(logits)
+            choice = self._best_of(values)
+            self._note_margin(choice.id, values)
         if locking.inside(self._lock, self._places) or locking.inside(self._lock, choice.places):
             return self._scored(choice, self._values(logits))
         return choice
@@ -227,14 +232,20 @@ class Decoder:
         """The most probable token if it is legal, else the first legal one of the next few."""
         best = int(logits.argmax())
         choice = self._if_legal(best)
-        if choice is None:
+        if choice:
+            highest, logits[best] = logits[best], -np.inf
+            second, logits[best] = logits.max(), highest
+            lead = highest - second
+        else:
             few = min(FIRST_FEW, len(logits))
-            candidates = np.argpartition(logits, -few)[-few:].tolist()
-            return next((found for id in _by_logit(logits, candidates) if (found := self._if_legal(id))), None)
-        highest, logits[best] = logits[best], -np.inf
-        second, logits[best] = logits.max(), highest
-        if highest - second < CLOSE_CALL:
-            self._note_margin(best, self._values(logits))
+            candidates = _by_logit(logits, np.argpartition(logits, -few)[-few:].tolist())
+            choice = next((found for id in candidates if (found := self._if_legal(id))), None)
+            if choice is None:
+                return None
+            behind = candidates[candidates.index(choice.id) + 1 :]
+            lead = logits[choice.id] - logits[behind[0]] if behind else 0.0
+        if lead < CLOSE_CALL:
+            self._note_margin(choice.id, self._values(logits))
         return choice
 
     def _if_legal(self, id: int) -> Choice | None:

@@ -38,7 +38,9 @@ class StepCosts:
         self.fixed, self.each, self.row = 4.0, 1.0, 0.0
 
     def note(self, tokens: int, outputs: int, seconds: float) -> None:
-        """A step of so many tokens, so many of them with logits, took so long."""
+        """A step of so many tokens, so many of them with logits, took so long. One that no clock saw says nothing."""
+        if seconds <= 0:
+            return
         terms = np.array((1.0, tokens, outputs)) / seconds
         self._squares = self.FADING * self._squares + np.outer(terms, terms)
         self._products = self.FADING * self._products + terms

@@ -18,7 +18,7 @@ from genner_cli.engine.decoder import Decoder, Grammar
 from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths, look
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model
-from genner_cli.engine.statistics import Statistics
+from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.types import Piece
@@ -72,6 +72,11 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def costs(self) -> Costs:
+        """What a step costs, as far as measured."""
+        return Costs(self._costs.fixed, self._costs.each, self._costs.row)
 
     def close(self) -> None:
         """Frees the context and the grammars; the model stays loaded."""
@@ -194,6 +199,8 @@ class Engine:
         logits = self._context.decode(few=all(slot.decoder.few for slot, _ in taken))
         if logits is None:
             yield from self._make_room(waiting)
+            if self._slots:
+                yield from self._step(waiting)  # before anybody is let in again, so that the others get on
             return
         seconds = perf_counter() - started
         self._costs.note(tokens, len(logits), seconds)

@@ -60,7 +60,8 @@ def report(statistics: Statistics, costs: Costs, *, seconds: float, documents: i
     """What a run of so many seconds did and where its time went, as a JSON value.
 
     `share` adds up to 1 and says what the time was spent on; `decode` of it is split once more in `decode_share`,
-    as the costs of a step suggest. What a run had nothing of is 0.
+    as the costs of a step suggest. Logits that are computed one by one while choosing (`head`) count as `source_lock`.
+    What a run had nothing of is 0.
     """
     count = statistics
     return {

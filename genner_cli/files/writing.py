@@ -81,6 +81,11 @@ def encode(
         raise DataError(f"{source}: cannot be written as JSON ({error}); leave out or convert that field") from error
 
 
+def encode_value(value: Any) -> bytes:
+    """A JSON value for people to read, its last line's end included."""
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_INDENT_2)
+
+
 class Writer:
     """Writes lines to a file or, for "-", to standard output; a context manager.
 
@@ -88,18 +93,23 @@ class Writer:
     with-block ends without an exception; after one the partial file stays, and a later run overwrites it.
     Lines are flushed one by one, but for compressed files, where that would cost the compression.
 
-    Raises `UsageError` at once, before any work, for a suffix not in `SUFFIXES`, a folder that is missing or
-    may not be written, and a path that is also an input; `GennerError` when the disk refuses a line.
+    `option` is what named the path, for messages. Raises `UsageError` at once, before any work, for a suffix not
+    in `suffixes`, a folder that is missing or may not be written, and a path that is also an input;
+    `GennerError` when the disk refuses a line.
     `BrokenPipeError` means that nobody reads standard output any more (`genner ... | head`): it is passed on
     as it is. End then without a message and without writing more; nothing is left to be flushed.
     """
 
-    def __init__(self, path: str, *, inputs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: str, *, inputs: Sequence[str] = (), option: str = "-o", suffixes: tuple[str, ...] = SUFFIXES
+    ) -> None:
         self.path = path
+        self._option = option
         self._target = os.path.realpath(path)
         self._partial = self._target + PARTIAL
         if path != STDIO:
-            _check_target(path, self._target, inputs)
+            _check_suffix(path, suffixes)
+            _check_target(path, self._target, inputs, option)
 
     def __enter__(self) -> Self:
         self._raw = _standard_output() if self.path == STDIO else self._open()
@@ -110,7 +120,8 @@ class Writer:
         try:
             return open(self._partial, "wb")
         except OSError as error:
-            raise UsageError(f"{self.path}: {error.strerror}; name another file or folder after -o") from error
+            remedy = f"name another file or folder after {self._option}"
+            raise UsageError(f"{self.path}: {error.strerror}; {remedy}") from error
 
     def write(self, line: bytes) -> None:
         """Writes one line. Raises `GennerError` for a full or failing disk, `BrokenPipeError` (see the class)."""
@@ -158,21 +169,27 @@ class Writer:
         name = "standard output" if self.path == STDIO else self.path
         remedy = "make room, or write elsewhere" if error.errno in _NO_SPACE else "check the disk, or write elsewhere"
         kept = "" if self.path == STDIO else f"; what was written until then is in {self._partial}"
-        return GennerError(f"{name}: cannot be written ({error.strerror}); {remedy} with -o{kept}")
+        return GennerError(f"{name}: cannot be written ({error.strerror}); {remedy} with {self._option}{kept}")
 
 
-def _check_target(path: str, target: str, inputs: Sequence[str]) -> None:
-    if not path.lower().endswith(SUFFIXES):
+def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
+    if path.lower().endswith(suffixes):
+        return
+    if suffixes == SUFFIXES:
         raise UsageError(f"{path}: output is JSON Lines; let the name end in one of {', '.join(SUFFIXES)}, or use '-'")
+    raise UsageError(f"{path}: unknown kind of file; let the name end in {' or '.join(suffixes)}")
+
+
+def _check_target(path: str, target: str, inputs: Sequence[str], option: str) -> None:
     if any(name != STDIO and os.path.realpath(name) == target for name in inputs):
-        raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after -o")
+        raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after {option}")
     if os.path.isdir(target):
-        raise UsageError(f"{path}: is a folder; name a file in it after -o")
+        raise UsageError(f"{path}: is a folder; name a file in it after {option}")
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        raise UsageError(f"{path}: there is no folder {folder}; make it (mkdir -p), or name another after -o")
+        raise UsageError(f"{path}: there is no folder {folder}; make it (mkdir -p), or name another after {option}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{path}: the folder {folder} may not be written; name another after -o")
+        raise UsageError(f"{path}: the folder {folder} may not be written; name another after {option}")
 
 
 def _standard_output() -> IO[bytes]:
