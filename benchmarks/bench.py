@@ -62,7 +62,7 @@ class Size:
     rounds: int = 3
 
 
-QUICK = Size(bundled=(100, 2), inflated=(16, 0), memory=(1_000, 10_000))
+QUICK = Size(bundled=(100, 2), inflated=(12, 0), memory=(1_000, 10_000))
 FULL = Size(bundled=(300, 10), inflated=(60, 2), memory=(1_000, 10_000, 100_000))
 
 

@@ -24,7 +24,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     axes.set_yticks([at + 0.4 - height / 2 for at in range(len(groups))])
     axes.set_yticklabels([f"{model} model\n{figures['workload']}" for model, figures in groups])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.12)
+    axes.margins(x=0.1)
     axes.set_xlabel("throughput as a share of the limit of the machine")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=3, frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

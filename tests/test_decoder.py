@@ -358,9 +358,12 @@ def test_what_was_to_be_forced_is_forgotten_where_a_token_is_taken_instead(bundl
         read(completion, "x <   &&& y", "xml", bundled)
 
 
+@pytest.mark.parametrize("format", ["inserted", "xml"])
 @pytest.mark.parametrize("constraint", [Constraint.FORMAT, Constraint.OFF])
-def test_nothing_is_forced_or_copied_where_the_source_does_not_hold(bundled: Model, constraint: Constraint) -> None:
-    running = decoder(bundled, request(bundled, "a b", constraint=constraint))
+def test_nothing_is_forced_or_copied_where_the_source_does_not_hold(
+    bundled: Model, constraint: Constraint, format: str
+) -> None:
+    running = decoder(bundled, request(bundled, "\n\t\n\t\na b", format=format, constraint=constraint))
     for _ in range(3):
         assert running.force() is None
         assert running.copy() == []

@@ -132,6 +132,13 @@ def test_behind_the_last_choice_nothing_is_decoded(random_model: Model, draft: D
     assert count.decoded < completion.prompt_tokens + 20 < completion.prompt_tokens + len(completion.ends)
 
 
+def test_what_a_choice_forces_is_not_chosen_once_more(random_model: Model, draft: Draft) -> None:
+    asked = [request(random_model, "x" + " \n\t" * 30, format="xml", allowance=0)]
+    (completion,), count = draft(random_model, asked, never, ONE_THREAD)
+    assert count.outputs == count.steps == count.written - count.forced == 1
+    assert len(completion.ends) > 5
+
+
 def test_a_batch_smaller_than_a_prompt_and_a_draft(model: Model, draft: Draft) -> None:
     requests = [request(model, text) for text in TEXTS]
     assert max(len(model.prompt(asked.rest)) for asked in requests) > 32
