@@ -351,11 +351,15 @@ def test_text_at_the_end_is_forced_to_its_last_token(bundled: Model) -> None:
 
 
 def test_what_was_to_be_forced_is_forgotten_where_a_token_is_taken_instead(bundled: Model) -> None:
-    """`   ` is one token and three; after one blank was taken, the rest is another text."""
-    asked = request(bundled, "x <   &&& y", format="xml", allowance=60)
-    for seed in range(30):
-        completion, _, _ = forced_at_times(bundled, asked, seed, 0.5)
-        read(completion, "x <   &&& y", "xml", bundled)
+    """One blank fewer: the rest has other canonical tokens."""
+    running = decoder(bundled, request(bundled, "x" + " \n\n" * 9, format="xml", allowance=60))
+    running.take(favouring(bundled, x=9.0))
+    first = running.force()
+    assert first == bundled.plain(" \n\n" * 9)[0]
+    running.take(favouring(bundled, _=9.0, **{"\n": 8.0}))
+    written = running.completion(0).text
+    assert running.force() == bundled.plain(("x" + " \n\n" * 9)[len(written) :])[0]
+    running.free()
 
 
 @pytest.mark.parametrize("format", ["inserted", "xml"])

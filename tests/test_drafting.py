@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from asking import CORPORA, assert_same_texts, in_order, news, request
@@ -103,6 +105,49 @@ def test_drafts_are_right_mostly_with_a_trained_model(bundled: Model, draft: Dra
     assert slow.drafted == slow.accepted == 0
     assert fast.accepted > 0.5 * fast.drafted > 20
     assert fast.steps < 0.8 * slow.steps
+
+
+def test_a_chain_of_tokens_is_less_and_less_probable(bundled: Model, draft: Draft) -> None:
+    seen = []
+
+    def recorded(chances: Sequence[Sequence[float]], costs: StepCosts, most: int) -> list[int]:
+        seen.extend(chances)
+        return lengths(chances, costs, most)
+
+    draft(bundled, [request(bundled, text) for text in news()[:4]], recorded, ONE_THREAD)
+    assert max(map(len, seen)) > 5
+    assert all(1 > chance > following > 0 for reached in seen for chance, following in pairwise(reached))
+
+
+def test_what_is_learnt_of_the_source_is_the_same_with_drafts(
+    bundled: Model, draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[object] = []
+    monkeypatch.setattr(Acceptance, "note", lambda _, key, agreed: notes.append((key, agreed)))
+    requests = [request(bundled, text) for text in news()[:4]]
+    draft(bundled, requests, never, replace(ONE_THREAD, slots=1))
+    without = notes.copy()
+    notes.clear()
+    draft(bundled, requests, always, replace(ONE_THREAD, slots=1))
+    assert len(without) > 50
+    assert notes == without
+
+
+def test_all_of_a_draft_that_is_right_is_kept(bundled: Model, draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where several tokens of it follow from one choice."""
+    kept: list[int] = []
+    choose = Engine._choose
+
+    def checked(engine: Engine, slot: Any, rows: Any) -> None:
+        before = engine.statistics.accepted
+        choose(engine, slot, rows)
+        accepted = engine.statistics.accepted - before
+        assert slot.pending[:1] != slot.copy[accepted : slot.drafted][:1] or not slot.pending
+        kept.append(accepted)
+
+    monkeypatch.setattr(Engine, "_choose", checked)
+    draft(bundled, [request(bundled, text) for text in TEXTS], always, ONE_THREAD)
+    assert max(kept) > 5
 
 
 @pytest.mark.parametrize("by", [never, always, lengths])
