@@ -156,7 +156,8 @@ def run_trial(
     limit: float,
     clock: Callable[[], float] = perf_counter,
 ) -> tuple[Trial, Tally]:
-    """Times passes over the sample once every slot has had a completion; ends after about `limit` seconds at most.
+    """Times passes over the sample once every slot has had a completion; ends after about `limit` seconds at most,
+    but not before more documents than slots are timed.
 
     The sample is asked for without end, so that no slot runs empty. Raises UsageError where nothing can be done.
     """
@@ -169,7 +170,8 @@ def run_trial(
         now = clock()
         if times:
             times.append(now)
-            if now - begun >= limit or _is_enough(times, len(sample), slots):
+            out_of_time = now - begun >= limit and len(times) > slots  # as many may be done at the same moment
+            if out_of_time or _is_enough(times, len(sample), slots):
                 break
         elif tally.completions >= slots:
             times, bytes_before = [now], tally.bytes

@@ -65,6 +65,7 @@ class Engine:
         self._grammars: dict[str, Grammar] = {}
         self._costs = StepCosts()
         self._acceptance = Acceptance([look(piece) for piece in model.vocabulary.pieces])
+        self._running = False
         self.statistics = Statistics()
 
     def __enter__(self) -> Engine:
@@ -89,10 +90,13 @@ class Engine:
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers (from 0) of their requests, in the order they finish.
 
-        Requests are drawn only when a slot is free, and start in order; None is answered at once by an
-        empty completion. A request that cannot be done
-        gives a completion with `error`. Raises UsageError for a grammar that llama.cpp cannot read.
+        Requests are drawn only when a slot is free, and start in order; None is answered at once by an empty
+        completion. A request that cannot be done gives a completion with `error`. Raises UsageError for a grammar that
+        llama.cpp cannot read, and while an earlier run on this engine is neither finished nor closed.
         """
+        if self._running:
+            raise UsageError("the engine is still at work on other requests; finish or close that run first")
+        self._running = True
         source = enumerate(requests)
         waiting: deque[_Job] = deque()
         exhausted = False
@@ -114,6 +118,7 @@ class Engine:
                     return
         finally:
             self._drop_all()
+            self._running = False
 
     def _admit(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
         """Starts waiting jobs while there is a slot and room for what they will probably need."""

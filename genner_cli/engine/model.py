@@ -61,7 +61,7 @@ class Model:
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
-        self._plain = lru_cache(maxsize=4)(self._plain_ids)  # prompt, lock and draft ask for the same text
+        self._plain = lru_cache(maxsize=64)(self._plain_ids)  # prompt, lock and draft ask for the same text
 
     def __enter__(self) -> Model:
         return self
