@@ -102,6 +102,13 @@ def test_a_trial_is_over_at_its_limit_and_warms_up_until_each_slot_has_had_a_com
     assert 10 <= result.seconds <= 20
 
 
+def test_documents_that_are_done_at_the_same_moment_are_no_measurement() -> None:
+    sample = survey(documents(10), TASK, 5).sample
+    ticks = count()
+    result, _ = run_trial(4, sample, TASK, FakeEngine(echo, slots=4).generate, 0.5, lambda: next(ticks) // 4)
+    assert result.seconds >= 1
+
+
 def test_a_sample_of_which_nothing_can_be_done_is_refused_with_the_reason() -> None:
     def refuse(request: Request) -> Completion:
         return Completion("", error="choose a larger --context")
