@@ -31,10 +31,10 @@ class Constraint(StrEnum):
 class EngineOptions:
     """How a context is made.
 
-    `slots`: sequences that run side by side. `context`: tokens that all of them hold together, the
-    shared prefix counted once. `batch`: tokens handed to one llama_decode. `threads`: None for all cores.
-    `gpu_layers`: layers on a GPU, -1 for all where there is one. `flash_attention`: None for on a GPU only; on a
-    CPU output would change with the number of slots (docs/LOG.md).
+    `slots`: sequences that run side by side, at most; fewer where more would not pay. `context`: tokens that all of
+    them hold together, the shared prefix counted once. `batch`: tokens handed to one llama_decode. `threads`: None for
+    all cores. `gpu_layers`: layers on a GPU, -1 for all where there is one. `flash_attention`: None for on a GPU only;
+    on a CPU output would change with the number of slots (docs/LOG.md).
     """
 
     slots: int = 16

@@ -122,7 +122,8 @@ def inside(lock: Lock, places: Places) -> bool:
 
 
 def forced(lock: Lock, places: Places) -> bytes:
-    """The bytes with which every completion goes on from these places; up to `MOST_FORCED` of them."""
+    """The bytes with which every completion goes on from these places; no further than the edge that passes
+    `MOST_FORCED` of them."""
     found = b""
     while len(found) < MOST_FORCED:
         following = list(_step(lock, places))

@@ -58,7 +58,9 @@ MinScore = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities 
 StrictLabels = Annotated[bool, typer.Option("--strict-labels", help="Refuse labels the model was not trained on.")]
 IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many documents.")]
-Slots = Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Texts that run side by side.")]
+Slots = Annotated[
+    int, typer.Option(min=1, max=MOST_SLOTS, help="Most texts that run side by side; fewer do where that is faster.")
+]
 KeepCompletion = Annotated[bool, typer.Option("--keep-completion", help="Add what the model wrote to each record.")]
 StatisticsFile = Annotated[
     str | None,

@@ -66,9 +66,9 @@ class Acceptance:
         self._tried: dict[Key, float] = {}
         self._agreed: dict[Key, float] = {}
 
-    def key(self, inside: bool, last: int | None, following: int) -> Key:
-        """Where a choice is made, after the token `last` (None: none) and before `following`."""
-        return inside, 0 if last is None else self._looks[last], self._looks[following]
+    def key(self, inside: bool, last: int, following: int) -> Key:
+        """Where a choice is made, after the token `last` and before `following`."""
+        return inside, self._looks[last], self._looks[following]
 
     def note(self, key: Key, agreed: bool) -> None:
         """The source went on, or did not."""

@@ -220,7 +220,7 @@ class Engine:
                 yield from self._advance(slot, rows)
 
     def _fill(self) -> list[tuple[_Slot, int]]:
-        """Fills the batch: running slots first, then prompts in order, then drafts. Gives tokens taken by slot."""
+        """Fills the batch: slots with the fewest tokens to decode first, then drafts. Gives tokens taken by slot."""
         room = self._context.capacity
         taken = []
         for slot in sorted(self._slots, key=lambda slot: len(slot.pending)):
