@@ -1,0 +1,51 @@
+"""Where a trained model comes from: its base, its data, the options and the versions it was trained with.
+
+Stands beside `prompting.Instructions` in an adapter's `genner.json` and in the GGUF. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from genner_cli.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of
+    the training files; `options`: values of the training options; `versions`: packages and their versions."""
+
+    base: str
+    base_hash: str
+    data_hash: str
+    options: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_metadata(self) -> dict[str, str]:
+        """GGUF key-value pairs, all of them strings."""
+        return {
+            "genner.base.reference": self.base,
+            "genner.base.hash": self.base_hash,
+            "genner.data.hash": self.data_hash,
+            "genner.training.options": json.dumps(self.options, ensure_ascii=False),
+            "genner.training.versions": json.dumps(self.versions),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Provenance | None:
+        """Reads them back; None for a model that does not say. Raises ModelError where a value is missing or broken."""
+        if "genner.base.hash" not in metadata:
+            return None
+        try:
+            return cls(
+                base=metadata["genner.base.reference"],
+                base_hash=metadata["genner.base.hash"],
+                data_hash=metadata["genner.data.hash"],
+                options=dict(json.loads(metadata["genner.training.options"])),
+                versions=dict(json.loads(metadata["genner.training.versions"])),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"what the model says of its training is broken ({error!r}); train it again") from error
