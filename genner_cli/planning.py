@@ -26,6 +26,9 @@ TIMED_PASSES = 2
 TIMED_ROUNDS = 4
 """Documents timed for each slot, at least."""
 
+GROWTH = 4
+"""After so many slots, this many times as many are tried."""
+
 ALWAYS_TRIED = 16
 """More slots are tried only while they are still faster."""
 
@@ -121,6 +124,16 @@ class Trial:
         """Bytes a second."""
         return self.bytes / self.seconds
 
+    def joined(self, later: Trial) -> Trial:
+        """This trial and a later one with as many slots, as one."""
+        return Trial(
+            self.slots,
+            self.bytes + later.bytes,
+            self.seconds + later.seconds,
+            min(self.slowest, later.slowest),
+            max(self.fastest, later.fastest),
+        )
+
 
 @dataclass(slots=True)
 class Tally:
@@ -202,11 +215,11 @@ def most_slots(survey: Survey, tally: Tally, *, context: int, prefix: int) -> in
 
 
 def next_slots(trials: Sequence[Trial], most: int) -> int | None:
-    """Twice as many as were tried last; None where that is too many, or no longer worth trying."""
+    """`GROWTH` times as many as were tried last; None where that is too many, or no longer worth trying."""
     last = trials[-1]
-    if 2 * last.slots > most or (last.slots >= ALWAYS_TRIED and recommended(trials) is not last):
+    if GROWTH * last.slots > most or (last.slots >= ALWAYS_TRIED and recommended(trials) is not last):
         return None
-    return 2 * last.slots
+    return GROWTH * last.slots
 
 
 def recommended(trials: Sequence[Trial]) -> Trial:

@@ -20,7 +20,7 @@ from genner_cli.commands import app
 GENNER = (sys.executable, "-m", "genner_cli")
 COMMANDS = [str(command.name or command.callback.__name__) for command in app.registered_commands if command.callback]
 HEAVY = {"llama_cpp", "torch", "numpy", "transformers", "peft", "gguf", "huggingface_hub", "jinja2"}
-MANY = 400
+MANY = 2000
 """Documents enough that a run is far from done when a test interferes."""
 
 

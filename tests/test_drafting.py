@@ -341,7 +341,7 @@ def test_whatever_was_measured_the_costs_are_finite_and_not_negative(steps: list
 
 
 def test_the_source_is_expected_to_go_on_as_often_as_it_did_there() -> None:
-    acceptance = Acceptance([look(piece) for piece in (b" Bob", b"by", None)])
+    acceptance = Acceptance((b" Bob", b"by", None))
     key, other = acceptance.key(False, 1, 0), acceptance.key(True, 1, 0)
     assert key != other
     assert acceptance.key(False, 0, 1) != key

@@ -73,7 +73,7 @@ def test_prompts_have_the_same_ids(bundled: Model, inflated: Model) -> None:
 def test_logits_are_those_of_the_small_model(bundled: Model, path: Path) -> None:
     asked = request(bundled, news()[0])
     ids = bundled.prompt(asked.prefix + asked.rest)[:60]
-    assert difference(hub.BUNDLED, path, ids) < 0.01
+    assert difference(hub.BUNDLED, path, ids) < 0.05  # activations are rounded to 8 bits in other groups of columns
 
 
 def test_logits_are_those_of_a_model_in_which_epsilon_counts_and_output_is_not_tied(tmp_path: Path) -> None:

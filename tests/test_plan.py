@@ -133,11 +133,18 @@ def tried(speed: Callable[[int], float], most: int) -> list[int]:
     return [each.slots for each in trials]
 
 
-def test_slots_are_doubled_as_long_as_they_fit_and_many_only_while_they_are_faster() -> None:
-    assert tried(lambda slots: 100, 200) == [1, 2, 4, 8, ALWAYS_TRIED]
-    assert tried(lambda slots: 100, 7) == [1, 2, 4]
-    assert tried(lambda slots: slots, 200) == [1, 2, 4, 8, 16, 32, 64, 128]
-    assert tried(lambda slots: min(slots, 32), 200) == [1, 2, 4, 8, 16, 32, 64]
+def test_slots_grow_as_long_as_they_fit_and_many_only_while_they_are_faster() -> None:
+    assert tried(lambda slots: 100, 200) == [1, 4, ALWAYS_TRIED]
+    assert tried(lambda slots: 100, 7) == [1, 4]
+    assert tried(lambda slots: slots, 300) == [1, 4, 16, 64, 256]
+    assert tried(lambda slots: min(slots, 40), 300) == [1, 4, 16, 64, 256]
+    assert tried(lambda slots: min(slots, 16), 300) == [1, 4, 16, 64]
+
+
+def test_turns_with_as_many_slots_are_one_trial() -> None:
+    joined = Trial(4, 100, 1.0, 80, 120).joined(Trial(4, 300, 1.0, 60, 110))
+    assert joined == Trial(4, 400, 2.0, 60, 120)
+    assert joined.speed == 200
 
 
 def test_slots_are_bounded_by_chunks_and_context() -> None:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from genner_cli.planning import Plan, Survey, Tally, Trial
 
 _DEFAULTS = EngineOptions()
-_TRIALS = 5
+_TURNS = 3
+_TRIALS = 4 * _TURNS
 _OWN = ("sample", "seconds", "as_json")
 _EVERY = 1000
 
@@ -137,7 +138,7 @@ def _made(documents: Iterator[DocumentOrFailure], options: ExtractOptions, sampl
 def _tried(
     counted: Survey, task: Task, model: Model, options: EngineOptions, seconds: float, say: Callable[[str], None]
 ) -> Plan:
-    """Runs the sample with one slot, then with more and more."""
+    """Runs the sample with one slot, then with more and more; then again in turns, for machines change their pace."""
     from genner_cli.engine.engine import Engine
     from genner_cli.planning import Plan, most_slots, next_slots, run_trial
 
@@ -151,6 +152,9 @@ def _tried(
     trials, most = [first], most_slots(counted, tally, context=options.context, prefix=prefix)
     while (slots := next_slots(trials, most)) and time.monotonic() - begun < seconds:
         trials.append(trial(slots)[0])
+    for at in list(range(len(trials))) * (_TURNS - 1):
+        if time.monotonic() - begun < seconds:
+            trials[at] = trials[at].joined(trial(trials[at].slots)[0])
     return Plan(
         counted,
         tuple(trials),
@@ -183,6 +187,8 @@ def _given(call: typer.Context) -> list[str]:
 
 def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     """The plan for people to read."""
+    from genner_cli.planning import GROWTH
+
     failed = f", {found['failed']:,} of them cannot be read" if found["failed"] else ""
     weights, cache = found["memory"]["model_bytes"], found["memory"]["kv_cache_bytes"]
     yield f"documents      {found['documents']:,}{failed}"
@@ -200,7 +206,7 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
         yield f"{found['sample']['failed_chunks']:,} texts of the sample cannot be done: {error}"
     if found["out_of_time"]:
         yield "The time for trials was up; more slots may be faster (--seconds)."
-    elif 2 * found["trials"][-1]["slots"] > found["most_slots"]:
+    elif GROWTH * found["trials"][-1]["slots"] > found["most_slots"]:
         short = "--context has no room" if found["most_slots"] < found["chunks"] else "there are no chunks"
         yield f"More than {found['most_slots']} slots were not tried: {short} for them."
     yield f"Run: {found['command']}"

@@ -8,6 +8,7 @@ there. A draft changes speed, never output.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from heapq import heapify, heapreplace
 
 import numpy as np
@@ -60,15 +61,15 @@ class StepCosts:
 class Acceptance:
     """How often the source goes on without markup, by what stands there."""
 
-    def __init__(self, looks: Sequence[int]) -> None:
-        """`looks[id]`: see `look`."""
-        self._looks = looks
+    def __init__(self, pieces: Sequence[bytes | None]) -> None:
+        """`pieces[id]`: the bytes of a token."""
+        self._look = lru_cache(maxsize=None)(lambda id: look(pieces[id]))
         self._tried: dict[Key, float] = {}
         self._agreed: dict[Key, float] = {}
 
     def key(self, inside: bool, last: int, following: int) -> Key:
         """Where a choice is made, after the token `last` and before `following`."""
-        return inside, self._looks[last], self._looks[following]
+        return inside, self._look(last), self._look(following)
 
     def note(self, key: Key, agreed: bool) -> None:
         """The source went on, or did not."""

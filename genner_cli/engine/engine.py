@@ -15,7 +15,7 @@ from time import perf_counter
 
 from genner_cli.engine.context import PREFIX, Context
 from genner_cli.engine.decoder import Decoder, Grammar
-from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths, look
+from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Costs, Statistics
@@ -64,7 +64,7 @@ class Engine:
         self._prefix_length = 0
         self._grammars: dict[str, Grammar] = {}
         self._costs = StepCosts()
-        self._acceptance = Acceptance([look(piece) for piece in model.vocabulary.pieces])
+        self._acceptance = Acceptance(model.vocabulary.pieces)
         self._running = False
         self.statistics = Statistics()
 
