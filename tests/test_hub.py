@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -44,12 +38,13 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return tried
 
 
-def put(cache: Path, *names: str, repo: str = "own/name") -> Path:
+def put(cache: Path, *names: str, repo: str = "own/name", revision: str = "main") -> Path:
     """Files in the cache, as the Hub's own library lays them out."""
     folder = cache / f"models--{repo.replace('/', '--')}"
     snapshot = folder / "snapshots" / COMMIT
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text(COMMIT)
+    ref = folder / "refs" / revision
+    ref.parent.mkdir(parents=True)
+    ref.write_text(COMMIT)
     for name in names:
         (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
         (snapshot / name).write_bytes(b"GGUF")
@@ -77,7 +72,7 @@ def test_a_path_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     "name", ["none.gguf", "no/such.gguf", "/no/such/model.gguf", "a/b/c/d.gguf", "none", "a:b.gguf"]
 )
 def test_a_missing_path_says_so_with_a_remedy(name: str, cache: Path, connections: list[object]) -> None:
-    with pytest.raises(ModelError, match=r"does not exist; give the path of a \.gguf file or a Hub") as error:
+    with pytest.raises(ModelError, match=r"does not exist; give a path, or a Hub reference owner/name") as error:
         hub.resolve(name, download=True)
     assert repr(name) in str(error.value)
     assert connections == []
@@ -116,10 +111,68 @@ def test_of_several_files_one_must_be_chosen(cache: Path, connections: list[obje
         hub.resolve("own/name:q5.gguf")
 
 
-def test_a_repository_without_a_gguf_says_so(cache: Path, connections: list[object]) -> None:
+def test_a_base_model_in_the_cache_is_no_gguf(cache: Path, connections: list[object]) -> None:
     put(cache, "model.safetensors")
-    with pytest.raises(ModelError, match="no GGUF file"):
+    with pytest.raises(ModelError, match=r"^own/name is not in the local cache"):
         hub.resolve("own/name")
+
+
+@pytest.mark.parametrize("revision", ["v1.0", "refs/pr/3", COMMIT])
+def test_a_revision_is_found_by_its_name(revision: str, cache: Path, connections: list[object]) -> None:
+    snapshot = put(cache, "m.gguf", "config.json", "model.safetensors", "tokenizer.json", revision=revision)
+    assert hub.resolve(f"own/name@{revision}") == snapshot / "m.gguf"
+    assert hub.resolve(f"own/name@{revision}:m.gguf") == snapshot / "m.gguf"
+    assert hub.resolve_base(f"own/name@{revision}") == snapshot
+    assert hub.resolve_base("own/name", revision=revision) == snapshot
+    for other in ("own/name", "own/name@other", "own/name@" + "a" * 40):
+        with pytest.raises(ModelError, match="not in the local cache"):
+            hub.resolve(other)
+        with pytest.raises(ModelError, match=f"not in the local cache; fetch it once with `genner pull {other}`"):
+            hub.resolve_base(other)
+    assert connections == []
+
+
+def test_two_revisions_for_one_model_are_refused() -> None:
+    with pytest.raises(ModelError, match="two revisions"):
+        hub.resolve_base("own/name@v1", revision="v2")
+
+
+def shards(folder: Path, *names: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {n: n for n in names}}))
+
+
+def test_a_base_model_in_the_cache_is_whole_or_says_what_is_missing(cache: Path, connections: list[object]) -> None:
+    snapshot = put(cache, "config.json", "model-1-of-2.safetensors", "tokenizer.json")
+    shards(snapshot, "model-1-of-2.safetensors", "model-2-of-2.safetensors")
+    with pytest.raises(
+        ModelError, match=r"as a whole \(model-2-of-2.safetensors is missing\); .*`genner pull own/name`"
+    ):
+        hub.resolve_base("own/name")
+    (snapshot / "model-2-of-2.safetensors").write_bytes(b"x")
+    assert hub.resolve_base("own/name") == snapshot
+    assert connections == []
+
+
+@pytest.mark.parametrize("gone", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_is_a_base_model_only_with_all_its_files(gone: str, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_bytes(b"x")
+    assert hub.resolve_base(str(tmp_path)) == tmp_path
+    (tmp_path / gone).unlink()
+    with pytest.raises(ModelError, match=f"has no {gone}; give a folder written by save_pretrained"):
+        hub.resolve_base(str(tmp_path))
+
+
+def test_a_file_is_no_base_model(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match="it is a file"):
+        hub.resolve_base(str(tmp_path / "model.bin"))
+
+
+def test_a_broken_index_of_shards_says_so(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"index\.json is broken"):
+        hub.resolve_base(str(tmp_path))
 
 
 @pytest.mark.parametrize("reference", ["a/b--c", "-a/b", "own/..name", "own/name:../m.gguf", "x" * 99 + "/y"])
@@ -129,81 +182,3 @@ def test_a_name_that_cannot_be_on_the_hub_is_a_model_error(
 ) -> None:
     with pytest.raises(ModelError):
         hub.resolve(reference, download=download)
-
-
-class _Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as `list_repo_files` and `hf_hub_download` ask for."""
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
-        headers = {"Content-Type": "application/json"}
-        status, data = 404, b"{}"
-        if self.path.startswith("/api/models/own/name/tree"):
-            files = [{"type": "file", "path": name, "size": 4, "oid": "b" * 40} for name in ("README.md", "m.gguf")]
-            status, data = 200, json.dumps(files).encode()
-        elif self.path.startswith("/own/name/resolve/main/m.gguf"):
-            headers = {"ETag": f'"{"c" * 40}"', "X-Repo-Commit": COMMIT}
-            status, data = 200, b"GGUF"
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub_address() -> Iterator[str]:
-    """A Hub on this machine that has one repository, own/name."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def resolve_elsewhere(reference: str, address: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, for the Hub's library reads its settings when it is loaded."""
-    code = f"from genner_cli import hub; path = hub.resolve({reference!r}, download=True); print(path.read_bytes())"
-    variables = {"HF_HOME": str(home), "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **variables}, capture_output=True, text=True, check=False
-    )
-
-
-def test_download_fetches_what_is_not_in_the_cache(hub_address: str, tmp_path: Path) -> None:
-    assert resolve_elsewhere("own/name", hub_address, tmp_path).stdout == "b'GGUF'\n"
-    assert list(tmp_path.rglob("snapshots/*/m.gguf"))
-    assert resolve_elsewhere("own/name:m.gguf", hub_address, tmp_path).stdout == "b'GGUF'\n"
-
-
-def test_download_of_what_the_hub_does_not_have_is_one_line_with_a_remedy(hub_address: str, tmp_path: Path) -> None:
-    last = resolve_elsewhere("own/other", hub_address, tmp_path).stderr.splitlines()[-1]
-    assert last.startswith("genner_cli.errors.ModelError: own/other: the Hub refused (")
-    assert last.endswith("check the name, and `hf auth login` for gated models")
-
-
-@pytest.mark.parametrize("reference", ["own/name", "own/name:m.gguf"])
-def test_download_without_a_network_says_so(reference: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Hub's library tries for half a minute, so it is stood in for by what it raises then."""
-    transport_error = type("ConnectError", (Exception,), {})
-
-    def list_repo_files(repo: str) -> list[str]:
-        raise transport_error("connection refused")
-
-    def hf_hub_download(repo: str, file: str) -> str:
-        raise huggingface_hub.errors.LocalEntryNotFoundError("cannot find the file on disk or online")
-
-    monkeypatch.setattr(huggingface_hub, "list_repo_files", list_repo_files)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
-    with pytest.raises(ModelError, match="own/name: the Hub cannot be reached; check the network"):
-        hub.resolve(reference, download=True)

@@ -1,0 +1,159 @@
+"""A model reference -> a local path, without any connection; `pulling` fetches, and only when asked to.
+
+A reference is a path, or `owner/name` on the Hub, with `@revision` (a branch, a tag or a commit) and `:file.gguf`
+where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`. None is the bundled model. The cache is the Hub's own,
+so what other tools have fetched is found too. Knows nothing of what stands in a model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genner_cli.errors import ModelError
+
+BUNDLED = Path(__file__).parents[1] / "models" / "genner-small.gguf"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_REFERENCE = re.compile(
+    r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A repository on the Hub, or one file of it, at a revision (None: its main branch)."""
+
+    repo: str
+    revision: str | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        return self.repo + (f"@{self.revision}" if self.revision else "") + (f":{self.file}" if self.file else "")
+
+
+def parse(reference: str, *, revision: str | None = None) -> Reference:
+    """Reads a reference to the Hub; raises ModelError where no such name can be there."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None or (reference.endswith(".gguf") and match["file"] is None):
+        raise ModelError(
+            f"{reference!r} does not exist; give a path, or a Hub reference owner/name or owner/name:file.gguf"
+        )
+    if revision and match["revision"] not in (None, revision):
+        raise ModelError(f"{reference} and revision {revision!r} name two revisions; give one of them")
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(match["repo"])
+    except ValueError as error:
+        raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
+    found = Reference(match["repo"], revision or match["revision"], match["file"])
+    if ".." in f"{found.revision}/{found.file}".split("/"):
+        raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")
+    return found
+
+
+def resolve(reference: str | None = None, *, download: bool = False) -> Path:
+    """The local file of a GGUF: a path as it is, a Hub reference from the local cache.
+
+    With `download` what is not in the cache is fetched. Raises ModelError with a remedy.
+    """
+    if reference is None:
+        return BUNDLED
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return path
+    if path.exists():
+        raise ModelError(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
+    wanted = parse(reference)
+    folder = cached(wanted)
+    if folder and (found := _gguf_in(folder, wanted)):
+        return found
+    if not download:
+        raise ModelError(f"{wanted} is not in the local cache; fetch it once with --download, or give a path")
+    from genner_cli.hub.pulling import pull
+
+    path = pull(reference).path
+    if path.is_dir():
+        raise ModelError(f"{wanted} has no GGUF file; name another model, or train and export with this one as --base")
+    return path
+
+
+def resolve_base(reference: str, *, revision: str | None = None, download: bool = False) -> Path:
+    """The folder of a base model as transformers reads it: a path as it is, a Hub reference from the local cache.
+
+    With `download` what is not in the cache is fetched. Raises ModelError with a remedy, for a folder in which
+    files are missing too.
+    """
+    path = Path(reference).expanduser()
+    if path.exists():
+        if lacking := missing(path):
+            raise ModelError(f"base model {reference!r} has no {lacking}; give a folder written by save_pretrained")
+        return path
+    wanted = parse(reference, revision=revision)
+    folder = cached(wanted)
+    lacking = missing(folder) if folder else None
+    if folder and not lacking:
+        return folder
+    if not download:
+        part = f" as a whole ({lacking} is missing)" if lacking else ""
+        raise ModelError(f"{wanted} is not in the local cache{part}; fetch it once with `genner pull {wanted}`")
+    from genner_cli.hub.pulling import pull
+
+    return resolve_base(str(pull(str(wanted)).path))
+
+
+def storage(repo: str) -> Path:
+    """A repository's folder in the Hub's cache, which holds `refs`, `blobs` and `snapshots`."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
+def cached(wanted: Reference) -> Path | None:
+    """The folder of a revision in the cache, whole or in part; None if nothing of it is there."""
+    revision = wanted.revision or "main"
+    name = storage(wanted.repo) / "refs" / revision
+    commit = name.read_text(encoding="ascii", errors="replace").strip() if name.is_file() else revision
+    folder = storage(wanted.repo) / "snapshots" / commit
+    return folder if _COMMIT.fullmatch(commit) and folder.is_dir() else None
+
+
+def missing(folder: Path) -> str | None:
+    """The first file that a transformers folder lacks; None if it is whole."""
+    if not folder.is_dir():
+        return "config.json (it is a file)"
+    wanted = ["config.json", *_weights(folder)]
+    if not (folder / "tokenizer.model").exists():
+        wanted.append("tokenizer.json")
+    return next((name for name in wanted if not (folder / name).exists()), None)
+
+
+def _weights(folder: Path) -> list[str]:
+    index = folder / INDEX
+    if (folder / WEIGHTS).exists() or not index.exists():
+        return [WEIGHTS]
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{index} is broken ({error!r}); fetch or save the model again") from error
+
+
+def _gguf_in(folder: Path, wanted: Reference) -> Path | None:
+    """The file asked for, or the only one; None if it is not there. Raises ModelError where one must be chosen."""
+    if wanted.file:
+        return folder / wanted.file if (folder / wanted.file).is_file() else None
+    files = [found.relative_to(folder).as_posix() for found in folder.rglob("*.gguf")]
+    return folder / only_gguf(wanted, files) if files else None
+
+
+def only_gguf(wanted: Reference, files: Sequence[str]) -> str:
+    """The one of them; raises ModelError where there are several."""
+    if len(files) > 1:
+        names = ", ".join(f"{wanted}:{file}" for file in sorted(files))
+        raise ModelError(f"{wanted} has several GGUF files; choose one: {names}")
+    return files[0]
