@@ -9,7 +9,7 @@ Knows nothing of formats, of llama.cpp and of torch.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 State = Hashable
@@ -212,34 +212,3 @@ class Vocabulary:
                 next_first += 1
             if next_first < end:
                 yield from self._legal_prefixes(lock, node, longer, next_first, end)
-
-
-def plain_ids(
-    text: str, added: Collection[str], encode: Callable[[str], list[int]], byte_id: Callable[[bytes], int | None]
-) -> list[int]:
-    """Token ids of text read as plain characters, whatever tokens of its own a vocabulary has.
-
-    Tokenizers read the text of an added token as that token wherever it stands (llama.cpp:
-    user-defined tokens even with parse_special false). Here the first character of each such
-    place is spelled in byte tokens, which no added token can match, and the rest is read alone.
-    Raises KeyError if the vocabulary lacks a byte token that is needed.
-    """
-    starts = sorted({at for token in added for at in _occurrences(text, token)})
-    ids: list[int] = []
-    done = 0
-    for at in starts:
-        ids += encode(text[done:at]) if at > done else []
-        for byte in text[at].encode():
-            id = byte_id(bytes((byte,)))
-            if id is None:
-                raise KeyError(byte)
-            ids.append(id)
-        done = at + 1
-    return ids + (encode(text[done:]) if done < len(text) else [])
-
-
-def _occurrences(text: str, token: str) -> Iterator[int]:
-    at = text.find(token)
-    while at >= 0:
-        yield at
-        at = text.find(token, at + 1)

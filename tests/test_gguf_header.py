@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ONE_THREAD
-from gguf import GGUFValueType, GGUFWriter
+from gguf import GGML_QUANT_SIZES, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -20,7 +20,7 @@ from strategies import examples
 from genner_cli import hub
 from genner_cli.engine import model as model_module
 from genner_cli.engine.engine import Engine
-from genner_cli.engine.gguf_header import Header, read_header
+from genner_cli.engine.gguf_header import FILE_TYPES, TENSOR_TYPES, Header, TensorInfo, read_header
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
 
@@ -79,13 +79,41 @@ def test_the_bundled_models_header_gives_what_a_key_value_cache_takes() -> None:
     assert header.kv_cache_bytes(0) == 0
 
 
+def test_the_types_are_those_of_ggml_and_llama_cpp() -> None:
+    assert {int(kind): (kind.name, *sizes) for kind, sizes in GGML_QUANT_SIZES.items()} == TENSOR_TYPES
+    named = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
+    assert {number: FILE_TYPES[number] for number in named if number != LlamaFileType.GUESSED} == {
+        number: name for number, name in named.items() if name != "GUESSED"
+    }
+
+
+def test_sizes_and_types_of_tensors_are_those_that_ggufs_own_reader_finds() -> None:
+    header = read_header(hub.BUNDLED)
+    theirs = {
+        tensor.name: (tensor.tensor_type.name, int(tensor.n_elements), int(tensor.n_bytes), int(tensor.data_offset))
+        for tensor in GGUFReader(hub.BUNDLED).tensors
+    }
+    ours = {
+        name: (tensor.kind_name, tensor.numbers, tensor.size, tensor.offset) for name, tensor in header.tensors.items()
+    }
+    assert ours == theirs
+    assert header.quantization == "Q8_0"
+    assert sum(header.numbers_by_type().values()) == sum(numbers for _, numbers, _, _ in theirs.values())
+
+
+def test_the_quantization_of_a_file_that_names_none_is_the_type_of_most_numbers(small: Path) -> None:
+    assert read_header(small).quantization == "F32"
+    assert Header({"general.file_type": 9999}, {"one": TensorInfo((8,), 77, 0)}, 1).quantization == "type 77"
+    assert Header({}, {}, 1).quantization == "none"
+
+
 def test_a_cache_of_unknown_size_counts_nothing() -> None:
     assert Header({}, {}, 1).kv_cache_bytes(1000) == 0
     assert Header({"general.architecture": "x", "x.block_count": "many"}, {}, 1).kv_cache_bytes(1000) == 0
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none\.gguf: there is no such model file.*--model"):
+    with pytest.raises(ModelError, match=r"none\.gguf: there is no such model file; check the path"):
         read_header(tmp_path / "none.gguf")
     with pytest.raises(ModelError, match="cannot be read"):
         read_header(tmp_path)
@@ -106,11 +134,11 @@ def test_another_version_is_refused(small: Path, tmp_path: Path, version: int) -
 
 
 def test_a_file_cut_short_anywhere_is_a_model_error(small: Path, tmp_path: Path) -> None:
-    """Up to the last tensor's first byte; llama.cpp looks at the rest."""
     data = small.read_bytes()
-    last = len(data) - 8 * 4
-    assert header_of(data[: last + 1], tmp_path)
-    for length in range(last + 1):
+    assert header_of(data, tmp_path)
+    last = max(info.offset + info.size for info in read_header(small).tensors.values())
+    assert len(data) - 32 < last <= len(data), "what may be missing is padding"
+    for length in range(last):
         with pytest.raises(ModelError):
             header_of(data[:length], tmp_path)
 

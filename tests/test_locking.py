@@ -13,7 +13,7 @@ from strategies import LABELS, cases, examples, hostile_text, segmentation
 
 from genner_cli import locking
 from genner_cli.formats import FORMATS
-from genner_cli.locking import Edge, Lock, Places, Segment, State, Vocabulary, plain_ids
+from genner_cli.locking import Edge, Lock, Places, Segment, State, Vocabulary
 
 MARKS = ("⟦".encode(), "⦂".encode(), "⟧".encode())
 
@@ -168,69 +168,6 @@ def test_no_format_allows_an_added_token_as_source_text(name: str) -> None:
         assert legal
         assert max(legal) < 256
         places = locking.advance(lock, places, vocabulary.bytes_of(legal[0], lock) or b"")
-
-
-ADDED = ["<|im_start|>", "<|im", "|>", "|", "⟦", "⟦⦂", "aa", "aba", "👩‍👩", "\n\n"]
-ADDED_IDS = {token: 1000 + number for number, token in enumerate(ADDED)}
-MERGES = ["New", " York", "ab", "a ", "im_", "<|", "\u0301"]
-MERGE_IDS = {token: 300 + number for number, token in enumerate(MERGES)}
-
-
-def encode(text: str) -> list[int]:
-    """Like a real tokenizer: reads the text of an added token as that token, wherever it stands."""
-    ids, at = [], 0
-    known = {**ADDED_IDS, **MERGE_IDS}
-    while at < len(text):
-        token = max((t for t in known if text.startswith(t, at)), key=lambda t: (t in ADDED_IDS, len(t)), default="")
-        ids += [known[token]] if token else text[at].encode()
-        at += len(token) or 1
-    return ids
-
-
-def spelled(ids: Sequence[int]) -> str:
-    texts = {id: token for token, id in (ADDED_IDS | MERGE_IDS).items()}
-    return b"".join(texts[id].encode() if id in texts else bytes((id,)) for id in ids).decode()
-
-
-def byte_id(data: bytes) -> int | None:
-    return data[0]
-
-
-@examples(150)
-@given(
-    text=st.one_of(
-        st.lists(st.sampled_from([*ADDED, *MERGES, "a", "<", "|", "b", " "]), max_size=12).map("".join), hostile_text()
-    )
-)
-def test_plain_text_never_yields_an_added_token_and_spells_the_same(text: str) -> None:
-    ids = plain_ids(text, ADDED, encode, byte_id)
-    assert not set(ids) & set(ADDED_IDS.values())
-    assert spelled(ids) == text
-
-
-@pytest.mark.parametrize("token", ADDED)
-def test_the_text_of_an_added_token_is_read_as_plain_characters(token: str) -> None:
-    assert encode(token) == [ADDED_IDS[token]]
-    ids = plain_ids(f"x{token}{token}y", ADDED, encode, byte_id)
-    assert not set(ids) & set(ADDED_IDS.values())
-    assert spelled(ids) == f"x{token}{token}y"
-
-
-def test_text_without_added_tokens_is_encoded_in_one_go() -> None:
-    calls = []
-
-    def recorded(text: str) -> list[int]:
-        calls.append(text)
-        return encode(text)
-
-    assert plain_ids("New York", ADDED, recorded, byte_id) == encode("New York")
-    assert plain_ids("", ADDED, recorded, byte_id) == []
-    assert calls == ["New York"]
-
-
-def test_a_vocabulary_without_a_needed_byte_token_is_reported() -> None:
-    with pytest.raises(KeyError):
-        plain_ids("a|b", ADDED, encode, lambda data: None)
 
 
 def test_forced_goes_on_as_long_as_there_is_one_way_and_stops_within_what_several_share() -> None:

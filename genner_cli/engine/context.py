@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import llama_cpp as llama
 import numpy as np
 
+from genner_cli.engine.adapter import changes_output
 from genner_cli.engine.head import OutputHead, Row
 from genner_cli.engine.model import Model, check_memory, llama_errors
 from genner_cli.errors import ModelError
@@ -21,6 +22,14 @@ PREFIX = 0
 
 def _on_gpu(options: EngineOptions) -> bool:
     return options.gpu_layers != 0 and bool(llama.llama_supports_gpu_offload())
+
+
+def _output_head(model: Model, options: EngineOptions) -> OutputHead | None:
+    """The shortcut to a few logits, where it gives what llama.cpp would."""
+    adapted = model.adapter_header is not None and changes_output(model.adapter_header)
+    if adapted or _on_gpu(options) or not OutputHead.known(model.header):
+        return None
+    return OutputHead(model.path, model.header)
 
 
 class Context:
@@ -38,9 +47,7 @@ class Context:
         params.no_perf = True
         flash = _on_gpu(options) if options.flash_attention is None else options.flash_attention
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self._head = (
-            None if _on_gpu(options) or not OutputHead.known(model.header) else OutputHead(model.path, model.header)
-        )
+        self._head = _output_head(model, options)
         if self._head:
             params.cb_eval = self._head.last_norm
         with llama_errors() as errors:
@@ -50,6 +57,7 @@ class Context:
                     f"{model.path}: llama.cpp makes no context of {options.context} tokens"
                     f" ({'; '.join(errors) or 'no reason given'}); choose a smaller --context"
                 )
+        model.apply_adapter(self._handle)
         self._memory = llama.llama_get_memory(self._handle)
         self._vocabulary_size = model.size
         self.capacity = min(options.batch, options.context)  # llama.cpp aborts on a batch larger than its context

@@ -107,7 +107,10 @@ class Engine:
                     number, request = next(source, (-1, None))
                     exhausted = number < 0
                     if request:
-                        waiting.append(_Job(number, request, self._model.prompt(request.rest)))
+                        try:
+                            waiting.append(_Job(number, request, self._model.prompt(request.rest)))
+                        except DataError as error:
+                            yield number, Completion("", error=str(error))
                         yield from self._admit(waiting)
                     elif not exhausted:
                         yield number, Completion("")

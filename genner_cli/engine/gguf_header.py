@@ -5,7 +5,9 @@ Takes a path, gives its metadata and sizes. Knows nothing of llama.cpp. Layout: 
 
 from __future__ import annotations
 
+import math
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,28 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _STRING, _ARRAY = 8, 9
 _MOST_ITEMS = 1 << 24
 _LONGEST_STRING = 1 << 26
+_LARGEST_TENSOR = 1 << 40
+
+TENSOR_TYPES = {
+    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
+}  # fmt: skip
+"""ggml's number of a tensor type -> name, numbers in a block, bytes of a block (ggml.h, ggml-common.h)."""
+
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
+    40: "Q1_0", 41: "Q2_0",
+}  # fmt: skip
+"""llama.cpp's number of a quantization type (`general.file_type`; enum llama_ftype in llama.h) -> name."""
 
 
 class TensorInfo(NamedTuple):
@@ -26,6 +50,22 @@ class TensorInfo(NamedTuple):
     kind: int
     offset: int
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers the tensor holds."""
+        return math.prod(self.shape)
+
+    @property
+    def kind_name(self) -> str:
+        """ggml's name of the type; `type 77` for one that this genner does not know."""
+        return TENSOR_TYPES[self.kind][0] if self.kind in TENSOR_TYPES else f"type {self.kind}"
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file; 1, the least, for a type of unknown size."""
+        _, block, size = TENSOR_TYPES.get(self.kind, ("", 0, 0))
+        return -(-self.numbers // block) * size if block else 1
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -34,6 +74,21 @@ class Header:
     metadata: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
     file_bytes: int
+
+    @property
+    def quantization(self) -> str:
+        """The file's quantization type; where the metadata does not say, the type of most of its numbers."""
+        named = self.metadata.get("general.file_type")
+        if isinstance(named, int) and named in FILE_TYPES:
+            return FILE_TYPES[named]
+        return next(iter(self.numbers_by_type()), "none")
+
+    def numbers_by_type(self) -> dict[str, int]:
+        """How many numbers are stored in each tensor type, the most first."""
+        counts: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            counts[tensor.kind_name] += tensor.numbers
+        return dict(counts.most_common())
 
     def kv_cache_bytes(self, cells: int) -> int:
         """Memory of an F16 KV cache with this many cells; 0 where the metadata does not say."""
@@ -55,9 +110,9 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             return _read(file, path)
     except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such model file; check the path given with --model") from None
+        raise ModelError(f"{path}: there is no such model file; check the path") from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path given with --model") from error
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (struct.error, UnicodeDecodeError, ValueError):
         raise ModelError(f"{path}: the file is cut short or damaged; fetch or export it again") from None
 
@@ -82,7 +137,7 @@ def _read(file: BinaryIO, path: Path) -> Header:
     data = -(-file.tell() // alignment) * alignment
     size = file.seek(0, 2)
     infos = {name: info._replace(offset=data + info.offset) for name, info in found.items()}
-    if size <= max((info.offset for info in infos.values()), default=data):
+    if size < max((info.offset + info.size for info in infos.values()), default=0):
         raise ValueError("tensor data is missing")
     return Header(metadata, infos, size)
 
@@ -130,5 +185,6 @@ def _scalar(kind: int) -> str:
 def _tensor(file: BinaryIO) -> tuple[str, TensorInfo]:
     name, dimensions = _string(file), _at_most(_number(file, "<I"), 8)
     shape = struct.unpack(f"<{dimensions}Q", file.read(8 * dimensions))
+    _at_most(math.prod(shape), _LARGEST_TENSOR)
     kind, offset = struct.unpack("<IQ", file.read(12))
     return name, TensorInfo(shape, kind, offset)

@@ -15,9 +15,11 @@ from typing import Any
 
 import llama_cpp as llama
 
-from genner_cli.engine.gguf_header import read_header
+from genner_cli.engine.adapter import metadata_of, refuse_as_model, refuse_misfit
+from genner_cli.engine.gguf_header import Header, read_header
 from genner_cli.errors import ModelError
-from genner_cli.locking import Vocabulary, plain_ids
+from genner_cli.locking import Vocabulary
+from genner_cli.tokenizing import Segmenter
 from genner_cli.types import Piece
 
 _NEVER_WRITTEN = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN | llama.LLAMA_TOKEN_ATTR_UNUSED
@@ -42,22 +44,31 @@ def llama_errors() -> Iterator[list[str]]:
 class Model:
     """A loaded model. `close` frees it; also a context manager."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = -1) -> None:
-        """Loads a GGUF; `gpu_layers` -1 puts all layers on a GPU if there is one.
+    def __init__(self, path: Path, *, gpu_layers: int = -1, adapter: Path | None = None) -> None:
+        """Loads a GGUF, and an adapter GGUF on it; `gpu_layers` -1 puts all layers on a GPU if there is one.
 
-        Raises ModelError where the file is missing, broken, or larger than the memory there is.
+        Raises ModelError where a file is missing, broken, or larger than the memory there is, and for an adapter that
+        does not fit the model.
         """
         header = read_header(path)
+        refuse_as_model(path, header)
         self.path = path
         self.header = header
-        check_memory(path, header.file_bytes, "the model's weights")
+        self.adapter_header = _fitting(adapter, header) if adapter else None
+        self.file_bytes = header.file_bytes + (self.adapter_header.file_bytes if self.adapter_header else 0)
+        check_memory(path, self.file_bytes, "the model's weights")
         with llama_errors() as errors:
             llama.llama_backend_init()
             params = loading_parameters()
             params.n_gpu_layers = gpu_layers
+            params.kv_overrides = _no_first_blank()
             self.handle = llama.llama_model_load_from_file(str(path).encode(), params)
             if not self.handle:
                 raise ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
+            self._adapter = llama.llama_adapter_lora_init(self.handle, str(adapter).encode()) if adapter else None
+            if adapter and not self._adapter:
+                self.close()
+                raise ModelError(f"{adapter}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
@@ -70,38 +81,49 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Frees the model; contexts on it must be freed before."""
+        """Frees the model and its adapter; contexts on it must be freed before."""
         if self.handle:
             llama.llama_model_free(self.handle)
             self.handle = None
 
+    def apply_adapter(self, context: Any) -> None:
+        """Lets a context of this model compute with the adapter, if there is one (llama_set_adapters_lora)."""
+        if self._adapter:
+            adapters, scales = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapter), (ctypes.c_float * 1)(1.0)
+            llama.llama_set_adapters_lora(context, adapters, 1, scales)
+
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The GGUF's `genner.*` pairs and its chat template (llama_model_meta_val_str)."""
-        wanted = [key for key in self.header.metadata if key.startswith("genner.") or key == "tokenizer.chat_template"]
-        return {key: str(self.header.metadata[key]) for key in wanted}
+        """The `genner.*` pairs of the adapter, or of the GGUF where that has none, and the chat template."""
+        pairs = metadata_of(self.header.metadata, self.adapter_header.metadata if self.adapter_header else {})
+        wanted = [key for key in pairs if key.startswith("genner.") or key == "tokenizer.chat_template"]
+        return {key: str(pairs[key]) for key in wanted}
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The bytes of every token; control, unknown and unused ones may never be written."""
+        """The bytes of every token; control, unknown and unused ones may never be written.
+
+        User-defined tokens of blanks only are text like others (third-party GGUFs of Gemma have such line feeds).
+        """
         pieces: list[bytes | None] = []
         added = {}
         for id in range(self.size):
             kind = llama.llama_vocab_get_attr(self._vocab, id)
             piece = None if kind & _NEVER_WRITTEN or self.ends(id) else self.piece(id)
-            if piece and kind & llama.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            if piece and kind & llama.LLAMA_TOKEN_ATTR_USER_DEFINED and not piece.isspace():
                 added[piece] = id
                 piece = None
             pieces.append(piece or None)
         return Vocabulary(pieces, added)
 
     @cached_property
-    def _added_texts(self) -> list[str]:
-        """Texts that llama_tokenize reads as one added token wherever they stand."""
-        added = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED | llama.LLAMA_TOKEN_ATTR_UNKNOWN
-        kinds = ((id, llama.llama_vocab_get_attr(self._vocab, id)) for id in range(self.size))
-        texts = (self.piece(id).decode(errors="ignore") for id, kind in kinds if kind & added)
-        return [text for text in texts if text]
+    def _segmenter(self) -> Segmenter:
+        """Text to ids; llama_tokenize reads these texts as one token wherever they stand."""
+        kinds = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+        ids = [id for id in range(self.size) if llama.llama_vocab_get_attr(self._vocab, id) & kinds]
+        texts = {id: self.piece(id).decode(errors="ignore") for id in ids if self.vocabulary.pieces[id] is None}
+        added = {text: id for id, text in texts.items() if text}
+        return Segmenter(self.vocabulary, added, self._encode)
 
     def piece(self, id: int) -> bytes:
         """The bytes of a token, special ones included (llama_token_to_piece)."""
@@ -128,16 +150,14 @@ class Model:
         return [llama.llama_vocab_bos(self._vocab)] if llama.llama_vocab_get_add_bos(self._vocab) else []
 
     def plain(self, text: str) -> list[int]:
-        """Ids of text read as plain characters: never a control or user-defined token."""
+        """Ids of text read as plain characters: never a control or user-defined token.
+
+        Raises DataError where the vocabulary cannot write the text.
+        """
         return list(self._plain(text))
 
     def _plain_ids(self, text: str) -> tuple[int, ...]:
-        try:
-            return tuple(
-                plain_ids(text, self._added_texts, lambda part: self._encode(part, False), self.vocabulary.id_of)
-            )
-        except KeyError as error:
-            raise ModelError(f"{self.path}: the vocabulary has no token for byte {error}; use another model") from error
+        return tuple(self._segmenter.plain(text))
 
     def pieces(self, text: str) -> list[bytes]:
         """The bytes of the canonical tokens of a plain text."""
@@ -145,17 +165,19 @@ class Model:
 
     def prompt(self, pieces: Sequence[Piece]) -> list[int]:
         """Ids of a prompt, each piece on its own, without BOS."""
-        return [
-            id
-            for piece in pieces
-            for id in (self._encode(piece.text, True) if piece.literal else self.plain(piece.text))
-        ]
+        return self._segmenter.prompt(pieces)
 
-    def _encode(self, text: str, special: bool) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
         data = text.encode()
         buffer = (llama.llama_token * (len(data) + 8))()
-        count = llama.llama_tokenize(self._vocab, data, len(data), buffer, len(buffer), False, special)
+        count = llama.llama_tokenize(self._vocab, data, len(data), buffer, len(buffer), False, False)
         return list(buffer[:count])
+
+
+def _fitting(path: Path, base: Header) -> Header:
+    header = read_header(path)
+    refuse_misfit(path, header, base)
+    return header
 
 
 def loading_parameters(defaults: Callable[[], Any] = llama.llama_model_default_params) -> Any:
@@ -164,6 +186,14 @@ def loading_parameters(defaults: Callable[[], Any] = llama.llama_model_default_p
     params = defaults()
     params.use_extra_bufts = not _has_amx()
     return params
+
+
+def _no_first_blank() -> Any:
+    """Metadata to override: no blank is put before a text, so that tokens spell what they were made of."""
+    overrides = (llama.llama_model_kv_override * 2)()  # the second one, without a key, ends the list
+    overrides[0].key = b"tokenizer.ggml.add_space_prefix"
+    overrides[0].tag = llama.LLAMA_KV_OVERRIDE_TYPE_BOOL  # the value is false already
+    return overrides
 
 
 def _has_amx() -> bool:

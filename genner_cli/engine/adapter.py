@@ -1,0 +1,87 @@
+"""The header of an adapter GGUF beside that of the base: whether llama.cpp can apply the one to the other.
+
+llama.cpp itself ends the process on some that it cannot apply, and leaves out parts of others without a word.
+Knows nothing of llama.cpp's handles. Layout: llama-adapter.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genner_cli.engine.gguf_header import Header
+from genner_cli.errors import ModelError
+
+OUTPUT, EMBEDDINGS = "output.weight", "token_embd.weight"
+BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
+"""Of the weights that an adapter was trained on; of those that a GGUF was converted from. Both SHA-256."""
+REMEDY = "give the GGUF of the base that the adapter was trained on"
+
+
+def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
+    """Raises ModelError, naming the adapter's path, where the adapter does not fit the base."""
+    said = adapter.metadata
+    kind = said.get("general.type"), said.get("adapter.type")
+    if kind != ("adapter", "lora"):
+        raise ModelError(f"{path}: this is no LoRA adapter as GGUF; make one with genner export --adapter-only")
+    own, other = (header.metadata.get("general.architecture") for header in (adapter, base))
+    if own != other:
+        raise ModelError(f"{path}: an adapter for {own!r}, and the model is {other!r}; {REMEDY}")
+    trained_on, made_from = said.get(BASE_HASH), base.metadata.get(WEIGHTS_HASH)
+    if trained_on and made_from and trained_on != made_from:
+        raise ModelError(
+            f"{path}: the adapter was trained on {said.get('genner.base.reference')!r} (SHA-256 {trained_on[:12]}), and"
+            f" the model was made from other weights (SHA-256 {made_from[:12]}); {REMEDY}"
+        )
+    names = _pairs(path, adapter)
+    for name in names:
+        _refuse_shapes(path, name, adapter, base)
+    if EMBEDDINGS in names and OUTPUT not in base.tensors:
+        raise ModelError(
+            f"{path}: the adapter changes embeddings that are the output matrix too, which llama.cpp cannot apply;"
+            " merge it into the model (genner export without --adapter-only)"
+        )
+
+
+def refuse_as_model(path: Path, header: Header) -> None:
+    """Raises ModelError for an adapter that is given as the model."""
+    if header.metadata.get("general.type") == "adapter":
+        raise ModelError(f"{path}: this is an adapter, not a model; give it after --adapter, and its base after --model")
+
+
+def changes_output(adapter: Header) -> bool:
+    """Whether logits are more than the base's output matrix times the last norm."""
+    return f"{OUTPUT}.lora_a" in adapter.tensors
+
+
+def metadata_of(base: Mapping[str, Any], adapter: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the two say of themselves: if the adapter says anything as genner's, then it alone."""
+    if not any(key.startswith("genner.") for key in adapter):
+        return base
+    kept = {key: value for key, value in base.items() if not key.startswith("genner.")}
+    return {**kept, **{key: value for key, value in adapter.items() if key.startswith("genner.")}}
+
+
+def _pairs(path: Path, adapter: Header) -> list[str]:
+    """The tensors of the base that change, each by a pair A and B."""
+    names = {name.removesuffix(end) for name in adapter.tensors for end in (".lora_a", ".lora_b") if name.endswith(end)}
+    whole = {f"{name}{end}" for name in names for end in (".lora_a", ".lora_b")}
+    if strange := sorted(whole ^ adapter.tensors.keys()):
+        raise ModelError(
+            f"{path}: {strange[0]} is no half of a pair A and B, which is all that llama.cpp applies; merge it into the"
+            " model (genner export without --adapter-only)"
+        )
+    return sorted(names)
+
+
+def _refuse_shapes(path: Path, name: str, adapter: Header, base: Header) -> None:
+    """Sizes are the innermost first. Those of an embedding's A are swapped."""
+    a, b = adapter.tensors[f"{name}.lora_a"].shape, adapter.tensors[f"{name}.lora_b"].shape
+    if len(a) != 2 or len(b) != 2:
+        raise ModelError(f"{path}: {name} has a pair of {a} and {b}, which are no matrices; export the adapter again")
+    changed, ranks = ((b[1], a[1]), (a[0], b[0])) if name == EMBEDDINGS else ((a[0], b[1]), (a[1], b[0]))
+    has = base.tensors[name].shape if name in base.tensors else None
+    if changed != has or ranks[0] != ranks[1]:
+        found = f"has it as {has}" if has else "has none of that name"
+        raise ModelError(f"{path}: the adapter changes a {name} {changed}, and the model {found}; {REMEDY}")
