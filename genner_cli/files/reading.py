@@ -16,7 +16,7 @@ import reprlib
 import sys
 import textwrap
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
@@ -45,6 +45,7 @@ _UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 class _Names(NamedTuple):
     text: str
     id: str
+    dropped: Collection[str]
 
 
 def read_documents(
@@ -52,13 +53,14 @@ def read_documents(
     *,
     text_field: str = "text",
     id_field: str = "id",
+    dropped: Collection[str] = OUTPUT_FIELDS,
     max_document_bytes: int = MAX_DOCUMENT_BYTES,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Iterator[Record]:
     """One record for each line that is not blank, in order; the paths are those that `expand` gives.
 
     `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
-    was; so do all other fields but the text and `OUTPUT_FIELDS`, which belong to output (integers beyond
+    was; so do all other fields but the text and the `dropped` ones, which belong to output (integers beyond
     64 bits become floats, as orjson reads them). A text file is one document; its id is its file name.
     A UTF-8 byte order mark is left out.
 
@@ -73,7 +75,7 @@ def read_documents(
             raise UsageError(f"{option} {name}: output records use this name; rename the field in the input")
     if text_field == id_field:
         raise UsageError(f"--text-field and --id-field are both {text_field!r}; name two fields")
-    return _read_all(paths, _Names(text_field, id_field), max_document_bytes, progress)
+    return _read_all(paths, _Names(text_field, id_field, dropped), max_document_bytes, progress)
 
 
 def _read_all(paths: Sequence[str], names: _Names, limit: int, progress: Callable[[int], None]) -> Iterator[Record]:
@@ -203,7 +205,7 @@ def _json_document(line: bytes, source: str, names: _Names) -> Record:
     if len(writable) < len(fields) and not problem:
         lost = next(name for name in fields if name not in writable)
         problem = f"field {reprlib.repr(lost)} is nested too deep to be carried through; make it flatter"
-    document = document_of(writable, source, text_field=names.text, id_field=names.id)
+    document = document_of(writable, source, text_field=names.text, id_field=names.id, dropped=names.dropped)
     return FailedDocument(f"{source}: {problem}", source, document.id, document.fields) if problem else document
 
 
@@ -225,11 +227,16 @@ def _is_writable(name: str, field: Any) -> bool:
 
 
 def document_of(
-    value: str | Mapping[str, Any], source: str, *, text_field: str = "text", id_field: str = "id"
+    value: str | Mapping[str, Any],
+    source: str,
+    *,
+    text_field: str = "text",
+    id_field: str = "id",
+    dropped: Collection[str] = OUTPUT_FIELDS,
 ) -> Record:
     """A text, or a record with its fields, as `read_documents` gives it; `source` is its name in messages."""
     record = {text_field: value} if isinstance(value, str) else value
-    fields = {name: field for name, field in record.items() if name != text_field and name not in OUTPUT_FIELDS}
+    fields = {name: field for name, field in record.items() if name != text_field and name not in dropped}
     document_id = None if fields.get(id_field) is None else str(fields[id_field])
     problem = _record_problem(record, text_field)
     if problem:

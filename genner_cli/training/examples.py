@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from genner_cli import locking
 from genner_cli.errors import DataError
 from genner_cli.formats import output_format
+from genner_cli.formats.carriable import LeftOut
 from genner_cli.locking import Lock
 from genner_cli.prompting import Prompt
 from genner_cli.training.tokens import Tokens
@@ -20,11 +21,16 @@ from genner_cli.types import Entity, Label
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A text, its gold entities, and the labels to ask for."""
+    """A text, its gold entities, and the labels to ask for.
+
+    `source` names file and line for messages, and `start` says where the text begins in that document.
+    """
 
     text: str
     entities: tuple[Entity, ...]
     labels: tuple[Label, ...]
+    source: str = ""
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`ids` are prompt and completion; the prompt ends before `completion_start`."""
+    """`ids` are prompt (BOS first, where the model wants it) and completion; the prompt ends before `completion_start`.
+
+    `left_out`: entities that the completion does not say, as its format cannot.
+    """
 
     ids: tuple[int, ...]
     completion_start: int
     decisions: tuple[Decision, ...]
-    left_out: int
+    left_out: tuple[LeftOut, ...]
 
 
 def encode(sample: Sample, tokens: Tokens, prompt: Prompt, format: str, depth: int) -> Example:
@@ -58,13 +67,13 @@ def encode(sample: Sample, tokens: Tokens, prompt: Prompt, format: str, depth: i
     names = [label.name for label in sample.labels]
     rendering = output.render(sample.text, sample.entities, names, depth=depth)
     lock = output.lock(sample.text, names, depth=depth).segmented(tokens.pieces)
-    prompt_ids = tokens.prompt(prompt.prefix(sample.labels) + prompt.rest(sample.text))
+    prompt_ids = tokens.begins + tokens.prompt(prompt.prefix(sample.labels) + prompt.rest(sample.text))
     completion_ids, decisions = _follow(rendering.completion, lock, tokens, len(prompt_ids))
     return Example(
         ids=(*prompt_ids, *completion_ids),
         completion_start=len(prompt_ids),
         decisions=decisions,
-        left_out=len(rendering.left_out),
+        left_out=rendering.left_out,
     )
 
 

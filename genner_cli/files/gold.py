@@ -1,0 +1,177 @@
+"""Labelled JSON Lines -> documents with their gold entities, and everything that is wrong with the others.
+
+    {"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]}
+
+Offsets count code points from 0, the end is one behind the last; the entity's own text may be left out. What
+`genner extract` writes is read too. Knows nothing of models, chunks and output formats.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from genner_cli.errors import UsageError
+from genner_cli.files import kind
+from genner_cli.files.reading import Record, read_documents
+from genner_cli.types import Document, Entity, FailedDocument, Label, canonical_order
+
+_SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the data: a whole message, and the file and line that it begins with."""
+
+    message: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoldData:
+    """The documents without a problem, and the problems of the others, both in input order."""
+
+    documents: tuple[Document, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_gold(
+    paths: Sequence[str],
+    *,
+    text_field: str = "text",
+    id_field: str = "id",
+    labels: Collection[str] | None = None,
+    nested: bool = True,
+) -> GoldData:
+    """All documents of the files, which are those that `files.expand` gives; each problem on its own.
+
+    `labels`: the names that entities may have, None for any; `nested`: whether entities may lie in others.
+    Entities come in canonical order. Bad data is given, not raised; raises `UsageError` for field names that
+    cannot be.
+    """
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for record in _records(paths, text_field, id_field):
+        found = [] if isinstance(record, Document) else [record.message]
+        if isinstance(record, Document):
+            document, complaints = _labelled(record, labels, nested)
+            found = [f"{record.source}: {complaint}" for complaint in complaints]
+            documents += [] if found else [document]
+        problems += [Problem(message, record.source) for message in found]
+    return GoldData(tuple(documents), tuple(problems))
+
+
+def _records(paths: Sequence[str], text_field: str, id_field: str) -> Iterator[Record]:
+    for path in paths:
+        if kind(path) == ".txt":
+            message = f"{path}: a text file has no entities; write JSON Lines, each with a text and its entities"
+            yield FailedDocument(message, path)
+        else:
+            yield from read_documents([path], text_field=text_field, id_field=id_field, dropped=("completion",))
+
+
+def _labelled(record: Document, labels: Collection[str] | None, nested: bool) -> tuple[Document, list[str]]:
+    """The document with its entities, and what is wrong with them."""
+    fields = {name: value for name, value in record.fields.items() if name not in ("entities", "error")}
+    if record.fields.get("error"):
+        return record, ["the record is that of a failed extraction; leave it out, or label it and remove its error"]
+    given = record.fields.get("entities")
+    if not isinstance(given, list):
+        is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
+        return record, [f"field 'entities' {is_what}; write a list like [{_SHAPE}], [] where there are none"]
+    problems = []
+    found = []
+    for number, value in enumerate(given):
+        entity = _entity(value, record.text, labels)
+        if isinstance(entity, Entity):
+            found.append((number, entity))
+        else:
+            problems.append(f"entities[{number}]: {entity}")
+    found.sort(key=lambda pair: canonical_order(pair[1]))
+    problems += _arrangement_problems(found, nested)
+    return replace(record, entities=tuple(entity for _, entity in found), fields=fields), problems
+
+
+def _entity(value: Any, text: str, labels: Collection[str] | None) -> Entity | str:
+    """The entity, or what is wrong with it."""
+    if not isinstance(value, Mapping):
+        return f"{reprlib.repr(value)} is no object; write it like {_SHAPE}"
+    missing = [name for name in ("start", "end", "label") if name not in value]
+    if missing:
+        return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}"
+    start, end, label = value["start"], value["end"], value["label"]
+    problem = _range_problem(start, end, text) or _label_problem(label, labels)
+    problem = problem or _mention_problem(start, end, value.get("text"), text)
+    return problem or Entity(start, end, label, text[start:end])
+
+
+def _range_problem(start: Any, end: Any, text: str) -> str | None:
+    for name, offset in (("start", start), ("end", end)):
+        if type(offset) is not int:
+            return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets in code points from 0"
+    if not 0 <= start < end <= len(text):
+        return (
+            f"{start}:{end} is no range of the text, which has {len(text):,} characters;"
+            " give offsets in code points from 0, the end one behind the last"
+        )
+    return None
+
+
+def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
+    if not isinstance(label, str):
+        return f"its label is {reprlib.repr(label)}, not a string; write the label's name"
+    try:
+        Label(label)
+    except UsageError as error:
+        return str(error)
+    if labels is not None and label not in labels:
+        known = reprlib.repr(list(labels))
+        return f"label {label!r} is not in the label set {known}; add it there, or rename or remove the entity"
+    return None
+
+
+def _mention_problem(start: int, end: int, mention: Any, text: str) -> str | None:
+    there = text[start:end]
+    if mention is not None and mention != there:
+        shown, meant = reprlib.repr(there), reprlib.repr(mention)
+        return f"the text has {shown} at {start}:{end}, not {meant}; {_remedy(text, start, end, mention)}"
+    if there != there.strip():
+        return f"{reprlib.repr(there)} at {start}:{end} starts or ends with white space; move its borders inwards"
+    return None
+
+
+def _remedy(text: str, start: int, end: int, mention: Any) -> str:
+    """What was probably meant by offsets at which something else stands."""
+    if not isinstance(mention, str) or not mention:
+        return "correct its text, or leave it out"
+    if text.encode()[start:end] == mention.encode():
+        return "the offsets count UTF-8 bytes, convert them to code points"
+    if text.encode("utf-16-le")[2 * start : 2 * end] == mention.encode("utf-16-le"):
+        return "the offsets count UTF-16 units, convert them to code points"
+    if text[start : end + 1] == mention:
+        return "the end is that of the last character, give the one behind it"
+    at = text.find(mention)
+    once = at >= 0 and text.find(mention, at + 1) < 0
+    return f"it stands at {at}:{at + len(mention)}" if once else "correct the offsets or the text"
+
+
+def _arrangement_problems(found: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
+    """What is wrong with entities that are right on their own; they must be in canonical order."""
+    around: list[Entity] = []
+    for number, entity in found:
+        where = f"entities[{number}]: {reprlib.repr(entity.text)} at {entity.start}:{entity.end}"
+        while around and around[-1].end <= entity.start:
+            around.pop()
+        outer = around[-1] if around else None
+        if outer == entity:
+            yield f"{where} is listed twice as {entity.label}; remove one"
+        elif outer and outer.end < entity.end:
+            span = f"{reprlib.repr(outer.text)} at {outer.start}:{outer.end}"
+            yield f"{where} crosses {span}; entities may lie side by side or inside each other"
+        elif outer and not nested:
+            span = f"{reprlib.repr(outer.text)} at {outer.start}:{outer.end}"
+            yield f"{where} lies within {span}; train with --nested, or keep one of the two"
+        else:
+            around.append(entity)

@@ -1,0 +1,209 @@
+"""A transformers model as an engine: requests in, completions out, as `engine.Engine` would write them.
+
+Decodes greedily under the source lock, several sequences side by side on one KV cache. Knows nothing of labels
+and documents, but for `evaluate`, which runs extraction on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import nn
+from transformers import DynamicCache, PreTrainedModel
+
+from genner_cli.errors import DataError
+from genner_cli.extraction import Task, extract
+from genner_cli.generation import Completion, Request
+from genner_cli.scoring import Scores, score
+from genner_cli.training.choosing import Choosing
+from genner_cli.training.tokens import Tokens
+from genner_cli.types import Document, Piece
+
+WINDOW = 8
+"""So many batches of requests are drawn at once and sorted by length, so that a batch ends at about one time."""
+FEW_ROWS = 256
+"""Up to so many legal tokens, only their rows of the output matrix are multiplied."""
+
+
+def evaluate(
+    model: PreTrainedModel, tokens: Tokens, documents: Iterable[Document], task: Task, *, batch: int = 8
+) -> Scores:
+    """Strict scores of what the model extracts against the documents' own entities.
+
+    A document that fails counts as one in which nothing was found. The model is left in the mode it was in.
+    """
+    engine = TorchEngine(model, tokens, batch=batch)
+    training = model.training
+    model.eval()
+    try:
+        found = list(extract(documents, task, engine.generate))
+    finally:
+        model.train(training)
+    return score((e.document.entities, e.entities) for e in found if isinstance(e.document, Document))
+
+
+@dataclass(slots=True)
+class _Row:
+    """A request on its way; `pending`: tokens that are still to be fed, of the prompt or chosen."""
+
+    number: int
+    prefix: tuple[Piece, ...]
+    prompt_tokens: int
+    pending: list[int]
+    choosing: Choosing
+
+
+class TorchEngine:
+    """Runs requests on one decoder in evaluation mode; `generate` is a `generation.Generate`."""
+
+    def __init__(self, model: PreTrainedModel, tokens: Tokens, *, batch: int = 8) -> None:
+        """`batch`: sequences side by side."""
+        self._model = model
+        self._tokens = tokens
+        self._batch = batch
+        self._context: int = model.config.get_text_config().max_position_embeddings
+
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+        """Completions with the numbers (from 0) of their requests, in the order they finish.
+
+        A request that cannot be done gives a completion with `error`. Raises UsageError for another constraint than
+        "source", and where the vocabulary lacks a format's markup.
+        """
+        waiting: list[_Row] = []
+        for number, request in enumerate(requests):
+            if request is None:
+                yield number, Completion("")
+            else:
+                try:
+                    waiting.append(self._start(number, request))
+                except DataError as error:
+                    yield number, Completion("", error=str(error))
+            if request is None or len(waiting) == WINDOW * self._batch:
+                yield from self._run(waiting)
+                waiting = []
+        yield from self._run(waiting)
+
+    def _start(self, number: int, request: Request) -> _Row:
+        prefix, rest = self._prefix_ids(request.prefix), self._tokens.prompt(request.rest)
+        choosing = Choosing(request, self._tokens, self._context - len(prefix) - len(rest))
+        return _Row(number, request.prefix, len(rest), rest + choosing.force(), choosing)
+
+    def _prefix_ids(self, prefix: tuple[Piece, ...]) -> list[int]:
+        return self._tokens.begins + self._tokens.prompt(prefix)
+
+    def _run(self, rows: Iterable[_Row]) -> Iterator[tuple[int, Completion]]:
+        """All completions; the prefix that requests in a row have in common is fed once."""
+        for prefix, same in groupby(rows, key=lambda row: row.prefix):
+            first = _Sequences.of(self._model, self._prefix_ids(prefix))
+            ordered = sorted(same, key=lambda row: -len(row.pending))
+            for start in range(0, len(ordered), self._batch):
+                yield from self._run_batch(first, ordered[start : start + self._batch])
+
+    def _run_batch(self, first: _Sequences, rows: list[_Row]) -> Iterator[tuple[int, Completion]]:
+        sequences = first.repeated(len(rows))
+        going = [at for at, row in enumerate(rows) if not row.choosing.done]
+        yield from (_finished(row) for row in rows if row.choosing.done)
+        while going:
+            sequences.keep(going)
+            rows = [rows[at] for at in going]
+            states = sequences.feed([row.pending for row in rows])
+            going = []
+            for at, logits in enumerate(_logits(self._model, states, [row.choosing.legal for row in rows])):
+                row = rows[at]
+                try:
+                    row.pending = [row.choosing.take(logits), *row.choosing.force()]
+                except DataError as error:
+                    yield row.number, Completion("", prompt_tokens=row.prompt_tokens, error=str(error))
+                    continue
+                if row.choosing.done:
+                    yield _finished(row)
+                else:
+                    going.append(at)
+
+
+def _finished(row: _Row) -> tuple[int, Completion]:
+    return row.number, row.choosing.completion(row.prompt_tokens)
+
+
+class _Sequences:
+    """Sequences side by side in one KV cache.
+
+    Each sequence is `lengths[at]` cells in a row that end before `ends[at]`. Before tokens are fed, all are moved to
+    the end of the cache, so that what is fed follows without a gap: attention that looks back a certain number of
+    cells (sliding windows) sees the tokens that it should.
+    """
+
+    def __init__(self, model: PreTrainedModel, cache: DynamicCache, lengths: list[int]) -> None:
+        self._model = model
+        self._cache = cache
+        self._lengths = lengths
+        self._ends = lengths.copy()
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, ids: list[int]) -> _Sequences:
+        """One sequence. The cache is made without the model's config: no layer then forgets what is behind its window
+        before the sequences are moved."""
+        sequences = cls(model, DynamicCache(), [0])
+        if ids:
+            sequences.feed([ids])
+        return sequences
+
+    @torch.inference_mode()
+    def repeated(self, count: int) -> _Sequences:
+        """As many copies of the first sequence; it stays as it is."""
+        cache = DynamicCache()
+        for number, layer in enumerate(self._cache.layers):
+            cache.update(layer.keys.expand(count, -1, -1, -1), layer.values.expand(count, -1, -1, -1), number)
+        return _Sequences(self._model, cache, self._lengths * count)
+
+    @torch.inference_mode()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Forgets all other sequences, and moves these to the end of the cache."""
+        longest = max(self._lengths[row] for row in rows)
+        if len(rows) < len(self._ends) or any(end != self._cache.get_seq_length() for end in self._ends):
+            first = torch.tensor([[self._ends[row] - longest] for row in rows], device=self._model.device)
+            cells = (first + torch.arange(longest, device=self._model.device)).clamp(min=0)[:, None, :, None]
+            for layer in self._cache.layers:
+                layer.keys = layer.keys[list(rows)].take_along_dim(cells, dim=2)
+                layer.values = layer.values[list(rows)].take_along_dim(cells, dim=2)
+            self._lengths = [self._lengths[row] for row in rows]
+            self._ends = [longest] * len(rows)
+
+    @torch.inference_mode()
+    def feed(self, tokens: Sequence[list[int]]) -> torch.Tensor:
+        """Decodes tokens behind each sequence; gives the hidden state (sequences, width) of the last of each."""
+        most, past, device = max(map(len, tokens)), self._cache.get_seq_length(), self._model.device
+        counts = torch.tensor([len(ids) for ids in tokens], device=device)[:, None]
+        lengths = torch.tensor(self._lengths, device=device)[:, None]
+        cells, new = torch.arange(past + most, device=device), torch.arange(most, device=device)
+        hidden = self._model.get_decoder()(
+            input_ids=torch.tensor([ids + [0] * (most - len(ids)) for ids in tokens], device=device),
+            attention_mask=cells >= past - lengths,
+            position_ids=lengths + torch.minimum(new, counts - 1),
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state
+        self._lengths = [length + len(ids) for length, ids in zip(self._lengths, tokens, strict=True)]
+        self._ends = [past + len(ids) for ids in tokens]
+        states: torch.Tensor = hidden[torch.arange(len(tokens), device=device), counts[:, 0] - 1]
+        return states
+
+
+@torch.inference_mode()
+def _logits(model: PreTrainedModel, states: torch.Tensor, legal: Sequence[list[int]]) -> list[list[float]]:
+    """The logits of each sequence's legal tokens; states: (sequences, width)."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    most = max(1, *map(len, legal))
+    ids = torch.tensor([[*row, *[0] * (most - len(row))] for row in legal], device=states.device)
+    if most <= FEW_ROWS and type(head) is nn.Linear:  # a subclass may hold its weights in another shape, or add to them
+        found = (head.weight[ids].float() * states.float()[:, None]).sum(-1)
+        found = found if head.bias is None else found + head.bias[ids]
+    else:
+        found = head(states).float().gather(1, ids)
+    found = found / getattr(config, "logits_scaling", 1.0)
+    if cap := getattr(config, "final_logit_softcapping", None):
+        found = cap * torch.tanh(found / cap)
+    return [row[: len(ids)] for row, ids in zip(found.tolist(), legal, strict=True)]

@@ -1,0 +1,114 @@
+"""Other label lists for the same text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from genner_cli.errors import UsageError
+from genner_cli.training.augment import COMMON_TYPES, Augmentation, augmented
+from genner_cli.training.examples import Sample
+from genner_cli.types import Entity, Label
+
+LABELS = (Label("PER"), Label("ORG"), Label("LOC"))
+SAMPLE = Sample(
+    "Ann of Acme went to Rome.",
+    (Entity(0, 3, "PER", "Ann"), Entity(7, 11, "ORG", "Acme"), Entity(20, 24, "LOC", "Rome")),
+    LABELS,
+    "train.jsonl:1",
+    7,
+)
+
+
+def draw(augmentation: Augmentation, count: int = 400, sample: Sample = SAMPLE) -> list[Sample]:
+    rng = Random(1)
+    return [augmented(sample, augmentation, rng) for _ in range(count)]
+
+
+def names(sample: Sample) -> list[str]:
+    return [label.name for label in sample.labels]
+
+
+def test_without_any_option_a_sample_stays_as_it_is() -> None:
+    assert set(draw(Augmentation(), 20)) == {SAMPLE}
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(0.5, True, 3), Augmentation(1.0), Augmentation(negatives=5)])
+def test_the_same_random_state_gives_the_same_samples(augmentation: Augmentation) -> None:
+    assert draw(augmentation) == draw(augmentation)
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(0.5, True, 3), Augmentation(1.0), Augmentation(negatives=5)])
+def test_text_and_source_stay_and_the_entities_are_those_of_the_labels_asked_for(augmentation: Augmentation) -> None:
+    for sample in draw(augmentation):
+        assert (sample.text, sample.source, sample.start) == (SAMPLE.text, SAMPLE.source, SAMPLE.start)
+        assert sample.entities == tuple(e for e in SAMPLE.entities if e.label in names(sample))
+        assert len(set(names(sample))) == len(sample.labels) > 0
+
+
+def test_subsets_come_as_often_as_asked_for_in_all_sizes_and_in_order() -> None:
+    sizes = Counter(len(sample.labels) for sample in draw(Augmentation(subset=0.6)))
+    # a third of the subsets holds all labels
+    assert [sizes[size] / 400 for size in (1, 2, 3)] == pytest.approx([0.2, 0.2, 0.6], abs=0.06)
+    for sample in draw(Augmentation(subset=1.0)):
+        assert names(sample) == [label.name for label in LABELS if label in sample.labels]
+
+
+def test_shuffling_gives_all_orders_equally_often() -> None:
+    orders = Counter(tuple(names(sample)) for sample in draw(Augmentation(shuffle=True), 600))
+    assert len(orders) == 6
+    assert min(orders.values()) > 60
+
+
+def test_negative_labels_stand_anywhere_are_none_to_all_of_those_allowed_and_have_no_entities() -> None:
+    samples = draw(Augmentation(negatives=2))
+    assert {len(sample.labels) for sample in samples} == {3, 4, 5}
+    assert all(sample.entities == SAMPLE.entities for sample in samples)
+    places = {place for sample in samples for place, label in enumerate(sample.labels) if label not in LABELS}
+    assert places == set(range(5))
+
+
+def test_negative_labels_look_like_those_of_the_data() -> None:
+    def added(*labels: Label) -> list[Label]:
+        sample = Sample("x", (), labels)
+        return [
+            label for drawn in draw(Augmentation(negatives=4), 50, sample) for label in set(drawn.labels) - {*labels}
+        ]
+
+    assert all(label.name == label.name.upper() and " " not in label.name for label in added(Label("PER")))
+    assert all(label.name in {first for first, *_ in COMMON_TYPES} for label in added(Label("person")))
+    assert not any(label.definition for label in added(Label("a", "defined"), Label("b")))
+    assert all(label.definition for label in added(Label("a", "defined"), Label("b", "too")))
+
+
+@pytest.mark.parametrize("spell", [str.upper, str.title, lambda name: name.replace(" ", "-"), lambda name: name + "s"])
+def test_what_the_data_may_mean_by_a_label_is_never_negative(spell: Callable[[str], str]) -> None:
+    for same in COMMON_TYPES:
+        for name in same:
+            sample = Sample("x", (), (Label(spell(name)),))
+            added = augmented(sample, Augmentation(negatives=len(COMMON_TYPES)), Everything()).labels
+            others = {label.name.casefold().replace("_", " ") for label in added if label not in sample.labels}
+            assert len(others) < len(COMMON_TYPES)
+            assert not others & set(same)
+
+
+class Everything(Random):
+    """Draws the most that it may."""
+
+    def randint(self, a: int, b: int) -> int:
+        return b
+
+
+def test_no_common_type_has_two_names_in_two_places_and_all_can_be_labels() -> None:
+    every = [name for same in COMMON_TYPES for name in same]
+    assert len(set(every)) == len(every)
+    assert all(Label(name.upper().replace(" ", "_"), text) for same, text in COMMON_TYPES.items() for name in same)
+
+
+@pytest.mark.parametrize("values", [{"subset": 1.5}, {"subset": -0.1}, {"negatives": -1}, {"negatives": 1000}])
+def test_what_is_no_augmentation_is_a_usage_error(values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="choose"):
+        Augmentation(**values)  # type: ignore[arg-type]
