@@ -17,62 +17,18 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGUFReader
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, processors
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers_models import HOSTILE, VOCABULARY, new_model, new_tokenizer, save, some_ids, transformers_logits
 
 from convert.hf_to_gguf import hf_to_gguf
+from convert.logits import gguf_logits
 from convert.quantize import quantize
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.formats.inserted import MARKS
 
-CONTROL = ("<|end|>", "<|labels|>", "<|text|>", "<|entities|>")
-PADDING = 5
+MODEL = "llama, linear"  # small, its embeddings tied
 METADATA = {"genner.format": "inserted", "genner.prompt.after_text": "", "genner.labels": '{"PER": "Zoë\\n"}'}
-HOSTILE = (
-    'Zoë O’Neill-Ōtani’s  "naïve" café — 北京市, Москва́, नमस्ते दुनिया, สวัสดี, 한국어, עִבְרִית, العَرَبِيَّة\n'
-    "\t tabs\tand  \u00a0nbsp\u2003em\u3000wide\u200bzero\ufeffBOM\u0085NEL\u2028LS\x0b\x0c\x1c\x1f\x00NUL\x7f\r\n\n "
-    "😀👩\u200d👧🏳\ufe0f🇩🇪 e\u0301 ﬁ½² Ⅷ٣১২𝟘 𐍈 \U0010ffff\ud7ff\ue000\u0378's ǅʰªº "
-    "I'll we've THEY'RE 's'S x'll  'd !!!...$1,234.56 ⧵o   "
-)
-
-
-def new_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE with control tokens and marks, trained on nearly nothing."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=340, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(["the cat and the other cats' weather, we've heard ", HOSTILE] * 5, trainer)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
-    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in MARKS])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
-
-
-def new_model(vocabulary: int, *, tied: bool) -> LlamaForCausalLM:
-    """Two layers in which every number counts: no norm is 1, epsilon and theta are far from the defaults."""
-    config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=128, intermediate_size=192, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=256, rms_norm_eps=0.02,
-        rope_parameters={"rope_type": "default", "rope_theta": 300.0},
-        tie_word_embeddings=tied, bos_token_id=None, eos_token_id=None, pad_token_id=None,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for value in model.parameters():
-            if value.dim() == 1:
-                value.uniform_(0.5, 1.5, generator=generator)
-            else:
-                value.normal_(0, 3 / value.shape[1] ** 0.5, generator=generator)
-    return model
-
-
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path, **options: Any) -> Path:
-    model.save_pretrained(folder, **options)
-    tokenizer.save_pretrained(folder)
-    (folder / "genner.json").write_text(json.dumps(METADATA), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,13 +47,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="module")
-def model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    return new_model(len(tokenizer) + PADDING, tied=True)
+def model() -> PreTrainedModel:
+    return new_model(MODEL, head_dim=64)  # attn_output has rows of 256, as long as the smallest types need
 
 
 @pytest.fixture(scope="module")
-def folder(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path_factory: Any) -> Path:
-    return save(model, tokenizer, tmp_path_factory.mktemp("model"))
+def folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path_factory: Any) -> Path:
+    folder = save(model, tokenizer, tmp_path_factory.mktemp("model"))
+    (folder / "genner.json").write_text(json.dumps(METADATA), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -122,40 +80,14 @@ def loaded(path: Path) -> Iterator[Any]:
         llama_cpp.llama_model_free(model)
 
 
-def llama_logits(path: Path, ids: list[int]) -> np.ndarray[Any, Any]:
-    """Logits [len(ids), vocabulary], with keys and values kept in F32."""
-    params = llama_cpp.llama_context_default_params()
-    params.n_ctx = params.n_batch = params.n_ubatch = 64
-    params.n_threads = params.n_threads_batch = 1  # more of them wait on each other when the cores are busy
-    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    with loaded(path) as model:
-        context = llama_cpp.llama_init_from_model(model, params)
-        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
-        batch.n_tokens = len(ids)
-        for position, id in enumerate(ids):
-            batch.token[position], batch.pos[position], batch.logits[position] = id, position, True
-            batch.n_seq_id[position], batch.seq_id[position][0] = 1, 0
-        assert llama_cpp.llama_decode(context, batch) == 0
-        width = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-        rows = np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), width)).copy()
-        llama_cpp.llama_batch_free(batch)
-        llama_cpp.llama_free(context)
-    return rows
-
-
-def difference(path: Path, model: LlamaForCausalLM) -> tuple[float, float]:
+def difference(path: Path, model: PreTrainedModel) -> tuple[float, float]:
     """The greatest difference of any logit, in standard deviations, and the share of equal top-1."""
-    ids = torch.randint(model.config.vocab_size, (48,), generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        expected = model(ids[None]).logits[0].numpy()
-    assert expected.std() >= 2, "logits this flat would hide an error"
-    found = llama_logits(path, ids.tolist())
+    expected, found = transformers_logits(model, some_ids()), gguf_logits(path, some_ids())
     greatest = float(np.abs(found - expected).max() / expected.std())
     return greatest, float((found.argmax(1) == expected.argmax(1)).mean())
 
 
-def assert_same(path: Path, model: LlamaForCausalLM) -> None:
+def assert_same(path: Path, model: PreTrainedModel) -> None:
     greatest, agreement = difference(path, model)
     assert greatest < 1e-3
     assert agreement == 1.0
@@ -174,15 +106,15 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def test_logits_are_those_of_transformers_with_tied_embeddings(gguf: Path, model: LlamaForCausalLM) -> None:
+def test_logits_are_those_of_transformers_with_tied_embeddings(gguf: Path, model: PreTrainedModel) -> None:
     assert_same(gguf, model)
 
 
 def test_logits_are_those_of_transformers_with_untied_embeddings_in_shards(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    untied = new_model(len(tokenizer), tied=False)
-    folder = save(untied, tokenizer, tmp_path, max_shard_size="400KB")
+    untied = new_model("llama")
+    folder = save(untied, tokenizer, tmp_path, max_shard_size="200KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
     assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), untied)
     max(folder.glob("*.safetensors")).unlink()
@@ -190,22 +122,13 @@ def test_logits_are_those_of_transformers_with_untied_embeddings_in_shards(
         hf_to_gguf(folder, tmp_path / "model.gguf")
 
 
-def test_without_llama_cpps_row_order_the_comparison_fails(
-    folder: Path, model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("convert.hf_to_gguf.interleave", lambda rows, heads: rows)
-    greatest, agreement = difference(hf_to_gguf(folder, tmp_path / "model.gguf"), model)
-    assert greatest > 0.5
-    assert agreement < 0.9
-
-
 @pytest.mark.parametrize(("dtype", "number"), [("f16", torch.float16), ("bf16", torch.bfloat16)])
 def test_half_precision_rounds_matrices_and_keeps_norms(
-    folder: Path, model: LlamaForCausalLM, tmp_path: Path, dtype: Any, number: torch.dtype
+    folder: Path, model: PreTrainedModel, tmp_path: Path, dtype: Any, number: torch.dtype
 ) -> None:
     path = hf_to_gguf(folder, tmp_path / "model.gguf", dtype=dtype)
     stored = {tensor.name: tensor.data.tobytes() for tensor in GGUFReader(path).tensors}
-    layer = model.model.layers[1]
+    layer = model.get_decoder().layers[1]
     assert stored["blk.1.ffn_up.weight"] == layer.mlp.up_proj.weight.to(number).view(torch.int16).numpy().tobytes()
     assert stored["blk.1.ffn_norm.weight"] == layer.post_attention_layernorm.weight.detach().numpy().tobytes()
     greatest, agreement = difference(path, model)
@@ -214,16 +137,13 @@ def test_half_precision_rounds_matrices_and_keeps_norms(
 
 
 def test_a_model_saved_in_bfloat16_is_converted_exactly(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    rounded = new_model(len(tokenizer), tied=True)
-    with torch.no_grad():
-        for value in rounded.parameters():
-            value.copy_(value.bfloat16())
+    rounded = new_model(MODEL, dtype=torch.bfloat16)
     folder = save(deepcopy(rounded).bfloat16(), tokenizer, tmp_path)
     assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), rounded)
 
 
 def test_quantized_is_smaller_and_says_nearly_the_same(
-    gguf: Path, model: LlamaForCausalLM, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    gguf: Path, model: PreTrainedModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     small = quantize(gguf, tmp_path / "small.gguf", "q8_0")
     assert "".join(capfd.readouterr()) == ""
@@ -232,10 +152,11 @@ def test_quantized_is_smaller_and_says_nearly_the_same(
     assert metadata(small, "genner.format") == "inserted"
 
 
-def test_theta_is_read_where_older_transformers_wrote_it(copy: Path, model: LlamaForCausalLM, tmp_path: Path) -> None:
+def test_rope_is_read_where_older_transformers_wrote_it(copy: Path, model: PreTrainedModel, tmp_path: Path) -> None:
     def older(config: dict[str, Any]) -> None:
-        config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
-        config["rope_scaling"] = None
+        rope = config.pop("rope_parameters")
+        config["rope_theta"] = rope["rope_theta"]
+        config["rope_scaling"] = {"type": "linear", "factor": rope["factor"]}
 
     edit(copy / "config.json", older)
     assert_same(hf_to_gguf(copy, tmp_path / "model.gguf"), model)
@@ -255,7 +176,7 @@ def test_tokens_have_their_text_and_type(gguf: Path, tokenizer: PreTrainedTokeni
     assert buffer.raw[: lengths[end - 1]].decode() == MARKS[-1]
     normal = [llama_cpp.LLAMA_TOKEN_ATTR_NORMAL] * (end - 7)
     control, user_defined = [llama_cpp.LLAMA_TOKEN_ATTR_CONTROL] * 4, [llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED] * 3
-    assert types == normal + control + user_defined + [llama_cpp.LLAMA_TOKEN_ATTR_UNUSED] * PADDING
+    assert types == normal + control + user_defined + [llama_cpp.LLAMA_TOKEN_ATTR_UNUSED] * (VOCABULARY - end)
 
 
 def test_both_tokenizers_give_the_same_ids(gguf: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -268,7 +189,7 @@ def test_both_tokenizers_give_the_same_ids(gguf: Path, tokenizer: PreTrainedToke
 
 
 def test_a_beginning_token_is_added_where_transformers_adds_one(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     start = ("<|text|>", backend.token_to_id("<|text|>"))
@@ -290,16 +211,10 @@ def test_what_the_model_says_of_itself_is_in_the_file(folder: Path, tmp_path: Pa
 
 
 CONFIGS = {
-    "model_type 'qwen3'": {"model_type": "qwen3"},
-    "rope scaling 'llama3'": {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}},
-    "rope scaling 'linear'": {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
-    "partial_rotary_factor 0.5": {"rope_parameters": {"partial_rotary_factor": 0.5}},
-    "attention_bias": {"attention_bias": True},
-    "mlp_bias": {"mlp_bias": True},
+    "model_type 'gpt2' is not supported, only llama": {"model_type": "gpt2"},
     "hidden_act 'gelu'": {"hidden_act": "gelu"},
-    "quantization_config": {"quantization_config": {"bits": 4}},
     r"lm_head.weight; save": {"tie_word_embeddings": False},
-    r"F32 \(352, 128\), not .* \(9, 128\)": {"vocab_size": 9},
+    r"F32 \(360, 64\), not .* \(9, 64\)": {"vocab_size": 9},
     r"layers.1.\S* is no part": {"num_hidden_layers": 1},
     "config.json is broken": {"num_attention_heads": None, "head_dim": None},
 }
@@ -307,10 +222,6 @@ GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "u
 TOKENIZERS = {
     "pre_tokenizer .*: true, ": {"pre_tokenizer": {**GPT2, "add_prefix_space": True}},
     "pre_tokenizer .*: false}": {"pre_tokenizer": {**GPT2, "use_regex": False}},
-    "pre_tokenizer .*Digits": {
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, GPT2]}
-    },
-    "normalizer": {"normalizer": {"type": "NFC"}},
     "cannot be read": {"model": {"type": "BPE"}},
 }
 
@@ -345,7 +256,7 @@ def test_metadata_that_is_not_ours_to_write_is_refused(copy: Path, pairs: dict[s
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    folder = save(new_model(len(tokenizer) - 1, tied=True), tokenizer, tmp_path)
+    folder = save(new_model(MODEL, vocab_size=len(tokenizer) - 1), tokenizer, tmp_path)
     with pytest.raises(ModelError, match="resize its embeddings"):
         hf_to_gguf(folder, tmp_path / "model.gguf")
 
@@ -365,9 +276,9 @@ def test_a_missing_or_broken_file_is_named(copy: Path, name: str, broken: str | 
 
 
 def test_a_failure_half_way_leaves_the_earlier_file(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    overflowing = new_model(len(tokenizer), tied=True)
+    overflowing = new_model(MODEL)
     with torch.no_grad():
-        overflowing.model.layers[1].mlp.down_proj.weight[3, 5] = 70_000.0
+        overflowing.get_decoder().layers[1].mlp.down_proj.weight[3, 5] = 70_000.0
     out = tmp_path / "model.gguf"
     out.write_text("earlier")
     with pytest.raises(ModelError, match=r"layers.1.mlp.down_proj.weight is not finite .* torch.float16"):

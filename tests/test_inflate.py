@@ -14,10 +14,10 @@ from asking import HOSTILE, LITERARY, NOISE, news, request, run
 from conftest import ONE_THREAD
 from gguf import GGUFReader
 from random_model import write_random_model
-from test_convert import llama_logits
 
 from benchmarks import inflate as command
 from benchmarks.inflate import Shape, inflate
+from convert.logits import gguf_logits
 from genner_cli import hub
 from genner_cli.engine.model import Model
 from genner_cli.errors import GennerError, ModelError, UsageError
@@ -43,7 +43,7 @@ def inflated(path: Path) -> Iterator[Model]:
 
 def difference(small: Path, large: Path, ids: list[int]) -> float:
     """The largest difference of a logit, in standard deviations; added tokens must be out of reach."""
-    expected, found = llama_logits(small, ids), llama_logits(large, ids)
+    expected, found = gguf_logits(small, ids), gguf_logits(large, ids)
     old = expected.shape[1]
     assert found.shape[1] > old
     assert found[:, old:].max() < -9000

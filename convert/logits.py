@@ -1,0 +1,64 @@
+"""A GGUF and token ids -> the logits that llama.cpp computes on the CPU, as exactly as it can.
+
+Knows nothing of text and of where the model comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
+
+from genner_cli.engine.model import Model, llama_errors
+from genner_cli.errors import ModelError
+
+BATCH = 512
+
+
+def gguf_logits(path: Path, ids: Sequence[int], *, threads: int = 1) -> NDArray[np.float32]:
+    """Logits [len(ids), vocabulary]: row i is what llama.cpp expects after ids[: i + 1].
+
+    Keys and values are kept in F32 and attention is computed without flash attention, so that what differs from
+    transformers comes from the weights. Raises ModelError where llama.cpp cannot load or run the model.
+    """
+    with Model(path, gpu_layers=0) as model, llama_errors() as errors:
+        context = llama_cpp.llama_init_from_model(model.handle, _parameters(len(ids), threads))
+        if not context:
+            raise ModelError(f"{path}: llama.cpp cannot run it ({'; '.join(errors) or 'no reason given'})")
+        try:
+            parts = [_decoded(path, context, ids[at : at + BATCH], at) for at in range(0, len(ids), BATCH)]
+            return np.concatenate([np.empty((0, model.size), np.float32), *parts])
+        finally:
+            llama_cpp.llama_free(context)
+
+
+def _parameters(length: int, threads: int) -> llama_cpp.llama_context_params:
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = max(length, 1)
+    params.n_batch = params.n_ubatch = BATCH
+    params.n_threads = params.n_threads_batch = threads
+    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.offload_kqv = params.op_offload = False
+    return params
+
+
+def _decoded(path: Path, context: object, ids: Sequence[int], start: int) -> NDArray[np.float32]:
+    model = llama_cpp.llama_get_model(context)
+    vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    if unknown := [id for id in ids if not 0 <= id < vocabulary]:
+        raise ModelError(f"{path}: no token has the id {unknown[0]} in a vocabulary of {vocabulary}; retokenize")
+    batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+    try:
+        batch.n_tokens = len(ids)
+        for at, id in enumerate(ids):
+            batch.token[at], batch.pos[at], batch.logits[at] = id, start + at, True
+            batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
+        if llama_cpp.llama_decode(context, batch):
+            raise ModelError(f"{path}: llama.cpp cannot decode {start + len(ids)} tokens; check the model's sizes")
+        return np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), vocabulary)).copy()
+    finally:
+        llama_cpp.llama_batch_free(batch)

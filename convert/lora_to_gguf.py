@@ -1,0 +1,86 @@
+"""An adapter folder -> an adapter GGUF, which llama.cpp applies to the GGUF of the base as it runs.
+
+Knows nothing of quantization: the base may be in any type. Layout: llama.cpp's llama-adapter.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from gguf import GGMLQuantizationType, GGUFType, GGUFValueType, GGUFWriter
+
+from convert import whole
+from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
+from convert.architectures import Architecture, architecture
+from convert.hf_to_gguf import _pairs
+from convert.tensors import Tensor
+from convert.transformers_folder import read_config
+from genner_cli.errors import ModelError
+
+REMEDY = "export the merged model instead, without --adapter-only"
+_KINDS = {
+    torch.float32: GGMLQuantizationType.F32,
+    torch.float16: GGMLQuantizationType.F16,
+    torch.bfloat16: GGMLQuantizationType.BF16,
+}
+
+
+def lora_to_gguf(adapter: Path, base: Path, out: Path, *, metadata: Mapping[str, str] = {}) -> Path:
+    """Writes the adapter in the number type that it is stored in, with the pairs of its genner.json.
+
+    `metadata` adds to them and goes before them. Raises ModelError for a base that the adapter was not trained on, for
+    an adapter that is not whole, and for one that llama.cpp cannot apply as it runs.
+    """
+    change, config = read_adapter(adapter), read_config(base)
+    refuse_tied(change, config)
+    model = architecture(config)
+    _refuse_what_cannot_be_applied(change, model)
+    refuse_other_base(change, base)
+    pairs = _pairs(adapter / "genner.json", metadata)
+    alpha = next((pair.scaling * pair.rank for pair in change.pairs.values() if pair.scaling), 1.0)
+    with whole(out) as partial, closing(GGUFWriter(partial, model.name)) as writer:
+        writer.add_type(GGUFType.ADAPTER)
+        writer.add_key_value("adapter.type", "lora", GGUFValueType.STRING)
+        writer.add_key_value("adapter.lora.alpha", alpha, GGUFValueType.FLOAT32)
+        for key, value in pairs.items():
+            writer.add_key_value(key, value, GGUFValueType.STRING)
+        for name, half in _tensors(change, model, alpha):
+            raw = half.contiguous().view(torch.uint8).numpy()
+            writer.add_tensor(name, raw, raw_dtype=_KINDS[half.dtype])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    return out
+
+
+def _refuse_what_cannot_be_applied(change: Adapter, model: Architecture) -> None:
+    if change.replaced:
+        raise ModelError(f"the adapter replaces {min(change.replaced)}, which llama.cpp does not apply; {REMEDY}")
+    shapes = {tensor.source: tensor.shape for tensor in model.tensors}
+    for name, pair in sorted(change.pairs.items()):
+        if shapes.get(name) != pair.shape:
+            raise ModelError(
+                f"the adapter changes a {name} {pair.shape}, and a {model.name} model of this size has"
+                f" {shapes.get(name, 'none of that name')}; give the base that it was trained on"
+            )
+
+
+def _tensors(change: Adapter, model: Architecture, alpha: float) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and values of A and B for each weight of the GGUF that changes."""
+    for tensor in model.tensors:
+        if pair := change.pairs.get(tensor.source):
+            a, b = _halves(pair, tensor, alpha)
+            if not all(torch.stack(torch.aminmax(half)).isfinite().all() for half in (a, b)):
+                raise ModelError(f"the adapter's {tensor.source} is not finite everywhere; train again")
+            yield f"{tensor.name}.lora_a", a
+            yield f"{tensor.name}.lora_b", b
+
+
+def _halves(pair: Pair, tensor: Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """A and B as llama.cpp scales them, by alpha / rank for all weights; what differs from that goes into B."""
+    factor = pair.scaling * pair.rank / alpha
+    b = pair.b if factor == 1 else (pair.b.float() * factor).to(pair.b.dtype)
+    return (pair.a.T, b) if pair.embedding else (pair.a, tensor.arranged(b))

@@ -1,0 +1,75 @@
+"""Labelled documents -> what a model and its GGUFs are tried on: texts to extract from, and token ids to compute.
+
+Knows nothing of what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from genner_cli.errors import UsageError
+from genner_cli.extraction import Task
+from genner_cli.prompting import Instructions
+from genner_cli.training.samples import encode_samples, make_samples
+from genner_cli.training.tokens import Tokens
+from genner_cli.types import Document
+
+MOST_TOKENS, MOST_LOGITS = 4096, 2**28
+"""Logits are computed for so many tokens, and so many numbers (1 GiB) are kept, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids of a prompt and its gold completion; `source` names file and line."""
+
+    source: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """`documents` to extract from as `task` says; `examples` to compute logits of."""
+
+    task: Task
+    tokens: Tokens
+    documents: tuple[Document, ...]
+    examples: tuple[Example, ...]
+
+
+def make_probe(folder: Path, documents: Sequence[Document], instructions: Instructions) -> Probe:
+    """The documents as the model of a folder was trained on them: all its labels that they have, and its default ones.
+
+    Raises UsageError where none of them can be used.
+    """
+    tokens = Tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    gold = {entity.label for document in documents for entity in document.entities}
+    task = Task(
+        labels=tuple(label for label in instructions.labels if label.name in {*instructions.default_labels, *gold}),
+        prompt=instructions.prompt,
+        format=instructions.format,
+        depth=instructions.depth,
+        chunk_bytes=instructions.chunk_bytes,
+    )
+    samples = make_samples(documents, labels=task.labels, chunk_bytes=task.chunk_bytes).samples
+    encoded = encode_samples(samples, tokens, instructions, longest=MOST_TOKENS)
+    found = [
+        Example(sample.source, example.ids) for sample, example in zip(encoded.samples, encoded.examples, strict=True)
+    ]
+    if not found:
+        raise UsageError("no document to verify with can be rendered for this model; name others with --verify")
+    return Probe(task, tokens, tuple(documents), tuple(_affordable(found, len(tokens.tokenizer))))
+
+
+def _affordable(examples: Sequence[Example], vocabulary: int) -> list[Example]:
+    """The first ones, as many tokens as time and memory allow."""
+    room = max(1, min(MOST_TOKENS, MOST_LOGITS // vocabulary))
+    chosen = []
+    for example in examples:
+        if room > 0:
+            chosen.append(Example(example.source, example.ids[:room]))
+            room -= len(example.ids)
+    return chosen

@@ -1,0 +1,73 @@
+"""A transformers folder and token ids -> the logits that transformers computes: what a GGUF is held against.
+
+Knows nothing of GGUF and of text.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genner_cli.engine.model import check_memory
+from genner_cli.errors import ModelError
+from genner_cli.files.hashing import weight_files
+
+Logits = NDArray[np.float32]
+
+
+def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[list[Logits], str]:
+    """Logits [tokens, vocabulary] of each sequence, and the number type they were computed in.
+
+    Computed on the CPU in F32, with attention written out; in the folder's own type where F32 does not fit into
+    memory. Raises ModelError where the model cannot be opened.
+    """
+    with _opened(folder, _number_type(folder)) as model:
+        found = [_logits(model, sequence) for sequence in sequences]
+        name = str(model.dtype).removeprefix("torch.")
+    gc.collect()
+    return found, name
+
+
+def _number_type(folder: Path) -> torch.dtype | str:
+    stored = sum(path.stat().st_size for path in weight_files(folder))
+    try:
+        check_memory(folder, 2 * stored, "the model's weights in F32")
+    except ModelError:
+        return "auto"
+    return torch.float32
+
+
+@contextmanager
+def _opened(folder: Path, number: torch.dtype | str) -> Iterator[Any]:
+    """The model, without transformers' talk and bars."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=number, attn_implementation="eager", local_files_only=True
+        )
+        yield model.eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: transformers cannot run the model ({error}); save it there again") from error
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _logits(model: Any, ids: Sequence[int]) -> Logits:
+    with torch.inference_mode():
+        output = model(torch.tensor([list(ids)]), use_cache=False).logits[0]
+    numbers: Logits = output.float().numpy()
+    return numbers

@@ -1,0 +1,73 @@
+"""A folder written by save_pretrained -> its config as transformers reads it, and its weights one by one.
+
+The weights are memory-mapped. Knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from genner_cli.errors import ModelError
+
+REMEDY = "give a folder written by save_pretrained"
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ModelError where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} holds no JSON object ({error}); {REMEDY}") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json with transformers' defaults for what it leaves out, and its RoPE in today's form.
+
+    A model_type that transformers does not know is returned as it stands. Raises ModelError where transformers
+    does not accept it.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    config = read_object(folder / "config.json")
+    if config.get("model_type") not in CONFIG_MAPPING:
+        return config
+    try:
+        return dict(AutoConfig.from_pretrained(folder, local_files_only=True).to_dict())
+    except Exception as error:  # transformers and huggingface_hub raise their own kinds
+        raise ModelError(f"{folder / 'config.json'} is broken ({error}); {REMEDY}") from error
+
+
+class Weights:
+    """The tensors of all *.safetensors that belong to the model of a folder, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelError where a file is missing or broken."""
+        single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+        shards = {single.name}
+        if index.exists() and not single.exists():
+            shards = set(read_object(index).get("weight_map", {}).values())
+        files = [_open(folder / shard) for shard in sorted(shards)]
+        self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
+        self.names = self._files.keys()
+
+    def described(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """Number type (F32, BF16 ...) and shape."""
+        stored = self._files[name].get_slice(name)
+        return stored.get_dtype(), tuple(stored.get_shape())
+
+    def read(self, name: str) -> torch.Tensor:
+        """The tensor, in the number type that it is stored in."""
+        value: torch.Tensor = self._files[name].get_tensor(name)
+        return value
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); save the model there with save_pretrained") from error
