@@ -36,12 +36,13 @@ UNTRAINED_CHUNK_BYTES = 2000
 class ExtractOptions:
     """What to extract with which model; None leaves a choice to the model.
 
-    `labels`: asked for; `model`: see `hub.resolve`; `depth`: how deep entities may
-    nest, 1 is flat.
+    `labels`: asked for; `model`: see `hub.resolve`; `adapter`: the same, an adapter GGUF on it; `depth`: how deep
+    entities may nest, 1 is flat.
     """
 
     labels: tuple[Label, ...] | None = None
     model: str | None = None
+    adapter: str | None = None
     download: bool = False
     format: str | None = None
     depth: int = 1
@@ -83,7 +84,8 @@ def open_extractor(options: ExtractOptions) -> Iterator[Extractor]:
 def open_task(options: ExtractOptions) -> Iterator[tuple[Task, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
     path = hub.resolve(options.model, download=options.download)
-    with Model(path, gpu_layers=options.engine.gpu_layers) as model:
+    adapter = hub.resolve(options.adapter, download=options.download) if options.adapter else None
+    with Model(path, gpu_layers=options.engine.gpu_layers, adapter=adapter) as model:
         yield _task(model, options), model
 
 

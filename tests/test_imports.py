@@ -16,7 +16,7 @@ LAYERS = (
     ("errors",),
     ("types",),
     ("locking",),
-    ("generation",),
+    ("generation", "tokenizing"),
     ("formats", "chunking", "merging", "scoring", "files", "engine", "hub", "provenance"),
     ("prompting",),
     ("extraction", "methods", "cluster"),

@@ -12,9 +12,12 @@ import typer
 from typer.core import TyperGroup
 
 from genner_cli import __version__
+from genner_cli.commands.export import export
 from genner_cli.commands.extract import extract
 from genner_cli.commands.grammar import grammar
+from genner_cli.commands.info import info
 from genner_cli.commands.plan import plan
+from genner_cli.commands.pull import pull
 from genner_cli.errors import GennerError
 
 
@@ -45,6 +48,9 @@ app = typer.Typer(
 app.command()(extract)
 app.command()(plan)
 app.command()(grammar)
+app.command()(export)
+app.command()(info)
+app.command()(pull)
 
 
 def _version(asked: bool) -> None:

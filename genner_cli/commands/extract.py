@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import (
+    AdapterReference,
     BatchTokens,
     ChunkBytes,
     ContextTokens,
@@ -74,6 +75,7 @@ def extract(
     labels: LabelsFile = None,
     output: Output = "-",
     model: ModelReference = None,
+    adapter: AdapterReference = None,
     download: Download = False,
     format: Format = None,
     nested: Nested = False,
@@ -113,6 +115,7 @@ def extract(
     options = ExtractOptions(
         labels=asked_labels(types, labels),
         model=model,
+        adapter=adapter,
         download=download,
         format=format,
         depth=nesting(nested, depth),

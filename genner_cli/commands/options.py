@@ -48,6 +48,10 @@ ModelReference = Annotated[
         show_default="the bundled model",
     ),
 ]
+AdapterReference = Annotated[
+    str | None,
+    typer.Option("--adapter", metavar="ADAPTER", help="Adapter GGUF to apply to the model, named like a model."),
+]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a Hub model that is not in the local cache.")]
 Format = Annotated[FormatName | None, typer.Option(help="Output format.", show_default="the model's own")]
 Held = Annotated[Constraint, typer.Option(help="Hold completions to format and source text, the format, or nothing.")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import (
+    AdapterReference,
     BatchTokens,
     ChunkBytes,
     ContextTokens,
@@ -30,7 +31,7 @@ from genner_cli.commands.options import (
     asked_labels,
     nesting,
 )
-from genner_cli.commands.terminal import status_line, talk_on_stderr
+from genner_cli.commands.terminal import size_text, status_line, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
 
@@ -58,6 +59,7 @@ def plan(
     types: Types = None,
     labels: LabelsFile = None,
     model: ModelReference = None,
+    adapter: AdapterReference = None,
     download: Download = False,
     format: Format = None,
     nested: Nested = False,
@@ -89,6 +91,7 @@ def plan(
     options = ExtractOptions(
         labels=asked_labels(types, labels),
         model=model,
+        adapter=adapter,
         download=download,
         format=format,
         depth=nesting(nested, depth),
@@ -162,7 +165,7 @@ def _tried(
         prefix,
         most_slots=most,
         out_of_time=slots is not None,
-        model_bytes=model.header.file_bytes,
+        model_bytes=model.file_bytes,
         kv_cache_bytes=model.header.kv_cache_bytes(options.context),
     )
 
@@ -195,7 +198,7 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     yield f"chunks         {found['chunks']:,}"
     yield f"prompt tokens  about {found['prompt_tokens']:,}"
     yield f"new tokens     about {found['new_tokens']:,}"
-    yield f"memory         {_size(weights + cache)} (model {_size(weights)}, KV cache {_size(cache)})"
+    yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"
     yield ""
     yield "slots  expected time"
     for trial in found["trials"]:
@@ -210,10 +213,6 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
         short = "--context has no room" if found["most_slots"] < found["chunks"] else "there are no chunks"
         yield f"More than {found['most_slots']} slots were not tried: {short} for them."
     yield f"Run: {found['command']}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def _time(trial: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""What commands say on stderr while they work."""
+"""What commands say on stderr while they work, and how they write sizes."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,3 +26,41 @@ def status_line(first: str) -> Iterator[Callable[[str], None]]:
         return
     with console.status(first) as status:
         yield lambda text: status.update(text)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Says each step of a long run on stderr: in a changing line on a terminal, else line by line."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
+@contextmanager
+def byte_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar of bytes, if stderr is a terminal; gives what tells it the file under way, bytes done, and bytes of all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("asking the Hub", total=None)
+        yield lambda file, done, total: bar.update(task, description=file, completed=done, total=total)
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: `8.3 MiB`."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,152 @@
+"""`genner export`: a trained adapter or model becomes GGUF files that were held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genner_cli.commands.options import GpuLayers, Threads
+from genner_cli.commands.terminal import size_text, steps
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.generation import EngineOptions
+
+if TYPE_CHECKING:
+    from convert.report import Finding, Report
+
+_DEFAULTS = EngineOptions()
+_TYPE = "Q4_K_M"
+
+
+class NumberType(StrEnum):
+    """Number types of an unquantized GGUF."""
+
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+
+
+Source = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Adapter that `genner train` wrote, or a whole model with genner.json.")
+]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE.gguf", help="GGUF to write; several types get their names put in."),
+]
+Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only kind there is.", show_default=False)]
+Type = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="TYPE", help="Quantization type, or F16 and so on; repeat it for more.",
+                 show_default=_TYPE),
+]  # fmt: skip
+Number = Annotated[
+    NumberType | None,
+    typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own"),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Base model: folder, Hub reference, or bundled.", show_default="the adapter's"),
+]
+DownloadBase = Annotated[bool, typer.Option("--download", help="Fetch a base model that is not in the local cache.")]
+Verify = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Labelled JSONL to check with.", show_default="documents it was trained on"),
+]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not check that the GGUF is the trained model.")]
+Matrix = Annotated[Path | None, typer.Option(metavar="FILE", help="Importance matrix for quantization.")]
+AdapterOnly = Annotated[
+    bool, typer.Option("--adapter-only", help="Write the adapter by itself, for extract --adapter on its base's GGUF.")
+]
+
+
+def export(
+    source: Source,
+    output: Output,
+    gguf: Gguf = True,
+    type: Type = None,
+    dtype: Number = None,
+    base: Base = None,
+    download: DownloadBase = False,
+    verify: Verify = None,
+    no_verify: NoVerify = False,
+    imatrix: Matrix = None,
+    adapter_only: AdapterOnly = False,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
+) -> None:
+    """Merge, convert and quantize a trained model, and check that each GGUF is still that model.
+
+    Checked are the prompt's tokens and the logits against transformers, and the entities of each quantization
+    against the unquantized model's. What fails is not written, and the exit status is 1. The report stands beside
+    the GGUF, as `FILE.gguf.report.json`.
+
+    Examples:
+
+    - `genner export adapter/ --gguf -o model.gguf`
+    - `genner export adapter/ --gguf -o model.gguf --type Q8_0 --type Q4_K_M --verify valid.jsonl`
+    """
+    if adapter_only and (type or imatrix):
+        raise UsageError("--type and --imatrix are for whole models; leave them out with --adapter-only")
+    try:
+        from convert.export import ExportOptions
+        from convert.export import export as run
+    except ModuleNotFoundError as error:
+        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
+
+    options = ExportOptions(
+        types=tuple(type or (_TYPE,)),
+        base=base,
+        download=download,
+        dtype=dtype.value if dtype else None,
+        verify=verify,
+        check=not no_verify,
+        imatrix=imatrix,
+        adapter_only=adapter_only,
+        engine=EngineOptions(threads=threads, gpu_layers=gpu_layers),
+    )
+    with steps() as say:
+        report = run(source, output, options, say=say)
+    typer.echo("\n".join(_lines(report)))
+    if not report.passed:
+        raise _refusal(report, output)
+
+
+def _refusal(report: Report, output: Path) -> ModelError:
+    """Which checks failed, and where."""
+    error = ModelError(f"{output} is not the model that was trained, as far as these checks go; it was not written")
+    if report.files:
+        error = ModelError("not all types passed their checks; those that failed were not written")
+    for finding in report.failures:
+        error.add_note(f"{finding.subject}: {finding.check}: {finding.message}")
+    return error
+
+
+def _lines(report: Report) -> Iterator[str]:
+    """The report for people to read."""
+    for finding in report.findings:
+        mark = "ok" if finding.passed else "FAILED"
+        yield f"{finding.subject:<8} {finding.check:<14} {mark:<7} {_measured(finding)}".rstrip()
+    if not report.checked:
+        yield "nothing was checked (--no-verify)"
+    for type, path in report.files.items():
+        yield f"{type:<8} {size_text(Path(path).stat().st_size):<10} {path}"
+
+
+def _measured(finding: Finding) -> str:
+    form = _FORMS.get((finding.check, finding.subject == "model"))
+    return form.format(**finding.measured) if form and finding.passed else ""
+
+
+_FORMS: dict[tuple[str, bool], str] = {
+    ("prompt tokens", True): "{tokens:,} tokens of {texts} texts are the same",
+    (
+        "logits",
+        True,
+    ): "off by {largest_difference:.2g} ({limit:g} allowed), top token the same on {top_1_agreement:.2%}",
+    ("tensors", False): "{tensor} is off most, by {error:.2g} ({limit:.2g} allowed)",
+    ("logits", False): "noise {noise:.2g} ({limit:g} allowed)",
+    ("entities", False): "agreement {agreement:.3f} on {entities} entities, F1 {f1_unquantized:.3f} -> {f1:.3f}",
+}

@@ -1,0 +1,163 @@
+"""`genner info`: what a GGUF is, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genner_cli.commands.terminal import size_text
+from genner_cli.errors import ModelError
+
+if TYPE_CHECKING:
+    from genner_cli.engine.gguf_header import Header
+
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="GGUF file, or Hub reference owner/name:file.gguf from the local cache.",
+        show_default="the bundled model",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+
+
+def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
+    """Show what a GGUF holds: architecture, quantization, labels with definitions, prompt, and what it was made from.
+
+    Works for any GGUF, adapters too; the weights are not loaded.
+
+    Example: `genner info model.gguf`
+    """
+    from genner_cli import hub
+    from genner_cli.engine.gguf_header import read_header
+    from genner_cli.files.writing import encode_value
+
+    path = hub.resolve(model)
+    found = _value(path, read_header(path))
+    if as_json:
+        typer.echo(encode_value(found), nl=False)
+    else:
+        typer.echo("\n".join(_printable(line) for line in _lines(found)))
+
+
+def _value(path: Path, header: Header) -> dict[str, Any]:
+    """All that is shown, as a JSON value; None where the file does not say."""
+    said = header.metadata
+    architecture = said.get("general.architecture")
+    own = {key: said.get(f"general.{key}") for key in ("name", "license", "description")}
+    sizes = {"layers": "block_count", "width": "embedding_length", "context": "context_length"}
+    return {
+        "file": str(path),
+        "bytes": header.file_bytes,
+        "type": said.get("general.type", "model"),
+        **own,
+        "architecture": architecture,
+        "parameters": sum(tensor.numbers for tensor in header.tensors.values()),
+        "quantization": header.quantization,
+        "numbers_by_type": header.numbers_by_type(),
+        **{name: said.get(f"{architecture}.{key}") for name, key in sizes.items()},
+        "vocabulary": said.get("tokenizer.ggml.tokens"),
+        "tokenizer": [said.get("tokenizer.ggml.model"), said.get("tokenizer.ggml.pre")],
+        "chat_template": "tokenizer.chat_template" in said,
+        "lora": _lora(header),
+        **_genner({key: str(value) for key, value in said.items() if key.startswith("genner.")}),
+    }
+
+
+def _lora(header: Header) -> dict[str, Any] | None:
+    ranks = {tensor.shape[-1] for name, tensor in header.tensors.items() if name.endswith(".lora_a") and tensor.shape}
+    if not ranks:
+        return None
+    return {"ranks": sorted(ranks), "alpha": header.metadata.get("adapter.lora.alpha")}
+
+
+def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Instructions and provenance, or why they cannot be read."""
+    from dataclasses import asdict
+
+    from genner_cli.prompting import Instructions
+    from genner_cli.provenance import Provenance
+
+    try:
+        instructions, provenance = Instructions.from_metadata(pairs), Provenance.from_metadata(pairs)
+    except ModelError as error:
+        return {"instructions": None, "provenance": None, "problem": str(error)}
+    told = instructions and {
+        "prompt_version": int(pairs["genner.prompt.version"]),
+        "format": instructions.format,
+        "depth": instructions.depth,
+        "chunk_bytes": instructions.chunk_bytes,
+        "labels": {label.name: label.definition for label in instructions.labels},
+        "default_labels": list(instructions.default_labels),
+        "prompt": asdict(instructions.prompt),
+    }
+    return {"instructions": told, "provenance": provenance and asdict(provenance), "problem": None}
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The same for people to read."""
+    rows = [*_file_rows(found), *_training_rows(found["provenance"]), *_instruction_rows(found["instructions"])]
+    for name, text in rows:
+        yield f"{name:<14} {text}"
+    if found["problem"]:
+        yield f"{'genner':<14} {found['problem']}"
+    elif told := found["instructions"]:
+        width = max((len(name) for name in told["labels"]), default=0)
+        yield "labels"
+        for name, definition in told["labels"].items():
+            mark = "" if name in told["default_labels"] else " (only when asked for)"
+            yield f"  {name:<{max(12, width)}} {definition}{mark}".rstrip()
+    else:
+        yield f"{'genner':<14} not made by genner; say what to extract with --types or --labels"
+
+
+def _file_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    numbers = max(1, found["parameters"])
+    kinds = ", ".join(f"{kind} {count / numbers:.1%}" for kind, count in found["numbers_by_type"].items())
+    yield "file", f"{found['file']} ({size_text(found['bytes'])})"
+    for key in ("name", "description", "license"):
+        if found[key]:
+            yield key, str(found[key])
+    yield "architecture", f"{found['architecture']}, {found['type']}, {found['parameters']:,} parameters"
+    if found["lora"]:
+        ranks = ", ".join(map(str, found["lora"]["ranks"]))
+        yield "LoRA", f"rank {ranks}, alpha {_number(found['lora']['alpha'])}"
+    if found["layers"] is not None:
+        yield "layers", f"{_number(found['layers'])} of width {_number(found['width'])}"
+    yield "quantization", f"{found['quantization']} ({kinds})"
+    if found["context"] is not None:
+        yield "context", f"{_number(found['context'])} tokens"
+    if found["vocabulary"] is not None:
+        kind = ", ".join(str(part) for part in found["tokenizer"] if part)
+        yield "tokenizer", f"{kind}, {_number(found['vocabulary'])} tokens"
+    yield "chat template", "yes" if found["chat_template"] else "no"
+
+
+def _training_rows(made: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if made is None:
+        return
+    yield "base", f"{made['base']}, SHA-256 {made['base_hash']}"
+    yield "data", f"SHA-256 {made['data_hash']}"
+    yield "trained by", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    yield "options", ", ".join(f"{name}={value}" for name, value in made["options"].items())
+
+
+def _instruction_rows(told: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if told is None:
+        return
+    yield "prompt version", str(told["prompt_version"])
+    yield "format", told["format"] + (f", nested up to {told['depth']} deep" if told["depth"] > 1 else ", flat")
+    yield "chunk", f"up to {told['chunk_bytes']:,} UTF-8 bytes"
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _printable(line: str) -> str:
+    """Without what would steer the terminal: a file may say anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
