@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from genner_cli import extraction, hub
-from genner_cli.engine.chat import literal_prompt
+from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import report
@@ -95,7 +95,7 @@ def _task(model: Model, options: ExtractOptions) -> Task:
         raise UsageError(f"{model.path} brings no labels of its own; say what to extract with --types or --labels")
     return Task(
         labels=_labels(options, instructions),
-        prompt=instructions.prompt if instructions else literal_prompt(model),
+        prompt=instructions.prompt if instructions else literal_prompt(model.metadata.get(CHAT_TEMPLATE), model.path),
         format=options.format or (instructions.format if instructions else UNTRAINED_FORMAT),
         depth=options.depth,
         chunk_bytes=options.chunk_bytes or (instructions.chunk_bytes if instructions else UNTRAINED_CHUNK_BYTES),

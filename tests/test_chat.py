@@ -9,7 +9,7 @@ import pytest
 from random_model import write_random_model
 
 from genner_cli.api import ExtractOptions, open_extractor
-from genner_cli.engine.chat import literal_prompt
+from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
@@ -23,17 +23,8 @@ CHAT = (
 )
 
 
-class _Saying:
-    """A model that has this template."""
-
-    path = Path("some.gguf")
-
-    def __init__(self, template: str | None) -> None:
-        self.metadata = {} if template is None else {"tokenizer.chat_template": template}
-
-
 def prompt_of(template: str | None) -> Prompt:
-    return literal_prompt(_Saying(template))  # type: ignore[arg-type]
+    return literal_prompt(template, "some.gguf")
 
 
 @pytest.mark.parametrize("template", [None, ""])
@@ -84,7 +75,7 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
 ) -> None:
     path = foreign(template)
     with Model(path, gpu_layers=0) as model:
-        assert literal_prompt(model) == prompt_of(template)
+        assert literal_prompt(model.metadata.get(CHAT_TEMPLATE), path) == prompt_of(template)
     options = ExtractOptions((Label("PER"), Label("X")), str(path), engine=EngineOptions(threads=1, gpu_layers=0))
     with open_extractor(options) as extractor:
         assert extractor.task.format == "xml"

@@ -18,6 +18,7 @@ from genner_cli.commands.grammar import grammar
 from genner_cli.commands.info import info
 from genner_cli.commands.plan import plan
 from genner_cli.commands.pull import pull
+from genner_cli.commands.train import train
 from genner_cli.errors import GennerError
 
 
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.command()(extract)
 app.command()(plan)
 app.command()(grammar)
+app.command()(train)
 app.command()(export)
 app.command()(info)
 app.command()(pull)

@@ -9,19 +9,19 @@ from __future__ import annotations
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
 from genner_cli.prompting import GENERAL_PROMPT, Prompt
 
+CHAT_TEMPLATE = "tokenizer.chat_template"
+"""The metadata key of a GGUF's chat template."""
 _LABELS, _TEXT = "\x02labels\x02", "\x02text\x02"
 
 
-def literal_prompt(model: Model) -> Prompt:
-    """The general prompt in the model's chat template, if it has one.
+def literal_prompt(template: str | None, source: object) -> Prompt:
+    """The general prompt in a chat template, if there is one; `source` names its model for messages.
 
     Raises ModelError where the template fails or drops a part of the prompt.
     """
-    template = model.metadata.get("tokenizer.chat_template")
     if not template:
         return GENERAL_PROMPT
     general = GENERAL_PROMPT
@@ -40,7 +40,7 @@ def literal_prompt(model: Model) -> Prompt:
         before_text, after_text = rest.split(_TEXT)
     except (TemplateError, ValueError, TypeError, OverflowError) as error:
         raise ModelError(
-            f"{model.path}: its chat template cannot be used ({error}); export the model with genner"
+            f"{source}: its chat template cannot be used ({error}); export the model with genner"
         ) from error
     return Prompt(before_labels, before_text, after_text)
 

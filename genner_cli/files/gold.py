@@ -9,14 +9,16 @@ Offsets count code points from 0, the end is one behind the last; the entity's o
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from genner_cli.errors import UsageError
 from genner_cli.files import kind
 from genner_cli.files.reading import Record, read_documents
-from genner_cli.types import Document, Entity, FailedDocument, Label, canonical_order
+from genner_cli.files.writing import Writer, encode
+from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order
 
 _SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
 
@@ -61,6 +63,13 @@ def read_gold(
             documents += [] if found else [document]
         problems += [Problem(message, record.source) for message in found]
     return GoldData(tuple(documents), tuple(problems))
+
+
+def write_gold(path: Path, documents: Iterable[Document]) -> None:
+    """Writes documents with their entities, in the shape that is read; the file is whole or not there."""
+    with Writer(str(path)) as writer:
+        for document in documents:
+            writer.write(encode(Extraction(document, document.entities)))
 
 
 def _records(paths: Sequence[str], text_field: str, id_field: str) -> Iterator[Record]:

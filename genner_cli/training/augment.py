@@ -6,11 +6,11 @@ Takes a sample and a random state, gives a sample; the same for the same state. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
-from genner_cli.errors import UsageError
 from genner_cli.training.examples import Sample
+from genner_cli.training.options import Augmentation
 from genner_cli.types import Label
 
 COMMON_TYPES: dict[tuple[str, ...], str] = {
@@ -60,26 +60,6 @@ COMMON_TYPES: dict[tuple[str, ...], str] = {
 Types that nearly every text has (people, places, organizations, times, numbers) are not among them: to teach that
 such a text has none would be to teach what is false.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How often and how a sample is asked for otherwise than with its own labels in their order.
-
-    `subset`: the probability with which a random part of the labels is asked for; `shuffle`: whether labels come in
-    random order; `negatives`: at most so many labels are added of which the data has no entities.
-    """
-
-    subset: float = 0.0
-    shuffle: bool = False
-    negatives: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.subset <= 1 or not 0 <= self.negatives <= len(COMMON_TYPES):
-            raise UsageError(
-                f"a subset of {self.subset} and {self.negatives} negatives are no augmentation; choose a probability"
-                f" from 0 to 1, and 0 to {len(COMMON_TYPES)} negative labels"
-            )
 
 
 def augmented(sample: Sample, augmentation: Augmentation, random: Random) -> Sample:

@@ -6,8 +6,9 @@ it will decode under. Knows nothing of torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from genner_cli import locking
 from genner_cli.errors import DataError
@@ -47,19 +48,23 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`ids` are prompt (BOS first, where the model wants it) and completion; the prompt ends before `completion_start`.
+    """`ids` are prompt (BOS first, where the model wants it), completion and the token that ends it.
 
-    `left_out`: entities that the completion does not say, as its format cannot.
+    The first `prefix` ids are those of the prompt before the text, which other examples may begin with too; the
+    prompt ends before `completion_start`. `left_out`: entities that the completion does not say, as its format cannot.
     """
 
     ids: tuple[int, ...]
+    prefix: int
     completion_start: int
     decisions: tuple[Decision, ...]
     left_out: tuple[LeftOut, ...]
 
 
-def encode(sample: Sample, tokens: Tokens, prompt: Prompt, format: str, depth: int) -> Example:
-    """The example of a sample.
+def encode(
+    sample: Sample, tokens: Tokens, prompt: Prompt, format: str, depth: int, *, decisions: bool = True
+) -> Example:
+    """The example of a sample, without its decisions where nobody asks for them: to find them takes most of the time.
 
     Raises DataError where an entity's border falls inside a token of a format that keeps tokens whole.
     """
@@ -67,37 +72,47 @@ def encode(sample: Sample, tokens: Tokens, prompt: Prompt, format: str, depth: i
     names = [label.name for label in sample.labels]
     rendering = output.render(sample.text, sample.entities, names, depth=depth)
     lock = output.lock(sample.text, names, depth=depth).segmented(tokens.pieces)
-    prompt_ids = tokens.begins + tokens.prompt(prompt.prefix(sample.labels) + prompt.rest(sample.text))
-    completion_ids, decisions = _follow(rendering.completion, lock, tokens, len(prompt_ids))
+    prefix = tokens.begins + tokens.prompt(prompt.prefix(sample.labels))
+    prompt_ids = prefix + tokens.prompt(prompt.rest(sample.text))
+    canonical = None if lock.by_token else tokens.plain(rendering.completion)
+    written = list(_follow(rendering.completion, lock, tokens, canonical, decisions=decisions))
     return Example(
-        ids=(*prompt_ids, *completion_ids),
+        ids=(*prompt_ids, *(step.id for step in written), tokens.tokenizer.eos_token_id),
+        prefix=len(prefix),
         completion_start=len(prompt_ids),
-        decisions=decisions,
+        decisions=tuple(
+            Decision(at, (step.id, *step.others), step.opens)
+            for at, step in enumerate(written, len(prompt_ids))
+            if step.others
+        ),
         left_out=rendering.left_out,
     )
 
 
-def _follow(completion: str, lock: Lock, tokens: Tokens, offset: int) -> tuple[list[int], tuple[Decision, ...]]:
-    """The completion's ids, checked token by token against the lock, and its decisions."""
+class _Step(NamedTuple):
+    """A token of a completion, the others that were legal in its place, and whether it opens an entity."""
+
+    id: int
+    others: tuple[int, ...] = ()
+    opens: bool = False
+
+
+def _follow(
+    completion: str, lock: Lock, tokens: Tokens, canonical: Sequence[int] | None, *, decisions: bool
+) -> Iterator[_Step]:
+    """The completion, each token held against the lock; where `canonical` is None the lock says how it is cut."""
     vocabulary, rest = tokens.vocabulary, completion.encode()
-    canonical = [] if lock.by_token else tokens.plain(completion)
-    places = locking.begin(lock)
-    ids: list[int] = []
-    decisions = []
+    places, at = locking.begin(lock), 0
     while rest:
-        legal = vocabulary.legal(lock, places)
-        id = _longest(legal, vocabulary, lock, rest) if lock.by_token else canonical[len(ids)]
-        if id not in legal:
+        legal = vocabulary.legal(lock, places) if decisions or canonical is None else []
+        id = _longest(legal, vocabulary, lock, rest) if canonical is None else canonical[at]
+        data = None if id is None else vocabulary.bytes_of(id, lock)
+        after = locking.advance(lock, places, data) if data else ()
+        if id is None or not data or not after:
             raise DataError(f"the lock refuses the completion before {rest[:40].decode(errors='replace')!r}")
-        data = vocabulary.bytes_of(id, lock) or b""
-        after = locking.advance(lock, places, data)
-        if len(legal) > 1:
-            ordered = (id, *(other for other in legal if other != id))
-            opens = locking.inside(lock, after) and not locking.inside(lock, places)
-            decisions.append(Decision(offset + len(ids), ordered, opens))
-        places, rest = after, rest[len(data) :]
-        ids.append(id)
-    return ids, tuple(decisions)
+        opens = locking.inside(lock, after) and not locking.inside(lock, places)
+        yield _Step(id, tuple(other for other in legal if other != id) if decisions else (), opens)
+        places, rest, at = after, rest[len(data) :], at + 1
 
 
 def _longest(legal: Sequence[int], vocabulary: locking.Vocabulary, lock: Lock, rest: bytes) -> int | None:

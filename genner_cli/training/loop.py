@@ -1,6 +1,8 @@
-"""The training loop: batches in, a trained model and a log out; resumes from its last checkpoint.
+"""The training loop: packs of examples in, a trained model and a log out; goes on from its last checkpoint.
 
-Works on any transformers decoder with tied or untied output matrix. Knows nothing of corpora.
+Works on any transformers decoder, whichever of its parameters are to be trained. What a step computes does not depend
+on what was computed before in the same process, so a run that was cut off ends as if it had not been. Knows nothing of
+data and of adapters.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,99 +19,196 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from genner_cli.training.loss import Batch, locked_loss, text_loss
+from genner_cli.training import checkpoints
+from genner_cli.training.batches import Batch
+from genner_cli.training.checkpoints import trained
+from genner_cli.training.loss import Objective
+from genner_cli.training.packing import Pack
+from genner_cli.training.processes import Processes
+
+STATE, BEST = "state.safetensors", "best.safetensors"
+Line = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """One run. `warm_up` and `steps` count batches; the learning rate falls along a cosine to a twentieth."""
+class LoopOptions:
+    """One run. `warm_up`: the share of steps in which the learning rate rises, before it falls along a cosine to 0;
+    `patience`: it stops after so many validations that are no better than the best. AdamW's second beta is `beta`."""
 
     steps: int
-    learning_rate: float = 1e-3
-    warm_up: int = 100
-    weight_decay: float = 0.05
+    learning_rate: float
+    warm_up: float = 0.1
+    weight_decay: float = 0.0
+    beta: float = 0.999
     clip_norm: float = 1.0
-    text_weight: float = 0.1
-    opening_weight: float = 1.0
-    checkpoint_every: int = 200
-    log_every: int = 20
+    seed: int = 0
+    checkpoint_every: int = 100
+    evaluate_every: int | None = None
+    patience: int | None = None
     bfloat16: bool = False
 
 
-def learning_rate_at(step: int, options: TrainingOptions) -> float:
+def learning_rate_at(step: int, options: LoopOptions) -> float:
     """The learning rate of a step, from 0."""
-    if step < options.warm_up:
-        return options.learning_rate * (step + 1) / options.warm_up
-    done = (step - options.warm_up) / max(1, options.steps - options.warm_up)
-    return options.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    rising = round(options.warm_up * options.steps)
+    if step < rising:
+        return options.learning_rate * (step + 1) / rising
+    done = (step - rising) / max(1, options.steps - rising)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def train(
-    model: PreTrainedModel,
-    batch_at: Callable[[int], Batch],
-    options: TrainingOptions,
-    directory: Path,
-    report: Callable[[dict[str, float]], None] = lambda line: None,
-) -> None:
-    """Trains in place. `batch_at(step)` must give the same batch for the same step in every run.
+@dataclass(slots=True)
+class _Progress:
+    """Steps done, the best validation so far, and how many have come since."""
 
-    Checkpoints stand in `directory`; a run that finds one goes on from it. `training_log.jsonl` there
-    gets a line every `log_every` steps, which `report` gets too.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate, betas=(0.9, 0.98))
-    step = _resume(model, optimizer, directory / "checkpoint.pt")
-    model.train()
-    since, sums = time.monotonic(), {"loss": 0.0, "text_loss": 0.0, "tokens": 0.0}
-    while step < options.steps:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, options)
-        losses = _step(model, optimizer, batch_at(step).to(model.device), options)
-        sums = {key: sums[key] + losses[key] for key in sums}
-        step += 1
-        if step % options.log_every == 0:
-            line = {"step": step, **{key: sums[key] / options.log_every for key in ("loss", "text_loss")}}
-            line["tokens_per_second"] = sums["tokens"] / (time.monotonic() - since)
-            with (directory / "training_log.jsonl").open("a") as log:
+    step: int = 0
+    best: dict[str, float] | None = None
+    since_best: int = 0
+
+    def better(self, found: Line) -> bool:
+        """Counts a validation; whether it is the best so far: by F1, then by loss."""
+        rank = (found["valid_f1"], -found["valid_loss"])
+        if self.best and rank <= (self.best["valid_f1"], -self.best["valid_loss"]):
+            self.since_best += 1
+            return False
+        self.best, self.since_best = dict(found), 0
+        return True
+
+    def enough(self, options: LoopOptions) -> bool:
+        """Whether it is time to stop."""
+        tired = options.patience is not None and self.since_best >= options.patience
+        return self.step >= options.steps or tired
+
+
+class Loop:
+    """One run of training in `folder`, which holds checkpoints while it lasts, and the log beside it."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        objective: Objective,
+        options: LoopOptions,
+        folder: Path,
+        *,
+        log: Path,
+        evaluate: Callable[[], Line] | None = None,
+        report: Callable[[Line], None] = lambda line: None,
+        processes: Processes = Processes(),  # noqa: B008  it is frozen
+    ) -> None:
+        """`evaluate`, in all processes or in none, gives at least valid_f1 and valid_loss, and is called in the first
+        one; `report` gets each line of the log there."""
+        self._model = model
+        self._objective = objective
+        self._options = options
+        self._folder = folder
+        self._log = log
+        self._evaluate = evaluate
+        self._report = report
+        self._processes = processes
+        self._parameters = list(trained(model).values())
+        groups = _groups(self._parameters, options.weight_decay)
+        self._optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, options.beta))
+        self._progress = _Progress()
+
+    def run(self, packs_at: Callable[[int], Sequence[Pack]]) -> dict[str, float] | None:
+        """Trains in place, from the last checkpoint on if there is one; gives the best validation, whose weights the
+        model then has. `packs_at(step)` must be the same for the same step in every run and process."""
+        self._resume()
+        self._model.train()
+        while not self._progress.enough(self._options):
+            self._one(packs_at(self._progress.step))
+        if self._progress.best and (self._folder / BEST).exists():
+            checkpoints.load(self._folder / BEST, self._model)
+        self._model.eval()
+        return self._progress.best
+
+    def _one(self, packs: Sequence[Pack]) -> None:
+        """A step, and the validation and the checkpoint behind it."""
+        started, options, progress = time.monotonic(), self._options, self._progress
+        rate = learning_rate_at(progress.step, options)
+        loss, norm = self._update(packs, rate)
+        progress.step += 1
+        tokens = sum(len(example.ids) for pack in packs for example in pack.examples)
+        self._write({"step": progress.step, "loss": loss, "learning_rate": rate, "gradient_norm": norm,
+                     "tokens_per_second": round(tokens / (time.monotonic() - started), 1)})  # fmt: skip
+        last = progress.step == options.steps
+        validated = bool(self._evaluate) and (last or progress.step % (options.evaluate_every or options.steps) == 0)
+        if validated:
+            self._validate()
+        if validated or last or progress.step % options.checkpoint_every == 0:
+            self._save()
+
+    def _update(self, packs: Sequence[Pack], rate: float) -> tuple[float, float]:
+        """One update of the weights; gives the loss and the gradient's length before it is clipped."""
+        mine = packs[self._processes.rank :: self._processes.count]
+        amounts = self._objective.amounts(example for pack in packs for example in pack.examples)
+        torch.manual_seed((self._options.seed << 40) + (self._progress.step << 8) + self._processes.rank)
+        total = torch.zeros((), device=self._model.device)
+        for pack in mine:
+            batch = Batch.of(pack).to(self._model.device)
+            with self._precision():
+                loss = self._objective.whole(*self._objective.sums(self._model, batch), amounts)
+            loss.backward()
+            total += loss.detach()
+        self._processes.sum_gradients(self._parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._options.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return self._processes.summed(total).item(), norm.item()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._options.bfloat16)
+
+    def _validate(self) -> None:
+        found = self._processes.shared(self._evaluate() if self._evaluate and self._processes.first else None)
+        found = {"step": self._progress.step, **found}
+        self._write(found)
+        if self._progress.better(found) and self._processes.first:
+            checkpoints.save(self._folder / BEST, self._model, {})
+
+    def _write(self, line: Line) -> None:
+        if self._processes.first:
+            with self._log.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
-            report(line)
-            since, sums = time.monotonic(), dict.fromkeys(sums, 0.0)
-        if step % options.checkpoint_every == 0 or step == options.steps:
-            _save(model, optimizer, step, directory / "checkpoint.pt")
-    model.eval()
+            self._report(line)
+
+    def _save(self) -> None:
+        if self._processes.first:
+            progress = self._progress
+            found = {"step": progress.step, "best": progress.best, "since_best": progress.since_best}
+            checkpoints.save(self._folder / STATE, self._model, found, self._optimizer)
+
+    def _resume(self) -> None:
+        """Goes back to the last checkpoint, if there is one, and the log with it."""
+        path = self._folder / STATE
+        if path.exists():
+            found = checkpoints.counters(path)
+            checkpoints.load(path, self._model, self._optimizer)
+            self._progress = _Progress(found["step"], found["best"], found["since_best"])
+        if self._processes.first:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _cut_log(self._log, self._progress.step)
+        self._processes.shared(None)  # nobody goes on before the log is cut
 
 
-def _step(
-    model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: Batch, options: TrainingOptions
-) -> dict[str, float]:
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=options.bfloat16):
-        hidden = model.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state
-        output = model.get_output_embeddings().weight
-        locked = locked_loss(hidden, output, batch, options.opening_weight)
-        ordinary = text_loss(hidden, output, batch)
-    (locked + options.text_weight * ordinary).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {"loss": locked.item(), "text_loss": ordinary.item(), "tokens": float(batch.ids.numel())}
-
-
-def _groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+def _groups(parameters: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors do not."""
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    vectors = [parameter for parameter in parameters if parameter.dim() <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _resume(model: PreTrainedModel, optimizer: torch.optim.Optimizer, path: Path) -> int:
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location=model.device, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a log; a last one that was cut short is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
-def _save(model: PreTrainedModel, optimizer: torch.optim.Optimizer, step: int, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, partial)
+def _cut_log(path: Path, step: int) -> None:
+    """Drops what was logged behind a step."""
+    kept = [json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
     os.replace(partial, path)

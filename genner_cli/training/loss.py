@@ -1,84 +1,136 @@
-"""The locked loss: at every decision, -log softmax over the legal tokens alone.
+"""What a model is trained to do with a batch: sums of losses, and how much there is to learn, so that a step's loss is
+the same however its examples are packed.
 
-Where one token is legal there is nothing to learn, so the hidden states meet a handful of rows of the
-output matrix. A small share of the ordinary loss over the prompt's text keeps the model a language model.
+- completion: the ordinary next-token loss over the completion (arXiv 2601.17898).
+- locked: at every decision, -log softmax over the legal tokens alone. Where one token is legal there is nothing to
+  learn, so the hidden states meet a handful of rows of the output matrix.
+- beside either, a share of the ordinary loss over the documents' own text keeps the model a language model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
+from genner_cli.training.batches import Batch, text_positions
 from genner_cli.training.examples import Example
+from genner_cli.training.head import logits, logits_of
+from genner_cli.training.options import Loss
 
-LENGTH_STEP = 32
-"""Batches are padded to a multiple of this: oneDNN keeps a kernel for every shape that it has met."""
+MOST_LOGITS = 2**26
+"""So many logits are in memory at a time."""
+
+
+class Amounts(NamedTuple):
+    """How much there is to learn: completion tokens or weighted decisions, and tokens of the text."""
+
+    main: float
+    text: float
+
+    def __add__(self, other: tuple[Any, ...]) -> Amounts:
+        return Amounts(self.main + other[0], self.text + other[1])
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Examples side by side, padded on the right.
+class Objective:
+    """`text_weight`: of the loss over the text, 0 for none. `opening_weight`: of decisions to open an entity: a model
+    that learns with weight w opens where it would have given p > 1 / (1 + w)."""
 
-    ids: (examples, length); decisions: (decisions, 2) of (example, position); legal: (decisions, most
-    legal tokens), the right one first, -1 as padding; opens: (decisions,), whether the right one opens an
-    entity; text: (text tokens, 2) of (example, position).
+    loss: Loss = Loss.COMPLETION
+    text_weight: float = 0.0
+    opening_weight: float = 1.0
+
+    def amounts(self, examples: Iterable[Example]) -> Amounts:
+        """What these examples have to learn."""
+        found = Amounts(0.0, 0.0)
+        for example in examples:
+            text = float(len(text_positions(example))) if self.text_weight else 0.0
+            found += (self._main(example), text)
+        return found
+
+    def _main(self, example: Example) -> float:
+        if self.loss is Loss.LOCKED:
+            return sum(self.opening_weight if decision.opens else 1.0 for decision in example.decisions)
+        return float(len(example.ids) - example.completion_start)
+
+    def sums(self, model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The losses of a batch, summed: of completion tokens or weighted decisions, and of text tokens."""
+        states = hidden_states(model, batch)
+        if self.loss is Loss.LOCKED:
+            main = locked_loss(model, states, batch, self.opening_weight)
+        else:
+            main = token_loss(model, states[batch.completion_at], batch.completion)
+        text = token_loss(model, states[batch.text_at], batch.text) if self.text_weight else states.new_zeros(())
+        return main, text
+
+    def whole(self, main: Any, text: Any, amounts: Amounts) -> Any:
+        """The loss of a step, or a batch's part of it, from sums; `amounts` are the step's."""
+        return main / max(amounts.main, 1e-9) + self.text_weight * text / max(amounts.text, 1e-9)
+
+
+def hidden_states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """(tokens of all rows, width): the last layer's states behind its norm."""
+    found = model.get_decoder()(
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=_masks(model, batch), use_cache=False
+    ).last_hidden_state
+    return torch.as_tensor(found).flatten(0, 1)
+
+
+def _masks(model: PreTrainedModel, batch: Batch) -> Any:
+    """What tokens see, as transformers takes it (masking_utils: masks of four dimensions are taken as they are).
+
+    Models of several kinds of layers take a mask for each kind.
     """
-
-    ids: torch.Tensor
-    decisions: torch.Tensor
-    legal: torch.Tensor
-    opens: torch.Tensor
-    text: torch.Tensor
-
-    @classmethod
-    def of(cls, examples: Sequence[Example], pad_id: int = 0, text_stride: int = 4) -> Batch:
-        """Stacks examples; every `text_stride`-th prompt token takes part in the ordinary loss."""
-        longest = -(-max(len(example.ids) for example in examples) // LENGTH_STEP) * LENGTH_STEP
-        ids = torch.full((len(examples), longest), pad_id, dtype=torch.long)
-        for row, example in enumerate(examples):
-            ids[row, : len(example.ids)] = torch.tensor(example.ids)
-        decisions = [(row, decision) for row, example in enumerate(examples) for decision in example.decisions]
-        most = max((len(decision.legal) for _, decision in decisions), default=1)
-        legal = [(*decision.legal, *[-1] * (most - len(decision.legal))) for _, decision in decisions]
-        text = [
-            (row, at)
-            for row, e in enumerate(examples)
-            for at in range(1 + row % text_stride, e.completion_start, text_stride)
-        ]
-        return cls(
-            ids=ids,
-            decisions=torch.tensor([(row, decision.position) for row, decision in decisions]).reshape(-1, 2),
-            legal=torch.tensor(legal).reshape(-1, most),
-            opens=torch.tensor([decision.opens for _, decision in decisions], dtype=torch.bool),
-            text=torch.tensor(text).reshape(-1, 2),
-        )
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in (self.ids, self.decisions, self.legal, self.opens, self.text)))
+    config = model.config.get_text_config()
+    window, kinds = getattr(config, "sliding_window", None), set(getattr(config, "layer_types", None) or ())
+    if (sees := batch.sees()) is None:
+        return None
+    if "sliding_attention" in kinds:
+        both = {"full_attention": sees, "sliding_attention": batch.sees(window)}
+        return {kind: _added(model, mask) for kind, mask in both.items()}
+    return _added(model, sees if kinds or window is None else batch.sees(window))
 
 
-def locked_loss(hidden: torch.Tensor, output: torch.Tensor, batch: Batch, opening_weight: float = 1.0) -> torch.Tensor:
-    """Mean loss over the decisions of a batch, those to open an entity weighing `opening_weight`.
-
-    hidden: (examples, length, width), the last layer's after its norm; output: (vocabulary, width).
-    A model that learns with weight w opens where it would have given p > 1 / (1 + w): more recall, less precision.
-    """
-    rows, positions = batch.decisions.unbind(1)
-    states = hidden[rows, positions - 1]
-    candidates = output[batch.legal.clamp(min=0)]
-    logits = torch.einsum("dw,dlw->dl", states, candidates).float()
-    logits = logits.masked_fill(batch.legal < 0, float("-inf"))
-    losses = cross_entropy(logits, torch.zeros_like(rows), reduction="none")
-    weights = torch.where(batch.opens, opening_weight, 1.0)
-    return (losses * weights).sum() / weights.sum()
+def _added(model: PreTrainedModel, sees: torch.Tensor | None) -> torch.Tensor | None:
+    """What eager attention adds to its scores; the other implementations take it as it is."""
+    if sees is None or model.config._attn_implementation != "eager":
+        return sees
+    return torch.zeros(sees.shape, device=sees.device).masked_fill(~sees, torch.finfo(torch.float32).min)
 
 
-def text_loss(hidden: torch.Tensor, output: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Mean next-token loss over the chosen prompt tokens, against the whole vocabulary."""
-    rows, positions = batch.text.unbind(1)
-    logits = hidden[rows, positions - 1] @ output.T
-    return cross_entropy(logits.float(), batch.ids[rows, positions])
+def token_loss(model: PreTrainedModel, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The sum of -log softmax over the whole vocabulary; states: (tokens, width), targets: (tokens,)."""
+
+    def part(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(logits(model, states), targets, reduction="sum")
+
+    return _in_parts(part, model.config.get_text_config().vocab_size, states, targets)
+
+
+def locked_loss(
+    model: PreTrainedModel, states: torch.Tensor, batch: Batch, opening_weight: float = 1.0
+) -> torch.Tensor:
+    """The sum over decisions of -log softmax over their legal tokens; states: (tokens of all rows, width)."""
+
+    def part(states: torch.Tensor, legal: torch.Tensor, opens: torch.Tensor) -> torch.Tensor:
+        found = logits_of(model, states, legal.clamp(min=0)).masked_fill(legal < 0, float("-inf"))
+        losses = cross_entropy(found, torch.zeros(len(legal), dtype=torch.long, device=legal.device), reduction="none")
+        return (losses * torch.where(opens, opening_weight, 1.0)).sum()
+
+    width = batch.legal.shape[1] * states.shape[1]
+    return _in_parts(part, width, states[batch.decision_at], batch.legal, batch.opens)
+
+
+def _in_parts(part: Callable[..., torch.Tensor], numbers: int, *values: torch.Tensor) -> torch.Tensor:
+    """The sum of `part` over slices of the values, each with `numbers` numbers in memory for each of its items."""
+    size = max(1, MOST_LOGITS // max(1, numbers))
+    slices = list(zip(*(torch.split(value, size) for value in values), strict=True))
+    if len(slices) == 1:
+        return part(*slices[0])
+    return torch.stack([checkpoint(part, *slice, use_reentrant=False) for slice in slices]).sum()

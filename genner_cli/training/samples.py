@@ -79,15 +79,18 @@ def encode_samples(
     instructions: Instructions,
     *,
     longest: int,
+    decisions: bool = True,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Encoded:
     """The examples of samples; problems are entities that the format cannot say, and examples of more than `longest`
-    tokens (prompt and completion). `progress` gets 1 for each sample."""
+    tokens (prompt and completion). `decisions`: whether examples have theirs. `progress` gets 1 for each sample."""
     good: list[tuple[Sample, Example]] = []
     problems: list[Problem] = []
     for sample in samples:
         try:
-            example = encode(sample, tokens, instructions.prompt, instructions.format, instructions.depth)
+            example = encode(
+                sample, tokens, instructions.prompt, instructions.format, instructions.depth, decisions=decisions
+            )
         except DataError as error:
             problems += _refusals(sample, tokens, instructions, error)
         else:
@@ -121,7 +124,7 @@ def _refusals(sample: Sample, tokens: Tokens, instructions: Instructions, error:
 def _encodes(sample: Sample, entities: tuple[Entity, ...], tokens: Tokens, instructions: Instructions) -> bool:
     alone = replace(sample, entities=entities)
     try:
-        encode(alone, tokens, instructions.prompt, instructions.format, instructions.depth)
+        encode(alone, tokens, instructions.prompt, instructions.format, instructions.depth, decisions=False)
     except DataError:
         return False
     return True

@@ -1,0 +1,210 @@
+"""`genner train`: labelled documents and a base model in, a LoRA adapter out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from genner_cli.commands.options import FormatName, LabelsFile, TextField, Types, asked_labels
+from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.errors import UsageError
+from genner_cli.training.options import AUGMENTED, TrainOptions, made_of, option_name
+
+if TYPE_CHECKING:
+    from genner_cli.training.run import Outcome, Telling
+
+
+class Preset(StrEnum):
+    """The presets (`training.options.PRESETS`)."""
+
+    fast = "fast"
+    paper = "paper"
+    tiny = "tiny"
+
+
+class OnBadData(StrEnum):
+    """What becomes of documents that cannot be learnt from."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
+]
+BaseReference = Annotated[
+    str, typer.Option("--base", metavar="MODEL", help="Base model: folder, Hub reference, or bundled.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
+Valid = Annotated[
+    list[str] | None, typer.Option("--valid", metavar="FILE", help="Labelled JSONL to choose the best step by.")
+]
+PresetName = Annotated[Preset, typer.Option(help="Values to start from: small, the paper's, or for CPUs.")]
+OptionsFile = Annotated[
+    Path | None,
+    typer.Option("--options", metavar="FILE", help="YAML file of options by name; those given here win."),
+]
+Augment = Annotated[
+    bool, typer.Option("--augment", help="--subset 0.5 --shuffle --negatives 3: teach it to obey the label list.")
+]
+NestedGold = Annotated[bool, typer.Option("--nested", help="Learn entities inside entities.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")]
+BadData = Annotated[OnBadData, typer.Option("--on-bad-data", help="Stop, or leave such documents out.")]
+IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
+DownloadBase = Annotated[bool, typer.Option("--download", help="Fetch a base model that is not in the local cache.")]
+
+
+def train(
+    inputs: Inputs,
+    base: BaseReference,
+    output: Output,
+    valid: Valid = None,
+    types: Types = None,
+    labels: LabelsFile = None,
+    preset: PresetName = Preset.fast,
+    options: OptionsFile = None,
+    augment: Augment = False,
+    nested: NestedGold = False,
+    on_bad_data: BadData = OnBadData.stop,
+    resume: Resume = False,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    download: DownloadBase = False,
+    **values: Any,
+) -> None:
+    """Train a LoRA adapter on labelled documents.
+
+    The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
+    of it. A run that was cut off goes on with --resume. Under `torchrun` or `accelerate launch` all processes share it.
+
+    Examples:
+
+    - `genner train train.jsonl --valid valid.jsonl --base bundled --preset tiny -o adapter/`
+    - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
+    - `torchrun --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ --preset paper -o adapter/`
+    """
+    from genner_cli.files.settings import read_settings
+    from genner_cli.formats.carriable import DEFAULT_DEPTH
+
+    layers = [read_settings(str(options)) if options else {}, AUGMENTED if augment else {}]
+    given = {"depth": DEFAULT_DEPTH if nested else None, **{name: plain(value) for name, value in values.items()}}
+    chosen = made_of(preset, *layers, {name: value for name, value in given.items() if value is not None})
+    asked = asked_labels(types, labels)
+    _needs_torch()
+    from convert.base import base_folder
+    from genner_cli.files import STDIO, expand
+    from genner_cli.training.dataset import Files
+    from genner_cli.training.run import Job, refuse_folder
+    from genner_cli.training.run import train as run
+
+    if STDIO in (*inputs, *(valid or ())):
+        raise UsageError("training reads its files more than once; name files, not '-'")
+    paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
+    files = Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
+    refuse_folder(output, resume=resume)
+    talk_on_stderr()
+    with base_folder(base, download=download) as folder, _telling() as telling:
+        job = Job(folder, _absolute(base), files, output, chosen, asked, resume)
+        outcome = run(job, telling)
+    if int(os.environ.get("RANK", "0")) == 0:
+        sys.stderr.write(_summary(outcome, output))
+
+
+def plain(value: Any) -> Any:
+    """The text of a choice; other values as they are."""
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def _with_options(function: Callable[..., None], kept: Mapping[str, type]) -> Callable[..., None]:
+    """Puts an option for each field of TrainOptions into the signature; `kept`: types of the command's own choosing."""
+    signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
+    own = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    types = get_type_hints(TrainOptions)
+    for item in fields(TrainOptions):
+        default = item.metadata.get("shown", plain(item.default))
+        switch = types[item.name] is bool
+        name = f"{option_name(item.name)}/--no-{item.name.replace('_', '-')}" if switch else option_name(item.name)
+        option = typer.Option(name, help=item.metadata["help"], show_default=str(default) if not switch else False)
+        kind = kept.get(item.name, types[item.name])
+        own.append(
+            inspect.Parameter(
+                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+            )
+        )
+    function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in own}
+    return function
+
+
+_with_options(train, {"format": FormatName})
+
+
+def _needs_torch() -> None:
+    try:
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(f"genner train needs {error.name}; run: pip install 'genner[train]'") from error
+
+
+def _absolute(base: str) -> str:
+    """A path that holds from wherever export is called; other references as they are."""
+    return str(Path(base).expanduser().resolve()) if Path(base).expanduser().exists() else base
+
+
+def _summary(outcome: Outcome, output: Path) -> str:
+    lines = [f"{output}: {outcome.last['step']:,.0f} of {outcome.steps:,} steps, loss {outcome.last['loss']:.4f}"]
+    if best := outcome.best:
+        lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights are kept")
+    lines.append(f"next: genner export {output} --gguf -o model.gguf")
+    return "".join(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def _telling() -> Iterator[Telling]:
+    """A bar on stderr if that is a terminal, else a line for each stage and validation, and now and then for a step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    from genner_cli.training.run import Telling
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def say(text: str) -> None:
+            if bar.disable:
+                sys.stderr.write(f"{text}\n")
+            bar.update(task, description=text)
+
+        def line(found: Mapping[str, float], steps: int) -> None:
+            if "valid_f1" in found:
+                bar.console.print(_validation(found), markup=False, highlight=False)
+            else:
+                text = f"loss {found['loss']:.4f}, {found['tokens_per_second']:,.0f} tokens/s"
+                bar.update(task, completed=found["step"], total=steps, description=text)
+                if bar.disable and found["step"] % max(1, steps // 20) == 0:
+                    sys.stderr.write(f"step {found['step']:,} of {steps:,}: {text}\n")
+
+        yield Telling(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
+
+
+def _validation(found: Mapping[str, float]) -> str:
+    return (
+        f"step {found['step']:,}: valid loss {found['valid_loss']:.4f}, precision {found['valid_precision']:.3f},"
+        f" recall {found['valid_recall']:.3f}, F1 {found['valid_f1']:.3f}"
+    )

@@ -1,0 +1,132 @@
+"""A training that is done -> the folder that `genner export` takes: adapter, tokenizer, words, card, curve.
+
+`genner.json` is written last: a folder without it is that of a training that has not ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from genner_cli.files.gold import write_gold
+from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.prompting import Instructions
+from genner_cli.provenance import Provenance
+from genner_cli.training.base import Base
+from genner_cli.training.dataset import Dataset
+from genner_cli.training.options import TrainOptions
+from genner_cli.types import Document
+
+WORDS, LOG, CURVE, CARD, VERIFY, CHECKPOINT = (
+    "genner.json", "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl", "checkpoint",
+)  # fmt: skip
+VERIFIED = 20
+"""So many documents are left for the export's checks."""
+_PACKAGES = ("genner", "torch", "transformers", "peft")
+
+
+def provenance_of(base: Base, data_files: Sequence[str], options: TrainOptions) -> Provenance:
+    """Where the adapter comes from."""
+    return Provenance(
+        base=base.reference,
+        base_hash=hash_files(weight_files(base.folder)),
+        data_hash=hash_files(map(Path, data_files)),
+        options=asdict(options),
+        versions={name: version(name) for name in _PACKAGES},
+    )
+
+
+def write_adapter(
+    folder: Path, model: PeftModel, base: Base, data: Dataset, provenance: Provenance, best: Mapping[str, float] | None
+) -> None:
+    """Writes all but the log and the curve, which are there already."""
+    model.peft_config["default"].base_model_name_or_path = base.reference
+    model.save_pretrained(folder, save_embedding_layers=False)  # to find out for itself peft would ask the Hub
+    base.tokens.tokenizer.save_pretrained(folder)
+    write_gold(folder / VERIFY, _some(data.valid.documents or data.train.documents))
+    (folder / CARD).write_text(_card(data, provenance, best), encoding="utf-8")
+    _write(folder / WORDS, {**data.instructions.to_metadata(), **provenance.to_metadata()})
+
+
+def _write(path: Path, value: Mapping[str, str]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _some(documents: Sequence[Document]) -> list[Document]:
+    """A few of them, from all over."""
+    step = max(1, len(documents) // VERIFIED)
+    return list(documents[::step][:VERIFIED])
+
+
+def _card(data: Dataset, provenance: Provenance, best: Mapping[str, float] | None) -> str:
+    """The model card, in Markdown."""
+    told = data.instructions
+    measured = _measured(data, best) if best else "It was not validated: no `--valid` was given."
+    documents = data.train.documents
+    entities = sum(len(document.entities) for document in documents)
+    nesting = f"nested up to {told.depth} deep" if told.depth > 1 else "flat"
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    return f"""---
+base_model: {json.dumps(provenance.base)}
+library_name: peft
+tags: [named-entity-recognition, genner, lora]
+---
+
+# Named entity recognition: {", ".join(label.name for label in told.labels)}
+
+A LoRA adapter for `{provenance.base}`, trained with genner. It has no licence of its own: the base's terms hold, and
+those of the data.
+
+```
+genner export {{this folder}} --gguf -o model.gguf
+genner extract docs.jsonl --model model.gguf
+```
+
+| | |
+|---|---|
+| base | {provenance.base}, SHA-256 of its weights {provenance.base_hash} |
+| output format | {told.format}, {nesting} |
+| text length | up to {told.chunk_bytes:,} UTF-8 bytes at a time (genner splits longer documents) |
+| data | {len(documents):,} documents, {entities:,} entities, SHA-256 {provenance.data_hash} |
+| made by | {versions} |
+
+## Labels
+
+{_labels(told)}
+
+## How good it is
+
+{measured}
+
+## How it was trained
+
+{_options(provenance.options)}
+
+`{LOG}` has a line for each step, `{CURVE}` is the curve of its losses.
+"""
+
+
+def _measured(data: Dataset, best: Mapping[str, float]) -> str:
+    return (
+        f"Strict micro scores before quantization, on {len(data.valid.documents):,} documents that it was not trained"
+        f" on: precision {best['valid_precision']:.3f}, recall {best['valid_recall']:.3f},"
+        f" F1 {best['valid_f1']:.3f} at step {best['step']:.0f}. These documents chose the step, so the figure is a"
+        " little too good."
+    )
+
+
+def _labels(told: Instructions) -> str:
+    return "\n".join(f"- `{label.name}`{': ' if label.definition else ''}{label.definition}" for label in told.labels)
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in options.items())

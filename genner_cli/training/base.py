@@ -1,0 +1,152 @@
+"""A folder with a transformers model -> what training needs of it: tokens, prompt, and the model with LoRA on it.
+
+Knows nothing of data and of where the folder comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+
+from genner_cli.engine.chat import literal_prompt
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.formats import output_format
+from genner_cli.prompting import Instructions, Prompt
+from genner_cli.training.options import Attention, Number, TrainOptions
+from genner_cli.training.tokens import Tokens
+
+DEFAULT_FORMAT = "bracketed"
+"""The best of the paper's five, on average (arXiv 2601.17898, micro F1 of eight models)."""
+DEFAULT_CHUNK_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model as it is found: `reference` is how the user names it, `instructions` what it says of itself if
+    genner trained it, and `prompt` how it is asked."""
+
+    folder: Path
+    reference: str
+    tokens: Tokens
+    instructions: Instructions | None
+    prompt: Prompt
+
+    def format(self, options: TrainOptions) -> str:
+        """The output format asked for, else the base's own. Raises UsageError where the base lacks its markup."""
+        name = options.format or (self.instructions.format if self.instructions else DEFAULT_FORMAT)
+        lock = output_format(name).lock("x", ["X"]).segmented(self.tokens.pieces)
+        if lock.markup - self.tokens.vocabulary.added.keys():
+            raise UsageError(f"{self.reference} has no markup tokens for the format {name}; choose another --format")
+        return name
+
+    def chunk_bytes(self, options: TrainOptions) -> int:
+        """The longest piece of text asked for, else the base's own."""
+        own = self.instructions.chunk_bytes if self.instructions else DEFAULT_CHUNK_BYTES
+        return options.chunk_bytes or own
+
+
+def find_base(folder: Path, reference: str) -> Base:
+    """Raises ModelError where the folder's tokenizer, chat template or genner.json cannot be used."""
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # the tokenizers package raises nothing narrower
+            raise ModelError(f"the tokenizer in {folder} cannot be read ({error}); save it there again") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer in {folder} has no eos_token; set the token that ends a completion")
+    words = folder / "genner.json"
+    try:
+        instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
+    except ValueError as error:
+        raise ModelError(f"{words} is no JSON ({error}); leave it out, or save it again") from error
+    template = tokenizer.chat_template
+    chosen = template.get("default") if isinstance(template, dict) else template
+    prompt = instructions.prompt if instructions else literal_prompt(chosen, folder)
+    return Base(folder, reference, Tokens(tokenizer), instructions, prompt)
+
+
+def open_model(base: Base, options: TrainOptions, device: torch.device) -> PreTrainedModel:
+    """The base model on the device, its weights frozen. Raises ModelError where transformers cannot open it."""
+    choices: dict[str, Any] = {"dtype": number_type(options, device), "local_files_only": True}
+    if options.attention is not Attention.AUTO:
+        choices["attn_implementation"] = options.attention.value
+    if options.qlora:
+        choices |= {"quantization_config": _four_bits(), "device_map": {"": device}}
+    with quiet():
+        try:
+            model = AutoModelForCausalLM.from_pretrained(base.folder, **choices)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            raise ModelError(f"{base.reference}: transformers cannot open it ({error}); name another --base") from error
+    model.requires_grad_(False)
+    opened: PreTrainedModel = model if options.qlora else model.to(device)
+    return opened
+
+
+def number_type(options: TrainOptions, device: torch.device) -> torch.dtype:
+    """The number type of the base's weights."""
+    if options.dtype is not Number.AUTO:
+        return torch.float32 if options.dtype is Number.FLOAT32 else torch.bfloat16
+    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if bfloat16 else torch.float32
+
+
+def _four_bits() -> BitsAndBytesConfig:
+    """As in QLoRA (arXiv 2305.14314): normal floats of 4 bits, their scales quantized too."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError("--qlora needs bitsandbytes; run: pip install 'genner[qlora]'") from error
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def with_lora(model: PreTrainedModel, options: TrainOptions) -> PeftModel:
+    """The model with LoRA matrices, in F32, on all its linear layers but the output matrix."""
+    torch.manual_seed(options.seed)
+    recompute = {"use_reentrant": False}
+    if options.qlora:
+        prepare_model_for_kbit_training(model, options.gradient_checkpointing, recompute)
+    elif options.gradient_checkpointing:
+        model.gradient_checkpointing_enable(recompute)
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+        adapted = get_peft_model(model, config)
+    if not isinstance(adapted, PeftModel):
+        raise TypeError(f"peft made a {type(adapted)}")
+    return adapted
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' talk and bars."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,68 @@
+"""A training under way <-> one safetensors file: the weights that are trained, the optimizer's state, and counters.
+
+A file is written whole or not at all. Knows nothing of what the counters mean.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from genner_cli.errors import ModelError
+
+_WEIGHT, _STATE, _COUNTERS = "weight.", "state.", "counters"
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameters that training changes, by name; each once where two names are one."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def save(
+    path: Path, model: torch.nn.Module, counters: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Writes the file; without an optimizer its weights only. The counters are a JSON value."""
+    weights = trained(model)
+    tensors = {_WEIGHT + name: value.detach().contiguous() for name, value in weights.items()}
+    if optimizer:
+        states = optimizer.state
+        for name, value in weights.items():
+            tensors |= {f"{_STATE}{key}.{name}": part.contiguous() for key, part in states.get(value, {}).items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={_COUNTERS: json.dumps(counters)})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def counters(path: Path) -> dict[str, Any]:
+    """The counters of a file. Raises ModelError where it is broken."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads(file.metadata()[_COUNTERS]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is broken ({error!r}); remove it, and begin anew") from error
+
+
+def load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Puts weights, and the optimizer's state, back. Raises ModelError where they are those of another model."""
+    weights = trained(model)
+    with safe_open(path, framework="pt", device=str(next(iter(weights.values())).device)) as file:
+        names = set(file.keys())
+        if {name.removeprefix(_WEIGHT) for name in names if name.startswith(_WEIGHT)} != weights.keys():
+            raise ModelError(f"{path} holds other weights than this training's; remove it, and begin anew")
+        with torch.no_grad():
+            for name, value in weights.items():
+                value.copy_(file.get_tensor(_WEIGHT + name))
+        for name, value in weights.items() if optimizer else ():
+            keys = {key.removeprefix(_STATE).split(".")[0] for key in names if key.startswith(_STATE)}
+            states = {key: file.get_tensor(f"{_STATE}{key}.{name}") for key in sorted(keys)}
+            if optimizer and states:
+                optimizer.state[value] = {key: part.cpu() if key == "step" else part for key, part in states.items()}

@@ -1,0 +1,170 @@
+"""Labelled files -> examples to train and to validate on, and everything that is wrong with them, all at once.
+
+Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from genner_cli.errors import DataError, UsageError
+from genner_cli.files.gold import GoldData, Problem, read_gold
+from genner_cli.prompting import Instructions
+from genner_cli.training.augment import augmented
+from genner_cli.training.base import Base
+from genner_cli.training.examples import Example, Sample, encode
+from genner_cli.training.options import Loss, TrainOptions
+from genner_cli.training.packing import Pack, in_a_row, order, side_by_side
+from genner_cli.training.samples import encode_samples, label_set, make_samples
+from genner_cli.training.tokens import Tokens
+from genner_cli.types import Document, Label
+
+log = logging.getLogger("genner")
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the data is: paths as `files.expand` gives them, and the names of fields; `skip`: whether documents with
+    a problem are left out, or stop the run."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    text_field: str = "text"
+    id_field: str = "id"
+    skip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Documents, and their samples with an example each."""
+
+    documents: tuple[Document, ...]
+    samples: tuple[Sample, ...]
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What to train on, what to validate on, and what the model is told."""
+
+    instructions: Instructions
+    train: Part
+    valid: Part
+
+
+def load(
+    files: Files,
+    base: Base,
+    options: TrainOptions,
+    labels: Sequence[Label] | None,
+    *,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Dataset:
+    """Reads and encodes all data; `labels` None takes those that the training files have. `progress` gets 1 for each
+    sample. Raises DataError with a note for each problem, and UsageError where there is nothing to train on."""
+    names = [label.name for label in labels] if labels else None
+    gold = [_read(paths, files, options, names) for paths in (files.train, files.valid)]
+    asked = tuple(labels) if labels else label_set(gold[0].documents)
+    instructions = Instructions(
+        prompt=base.prompt,
+        format=base.format(options),
+        depth=options.depth,
+        labels=asked,
+        default_labels=tuple(label.name for label in asked),
+        chunk_bytes=base.chunk_bytes(options),
+    )
+    problems = [problem for part in gold for problem in part.problems]
+    parts = []
+    for data in gold:
+        part, more = _encoded(data.documents, instructions, base.tokens, options, progress)
+        parts.append(part)
+        problems += more
+    _settle(problems, skip=files.skip)
+    if not parts[0].examples or not asked:
+        what = "entities" if parts[0].examples else "documents"
+        raise UsageError(f"{', '.join(files.train)}: no {what} to train on; give labelled documents")
+    return Dataset(instructions, *parts)
+
+
+def _read(paths: Sequence[str], files: Files, options: TrainOptions, names: Sequence[str] | None) -> GoldData:
+    fields = {"text_field": files.text_field, "id_field": files.id_field}
+    return read_gold(paths, **fields, labels=names, nested=options.depth > 1)
+
+
+def _encoded(
+    documents: Sequence[Document],
+    instructions: Instructions,
+    tokens: Tokens,
+    options: TrainOptions,
+    progress: Callable[[int], None],
+) -> tuple[Part, list[Problem]]:
+    samples = make_samples(documents, labels=instructions.labels, chunk_bytes=instructions.chunk_bytes)
+    found = encode_samples(
+        samples.samples,
+        tokens,
+        instructions,
+        longest=options.cutoff,
+        decisions=options.loss is Loss.LOCKED,
+        progress=progress,
+    )
+    bad = {problem.source for problem in (*samples.problems, *found.problems)}
+    good = tuple(document for document in documents if document.source not in bad)
+    return Part(good, found.samples, found.examples), [*samples.problems, *found.problems]
+
+
+def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
+    """Raises DataError for all of them, or says what is left out."""
+    if not problems:
+        return
+    if not skip:
+        error = DataError(
+            f"{len(problems)} problems in the data; correct them, or leave these out with --on-bad-data skip"
+        )
+        for problem in problems:
+            error.add_note(problem.message)
+        raise error
+    for problem in problems:
+        log.warning("left out: %s", problem.message)
+
+
+class Plan:
+    """The packs of every step, the same in every run and process."""
+
+    def __init__(self, data: Dataset, tokens: Tokens, options: TrainOptions, *, pack_tokens: int, processes: int = 1):
+        """`pack_tokens`: most tokens of a pack; packs are smaller where `processes` would have nothing to do."""
+        self._data = data
+        self._tokens = tokens
+        self._options = options
+        self._pack_tokens = pack_tokens
+        self._processes = processes
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self.steps_in_epoch = -(-len(data.train.examples) // options.batch)
+
+    def __call__(self, step: int) -> list[Pack]:
+        """The packs of a step, from 0."""
+        epoch, number = divmod(step, self.steps_in_epoch)
+        if self._epoch[0] != epoch:
+            lengths = [len(example.ids) for example in self._data.train.examples]
+            seed = f"{self._options.seed} {epoch}"
+            by_length = not self._options.packing
+            self._epoch = (epoch, order(lengths, self._options.batch, seed, by_length=by_length))
+        return self.packed([self._example(at, epoch) for at in self._epoch[1][number]])
+
+    def packed(self, examples: Sequence[Example]) -> list[Pack]:
+        """Examples as they are computed."""
+        share = -(-sum(len(example.ids) for example in examples) // self._processes)
+        return (in_a_row if self._options.packing else side_by_side)(examples, min(self._pack_tokens, share))
+
+    def _example(self, at: int, epoch: int) -> Example:
+        """The example of a sample as it is asked for in this epoch; as it is where another list makes it too long."""
+        options, part = self._options, self._data.train
+        if options.augmentation.none:
+            return part.examples[at]
+        sample = augmented(part.samples[at], options.augmentation, Random(f"{options.seed} {epoch} {at}"))
+        told = self._data.instructions
+        decisions = options.loss is Loss.LOCKED
+        example = encode(sample, self._tokens, told.prompt, told.format, told.depth, decisions=decisions)
+        return example if len(example.ids) <= options.cutoff else part.examples[at]

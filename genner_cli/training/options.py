@@ -1,0 +1,199 @@
+"""Every value of a training run, its presets, and how values from a file or the command line become options.
+
+The fields are the one place where an option's name, type, default and help are said: the command line, the YAML file
+and `genner.json` follow them. Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+from genner_cli.errors import UsageError
+from genner_cli.formats import output_format
+
+
+class Loss(StrEnum):
+    """What is learnt: the whole completion, or the choices that the source lock leaves open."""
+
+    COMPLETION = "completion"
+    LOCKED = "locked"
+
+
+class Number(StrEnum):
+    """Number types that the base model's weights are held in."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How often and how a sample is asked for otherwise than with its own labels in their order.
+
+    `subset`: the probability with which a random part of the labels is asked for; `shuffle`: whether labels come in
+    random order; `negatives`: at most so many labels are added of which the data has no entities, as far as
+    `augment.COMMON_TYPES` has such.
+    """
+
+    subset: float = 0.0
+    shuffle: bool = False
+    negatives: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.subset <= 1 or self.negatives < 0:
+            raise UsageError(
+                f"a subset of {self.subset} and {self.negatives} negatives are no augmentation; choose a probability"
+                " from 0 to 1, and 0 or more negative labels"
+            )
+
+    @property
+    def none(self) -> bool:
+        """Whether samples stay as they are."""
+        return not (self.subset or self.shuffle or self.negatives)
+
+
+class Attention(StrEnum):
+    """transformers' implementations of attention; the last one cannot be told which tokens see each other."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH = "flash_attention_2"
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """One run; the help of each field says what it is. Raises UsageError for values that cannot be."""
+
+    format: str | None = _option(None, "Output format to teach.", shown="the base's own, else bracketed")
+    depth: int = _option(1, "How deep entities may nest; 1 is flat, --nested is 4.")
+    chunk_bytes: int | None = _option(None, "Longest piece of text, in UTF-8 bytes.", shown="the base's own, else 2000")
+    cutoff: int = _option(2048, "Most tokens of an example, prompt and completion together.")
+    loss: Loss = _option(Loss.COMPLETION, "Learn the whole completion, or only what the source lock leaves open.")
+    text_weight: float = _option(0.0, "Weight of the ordinary next-token loss over the document's own text.")
+    opening_weight: float = _option(1.0, "Weight of decisions to open an entity (locked loss); more gives recall.")
+    rank: int = _option(16, "Rank of the LoRA matrices.")
+    alpha: int = _option(32, "LoRA's alpha: changes are scaled by alpha / rank.")
+    dropout: float = _option(0.0, "Dropout before the LoRA matrices.")
+    learning_rate: float = _option(2e-4, "Highest learning rate; it falls along a cosine to 0.")
+    warm_up: float = _option(0.1, "Share of all steps in which the learning rate rises.")
+    weight_decay: float = _option(0.0, "AdamW's weight decay.")
+    clip_norm: float = _option(1.0, "Longest gradient.")
+    epochs: int = _option(3, "How often all examples are seen.")
+    batch: int = _option(16, "Examples of one step, over all processes.")
+    seed: int = _option(0, "Seed of weights, order, dropout and augmentation.")
+    subset: float = _option(0.0, "Probability that a random part of the labels is asked for.")
+    shuffle: bool = _option(False, "Ask for labels in random order.")
+    negatives: int = _option(0, "At most so many labels are added that the data has none of.")
+    evaluate_every: int | None = _option(None, "Steps between validations.", shown="an epoch's")
+    patience: int | None = _option(None, "Stop after so many validations without a better F1.", shown="never")
+    valid_limit: int = _option(500, "Most validation documents that F1 is measured on.")
+    checkpoint_every: int = _option(100, "Steps between checkpoints.")
+    dtype: Number = _option(Number.AUTO, "Number type of the base's weights; auto is bfloat16 on a GPU, else float32.")
+    device: str = _option("auto", "cpu, cuda or mps.")
+    attention: Attention = _option(Attention.AUTO, "Implementation of attention.")
+    packing: bool = _option(True, "Compute many examples in a row without padding, and what they begin with once.")
+    pack_tokens: int | None = _option(None, "Most tokens computed at a time.", shown="1024, 8192 on a GPU")
+    gradient_checkpointing: bool = _option(False, "Compute twice to save memory.")
+    qlora: bool = _option(False, "Hold the base's weights in 4 bits (CUDA; needs genner[qlora]).")
+
+    def __post_init__(self) -> None:
+        if self.format is not None:
+            output_format(self.format)
+        positive = ("depth", "cutoff", "rank", "alpha", "learning_rate", "clip_norm", "epochs", "batch",
+                    "valid_limit", "checkpoint_every")  # fmt: skip
+        _refuse(self, positive, lambda value: value > 0, "greater than 0")
+        optional = ("chunk_bytes", "evaluate_every", "patience", "pack_tokens")
+        _refuse(self, optional, lambda value: value is None or value > 0, "greater than 0")
+        _refuse(self, ("text_weight", "weight_decay"), lambda value: value >= 0, "0 or more")
+        _refuse(self, ("opening_weight",), lambda value: value > 0, "greater than 0")
+        _refuse(self, ("dropout", "warm_up"), lambda value: 0 <= value < 1, "0 or more and less than 1")
+        self.augmentation  # noqa: B018  raises for what is no augmentation
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """With which other labels examples are asked for."""
+        return Augmentation(self.subset, self.shuffle, self.negatives)
+
+
+def _refuse(options: TrainOptions, names: Iterable[str], right: Any, rule: str) -> None:
+    for name in names:
+        if not right(getattr(options, name)):
+            raise UsageError(f"{option_name(name)} is {getattr(options, name)}; give a number {rule}")
+
+
+MACHINE = frozenset({"checkpoint_every", "device", "attention", "packing", "pack_tokens", "gradient_checkpointing"})
+"""Options that change how a run is computed, not what is learnt, beyond the order of sums."""
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {},
+    "paper": {
+        "rank": 256, "alpha": 512, "learning_rate": 2e-5, "epochs": 2, "batch": 8, "dtype": Number.BFLOAT16,
+    },
+    "tiny": {
+        "loss": Loss.LOCKED, "text_weight": 0.1, "rank": 64, "alpha": 128, "learning_rate": 2e-3, "epochs": 6,
+        "dtype": Number.FLOAT32,
+    },
+}  # fmt: skip
+"""What differs from the defaults. `paper`: arXiv 2601.17898, its repository's LoRA configuration; `tiny`: for CPUs."""
+
+AUGMENTED: Mapping[str, Any] = {"subset": 0.5, "shuffle": True, "negatives": 3}
+"""What --augment stands for."""
+
+
+def option_name(name: str) -> str:
+    """The option of a field on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def made_of(preset: str, *layers: Mapping[str, Any]) -> TrainOptions:
+    """The preset's options, changed by each layer in turn; a layer's None changes nothing.
+
+    Raises UsageError for an unknown preset or name, and for a value of another type.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    types = get_type_hints(TrainOptions)
+    values = dict(PRESETS[preset])
+    for layer in layers:
+        for name, value in layer.items():
+            if name not in types:
+                raise UsageError(f"there is no option {name!r}; known are {', '.join(types)}")
+            if value is not None:
+                values[name] = _typed(name, value, types[name])
+    return TrainOptions(**values)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value in the field's type, as YAML or the command line may have it."""
+    wanted = next(part for part in getattr(kind, "__args__", (kind,)) if part is not type(None))
+    if issubclass(wanted, StrEnum):
+        if value not in list(wanted):
+            raise UsageError(f"{option_name(name)} is {value!r}; choose one of {', '.join(wanted)}")
+        return wanted(value)
+    if wanted is float and type(value) in (int, str):  # YAML reads 2e-5 as text
+        try:
+            return float(value)
+        except ValueError:
+            value = str(value)
+    if type(value) is not wanted:
+        raise UsageError(f"{option_name(name)} is {value!r}; give a value of type {wanted.__name__}")
+    return value
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The fields, but for MACHINE's, in which the values of two runs differ, each with both values."""
+    names = (item.name for item in fields(TrainOptions) if item.name not in MACHINE)
+    return [
+        f"{option_name(name)} was {before.get(name)} and is {after.get(name)}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]

@@ -1,0 +1,219 @@
+"""A base model and labelled files -> a folder with an adapter: composes reading, the loop, and validation.
+
+Knows nothing of the terminal: it is handed what to tell.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from genner_cli.errors import UsageError
+from genner_cli.extraction import Task
+from genner_cli.training.adapter_folder import CHECKPOINT, CURVE, LOG, WORDS, provenance_of, write_adapter
+from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
+from genner_cli.training.batches import Batch
+from genner_cli.training.curve import draw_curve
+from genner_cli.training.dataset import Dataset, Files, Plan, load
+from genner_cli.training.decoding import evaluate
+from genner_cli.training.loop import Line, Loop, LoopOptions, read_log
+from genner_cli.training.loss import Amounts, Objective
+from genner_cli.training.options import TrainOptions, changed
+from genner_cli.training.processes import Processes, chosen_device, processes
+from genner_cli.types import Label
+
+PACK_TOKENS = {"cpu": 1024, "cuda": 8192}
+RUN = "run.json"
+"""What is trained how, beside the checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`base`: a transformers folder; `reference`: how the user names it; `labels`: None for those of the data."""
+
+    base: Path
+    reference: str
+    files: Files
+    out: Path
+    options: TrainOptions
+    labels: tuple[Label, ...] | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is told while it works, in the first process only: each stage; samples encoded; lines of the log, with the
+    number of all steps."""
+
+    stage: Callable[[str], None] = lambda text: None
+    encoded: Callable[[int], None] = lambda count: None
+    line: Callable[[Line, int], None] = lambda line, steps: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Steps planned, the last line of the log with a loss, and the best validation."""
+
+    steps: int
+    last: Line
+    best: Line | None
+
+
+def train(job: Job, telling: Telling = Telling()) -> Outcome:
+    """Trains, and writes the adapter's folder. Raises DataError with all that is wrong with the data, UsageError and
+    ModelError, before anything is trained."""
+    refuse_folder(job.out, resume=job.resume)
+    device = _device(job.options.device)
+    with processes(device) as group:
+        told = telling if group.first else Telling()
+        told.stage("reading the data")
+        base = find_base(job.base, job.reference)
+        data = load(job.files, base, job.options, job.labels, progress=told.encoded)
+        told.stage(f"opening the base model {job.reference}")
+        provenance = provenance_of(base, job.files.train, job.options)
+        if group.first:
+            _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()})
+        group.shared(None)
+        adapted = with_lora(open_model(base, job.options, device), job.options)
+        plan = Plan(data, base.tokens, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count)
+        best = _loop(job, adapted.get_base_model(), base, data, plan, group, told).run(plan)
+        lines = read_log(job.out / LOG)
+        if group.first:
+            draw_curve(lines, job.out / CURVE)
+            write_adapter(job.out, adapted, base, data, provenance, best)
+            shutil.rmtree(job.out / CHECKPOINT)
+    return Outcome(steps_of(plan, job.options), [line for line in lines if "loss" in line][-1], best)
+
+
+def refuse_folder(out: Path, *, resume: bool) -> None:
+    """Raises UsageError where the output folder is not free, or its training is to be gone on with and was not asked
+    to be."""
+    if (out / WORDS).exists():
+        raise UsageError(f"{out} is a trained model already; name a new folder after -o, or remove this one")
+    if (out / CHECKPOINT).is_dir():
+        if not resume:
+            raise UsageError(f"{out} holds a training that has not ended; go on with --resume, or remove the folder")
+    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"{out} exists already and is not empty; name a new folder after -o")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = chosen_device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: torch cannot use it ({str(error).splitlines()[0]}); give cpu") from error
+    return device
+
+
+def _begin(job: Job, said: dict[str, str]) -> None:
+    """Writes down what is trained how, or raises UsageError where a run that was cut off was another."""
+    folder = job.out / CHECKPOINT
+    path = folder / RUN
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        differing = changed(before["options"], _plain(job.options))
+        differing += [f"{key} was another" for key in said if key not in _FREE and before["said"].get(key) != said[key]]
+        if differing:
+            raise UsageError(
+                f"{job.out} holds another training: {'; '.join(differing)}; give the same, or a new folder"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"options": _plain(job.options), "said": said}, ensure_ascii=False), encoding="utf-8")
+
+
+_FREE = ("genner.training.options", "genner.training.versions", "genner.base.reference")
+"""The first is compared option by option; the others may change."""
+
+
+def _plain(options: TrainOptions) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(asdict(options))))
+
+
+def pack_tokens(options: TrainOptions, device: torch.device) -> int:
+    """Tokens computed at a time."""
+    return options.pack_tokens or PACK_TOKENS.get(device.type, PACK_TOKENS["cpu"])
+
+
+def steps_of(plan: Plan, options: TrainOptions) -> int:
+    """Steps of the whole run, if nothing stops it."""
+    return plan.steps_in_epoch * options.epochs
+
+
+def objective_of(options: TrainOptions) -> Objective:
+    """What is learnt."""
+    return Objective(options.loss, options.text_weight, options.opening_weight)
+
+
+def _loop(
+    job: Job, model: PreTrainedModel, base: Base, data: Dataset, plan: Plan, group: Processes, told: Telling
+) -> Loop:
+    options, steps = job.options, steps_of(plan, job.options)
+    chosen = LoopOptions(
+        steps=steps,
+        learning_rate=options.learning_rate,
+        warm_up=options.warm_up,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+        seed=options.seed,
+        checkpoint_every=options.checkpoint_every,
+        evaluate_every=options.evaluate_every or plan.steps_in_epoch,
+        patience=options.patience,
+        bfloat16=number_type(options, model.device) is torch.bfloat16,
+    )
+    return Loop(
+        model,
+        objective_of(options),
+        chosen,
+        job.out / CHECKPOINT,
+        log=job.out / LOG,
+        evaluate=_Validation(model, base, data, plan, options) if data.valid.documents else None,
+        report=lambda line: told.line(line, steps),
+        processes=group,
+    )
+
+
+class _Validation:
+    """Loss and strict F1 on the validation documents."""
+
+    def __init__(self, model: PreTrainedModel, base: Base, data: Dataset, plan: Plan, options: TrainOptions) -> None:
+        told, most = data.instructions, options.valid_limit
+        self._model = model
+        self._tokens = base.tokens
+        self._objective = objective_of(options)
+        self._bfloat16 = number_type(options, model.device) is torch.bfloat16
+        self._documents = data.valid.documents[:most]
+        self._packs = plan.packed(data.valid.examples[:most])
+        self._task = Task(told.labels, told.prompt, told.format, told.depth, told.chunk_bytes)
+
+    def __call__(self) -> dict[str, float]:
+        """The figures, as the log has them."""
+        with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
+            loss = self._loss()
+            scores = evaluate(self._model, self._tokens, self._documents, self._task).micro
+        return {
+            "valid_loss": loss,
+            "valid_precision": scores.precision,
+            "valid_recall": scores.recall,
+            "valid_f1": scores.f1,
+        }
+
+    @torch.no_grad()
+    def _loss(self) -> float:
+        self._model.eval()
+        sums: list[Sequence[float]] = []
+        for pack in self._packs:
+            batch = Batch.of(pack).to(self._model.device)
+            sums.append([part.item() for part in self._objective.sums(self._model, batch)])
+        self._model.train()
+        amounts: Amounts = self._objective.amounts(example for pack in self._packs for example in pack.examples)
+        main, text = (sum(parts) for parts in zip(*sums, strict=True))
+        return float(self._objective.whole(main, text, amounts))
