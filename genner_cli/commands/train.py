@@ -95,9 +95,9 @@ def train(
     from genner_cli.files.settings import read_settings
     from genner_cli.formats.carriable import DEFAULT_DEPTH
 
-    layers = [read_settings(str(options)) if options else {}, AUGMENTED if augment else {}]
-    given = {"depth": DEFAULT_DEPTH if nested else None, **{name: plain(value) for name, value in values.items()}}
-    chosen = made_of(preset, *layers, {name: value for name, value in given.items() if value is not None})
+    said = read_settings(str(options)) if options else {}
+    switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
+    chosen = made_of(preset, said, switches, {name: plain(value) for name, value in values.items()})
     asked = asked_labels(types, labels)
     _needs_torch()
     from convert.base import base_folder

@@ -15,7 +15,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from genner_cli.engine.chat import literal_prompt
 from genner_cli.errors import ModelError, UsageError
@@ -32,13 +39,14 @@ DEFAULT_CHUNK_BYTES = 2000
 @dataclass(frozen=True, slots=True)
 class Base:
     """A base model as it is found: `reference` is how the user names it, `instructions` what it says of itself if
-    genner trained it, and `prompt` how it is asked."""
+    genner trained it, `prompt` how it is asked, and `context` the most tokens that it takes."""
 
     folder: Path
     reference: str
     tokens: Tokens
     instructions: Instructions | None
     prompt: Prompt
+    context: int
 
     def format(self, options: TrainOptions) -> str:
         """The output format asked for, else the base's own. Raises UsageError where the base lacks its markup."""
@@ -55,12 +63,13 @@ class Base:
 
 
 def find_base(folder: Path, reference: str) -> Base:
-    """Raises ModelError where the folder's tokenizer, chat template or genner.json cannot be used."""
+    """Raises ModelError where the folder's config, tokenizer, chat template or genner.json cannot be used."""
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
         except Exception as error:  # the tokenizers package raises nothing narrower
-            raise ModelError(f"the tokenizer in {folder} cannot be read ({error}); save it there again") from error
+            raise ModelError(f"{folder}: tokenizer or config cannot be read ({error}); save it there again") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no eos_token; set the token that ends a completion")
     words = folder / "genner.json"
@@ -71,7 +80,14 @@ def find_base(folder: Path, reference: str) -> Base:
     template = tokenizer.chat_template
     chosen = template.get("default") if isinstance(template, dict) else template
     prompt = instructions.prompt if instructions else literal_prompt(chosen, folder)
-    return Base(folder, reference, Tokens(tokenizer), instructions, prompt)
+    return Base(folder, reference, Tokens(tokenizer), instructions, prompt, _context(config))
+
+
+def _context(config: PreTrainedConfig) -> int:
+    """Positions that the model has; with longrope only those in which it rotates as it does for short texts."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    trained = rope.get("original_max_position_embeddings") if rope.get("rope_type") == "longrope" else None
+    return int(min(config.max_position_embeddings, trained or config.max_position_embeddings))
 
 
 def open_model(base: Base, options: TrainOptions, device: torch.device) -> PreTrainedModel:
@@ -116,11 +132,8 @@ def _four_bits() -> BitsAndBytesConfig:
 def with_lora(model: PreTrainedModel, options: TrainOptions) -> PeftModel:
     """The model with LoRA matrices, in F32, on all its linear layers but the output matrix."""
     torch.manual_seed(options.seed)
-    recompute = {"use_reentrant": False}
-    if options.qlora:
-        prepare_model_for_kbit_training(model, options.gradient_checkpointing, recompute)
-    elif options.gradient_checkpointing:
-        model.gradient_checkpointing_enable(recompute)
+    if options.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
@@ -129,7 +142,9 @@ def with_lora(model: PreTrainedModel, options: TrainOptions) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by old names
+        if options.qlora:
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         adapted = get_peft_model(model, config)
     if not isinstance(adapted, PeftModel):
         raise TypeError(f"peft made a {type(adapted)}")

@@ -79,7 +79,7 @@ def load(
     problems = [problem for part in gold for problem in part.problems]
     parts = []
     for data in gold:
-        part, more = _encoded(data.documents, instructions, base.tokens, options, progress)
+        part, more = _encoded(data.documents, instructions, base, options, progress)
         parts.append(part)
         problems += more
     _settle(problems, skip=files.skip)
@@ -97,16 +97,16 @@ def _read(paths: Sequence[str], files: Files, options: TrainOptions, names: Sequ
 def _encoded(
     documents: Sequence[Document],
     instructions: Instructions,
-    tokens: Tokens,
+    base: Base,
     options: TrainOptions,
     progress: Callable[[int], None],
 ) -> tuple[Part, list[Problem]]:
     samples = make_samples(documents, labels=instructions.labels, chunk_bytes=instructions.chunk_bytes)
     found = encode_samples(
         samples.samples,
-        tokens,
+        base.tokens,
         instructions,
-        longest=options.cutoff,
+        longest=min(options.cutoff, base.context),
         decisions=options.loss is Loss.LOCKED,
         progress=progress,
     )

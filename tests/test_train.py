@@ -1,0 +1,299 @@
+"""`genner train`: data errors before anything, a whole folder behind it, and processes that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+import torch
+from conftest import Run
+from safetensors.torch import load_file
+from small_bases import RECORDS, write_jsonl, write_small_base
+
+from genner_cli.files.gold import read_gold
+from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.prompting import Instructions
+from genner_cli.provenance import Provenance
+from genner_cli.training.loop import read_log
+from genner_cli.types import Label
+
+FAST = ("--preset", "tiny", "--epochs", "3", "--batch", "8", "--rank", "4")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_jsonl(tmp_path_factory.mktemp("data") / "train.jsonl")
+
+
+@pytest.fixture
+def train(genner: Callable[..., Run], base: Path, data: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Trains on `data` into tmp_path/adapter."""
+
+    def run(*options: object, paths: tuple[Path, ...] = (data,)) -> Run:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return genner("train", *paths, "--base", base, "-o", tmp_path / "adapter", *FAST, *options)
+        finally:
+            torch.set_num_threads(threads)
+
+    return run
+
+
+def test_a_training_leaves_everything_that_export_needs(
+    train: Callable[..., Run], base: Path, data: Path, tmp_path: Path
+) -> None:
+    run = train("--valid", data, "--labels", labels_file(tmp_path))
+    assert (run.status, run.stdout) == (0, b"")
+    folder = tmp_path / "adapter"
+    assert {path.name for path in folder.iterdir()} >= {
+        "adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "genner.json", "verify.jsonl",
+        "README.md", "training_log.jsonl", "loss.svg",
+    }  # fmt: skip
+    assert not (folder / "checkpoint").exists()
+    said = json.loads((folder / "genner.json").read_text())
+    told, made = Instructions.from_metadata(said), Provenance.from_metadata(said)
+    assert told
+    assert made
+    assert told.labels == (Label("PER", "named people"), Label("LOC"))
+    assert (told.format, told.depth, told.default_labels) == ("inserted", 1, ("PER", "LOC"))
+    assert (made.base, made.base_hash) == (str(base), hash_files(weight_files(base)))
+    assert made.data_hash == hash_files([data])
+    assert (made.options["rank"], made.options["loss"], made.options["epochs"]) == (4, "locked", 3)
+    assert made.versions.keys() == {"genner", "torch", "transformers", "peft"}
+    kept = read_gold([str(folder / "verify.jsonl")], labels=["PER", "LOC"])
+    assert not kept.problems
+    assert kept.documents[0].text == RECORDS[0]["text"]
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+
+
+def labels_file(folder: Path) -> Path:
+    path = folder / "labels.yaml"
+    path.write_text("PER: named people\nLOC:\n")
+    return path
+
+
+def test_log_curve_and_card_tell_of_the_training(train: Callable[..., Run], data: Path, tmp_path: Path) -> None:
+    run = train("--valid", data)
+    folder = tmp_path / "adapter"
+    lines = read_log(folder / "training_log.jsonl")
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 9
+    assert losses[-1] < losses[0]
+    validations = [line for line in lines if "valid_f1" in line]
+    assert [line["step"] for line in validations] == [3, 6, 9]
+    assert validations[-1]["valid_loss"] < validations[0]["valid_loss"]
+    root = ElementTree.parse(folder / "loss.svg").getroot()
+    assert root.tag.endswith("svg")
+    assert "valid" in (folder / "loss.svg").read_text()
+    card = (folder / "README.md").read_text()
+    best = max(validations, key=lambda line: (line["valid_f1"], -line["valid_loss"]))
+    assert f"F1 {best['valid_f1']:.3f} at step {best['step']}" in card
+    assert "`PER`" in card
+    assert "- learning_rate: 0.002" in card
+    assert "step 9: valid loss" in run.stderr
+    assert f"genner export {folder} --gguf" in run.stderr
+
+
+@pytest.mark.parametrize("format", ["bracketed", "xml", "category", "occurrence", "offset"])
+def test_every_format_of_the_paper_can_be_taught(format: str, train: Callable[..., Run], tmp_path: Path) -> None:
+    run = train("--format", format, "--loss", "completion", "--text-weight", 0, "--epochs", 1)
+    assert run.status == 0, run.stderr
+    assert json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.format"] == format
+
+
+def test_nested_entities_need_nested(train: Callable[..., Run], tmp_path: Path) -> None:
+    nested = [
+        {
+            "text": "Bank of Rome",
+            "entities": [{"start": 0, "end": 12, "label": "ORG"}, {"start": 8, "end": 12, "label": "LOC"}],
+        }
+    ]
+    path = write_jsonl(tmp_path / "nested.jsonl", nested * 8)
+    flat = train(paths=(path,))
+    assert flat.status == 1
+    assert "train with --nested" in flat.stderr
+    assert train("--nested", paths=(path,)).status == 0
+    assert json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.depth"] == "4"
+
+
+BAD = [
+    ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Bob"}]}, "not 'Bob'"),
+    ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}, "not in the label set"),
+    (
+        {"text": "Ann met B.", "entities": [{"start": 0, "end": 7, "label": "PER"}, {"start": 4, "end": 9, "label": "LOC"}]},
+        "crosses",
+    ),
+    ({"text": "So " * 250, "entities": []}, "tokens"),
+    ({"text": "Ann met Bobby.", "entities": [{"start": 8, "end": 10, "label": "PER"}]}, "choose another --format"),
+]  # fmt: skip
+
+
+def test_all_that_is_wrong_with_the_data_is_said_at_once_with_file_and_line(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    path = write_jsonl(tmp_path / "bad.jsonl", [*RECORDS, *(record for record, _ in BAD)])
+    run = train("--types", "PER,LOC", "--cutoff", 300, paths=(path,))
+    assert run.status == 1
+    assert f"{len(BAD)} problems in the data" in run.stderr
+    for number, (_, expected) in enumerate(BAD, len(RECORDS) + 1):
+        said = next(line for line in run.stderr.splitlines() if f"{path}:{number}:" in line)
+        assert expected in said
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "bad.jsonl", [*(record for record, _ in BAD), *RECORDS])
+    run = train("--types", "PER,LOC", "--cutoff", 300, "--on-bad-data", "skip", paths=(path,))
+    assert run.status == 0
+    assert run.stderr.count("left out:") == len(BAD)
+    assert f"| data | {len(RECORDS)} documents" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--rank", "0"], "--rank is 0"),
+        (["--format", "bracketed", "--loss", "nothing"], "nothing"),
+        (["--types", "PER", "--labels", "x.yaml"], "give one of them"),
+        (["--options", "none.yaml"], "none.yaml: cannot be read"),
+        (["--device", "quantum"], "--device quantum: torch cannot use it"),
+        (["--qlora", "--device", "cpu"], "--qlora"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(options: list[str], said: str, train: Callable[..., Run]) -> None:
+    run = train(*options)
+    assert run.status == 2
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_base_that_is_not_there_says_how_to_get_it(genner: Callable[..., Run], data: Path, tmp_path: Path) -> None:
+    run = genner("train", data, "--base", "some/model", "-o", tmp_path / "adapter")
+    assert run.status == 1
+    assert "genner pull some/model" in run.stderr
+    run = genner("train", data, "--base", tmp_path, "-o", tmp_path / "adapter")
+    assert run.status == 1
+    assert "config.json" in run.stderr
+
+
+def test_options_come_from_preset_file_and_command_line_in_this_order(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "options.yaml").write_text("learning-rate: 3e-4\nrank: 2\nepochs: 2\n")
+    assert train("--options", tmp_path / "options.yaml").status == 0
+    options = json.loads(json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.training.options"])
+    assert (options["learning_rate"], options["rank"], options["epochs"], options["alpha"]) == (3e-4, 4, 3, 128)
+
+
+def test_augmentation_teaches_other_label_lists(train: Callable[..., Run], tmp_path: Path) -> None:
+    assert train("--augment").status == 0
+    options = json.loads(json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.training.options"])
+    assert (options["subset"], options["shuffle"], options["negatives"]) == (0.5, True, 3)
+
+
+def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp_path: Path) -> None:
+    assert train().status == 0
+    before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir())
+    run = train()
+    assert run.status == 2
+    assert "trained model already" in run.stderr
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
+
+
+def test_the_same_call_gives_the_same_adapter(train: Callable[..., Run], tmp_path: Path) -> None:
+    assert train("--augment", "--dropout", "0.1").status == 0
+    (tmp_path / "adapter").rename(tmp_path / "first")
+    assert train("--augment", "--dropout", "0.1").status == 0
+    assert same_weights(tmp_path / "first", tmp_path / "adapter")
+
+
+def same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> bool:
+    a, b = (load_file(folder / "adapter_model.safetensors") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=tolerance) for name in a)
+
+
+def command(base: Path, data: Path, out: Path, *options: str) -> list[str]:
+    fixed = ["train", str(data), "--valid", str(data), "--base", str(base), "-o", str(out), "--device", "cpu"]
+    return [sys.executable, "-m", "genner_cli", *fixed, *FAST, "--batch", "4", "--checkpoint-every", "2", *options]
+
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def test_a_killed_training_goes_on_to_the_same_result(base: Path, data: Path, tmp_path: Path) -> None:
+    options = ["--dropout", "0.1", "--augment"]
+    whole = subprocess.run(
+        command(base, data, tmp_path / "whole", *options), env=ENVIRONMENT, capture_output=True, check=False
+    )
+    assert whole.returncode == 0, whole.stderr
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command(base, data, killed, *options), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(read_log(killed / "training_log.jsonl")) > 6, process)
+    process.kill()
+    process.wait()
+    again = subprocess.run(command(base, data, killed, *options), env=ENVIRONMENT, capture_output=True, check=False)
+    assert again.returncode == 2
+    assert b"go on with --resume" in again.stderr
+    other = subprocess.run(
+        command(base, data, killed, *options, "--resume", "--learning-rate", "0.5"),
+        env=ENVIRONMENT, capture_output=True, check=False,
+    )  # fmt: skip
+    assert other.returncode == 2
+    assert b"--learning-rate was 0.002 and is 0.5" in other.stderr
+    resumed = subprocess.run(
+        command(base, data, killed, *options, "--resume"), env=ENVIRONMENT, capture_output=True, check=False
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert same_weights(tmp_path / "whole", killed)
+    logs = [
+        [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in read_log(path)]
+        for path in (tmp_path / "whole" / "training_log.jsonl", killed / "training_log.jsonl")
+    ]
+    assert logs[0] == logs[1]
+
+
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Until something is there, while the process lives."""
+    while not ready():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+
+
+def test_two_processes_train_what_one_trains(base: Path, data: Path, tmp_path: Path) -> None:
+    one = subprocess.run(command(base, data, tmp_path / "one"), env=ENVIRONMENT, capture_output=True, check=False)
+    assert one.returncode == 0, one.stderr
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    two = subprocess.run(
+        [*launch, *command(base, data, tmp_path / "two")[1:]], env=ENVIRONMENT, capture_output=True, check=False
+    )
+    assert two.returncode == 0, two.stderr
+    assert two.stderr.count(b"next: genner export") == 1
+    losses = [
+        [line["loss"] for line in read_log(tmp_path / run / "training_log.jsonl") if "loss" in line]
+        for run in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert same_weights(tmp_path / "one", tmp_path / "two", tolerance=1e-3)
+
+
+def test_trained_on_its_own_output_shape(train: Callable[..., Run], tmp_path: Path) -> None:
+    """What extract writes can be trained on: scores and all."""
+    scored = [{**record, "entities": [{**entity, "score": 0.5} for entity in record["entities"]]} for record in RECORDS]
+    path = tmp_path / "scored.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in scored))
+    assert train(paths=(path,)).status == 0
