@@ -135,7 +135,10 @@ BAD = [
     ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Bob"}]}, "not 'Bob'"),
     ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}, "not in the label set"),
     (
-        {"text": "Ann met B.", "entities": [{"start": 0, "end": 7, "label": "PER"}, {"start": 4, "end": 9, "label": "LOC"}]},
+        {
+            "text": "Ann met Bob.",
+            "entities": [{"start": 0, "end": 7, "label": "PER"}, {"start": 4, "end": 9, "label": "LOC"}],
+        },
         "crosses",
     ),
     ({"text": "So " * 250, "entities": []}, "tokens"),
@@ -277,7 +280,7 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> Non
 def test_two_processes_train_what_one_trains(base: Path, data: Path, tmp_path: Path) -> None:
     one = subprocess.run(command(base, data, tmp_path / "one"), env=ENVIRONMENT, capture_output=True, check=False)
     assert one.returncode == 0, one.stderr
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     two = subprocess.run(
         [*launch, *command(base, data, tmp_path / "two")[1:]], env=ENVIRONMENT, capture_output=True, check=False
     )

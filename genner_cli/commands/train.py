@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +89,7 @@ def train(
 
     - `genner train train.jsonl --valid valid.jsonl --base bundled --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
-    - `torchrun --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ --preset paper -o adapter/`
+    - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ --preset paper -o adapter/`
     """
     from genner_cli.files.settings import read_settings
     from genner_cli.formats.carriable import DEFAULT_DEPTH
@@ -103,19 +102,18 @@ def train(
     from convert.base import base_folder
     from genner_cli.files import STDIO, expand
     from genner_cli.training.dataset import Files
-    from genner_cli.training.run import Job, refuse_folder
+    from genner_cli.training.run import Job
     from genner_cli.training.run import train as run
 
     if STDIO in (*inputs, *(valid or ())):
         raise UsageError("training reads its files more than once; name files, not '-'")
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
     files = Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
-    refuse_folder(output, resume=resume)
     talk_on_stderr()
     with base_folder(base, download=download) as folder, _telling() as telling:
         job = Job(folder, _absolute(base), files, output, chosen, asked, resume)
         outcome = run(job, telling)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if outcome:
         sys.stderr.write(_summary(outcome, output))
 
 

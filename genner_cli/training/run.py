@@ -66,13 +66,16 @@ class Outcome:
     best: Line | None
 
 
-def train(job: Job, telling: Telling = Telling()) -> Outcome:
-    """Trains, and writes the adapter's folder. Raises DataError with all that is wrong with the data, UsageError and
-    ModelError, before anything is trained."""
-    refuse_folder(job.out, resume=job.resume)
+def train(job: Job, telling: Telling = Telling()) -> Outcome | None:
+    """Trains, and writes the adapter's folder; gives the outcome in the first process, None in others.
+
+    Raises DataError with all that is wrong with the data, UsageError and ModelError, before anything is trained.
+    """
     device = _device(job.options.device)
     with processes(device) as group:
         told = telling if group.first else Telling()
+        if group.first:
+            refuse_folder(job.out, resume=job.resume)
         told.stage("reading the data")
         base = find_base(job.base, job.reference)
         data = load(job.files, base, job.options, job.labels, progress=told.encoded)
@@ -84,11 +87,12 @@ def train(job: Job, telling: Telling = Telling()) -> Outcome:
         adapted = with_lora(open_model(base, job.options, device), job.options)
         plan = Plan(data, base.tokens, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count)
         best = _loop(job, adapted.get_base_model(), base, data, plan, group, told).run(plan)
+        if not group.first:
+            return None
         lines = read_log(job.out / LOG)
-        if group.first:
-            draw_curve(lines, job.out / CURVE)
-            write_adapter(job.out, adapted, base, data, provenance, best)
-            shutil.rmtree(job.out / CHECKPOINT)
+        draw_curve(lines, job.out / CURVE)
+        write_adapter(job.out, adapted, base, data, provenance, best)
+        shutil.rmtree(job.out / CHECKPOINT)
     return Outcome(steps_of(plan, job.options), [line for line in lines if "loss" in line][-1], best)
 
 
