@@ -8,7 +8,7 @@ a mode's credit is the largest that such a pairing can reach, so it does not dep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -115,25 +115,40 @@ def _paired_by(
     left_gold, left_predicted = list(gold), list(predicted)
     for fits in rules:
         pairs = _largest_pairing(left_gold, left_predicted, fits)
+        taken = set(pairs.values())
         left_gold = [entity for entity in left_gold if entity not in pairs]
-        left_predicted = [entity for entity in left_predicted if entity not in pairs.values()]
+        left_predicted = [entity for entity in left_predicted if entity not in taken]
         yield pairs
 
 
 def _largest_pairing(gold: Sequence[Entity], predicted: Sequence[Entity], fits: Fits) -> dict[Entity, Entity]:
     """The most pairs of those that fit, each entity in one at most, as gold -> predicted (Berge 1957)."""
+    fitting = {one: [other for other in predicted if fits(one, other)] for one in gold}
     partner: dict[Entity, Entity] = {}
+    holder: dict[Entity, Entity] = {}
     for first in gold:
-        holder = {other: one for one, other in partner.items()}
-        reached: dict[Entity, Entity] = {}
-        tried = [first]
-        for one in tried:
-            for other in predicted:
-                if other not in reached and fits(one, other):
-                    reached[other] = one
-                    tried += [holder[other]] if other in holder else []
-        free = next((other for other in reached if other not in holder), None)
+        reached = _reached(first, fitting, holder)
+        free = next((other for other in reversed(reached) if other not in holder), None)
         while free is not None:  # along the way back to `first`, each gold entity changes its partner
             one = reached[free]
+            holder[free] = one
             partner[one], free = free, partner.get(one)
     return partner
+
+
+def _reached(
+    first: Entity, fitting: Mapping[Entity, Sequence[Entity]], holder: Mapping[Entity, Entity]
+) -> dict[Entity, Entity]:
+    """Predicted entities that `first` could have if others changed theirs, as predicted -> gold one before it on the
+    way; the search ends at one that nobody holds, which is then the last."""
+    reached: dict[Entity, Entity] = {}
+    tried = [first]
+    for one in tried:
+        for other in fitting[one]:
+            if other in reached:
+                continue
+            reached[other] = one
+            if other not in holder:
+                return reached
+            tried.append(holder[other])
+    return reached
