@@ -16,6 +16,7 @@ import typer
 from genner_cli.commands.options import (
     AdapterReference,
     BatchTokens,
+    CalibrationFile,
     ChunkBytes,
     ContextTokens,
     Depth,
@@ -23,20 +24,23 @@ from genner_cli.commands.options import (
     Format,
     GpuLayers,
     Held,
+    IdField,
     LabelsFile,
     MaxDocumentBytes,
     ModelReference,
     Nested,
     OverlapBytes,
+    Slots,
     TextField,
     Threads,
     Types,
+    Uncalibrated,
     asked_labels,
     nesting,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
-from genner_cli.generation import MOST_SLOTS, Constraint, EngineOptions
+from genner_cli.generation import Constraint, EngineOptions
 
 if TYPE_CHECKING:
     from genner_cli.api import ExtractOptions, Extractor
@@ -57,11 +61,7 @@ Output = Annotated[
 ]
 MinScore = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities that score lower.")]
 StrictLabels = Annotated[bool, typer.Option("--strict-labels", help="Refuse labels the model was not trained on.")]
-IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many documents.")]
-Slots = Annotated[
-    int, typer.Option(min=1, max=MOST_SLOTS, help="Most texts that run side by side; fewer do where that is faster.")
-]
 KeepCompletion = Annotated[bool, typer.Option("--keep-completion", help="Add what the model wrote to each record.")]
 StatisticsFile = Annotated[
     str | None,
@@ -82,6 +82,8 @@ def extract(
     depth: Depth = None,
     constraint: Held = Constraint.SOURCE,
     min_score: MinScore = 0.0,
+    calibration: CalibrationFile = None,
+    no_calibration: Uncalibrated = False,
     strict_labels: StrictLabels = False,
     text_field: TextField = "text",
     id_field: IdField = "id",
@@ -112,6 +114,8 @@ def extract(
 
     paths = expand(inputs)
     report = _report_writer(stats, paths)
+    if calibration and no_calibration:
+        raise UsageError("--calibration and --no-calibration contradict each other; give one of them")
     options = ExtractOptions(
         labels=asked_labels(types, labels),
         model=model,
@@ -121,6 +125,8 @@ def extract(
         depth=nesting(nested, depth),
         constraint=constraint,
         min_score=min_score,
+        calibration=calibration,
+        calibrated=not no_calibration,
         chunk_bytes=chunk,
         overlap_bytes=overlap,
         strict_labels=strict_labels,

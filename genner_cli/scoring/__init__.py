@@ -10,7 +10,7 @@ An extraction brings both sides: `extraction.document.entities` are gold, `extra
 
 from genner_cli.scoring.comparison import Comparison, Difference, compare
 from genner_cli.scoring.counts import Counts, Scores, score
-from genner_cli.scoring.evaluation import Evaluation, evaluate
+from genner_cli.scoring.evaluation import Evaluation, evaluate, restricted
 from genner_cli.scoring.figures import Estimate, Figures
 from genner_cli.scoring.matching import ErrorClass, Mode
 
@@ -26,5 +26,6 @@ __all__ = [
     "Scores",
     "compare",
     "evaluate",
+    "restricted",
     "score",
 ]

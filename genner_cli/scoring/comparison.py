@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from genner_cli.scoring.figures import MACRO, MICRO, RESAMPLES, DocumentCounts, Estimate, Key, Sums, rates
 from genner_cli.scoring.resampling import bootstrap, interval, randomized
@@ -30,6 +31,13 @@ class Comparison:
 
     micro: Difference
     macro: Difference
+
+    def value(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return {
+            name: {"first": each.first, "second": each.second, "difference": each.difference._asdict(), "p": each.p}
+            for name, each in (("micro", self.micro), ("macro", self.macro))
+        }
 
 
 def compare(

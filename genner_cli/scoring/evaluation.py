@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from genner_cli.scoring.counts import Counts, counts_by_label
-from genner_cli.scoring.figures import MACRO, MICRO, RESAMPLES, DocumentCounts, Figures, Key, figures
+from genner_cli.scoring.figures import MACRO, MICRO, RESAMPLES, DocumentCounts, Figures, Key, figures, figures_value
 from genner_cli.scoring.matching import Aligned, ErrorClass, Mode, align, counts_by_mode
 from genner_cli.types import Document, Entity, Extraction, canonical_order
 
@@ -45,27 +45,43 @@ class DocumentRates:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """`modes`: over all labels. `labels`: strict. `parts`: strict among entities that lie in no other of their side
-    ("outer") and among those that do ("inner"); empty where nothing is nested. `confusion`: pairs of labels, gold
-    first, of entities that stand for each other, `NOTHING` where one stands alone."""
+    """`confusion`: pairs of labels, gold first, of entities that stand for each other; `NOTHING` where one stands
+    alone."""
 
     rates: DocumentRates
-    modes: dict[Mode, Figures]
-    macro: Figures
-    labels: dict[str, Figures]
-    parts: dict[str, Figures]
+    figures: dict[Key, Figures]
     errors: dict[ErrorClass, Errors]
     confusion: dict[tuple[str, str], int]
+
+    @property
+    def modes(self) -> dict[Mode, Figures]:
+        """Over all labels, in each mode; strict is the headline."""
+        return {mode: self.figures.get(Key("mode", mode), self.figures[MICRO]) for mode in Mode}
+
+    @property
+    def macro(self) -> Figures:
+        """The mean over the labels, strict."""
+        return self.figures[MACRO]
+
+    @property
+    def labels(self) -> dict[str, Figures]:
+        """Each label's, strict."""
+        return {key.name: each for key, each in self.figures.items() if key.kind == "label"}
+
+    @property
+    def parts(self) -> dict[str, Figures]:
+        """Strict among entities that lie in no other of their side ("outer") and among those that do ("inner"); empty
+        where nothing is nested."""
+        nested = Key("part", "inner") in self.figures
+        return {name: self.figures[Key("part", name)] for name in ("outer", "inner") if nested}
 
     def value(self) -> dict[str, Any]:
         """All of it as a JSON value."""
         return {
             "documents": asdict(self.rates),
-            "micro": _figures_value(self.modes[Mode.STRICT]),
-            "macro": _figures_value(self.macro),
-            "modes": {mode.value: _figures_value(each) for mode, each in self.modes.items()},
-            "labels": {label: _figures_value(each) for label, each in self.labels.items()},
-            "parts": {part: _figures_value(each) for part, each in self.parts.items()},
+            **figures_value(self.figures),
+            "modes": {mode.value: each.value() for mode, each in self.modes.items()},
+            "parts": {part: each.value() for part, each in self.parts.items()},
             "errors": {error.value: _errors_value(errors) for error, errors in self.errors.items()},
             "confusion": [
                 {"gold": gold or None, "predicted": predicted or None, "count": count}
@@ -86,10 +102,7 @@ def evaluate(
     aligned = [(name_of(each), pair) for each in done for pair in align(*sides(each))]
     return Evaluation(
         rates=_rates(done),
-        modes={mode: found.get(Key("mode", mode), found[MICRO]) for mode in Mode},
-        macro=found[MACRO],
-        labels={key.name: each for key, each in found.items() if key.kind == "label"},
-        parts={name: found[Key("part", name)] for name in ("outer", "inner") if Key("part", "inner") in found},
+        figures=found,
         errors={error: _errors(aligned, error, examples) for error in ErrorClass},
         confusion=_confusion(pair for _, pair in aligned),
     )
@@ -99,6 +112,14 @@ def sides(extraction: Extraction) -> tuple[tuple[Entity, ...], tuple[Entity, ...
     """The gold and the predicted entities; none are predicted where it failed."""
     gold = extraction.document.entities if isinstance(extraction.document, Document) else ()
     return gold, () if extraction.error else extraction.entities
+
+
+def restricted(extraction: Extraction, labels: Collection[str]) -> Extraction:
+    """The same with entities of these labels only, gold and predicted."""
+    document = extraction.document
+    if isinstance(document, Document):
+        document = replace(document, entities=tuple(e for e in document.entities if e.label in labels))
+    return replace(extraction, document=document, entities=tuple(e for e in extraction.entities if e.label in labels))
 
 
 def name_of(extraction: Extraction) -> str:
@@ -163,12 +184,6 @@ def _confusion(aligned: Iterable[Aligned]) -> dict[tuple[str, str], int]:
         for pair in aligned
     )
     return dict(sorted(Counter(labels).items()))
-
-
-def _figures_value(figures: Figures) -> dict[str, Any]:
-    counted = {} if figures.counts is None else asdict(figures.counts)
-    rates = {"precision": figures.precision, "recall": figures.recall, "f1": figures.f1}
-    return {**counted, **{name: estimate._asdict() for name, estimate in rates.items()}}
 
 
 def _errors_value(errors: Errors) -> dict[str, Any]:

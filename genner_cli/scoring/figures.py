@@ -6,8 +6,8 @@ A document's counts have keys: `Key("label", "PER")` for each of its labels, `Ke
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from genner_cli.scoring.counts import Counts
 from genner_cli.scoring.matching import Mode
@@ -57,6 +57,12 @@ class Figures:
     recall: Estimate
     f1: Estimate
 
+    def value(self) -> dict[str, Any]:
+        """As a JSON value."""
+        counted = {} if self.counts is None else asdict(self.counts)
+        rates = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {**counted, **{name: estimate._asdict() for name, estimate in rates.items()}}
+
 
 class Sums:
     """Counts as vectors of whole numbers that can be added, and back."""
@@ -100,6 +106,12 @@ def figures(documents: Sequence[DocumentCounts], *, resamples: int = RESAMPLES, 
         key: Figures(counts.get(key), *_estimates(found, [each[key] for each in resampled]))
         for key, found in rates(counts).items()
     }
+
+
+def figures_value(found: Mapping[Key, Figures]) -> dict[str, Any]:
+    """The figures as a JSON value: micro, macro and each label's."""
+    labels = {key.name: each.value() for key, each in found.items() if key.kind == "label"}
+    return {"micro": found[MICRO].value(), "macro": found[MACRO].value(), "labels": labels}
 
 
 def _estimates(found: Rates, resampled: Sequence[Rates]) -> Iterator[Estimate]:

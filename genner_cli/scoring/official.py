@@ -15,9 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import DataError, UsageError
+from genner_cli.formats import output_format
 from genner_cli.scoring.counts import Counts
+from genner_cli.scoring.evaluation import name_of, sides
 from genner_cli.scoring.figures import DocumentCounts, Key
+from genner_cli.types import Document, Extraction
 
 Bag = Counter[tuple[Any, ...]]
 """Tuples that begin with the label."""
@@ -28,6 +31,29 @@ class _Marked(NamedTuple):
 
     text: str
     spans: list[tuple[str, int, int]]
+
+
+def document_counts(
+    extraction: Extraction, format: str, labels: Sequence[str], *, depth: int = 1
+) -> tuple[DocumentCounts, int]:
+    """The counts of one document, and how many gold entities the format cannot say and so leaves out.
+
+    Raises DataError where there is not the one completion that the paper's scripts read; of a document that failed
+    it may be missing.
+    """
+    gold, _ = sides(extraction)
+    if len(extraction.completions) != 1 and not (extraction.error and not extraction.completions):
+        raise DataError(f"{name_of(extraction)}: has {_remedy(len(extraction.completions))}")
+    text = extraction.document.text if isinstance(extraction.document, Document) else ""
+    rendering = output_format(format).render(text, gold, labels, depth=depth)
+    written = "".join(extraction.completions)
+    return counts(format, rendering.completion, written, labels), len(rendering.left_out)
+
+
+def _remedy(completions: int) -> str:
+    if not completions:
+        return "no completion to score; write predictions with `genner extract --keep-completion`, or give --model"
+    return f"{completions} completions, its text was cut into chunks; extract with a --chunk as long as the text"
 
 
 def counts(format: str, wanted: str, written: str, labels: Sequence[str]) -> DocumentCounts:
