@@ -127,15 +127,28 @@ def fit_map(points: Iterable[Judged]) -> ScoreMap:
     """
     ordered = sorted(points, key=lambda point: point.score)
     share = _mean(point.right for point in ordered)
-    blocks: list[tuple[int, float, float]] = []  # entities, sum of scores, sum of what is right
+    blocks: list[_Block] = []
     for group in _groups(ordered):
-        weight = 1 + 1 / len(group)
-        right = (sum(point.right for point in group) + share) / weight
-        blocks.append((len(group), sum(point.score for point in group), right))
-        while len(blocks) > 1 and blocks[-2][2] / blocks[-2][0] >= blocks[-1][2] / blocks[-1][0]:
+        right, score = sum(point.right for point in group) + share, _mean(point.score for point in group)
+        blocks.append(_Block(len(group) + 1, right, score, score))
+        while len(blocks) > 1 and blocks[-2].probability >= blocks[-1].probability:
             last, before = blocks.pop(), blocks.pop()
-            blocks.append((before[0] + last[0], before[1] + last[1], before[2] + last[2]))
-    return ScoreMap(tuple(Knot(scores / count, right / count) for count, scores, right in blocks))
+            blocks.append(_Block(before.entities + last.entities, before.right + last.right, before.first, last.last))
+    ends = ((score, block.probability) for block in blocks for score in sorted({block.first, block.last}))
+    return ScoreMap(tuple(Knot(score, probability) for score, probability in ends))
+
+
+class _Block(NamedTuple):
+    """Groups that share a probability, and the mean scores of the first and the last of them."""
+
+    entities: int
+    right: float
+    first: float
+    last: float
+
+    @property
+    def probability(self) -> float:
+        return self.right / self.entities
 
 
 def _groups(ordered: Sequence[Judged]) -> Iterator[Sequence[Judged]]:
@@ -204,7 +217,7 @@ def fit(extractions: Iterable[Extraction], *, precision: float | None = None, se
     if len(documents) < FEWEST_DOCUMENTS or len(points) < FEWEST_ENTITIES:
         raise DataError(
             f"{len(points)} entities were found in {len(documents)} documents; a calibration needs at least"
-            f" {FEWEST_ENTITIES} in {FEWEST_DOCUMENTS}, give it more documents"
+            f" {FEWEST_ENTITIES} in {FEWEST_DOCUMENTS} documents; give it more"
         )
     gold = sum((wanted for _, wanted in documents), Counter[str]())
     held_out, kept = _cross_validated(documents, precision, seed)

@@ -155,7 +155,9 @@ def evaluate(
     else:
         outcome = _own(sides, sampling, examples)
     if page:
-        _write_page(page, sides[0], outcome.evaluation, title=", ".join(gold))
+        _write_page(
+            page, sides[0], outcome.evaluation, title="Evaluation of " + (predictions or model or "the bundled model")
+        )
     _show(outcome, as_json=as_json, other=compare or "")
 
 

@@ -39,7 +39,7 @@ def evaluation_tables(found: Evaluation) -> Iterator[RenderableType]:
         f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed"
     )
     rows = {mode.value: figures for mode, figures in found.modes.items()}
-    yield _figures_table("match", {**rows, "macro": found.macro})
+    yield _figures_table("match", {**rows, "macro (strict)": found.macro})
     if found.labels:
         yield _figures_table("label (strict)", found.labels)
     if found.parts:
@@ -107,7 +107,7 @@ def _errors_table(found: Evaluation) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("errors", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
-    table.add_column("for example")
+    table.add_column("for example", overflow="fold")
     for error, errors in found.errors.items():
         table.add_row(error.value, f"{errors.count:,}", Text("\n".join(map(_example, errors.examples))))
     return table

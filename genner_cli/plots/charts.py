@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from genner_cli.calibration import Bin, Judged
 from genner_cli.scoring.evaluation import NOTHING
@@ -41,6 +42,8 @@ _STYLE: dict[Any, Any] = {
 }
 _MOST_LABELS = 40
 _LONG_LABEL = 24
+_NEAR = 4
+"""Percent: what is nearer together gets one mark."""
 
 
 def f1_by_label(labels: Mapping[str, Figures]) -> str:
@@ -72,9 +75,7 @@ def confusion(pairs: Mapping[tuple[str, str], int]) -> str:
             for column, count in enumerate(counts):
                 if count:
                     share = count / sum(counts)
-                    axes.add_patch(
-                        mpl.patches.Rectangle((column - 0.5, row - 0.5), 1, 1, color=ACCENT, alpha=0.75 * share)
-                    )
+                    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=ACCENT, alpha=0.75 * share))
                     axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8)
         ticks = range(len(names))
         shown = [_short(name) if name else "(none)" for name in names]
@@ -90,25 +91,37 @@ def confusion(pairs: Mapping[tuple[str, str], int]) -> str:
 
 def precision_recall(points: Sequence[Judged], gold: int) -> str:
     """Precision against recall as the lowest score that is kept falls; some of those scores stand at the curve."""
-    ordered = sorted(points, key=lambda point: -point.score)
-    recalls, precisions, marks = [], [], {}
-    hits = 0
-    for at, point in enumerate(ordered, 1):
-        hits += point.right
-        if at == len(ordered) or ordered[at].score < point.score:
-            recalls.append(100 * hits / max(1, gold))
-            precisions.append(100 * hits / at)
-            marks[int(point.score * 10)] = (point.score, recalls[-1], precisions[-1])
+    curve = list(_curve(points, gold))
 
     def draw(axes: Axes) -> None:
-        axes.plot(recalls, precisions, color=ACCENT, linewidth=2)
-        for score, recall, precision in marks.values():
+        axes.plot([recall for _, recall, _ in curve], [precision for *_, precision in curve], color=ACCENT, linewidth=2)
+        for score, recall, precision in _apart(curve):
             axes.plot([recall], [precision], "o", color=ACCENT, markersize=4)
             axes.annotate(f"{score:.2f}", (recall, precision), (4, 4), textcoords="offset points", fontsize=8)
         axes.set(xlim=(0, 100), ylim=(0, 105), xlabel="recall", ylabel="precision")
         axes.grid(alpha=0.2, color=INK)
 
     return _svg("curve", "Precision against recall by the lowest score that is kept", draw, height=3.6, width=5)
+
+
+def _curve(points: Sequence[Judged], gold: int) -> Iterator[tuple[float, float, float]]:
+    """Each score with the recall and the precision, in percent, of what scores no lower."""
+    ordered = sorted(points, key=lambda point: -point.score)
+    hits = 0
+    for at, point in enumerate(ordered, 1):
+        hits += point.right
+        if at == len(ordered) or ordered[at].score < point.score:
+            yield point.score, 100 * hits / max(1, gold), 100 * hits / at
+
+
+def _apart(curve: Sequence[tuple[float, float, float]]) -> Iterator[tuple[float, float, float]]:
+    """The last point of each tenth of scores, but for those too near to the one before."""
+    tenths = {int(10 * point[0]): point for point in curve}
+    last = (0.0, 0.0, -_NEAR)
+    for point in tenths.values():
+        if max(abs(point[1] - last[1]), abs(point[2] - last[2])) >= _NEAR:
+            last = point
+            yield point
 
 
 def reliability(bins: Sequence[Bin]) -> str:
