@@ -1,0 +1,107 @@
+"""`genner calibrate`, and `genner extract` obeying what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from conftest import Run
+
+from genner_cli import hub
+from genner_cli.files.calibrations import SUFFIX, read_calibration
+
+Genner = Callable[..., Run]
+GOLD = Path(__file__).parent / "web" / "gold.jsonl"
+TYPES = ("--types", "PER,ORG,LOC")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The bundled model where a file may be written beside it."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(hub.BUNDLED.read_bytes())
+    return path
+
+
+def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, model: Path) -> None:
+    run = genner("calibrate", GOLD, "--model", model, *TYPES)
+    assert run.status == 0, run.stderr
+    path = model.with_name(model.name + SUFFIX)
+    text = run.stdout.decode()
+    assert "calibration error" in text
+    assert f"written to {path}" in text
+    written = orjson.loads(path.read_bytes())
+    assert written["measured"]["documents"] == 120
+    assert written["aim"] == {"f1": "best"}
+    calibration = read_calibration(path, [model], format="inserted", constraint="source")
+
+    few = model.with_name("few.jsonl")
+    few.write_bytes(b"".join(GOLD.read_bytes().splitlines(keepends=True)[:20]))
+    plain = genner("extract", few, "--model", model, *TYPES, "--no-calibration")
+    obeyed = genner("extract", few, "--model", model, *TYPES)
+    assert plain.status == obeyed.status == 0
+    dropped = 0
+    for before, after in zip(plain.records, obeyed.records, strict=True):
+        kept = [e for e in before["entities"] if e["score"] >= calibration.thresholds[e["label"]]]
+        dropped += len(before["entities"]) - len(kept)
+        expected = [{**e, "score": pytest.approx(calibration.map(e["score"]), abs=1e-3)} for e in kept]
+        assert after["entities"] == expected
+    assert dropped > 0
+
+    strict = genner("extract", few, "--model", model, *TYPES, "--min-score", 0.5)
+    wanted = [[e for e in record["entities"] if e["score"] >= 0.5] for record in obeyed.records]
+    assert [record["entities"] for record in strict.records] == wanted
+
+    other = model.with_name("other.gguf")
+    other.write_bytes(model.read_bytes()[:-1] + b"\1")
+    refused = genner("extract", few, "--model", other, "--calibration", path)
+    assert (refused.status, refused.stdout) == (1, b"")
+    assert "was made for another model (model.gguf) than other.gguf" in refused.stderr
+    refused = genner("extract", few, "--model", model, "--format", "xml")
+    assert refused.status == 1
+    assert (
+        "was made for --format inserted, not xml; run `genner calibrate` for this one, or add --no-calibration"
+        in refused.stderr
+    )
+
+
+def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, tmp_path: Path) -> None:
+    path = tmp_path / "careful.json"
+    run = genner("calibrate", GOLD, *TYPES, "--precision", 0.8, "-o", path)
+    assert run.status == 0, run.stderr
+    found = orjson.loads(path.read_bytes())
+    assert found["aim"] == {"precision": 0.8}
+    location = found["measured"]["thresholds"]["LOC"]
+    assert location["hit"] / (location["hit"] + location["spurious"]) >= 0.8
+    careful = genner("evaluate", GOLD, *TYPES, "--calibration", path, "--json")
+    plain = genner("evaluate", GOLD, *TYPES, "--json")
+    precisions = [orjson.loads(each.stdout)["micro"]["precision"]["value"] for each in (careful, plain)]
+    assert precisions[0] > precisions[1] + 0.1
+
+
+def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:
+    """Where nothing can be learnt, nothing is written."""
+    few = tmp_path / "few.jsonl"
+    few.write_bytes(b"".join(GOLD.read_bytes().splitlines(keepends=True)[:3]))
+    run = genner("calibrate", few)
+    assert run.status == 1
+    assert "a calibration needs at least 50 in 5 documents" in run.stderr
+    assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["calibrate", GOLD, "--precision", "1.5"], "--precision"),
+        (["calibrate", GOLD, "-o", "x.yaml"], "x.yaml: unknown kind of file"),
+        (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
+        (["extract", GOLD, "--calibration", "none.json"], "none.json: cannot be read"),
+        (["extract", GOLD, "--calibration", "x.json", "--no-calibration"], "contradict each other"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(genner: Genner, args: list[object], message: str) -> None:
+    run = genner(*args)
+    assert (run.status, run.stdout) == (2, b"")
+    assert message in run.stderr
