@@ -90,6 +90,8 @@ class Fitted:
             "entities": self.entities,
             "error_before": self.error_before,
             "error_after": self.error_after,
+            "reliability_before": [each._asdict() for each in self.bins],
+            "reliability_after": [each._asdict() for each in self.bins_after],
             "before": asdict(self.before),
             "after": asdict(self.after),
             "thresholds": {label: {**asdict(each.counts), "own": each.own} for label, each in self.thresholds.items()},

@@ -29,7 +29,7 @@ RECORDS: tuple[dict[str, Any], ...] = (
 def read(folder: Path, *records: dict[str, Any]) -> list[Extraction]:
     path = folder / "pred.jsonl"
     path.write_text("\n".join(map(json.dumps, records)))
-    return list(read_predictions(str(path), GOLD))
+    return list(read_predictions([str(path)], GOLD))
 
 
 def refusal(folder: Path, *records: dict[str, Any]) -> str:
@@ -75,7 +75,7 @@ def test_no_id_on_either_side_is_fine(tmp_path: Path) -> None:
 def test_too_few_too_many_and_shifted_lines_name_both_files(tmp_path: Path) -> None:
     remedy = "a line for each document, in its order"
     message = refusal(tmp_path, RECORDS[0])
-    assert message.startswith("pred.jsonl ends after pred.jsonl:1, but gold.jsonl:3 is to come; ")
+    assert message.startswith("pred.jsonl: the predictions end after pred.jsonl:1, but gold.jsonl:3 is to come; ")
     assert message.endswith(remedy)
     message = refusal(tmp_path, *RECORDS, RECORDS[1])
     assert message.startswith("pred.jsonl:3 has no gold document, gold.jsonl:3 was the last; ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -33,16 +33,18 @@ from genner_cli.commands.options import (
     Uncalibrated,
     asked_labels,
     nesting,
+    obeyed,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
 
 if TYPE_CHECKING:
+    from genner_cli.api import ExtractOptions
     from genner_cli.files.writing import Writer
     from genner_cli.scoring import Comparison, Evaluation, Figures
     from genner_cli.scoring.figures import DocumentCounts, Key
-    from genner_cli.types import Document, Extraction
+    from genner_cli.types import Document, Extraction, Label
 
 _DEFAULTS = EngineOptions()
 
@@ -66,7 +68,7 @@ Other = Annotated[
 ScorerName = Annotated[
     Scorer, typer.Option(help="official: as the scripts of arXiv 2601.17898 count, by format, from the completions.")
 ]
-Resamples = Annotated[int, typer.Option(min=0, help="Resampled sets of documents for intervals and the test.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Resampled sets of documents for intervals and the test.")]
 Seed = Annotated[int, typer.Option(help="Seed of the resampling.")]
 Examples = Annotated[int, typer.Option(min=0, help="Most examples to show of each class of errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -117,12 +119,11 @@ def evaluate(
     - `genner evaluate gold.jsonl --predictions new.jsonl --compare old.jsonl`
     """
     from genner_cli.api import ExtractOptions
+    from genner_cli.files.writing import encode_value
 
     source = call.get_parameter_source("model")
     if predictions and source and source.name == "COMMANDLINE":
         raise UsageError("--predictions and --model both say what to score; give one of them")
-    if calibration and no_calibration:
-        raise UsageError("--calibration and --no-calibration contradict each other; give one of them")
     if html and scorer == Scorer.official:
         raise UsageError("--html shows genner's own figures; leave out --scorer official, or --html")
     page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
@@ -139,7 +140,7 @@ def evaluate(
         depth=nesting(is_nested(documents) if nested is None else nested, depth),
         constraint=constraint,
         calibration=calibration,
-        calibrated=not no_calibration,
+        calibrated=obeyed(calibration, no_calibration),
         chunk_bytes=chunk,
         overlap_bytes=overlap,
         engine=EngineOptions(slots=slots, context=context, threads=threads, gpu_layers=gpu_layers),
@@ -150,15 +151,16 @@ def evaluate(
         sides = [_restricted(side, {label.name for label in asked}) for side in sides]
     sampling = Sampling(resamples, seed)
     if scorer == Scorer.official:
-        names = [label.name for label in options.labels or ()]
-        outcome = _official(sides, task.format if task else format, names, options.depth, sampling)
+        outcome = _official(sides, task.format if task else format, options, sampling, only=asked)
     else:
         outcome = _own(sides, sampling, examples)
-    if page:
-        _write_page(
-            page, sides[0], outcome.evaluation, title="Evaluation of " + (predictions or model or "the bundled model")
-        )
-    _show(outcome, as_json=as_json, other=compare or "")
+    if page and outcome.evaluation:
+        title = f"Evaluation of {predictions or model or 'the bundled model'}"
+        _write_page(page, sides[0], outcome.evaluation, title=title)
+    if as_json:
+        typer.echo(encode_value(_value(outcome)), nl=False)
+    else:
+        _show(outcome, compare or "")
 
 
 class Sampling(NamedTuple):
@@ -181,8 +183,7 @@ def _read(path: str, documents: Sequence[Document], text_field: str, id_field: s
     from genner_cli.files import expand
     from genner_cli.files.predictions import read_predictions
 
-    (path,) = expand([path])
-    return list(read_predictions(path, documents, text_field=text_field, id_field=id_field))
+    return list(read_predictions(expand([path]), documents, text_field=text_field, id_field=id_field))
 
 
 def _restricted(side: Sequence[Extraction], labels: Collection[str]) -> list[Extraction]:
@@ -200,15 +201,24 @@ def _own(sides: Sequence[Sequence[Extraction]], sampling: Sampling, examples: in
 
 
 def _official(
-    sides: Sequence[Sequence[Extraction]], format: str | None, labels: Sequence[str], depth: int, sampling: Sampling
+    sides: Sequence[Sequence[Extraction]],
+    format: str | None,
+    options: ExtractOptions,
+    sampling: Sampling,
+    *,
+    only: Sequence[Label] | None,
 ) -> _Outcome:
     from genner_cli.scoring.figures import figures
     from genner_cli.scoring.official import document_counts
 
     if format is None:
         raise UsageError("--scorer official counts by output format; say with --format which one the predictions have")
-    counted = [[document_counts(each, format, labels, depth=depth) for each in side] for side in sides]
-    counts = [[each for each, _ in side] for side in counted]
+    names = [label.name for label in options.labels or ()]
+    counted = [[document_counts(each, format, names, depth=options.depth) for each in side] for side in sides]
+    counts = [
+        [{key: count for key, count in each.items() if only is None or key.name in names} for each, _ in side]
+        for side in counted
+    ]
     found = figures(counts[0], resamples=sampling.resamples, seed=sampling.seed)
     return _Outcome(found, _compared(counts, sampling), left_out=sum(left_out for _, left_out in counted[0]))
 
@@ -219,24 +229,24 @@ def _compared(counts: Sequence[Sequence[DocumentCounts]], sampling: Sampling) ->
     return compare(*counts, resamples=sampling.resamples, seed=sampling.seed) if len(counts) > 1 else None
 
 
-def _show(outcome: _Outcome, *, as_json: bool, other: str) -> None:
-    """On standard output, for people or as JSON."""
-    from genner_cli.commands.evaluation_tables import comparison_lines, evaluation_tables, figures_tables, show
-    from genner_cli.files.writing import encode_value
+def _value(outcome: _Outcome) -> dict[str, Any]:
+    """All of it as a JSON value."""
     from genner_cli.scoring.figures import figures_value
 
-    if as_json:
-        value = outcome.evaluation.value() if outcome.evaluation else {**figures_value(outcome.figures)}
-        value |= {"left_out": outcome.left_out} if outcome.evaluation is None else {}
-        value |= {"comparison": outcome.comparison.value()} if outcome.comparison else {}
-        typer.echo(encode_value(value), nl=False)
-        return
-    tables = evaluation_tables(outcome.evaluation) if outcome.evaluation else figures_tables(outcome.figures)
-    compared = comparison_lines(outcome.comparison, other) if outcome.comparison else []
-    left_out = [f"{outcome.left_out:,} gold entities cannot be said in this format and are left out"] * bool(
-        outcome.left_out
-    )
-    show([*tables, *compared, *left_out])
+    own = outcome.evaluation.value() if outcome.evaluation else None
+    found = own or {**figures_value(outcome.figures), "left_out": outcome.left_out}
+    return {**found, "comparison": outcome.comparison.value()} if outcome.comparison else found
+
+
+def _show(outcome: _Outcome, other: str) -> None:
+    """All of it for people."""
+    from genner_cli.commands.evaluation_tables import comparison_lines, evaluation_tables, figures_tables, show
+
+    show(evaluation_tables(outcome.evaluation) if outcome.evaluation else figures_tables(outcome.figures))
+    if outcome.comparison:
+        show(comparison_lines(outcome.comparison, other))
+    if outcome.left_out:
+        show([f"{outcome.left_out:,} gold entities cannot be said in this format and are left out"])
 
 
 def _page_writer(path: str, inputs: Sequence[str]) -> Writer:
@@ -250,9 +260,8 @@ def _page_writer(path: str, inputs: Sequence[str]) -> Writer:
     return Writer(path, inputs=inputs, option="--html", suffixes=(".html",))
 
 
-def _write_page(writer: Writer, done: Sequence[Extraction], evaluation: Evaluation | None, *, title: str) -> None:
+def _write_page(writer: Writer, done: Sequence[Extraction], evaluation: Evaluation, *, title: str) -> None:
     from genner_cli.plots.page import page
 
-    assert evaluation is not None
     with writer:
         writer.write(page(evaluation, done, title=title).encode())

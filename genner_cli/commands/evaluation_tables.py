@@ -36,7 +36,7 @@ def evaluation_tables(found: Evaluation) -> Iterator[RenderableType]:
     rates = found.rates
     yield (
         f"{rates.documents:,} documents: {rates.without_gold:,} without gold entities,"
-        f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed"
+        f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed or invalid"
     )
     rows = {mode.value: figures for mode, figures in found.modes.items()}
     yield _figures_table("match", {**rows, "macro (strict)": found.macro})

@@ -37,6 +37,7 @@ from genner_cli.commands.options import (
     Uncalibrated,
     asked_labels,
     nesting,
+    obeyed,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
@@ -114,8 +115,6 @@ def extract(
 
     paths = expand(inputs)
     report = _report_writer(stats, paths)
-    if calibration and no_calibration:
-        raise UsageError("--calibration and --no-calibration contradict each other; give one of them")
     options = ExtractOptions(
         labels=asked_labels(types, labels),
         model=model,
@@ -126,7 +125,7 @@ def extract(
         constraint=constraint,
         min_score=min_score,
         calibration=calibration,
-        calibrated=not no_calibration,
+        calibrated=obeyed(calibration, no_calibration),
         chunk_bytes=chunk,
         overlap_bytes=overlap,
         strict_labels=strict_labels,

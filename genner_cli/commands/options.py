@@ -105,3 +105,10 @@ def nesting(nested: bool, depth: int | None) -> int:
     if depth is not None and not nested:
         raise UsageError("--depth needs --nested")
     return (depth or DEFAULT_DEPTH) if nested else 1
+
+
+def obeyed(calibration: str | None, no_calibration: bool) -> bool:
+    """Whether a calibration is to be obeyed, the one named or the one beside the model."""
+    if calibration and no_calibration:
+        raise UsageError("--calibration and --no-calibration contradict each other; give one of them")
+    return not no_calibration

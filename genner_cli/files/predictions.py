@@ -18,18 +18,19 @@ from genner_cli.types import Document, Entity, Extraction
 
 
 def read_predictions(
-    path: str, gold: Sequence[Document], *, text_field: str = "text", id_field: str = "id"
+    paths: Sequence[str], gold: Sequence[Document], *, text_field: str = "text", id_field: str = "id"
 ) -> Iterator[Extraction]:
-    """One extraction for each gold document, in order, with gold entities on its document.
+    """One extraction for each gold document, in order, with gold entities on its document; the paths are those that
+    `files.expand` gives.
 
     A record with an `error` is a failure, as it was when it was written. Raises DataError for the first record that
     is broken, missing, one too many, or of another document.
     """
-    records = read_documents([path], text_field=text_field, id_field=id_field, dropped=())
-    last = f"the start of {path}"
+    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
+    name, last = " ".join(paths), "their start"
     for document, record in zip_longest(gold, records):
         if record is None:
-            raise DataError(f"{path} ends after {last}, but {document.source} is to come; {_REMEDY}")
+            raise DataError(f"{name}: the predictions end after {last}, but {document.source} is to come; {_REMEDY}")
         if document is None:
             raise DataError(f"{record.source} has no gold document, {gold[-1].source} was the last; {_REMEDY}")
         yield _extraction(document, record)

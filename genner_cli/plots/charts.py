@@ -117,7 +117,7 @@ def _curve(points: Sequence[Judged], gold: int) -> Iterator[tuple[float, float, 
 def _apart(curve: Sequence[tuple[float, float, float]]) -> Iterator[tuple[float, float, float]]:
     """The last point of each tenth of scores, but for those too near to the one before."""
     tenths = {int(10 * point[0]): point for point in curve}
-    last = (0.0, 0.0, -_NEAR)
+    last = (0.0, 0.0, -float(_NEAR))
     for point in tenths.values():
         if max(abs(point[1] - last[1]), abs(point[2] - last[2])) >= _NEAR:
             last = point

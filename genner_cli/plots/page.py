@@ -73,7 +73,7 @@ def _summary(found: Evaluation) -> Iterator[str]:
     )
     yield (
         f'<p class="soft">{rates.documents:,} documents: {rates.without_gold:,} without gold entities,'
-        f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed</p>"
+        f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed or invalid</p>"
     )
 
 

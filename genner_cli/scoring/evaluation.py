@@ -35,7 +35,10 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRates:
-    """How many documents there are, without gold entities, without predicted ones (failed ones left out), failed."""
+    """How many documents there are, without gold entities, without predicted ones (failed ones left out), failed.
+
+    Failed are those that could not be done, and those whose completion could not be read (an invalid output).
+    """
 
     documents: int
     without_gold: int
