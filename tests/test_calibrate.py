@@ -13,8 +13,17 @@ from genner_cli import hub
 from genner_cli.files.calibrations import SUFFIX, read_calibration
 
 Genner = Callable[..., Run]
-GOLD = Path(__file__).parent / "web" / "gold.jsonl"
+WEB = Path(__file__).parent / "web" / "gold.jsonl"
+DOCUMENTS = 70
 TYPES = ("--types", "PER,ORG,LOC")
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """Enough sentences to learn from."""
+    path = tmp_path / "gold.jsonl"
+    path.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:DOCUMENTS]))
+    return path
 
 
 @pytest.fixture
@@ -25,20 +34,20 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, model: Path) -> None:
-    run = genner("calibrate", GOLD, "--model", model, *TYPES)
+def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gold: Path, model: Path) -> None:
+    run = genner("calibrate", gold, "--model", model, *TYPES)
     assert run.status == 0, run.stderr
     path = model.with_name(model.name + SUFFIX)
     text = run.stdout.decode()
     assert "calibration error" in text
     assert f"written to {path}" in text
     written = orjson.loads(path.read_bytes())
-    assert written["measured"]["documents"] == 120
+    assert written["measured"]["documents"] == DOCUMENTS
     assert written["aim"] == {"f1": "best"}
     calibration = read_calibration(path, [model], format="inserted", constraint="source")
 
     few = model.with_name("few.jsonl")
-    few.write_bytes(b"".join(GOLD.read_bytes().splitlines(keepends=True)[:20]))
+    few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:20]))
     plain = genner("extract", few, "--model", model, *TYPES, "--no-calibration")
     obeyed = genner("extract", few, "--model", model, *TYPES)
     assert plain.status == obeyed.status == 0
@@ -67,16 +76,16 @@ def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, mod
     )
 
 
-def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, tmp_path: Path) -> None:
+def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, gold: Path, tmp_path: Path) -> None:
     path = tmp_path / "careful.json"
-    run = genner("calibrate", GOLD, *TYPES, "--precision", 0.8, "-o", path)
+    run = genner("calibrate", gold, *TYPES, "--precision", 0.8, "-o", path)
     assert run.status == 0, run.stderr
     found = orjson.loads(path.read_bytes())
     assert found["aim"] == {"precision": 0.8}
     location = found["measured"]["thresholds"]["LOC"]
     assert location["hit"] / (location["hit"] + location["spurious"]) >= 0.8
-    careful = genner("evaluate", GOLD, *TYPES, "--calibration", path, "--json")
-    plain = genner("evaluate", GOLD, *TYPES, "--json")
+    careful = genner("evaluate", gold, *TYPES, "--calibration", path, "--json")
+    plain = genner("evaluate", gold, *TYPES, "--json")
     precisions = [orjson.loads(each.stdout)["micro"]["precision"]["value"] for each in (careful, plain)]
     assert precisions[0] > precisions[1] + 0.1
 
@@ -84,7 +93,7 @@ def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, tmp_p
 def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:
     """Where nothing can be learnt, nothing is written."""
     few = tmp_path / "few.jsonl"
-    few.write_bytes(b"".join(GOLD.read_bytes().splitlines(keepends=True)[:3]))
+    few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:3]))
     run = genner("calibrate", few)
     assert run.status == 1
     assert "a calibration needs at least 50 in 5 documents" in run.stderr
@@ -94,11 +103,11 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["calibrate", GOLD, "--precision", "1.5"], "--precision"),
-        (["calibrate", GOLD, "-o", "x.yaml"], "x.yaml: unknown kind of file"),
+        (["calibrate", WEB, "--precision", "1.5"], "--precision"),
+        (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind of file"),
         (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
-        (["extract", GOLD, "--calibration", "none.json"], "none.json: cannot be read"),
-        (["extract", GOLD, "--calibration", "x.json", "--no-calibration"], "contradict each other"),
+        (["extract", WEB, "--calibration", "none.json"], "none.json: cannot be read"),
+        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "contradict each other"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(genner: Genner, args: list[object], message: str) -> None:
