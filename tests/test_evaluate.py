@@ -61,6 +61,9 @@ def test_predictions_are_scored_strictly(genner: Genner, web: Path) -> None:
         "failed": 0,
     }
     classes = {name: errors["count"] for name, errors in found["errors"].items()}
+    predicted_count = sum(len(record["entities"]) for record in read(web / "all.jsonl"))
+    assert sum(each["entities"] for each in found["scores"]["reliability"]) == predicted_count
+    assert 0 < found["scores"]["error"] < 0.5
     missed = own.micro.missed - classes["omitted"]
     assert missed == sum(classes[name] for name in ("wrong label", "wrong border", "wrong label and border"))
 
@@ -78,6 +81,8 @@ def test_a_model_is_scored_like_the_predictions_that_it_writes(genner: Genner, w
         for errors in found["errors"].values():
             for example in errors["examples"]:
                 (example["predicted"] or {}).pop("score", None)
+    errors = [found.pop("scores")["error"] for found in (of_model, of_file)]
+    assert errors[0] == pytest.approx(errors[1], abs=1e-3)
     assert of_model == of_file
     assert of_model["micro"]["hit"] > 0
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from strategies import Case, cases, examples
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.scoring import Counts
-from genner_cli.scoring.figures import Key
-from genner_cli.scoring.official import counts
-from genner_cli.types import Entity
+from genner_cli.scoring.figures import DocumentCounts, Key
+from genner_cli.scoring.official import counts, document_counts
+from genner_cli.types import Document, Entity, Extraction
 
 LABELS = ("PER", "ORG", "LOC")
 
@@ -141,3 +141,35 @@ def test_every_entity_of_a_plain_text_is_counted(format: str) -> None:
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(UsageError, match="choose one of bracketed, xml"):
         counts("yaml", "", "", LABELS)
+
+
+def of_document(*completions: str, text: str = "Ann met Bob.", error: str | None = None) -> tuple[DocumentCounts, int]:
+    gold = (Entity(0, 3, "PER", "Ann"),) if text.startswith("Ann") else ()
+    return document_counts(Extraction(Document(text, "7", gold), (), error, completions), "category", LABELS)
+
+
+def test_a_documents_one_completion_is_counted_against_its_gold_entities() -> None:
+    assert of_document('{"PER": ["Ann", "Bob"]}') == ({Key("label", "PER"): Counts(1, 0, 1)}, 0)
+
+
+def test_a_document_that_failed_says_nothing_with_or_without_a_completion() -> None:
+    missed = {Key("label", "PER"): Counts(0, 1, 0)}
+    assert of_document(error="broken") == of_document("nonsense", error="broken") == (missed, 0)
+
+
+def test_a_blank_document_has_no_completion_and_needs_none() -> None:
+    assert of_document(text=" ") == ({}, 0)
+
+
+def test_no_completion_and_several_are_refused_with_a_remedy() -> None:
+    with pytest.raises(DataError, match=r"7: has no completion to score; .*--keep-completion"):
+        of_document()
+    with pytest.raises(DataError, match=r"7: has 2 completions, .* --chunk as long as the text"):
+        of_document("{}", "{}")
+
+
+def test_gold_entities_that_a_format_cannot_say_are_left_out_and_counted() -> None:
+    """Category JSON lists occurrences in order; the second "Ann" alone cannot be said."""
+    document = Document("Ann met Ann.", "7", (Entity(8, 11, "PER", "Ann"),))
+    found = document_counts(Extraction(document, (), None, ('{"PER": []}',)), "category", LABELS)
+    assert found == ({}, 1)

@@ -41,6 +41,7 @@ from genner_cli.generation import Constraint, EngineOptions
 
 if TYPE_CHECKING:
     from genner_cli.api import ExtractOptions
+    from genner_cli.calibration import Judged
     from genner_cli.files.writing import Writer
     from genner_cli.scoring import Comparison, Evaluation, Figures
     from genner_cli.scoring.figures import DocumentCounts, Key
@@ -155,7 +156,7 @@ def evaluate(
     else:
         outcome = _own(sides, sampling, examples)
     if page and outcome.evaluation:
-        title = f"Evaluation of {predictions or model or 'the bundled model'}"
+        title = f"{predictions or model or 'The bundled model'} on {', '.join(gold)}"
         _write_page(page, sides[0], outcome.evaluation, title=title)
     if as_json:
         typer.echo(encode_value(_value(outcome)), nl=False)
@@ -177,6 +178,7 @@ class _Outcome(NamedTuple):
     comparison: Comparison | None
     evaluation: Evaluation | None = None
     left_out: int = 0
+    points: Sequence[Judged] = ()
 
 
 def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
@@ -193,11 +195,14 @@ def _restricted(side: Sequence[Extraction], labels: Collection[str]) -> list[Ext
 
 
 def _own(sides: Sequence[Sequence[Extraction]], sampling: Sampling, examples: int) -> _Outcome:
+    from genner_cli.calibration import judged
     from genner_cli.scoring import evaluate
     from genner_cli.scoring.evaluation import document_counts
 
     found = evaluate(sides[0], resamples=sampling.resamples, seed=sampling.seed, examples=examples)
-    return _Outcome(found.figures, _compared([[*map(document_counts, side)] for side in sides], sampling), found)
+    compared = _compared([[*map(document_counts, side)] for side in sides], sampling)
+    points = [point for each in sides[0] for point in judged(each)]
+    return _Outcome(found.figures, compared, found, points=points)
 
 
 def _official(
@@ -231,20 +236,27 @@ def _compared(counts: Sequence[Sequence[DocumentCounts]], sampling: Sampling) ->
 
 def _value(outcome: _Outcome) -> dict[str, Any]:
     """All of it as a JSON value."""
+    from genner_cli.calibration import expected_error, reliability
     from genner_cli.scoring.figures import figures_value
 
     own = outcome.evaluation.value() if outcome.evaluation else None
     found = own or {**figures_value(outcome.figures), "left_out": outcome.left_out}
+    if outcome.points:
+        bins = [each._asdict() for each in reliability(outcome.points)]
+        found["scores"] = {"error": expected_error(outcome.points), "reliability": bins}
     return {**found, "comparison": outcome.comparison.value()} if outcome.comparison else found
 
 
 def _show(outcome: _Outcome, other: str) -> None:
     """All of it for people."""
+    from genner_cli.calibration import expected_error
     from genner_cli.commands.evaluation_tables import comparison_lines, evaluation_tables, figures_tables, show
 
     show(evaluation_tables(outcome.evaluation) if outcome.evaluation else figures_tables(outcome.figures))
     if outcome.comparison:
         show(comparison_lines(outcome.comparison, other))
+    if outcome.points:
+        show([f"calibration error of the scores {expected_error(outcome.points):.3f} (see genner calibrate)"])
     if outcome.left_out:
         show([f"{outcome.left_out:,} gold entities cannot be said in this format and are left out"])
 

@@ -22,7 +22,9 @@ h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margi
 .scroll { overflow-x: auto } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top }
-th:first-child, td:first-child, .texts td, .texts th { text-align: left } .texts td { overflow-wrap: anywhere }
+th, td { white-space: nowrap } .texts { min-width: 42rem }
+th:first-child, td:first-child, .texts td, .texts th { text-align: left }
+.texts td:nth-child(n + 3) { overflow-wrap: anywhere; white-space: normal }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem } figure { margin: 0 } figcaption { color: var(--soft) }
 """
 

@@ -38,13 +38,14 @@ def document_counts(
 ) -> tuple[DocumentCounts, int]:
     """The counts of one document, and how many gold entities the format cannot say and so leaves out.
 
-    Raises DataError where there is not the one completion that the paper's scripts read; of a document that failed
-    it may be missing.
+    Raises DataError where there is not the one completion that the paper's scripts read; of a document that failed,
+    or that is blank, it may be missing.
     """
     gold, _ = sides(extraction)
-    if len(extraction.completions) != 1 and not (extraction.error and not extraction.completions):
-        raise DataError(f"{name_of(extraction)}: has {_remedy(len(extraction.completions))}")
     text = extraction.document.text if isinstance(extraction.document, Document) else ""
+    may_lack = extraction.error or not text.strip()
+    if len(extraction.completions) > 1 or not (extraction.completions or may_lack):
+        raise DataError(f"{name_of(extraction)}: has {_remedy(len(extraction.completions))}")
     rendering = output_format(format).render(text, gold, labels, depth=depth)
     written = "".join(extraction.completions)
     return counts(format, rendering.completion, written, labels), len(rendering.left_out)
