@@ -67,8 +67,8 @@ class Fitted:
 
     `error_before`, `error_after`: expected calibration error (Guo et al. 2017), in [0, 1], of the scores and of the
     mapped ones. `before`, `after`: counts of all and of the kept entities. What is called after is cross-validated:
-    measured on documents that the map and the thresholds were not fitted on. `helped`: whether the map made the
-    error smaller there; if not, scores are left unchanged.
+    measured on documents that the map and the thresholds were not fitted on. What does not help there is left out:
+    the map if it does not make the error smaller (`UNCHANGED`), thresholds for the best F1 if they do not raise it.
     """
 
     calibration: Calibration
@@ -79,7 +79,6 @@ class Fitted:
     bins_after: tuple[Bin, ...]
     error_before: float
     error_after: float
-    helped: bool
     before: Counts
     after: Counts
 
@@ -102,7 +101,7 @@ def judged(extraction: Extraction) -> list[Judged]:
     """The predicted entities of a document that have a score."""
     gold, predicted = sides(extraction)
     true = set(gold)
-    return [Judged(e.label, e.score, e in true) for e in predicted if e.score is not None]
+    return [Judged(e.label, e.score, e in true) for e in dict.fromkeys(predicted) if e.score is not None]
 
 
 def reliability(points: Iterable[Judged]) -> tuple[Bin, ...]:
@@ -223,12 +222,13 @@ def fit(extractions: Iterable[Extraction], *, precision: float | None = None, se
         )
     gold = sum((wanted for _, wanted in documents), Counter[str]())
     held_out, kept = _cross_validated(documents, precision, seed)
-    before, after = expected_error(points), expected_error(held_out)
-    thresholds = fit_thresholds(points, gold, precision=precision)
-    helped = after < before
+    error_before, error_after = expected_error(points), expected_error(held_out)
+    before = _kept(points, gold.total(), 0.0)
+    helpful = precision is not None or kept.f1 > before.f1
+    thresholds = fit_thresholds(points, gold, precision=precision) if helpful else {}
     return Fitted(
         calibration=Calibration(
-            fit_map(points) if helped else UNCHANGED,
+            fit_map(points) if error_after < error_before else UNCHANGED,
             {label: each.score for label, each in thresholds.items()},
         ),
         thresholds=thresholds,
@@ -236,10 +236,9 @@ def fit(extractions: Iterable[Extraction], *, precision: float | None = None, se
         entities=len(points),
         bins=reliability(points),
         bins_after=reliability(held_out),
-        error_before=before,
-        error_after=after,
-        helped=helped,
-        before=_kept(points, gold.total(), 0.0),
+        error_before=error_before,
+        error_after=error_after,
+        before=before,
         after=kept,
     )
 

@@ -1,10 +1,11 @@
-"""Entities and extractions written short, and random flat ones."""
+"""Entities and extractions written short, random flat ones, and planted scores."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from genner_cli.calibration import Judged
 from genner_cli.types import Document, Entity, Extraction
 
 Spans = Sequence[tuple[int, int, str]]
@@ -36,3 +37,23 @@ def resembling(rng: random.Random, gold: Sequence[Entity]) -> list[Entity]:
         if rng.random() < 0.8 and max(0, spans[-1][1] if spans else 0) <= start < end:
             spans.append((start, end, label))
     return entities(*spans)
+
+
+def planted_scores(count: int, truth: Callable[[float], float], *, seed: int = 0, label: str = "A") -> list[Judged]:
+    """Entities with scores spread evenly, of which the share `truth(score)` is right."""
+    rng = random.Random(seed)
+    scores = [rng.random() for _ in range(count)]
+    return [Judged(label, score, rng.random() < truth(score)) for score in scores]
+
+
+def scored_extractions(points: Sequence[Judged], *, per_document: int = 3, missed: int = 0) -> list[Extraction]:
+    """Documents with these predicted entities; `missed`: gold ones in each that are not found."""
+    done = []
+    for start in range(0, len(points), per_document):
+        found, gold = [], entities(*((900 + 2 * at, 901 + 2 * at, "A") for at in range(missed)))
+        for at, point in enumerate(points[start : start + per_document]):
+            (entity,) = entities((10 * at, 10 * at + 4, point.label))
+            found.append(Entity(entity.start, entity.end, entity.label, entity.text, point.score))
+            gold += [entity] if point.right else []
+        done.append(Extraction(Document("x" * 1000, str(start), tuple(gold)), tuple(found)))
+    return done

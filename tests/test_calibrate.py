@@ -8,8 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 from conftest import Run
+from scored import planted_scores, scored_extractions
 
 from genner_cli import hub
+from genner_cli.calibration import fit
+from genner_cli.commands.evaluation_tables import calibration_tables, show
 from genner_cli.files.calibrations import SUFFIX, read_calibration
 
 Genner = Callable[..., Run]
@@ -88,6 +91,18 @@ def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, gold:
     plain = genner("evaluate", gold, *TYPES, "--json")
     precisions = [orjson.loads(each.stdout)["micro"]["precision"]["value"] for each in (careful, plain)]
     assert precisions[0] > precisions[1] + 0.1
+
+
+def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    never = fit(scored_extractions(planted_scores(300, lambda score: 0.5)), precision=0.95)
+    show(calibration_tables(never, 0.95))
+    assert "below 0.95" in capsys.readouterr().out
+    useless = [fit(scored_extractions(planted_scores(100, lambda score: 0.5, seed=seed))) for seed in range(9)]
+    show(calibration_tables(next(found for found in useless if not found.thresholds), None))
+    assert "thresholds would not help: all entities are kept" in capsys.readouterr().out
+    right = [fit(scored_extractions(planted_scores(60, lambda score: score, seed=seed))) for seed in range(20)]
+    show(calibration_tables(next(found for found in right if found.error_after >= found.error_before), None))
+    assert "a map would not help: scores are left as they are" in capsys.readouterr().out
 
 
 def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:

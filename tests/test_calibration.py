@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scored import entities
+from scored import entities, planted_scores, scored_extractions
 from strategies import examples
 
 from genner_cli.calibration import (
@@ -25,31 +24,11 @@ from genner_cli.calibration import (
 )
 from genner_cli.errors import DataError
 from genner_cli.scoring import Counts
-from genner_cli.types import Calibration, Document, Entity, Extraction, Knot, ScoreMap
-
-
-def planted(count: int, truth: Callable[[float], float], *, seed: int = 0, label: str = "A") -> list[Judged]:
-    """Entities with scores spread evenly, of which the share `truth(score)` is right."""
-    rng = random.Random(seed)
-    scores = [rng.random() for _ in range(count)]
-    return [Judged(label, score, rng.random() < truth(score)) for score in scores]
-
-
-def extractions(points: Sequence[Judged], *, per_document: int = 3, missed: int = 0) -> list[Extraction]:
-    """Documents with these predicted entities; `missed`: gold ones in each that are not found."""
-    done = []
-    for start in range(0, len(points), per_document):
-        found, gold = [], entities(*((900 + 2 * at, 901 + 2 * at, "A") for at in range(missed)))
-        for at, point in enumerate(points[start : start + per_document]):
-            (entity,) = entities((10 * at, 10 * at + 4, point.label))
-            found.append(Entity(entity.start, entity.end, entity.label, entity.text, point.score))
-            gold += [entity] if point.right else []
-        done.append(Extraction(Document("x" * 1000, str(start), tuple(gold)), tuple(found)))
-    return done
+from genner_cli.types import Calibration, Entity, Extraction, Knot, ScoreMap
 
 
 def test_a_predicted_entity_is_right_if_gold_has_it() -> None:
-    (done,) = extractions([Judged("A", 0.7, True), Judged("B", 0.2, False)])
+    (done,) = scored_extractions([Judged("A", 0.7, True), Judged("B", 0.2, False)])
     assert judged(done) == [Judged("A", 0.7, True), Judged("B", 0.2, False)]
     unscored = Extraction(done.document, tuple(entities((0, 4, "A"))))
     assert judged(unscored) == []
@@ -65,12 +44,12 @@ def test_the_error_of_a_hand_counted_example() -> None:
 
 
 def test_scores_that_are_probabilities_have_nearly_no_error() -> None:
-    assert expected_error(planted(20_000, lambda score: score)) < 0.015
+    assert expected_error(planted_scores(20_000, lambda score: score)) < 0.015
 
 
 @pytest.mark.parametrize("truth", [lambda s: s**3, lambda s: s**0.3, lambda s: 0.2 + 0.3 * s, lambda s: float(s > 0.5)])
 def test_the_map_finds_planted_probabilities(truth: Callable[[float], float]) -> None:
-    to_map = fit_map(planted(20_000, truth))
+    to_map = fit_map(planted_scores(20_000, truth))
     far = [abs(to_map(score / 100) - truth(score / 100)) for score in range(3, 98) if abs(score - 50) > 4]
     assert max(far) < 0.09
     assert sum(far) / len(far) < 0.03
@@ -109,30 +88,30 @@ def test_few_entities_give_a_map_of_few_steps_that_helps_or_is_left_out() -> Non
     """60 entities whose scores are already right: what is learnt from them is noise."""
     kept = 0
     for seed in range(20):
-        found = fit(extractions(planted(60, lambda score: score, seed=seed)))
+        found = fit(scored_extractions(planted_scores(60, lambda score: score, seed=seed)))
         assert len(found.calibration.map.knots) <= 3
-        assert found.helped == (found.error_after < found.error_before)
+        assert (found.calibration.map == UNCHANGED) == (found.error_after >= found.error_before)
         kept += found.calibration.map == UNCHANGED
-        assert (found.calibration.map == UNCHANGED) == (not found.helped)
     assert kept >= 3
 
 
 def test_calibration_takes_the_error_away_on_documents_it_has_not_seen() -> None:
-    found = fit(extractions(planted(3000, lambda score: score**2)))
+    found = fit(scored_extractions(planted_scores(3000, lambda score: score**2)))
     assert found.error_before > 0.12
     assert found.error_after < 0.04
-    assert found.helped
-    fresh = [p._replace(score=found.calibration.map(p.score)) for p in planted(3000, lambda score: score**2, seed=1)]
+    fresh = [
+        p._replace(score=found.calibration.map(p.score)) for p in planted_scores(3000, lambda score: score**2, seed=1)
+    ]
     assert expected_error(fresh) < 0.04
-    assert found.bins == reliability(planted(3000, lambda score: score**2))
+    assert found.bins == reliability(planted_scores(3000, lambda score: score**2))
 
 
 def test_each_label_gets_the_lowest_score_that_reaches_the_precision() -> None:
     """Label A is right from 0.3 on, B from 0.8 on."""
-    points = planted(2000, lambda s: 0.98 if s > 0.3 else 0.0) + planted(
+    points = planted_scores(2000, lambda s: 0.98 if s > 0.3 else 0.0) + planted_scores(
         2000, lambda s: 0.98 if s > 0.8 else 0.0, label="B"
     )
-    found = fit(extractions(points), precision=0.95)
+    found = fit(scored_extractions(points), precision=0.95)
     assert 0.25 < found.thresholds["A"].score < 0.35
     assert 0.75 < found.thresholds["B"].score < 0.85
     assert all(each.counts.precision >= 0.95 and each.own for each in found.thresholds.values())
@@ -145,6 +124,24 @@ def test_the_best_f1_is_found() -> None:
     points = [Judged("A", 0.9, True)] * 30 + [Judged("A", 0.5, True)] * 10 + [Judged("A", 0.4, False)] * 40
     found = fit_thresholds(points, {"A": 50})["A"]
     assert (found.score, found.counts) == (0.5, Counts(40, 10, 0))
+
+
+def test_thresholds_that_do_not_raise_f1_on_documents_not_seen_are_left_out() -> None:
+    """Scores that say nothing: on the data themselves a best threshold is always found."""
+    left_out = 0
+    for seed in range(20):
+        points = planted_scores(200, lambda score: 0.5, seed=seed)
+        assert fit_thresholds(points, {"A": 100})["A"].counts.f1 >= 0.6
+        found = fit(scored_extractions(points))
+        assert (found.thresholds == {}) == (found.after.f1 <= found.before.f1)
+        assert set(found.calibration.thresholds) == set(found.thresholds)
+        left_out += not found.thresholds
+    assert left_out >= 10
+
+
+def test_a_repeated_entity_is_judged_once() -> None:
+    (done,) = scored_extractions([Judged("A", 0.7, True)])
+    assert len(judged(Extraction(done.document, done.entities * 2))) == 1
 
 
 def test_a_threshold_that_keeps_everything_is_zero() -> None:
@@ -167,7 +164,7 @@ def test_a_precision_on_a_handful_does_not_count_as_reached() -> None:
 
 
 def test_a_rare_label_shares_the_threshold_of_all() -> None:
-    points = planted(500, lambda s: float(s > 0.4)) + [Judged("B", 0.3, True)] * 3
+    points = planted_scores(500, lambda s: float(s > 0.4)) + [Judged("B", 0.3, True)] * 3
     found = fit_thresholds(points, {"A": 300, "B": 3, "C": 5})
     assert not found["B"].own
     assert not found["C"].own
@@ -176,7 +173,11 @@ def test_a_rare_label_shares_the_threshold_of_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "done", [extractions(planted(40, lambda s: s)), extractions(planted(60, lambda s: s), per_document=30)]
+    "done",
+    [
+        scored_extractions(planted_scores(40, lambda s: s)),
+        scored_extractions(planted_scores(60, lambda s: s), per_document=30),
+    ],
 )
 def test_too_little_to_learn_from_is_refused(done: list[Extraction]) -> None:
     with pytest.raises(DataError, match="needs at least 50 in 5 documents"):
@@ -184,7 +185,7 @@ def test_too_little_to_learn_from_is_refused(done: list[Extraction]) -> None:
 
 
 def test_the_same_data_give_the_same_calibration() -> None:
-    done = extractions(planted(300, lambda s: s * s), missed=1)
+    done = scored_extractions(planted_scores(300, lambda s: s * s), missed=1)
     assert fit(done) == fit(done)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,15 @@ def test_a_page_is_written(genner: Genner, web: Path) -> None:
     assert html.startswith("<!doctype html>")
     assert html.count("<svg") == 4
     assert "uner_ewt-valid" in html
+
+
+def test_a_page_needs_the_library_that_draws(genner: Genner, web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "genner_cli.plots.charts", raising=False)
+    run = genner("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl", "--html", web / "none.html")
+    assert (run.status, run.stdout) == (2, b"")
+    assert run.stderr == "genner: --html needs matplotlib; run: pip install 'genner[plots]'\n"
+    assert genner("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl").status == 0
 
 
 def test_official_figures_from_completions(genner: Genner, web: Path) -> None:

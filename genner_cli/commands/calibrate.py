@@ -108,4 +108,4 @@ def calibrate(
     value = calibration_value(fitted.calibration, files, format=task.format, constraint=task.constraint, told=told)
     with writer:
         writer.write(encode_value(value))
-    show([*calibration_tables(fitted), f"written to {writer.path}"])
+    show([*calibration_tables(fitted, precision), f"written to {writer.path}"])

@@ -66,23 +66,33 @@ def comparison_lines(found: Comparison, other: str) -> Iterator[RenderableType]:
         )
 
 
-def calibration_tables(found: Fitted) -> Iterator[RenderableType]:
-    """What a calibration does."""
+def calibration_tables(found: Fitted, precision: float | None) -> Iterator[RenderableType]:
+    """What a calibration does; `precision`: what was aimed at."""
     yield f"{found.entities:,} entities of {found.documents:,} documents"
-    then = "" if found.helped else "; scores are left as they are, a map would not help"
-    yield f"calibration error {found.error_before:.3f} before, {found.error_after:.3f} after (cross-validated){then}"
+    yield f"calibration error {found.error_before:.3f} before, {found.error_after:.3f} after (cross-validated)"
+    if found.error_after >= found.error_before:
+        yield "a map would not help: scores are left as they are"
+    if not found.thresholds:
+        yield "thresholds would not help: all entities are kept"
     table = _table("kept", "precision", "recall", "F1", "entities")
     for name, counts in (("all", found.before), ("by threshold (cross-validated)", found.after)):
         table.add_row(name, *map(_percent, (counts.precision, counts.recall, counts.f1)), f"{counts.predicted:,}")
     yield table
-    table = _table("label", "threshold", "means", "precision", "recall", "F1", "entities", "")
+    if found.thresholds:
+        yield _thresholds_table(found, precision)
+
+
+def _thresholds_table(found: Fitted, precision: float | None) -> Table:
+    table = _table("label", "threshold", "mapped", "precision", "recall", "F1", "entities", "")
     for label, each in found.thresholds.items():
         counts = each.counts
         rates = map(_percent, (counts.precision, counts.recall, counts.f1))
-        of_all = "" if each.own else "of all labels"
-        means = f"{found.calibration.map(each.score):.3f}"
-        table.add_row(printable(label), f"{each.score:.3f}", means, *rates, f"{counts.predicted:,}", of_all)
-    yield table
+        notes = ["threshold of all labels"] * (not each.own)
+        if precision is not None and counts.precision < precision:
+            notes.append(f"below {precision:g}")
+        scores = f"{each.score:.3f}", f"{found.calibration.map(each.score):.3f}"
+        table.add_row(printable(label), *scores, *rates, f"{counts.predicted:,}", ", ".join(notes))
+    return table
 
 
 def _table(first: str, *others: str) -> Table:

@@ -6,7 +6,7 @@ Strict: same start, end and label (SemEval 2013 task 9). Knows nothing of files 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from genner_cli.types import Entity
@@ -59,7 +59,11 @@ class Scores:
 
 def score(documents: Iterable[tuple[Sequence[Entity], Sequence[Entity]]]) -> Scores:
     """Strict scores of (gold, predicted) pairs, one for each document; repeated entities count once."""
-    return summed(counts_by_label(set(gold), set(predicted)) for gold, predicted in documents)
+    labels: dict[str, Counts] = {}
+    for gold, predicted in documents:
+        for label, counts in counts_by_label(set(gold), set(predicted)).items():
+            labels[label] = labels.get(label, Counts()) + counts
+    return Scores(sum(labels.values(), Counts()), {label: labels[label] for label in sorted(labels)})
 
 
 def counts_by_label(gold: Set[Entity], predicted: Set[Entity]) -> dict[str, Counts]:
@@ -69,12 +73,3 @@ def counts_by_label(gold: Set[Entity], predicted: Set[Entity]) -> dict[str, Coun
     spurious = Counter(entity.label for entity in predicted - gold)
     labels = hit.keys() | missed.keys() | spurious.keys()
     return {label: Counts(hit[label], missed[label], spurious[label]) for label in labels}
-
-
-def summed(documents: Iterable[Mapping[str, Counts]]) -> Scores:
-    """The scores over documents of which each label's counts are known."""
-    labels: dict[str, Counts] = {}
-    for document in documents:
-        for label, counts in document.items():
-            labels[label] = labels.get(label, Counts()) + counts
-    return Scores(sum(labels.values(), Counts()), {label: labels[label] for label in sorted(labels)})

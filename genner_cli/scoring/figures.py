@@ -86,11 +86,8 @@ def rates(counts: DocumentCounts) -> dict[Key, Rates]:
     """The rates of all keys and `MACRO`."""
     found = {key: Rates(each.precision, each.recall, each.f1) for key, each in counts.items()}
     labels = [found[key] for key, each in counts.items() if key.kind == "label" and each.gold + each.predicted]
-    count = max(1, len(labels))
-    return {
-        **found,
-        MACRO: Rates(*(sum(column) / count for column in zip(*labels, strict=True)) if labels else (0.0,) * 3),
-    }
+    columns = list(zip(*labels, strict=True)) or [(0.0,)] * 3
+    return {**found, MACRO: Rates(*(sum(column) / len(column) for column in columns))}
 
 
 def figures(documents: Sequence[DocumentCounts], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[Key, Figures]:
