@@ -189,7 +189,9 @@ def test_the_value_is_json_and_whole() -> None:
     assert value["micro"]["hit"] == 2
     assert set(value["micro"]["f1"]) == {"value", "low", "high"}
     assert list(value["labels"]) == ["LOC", "ORG", "PER"]
-    assert value["errors"]["omitted"]["examples"][0]["gold"]["label"] == "LOC"
+    omitted = value["errors"]["omitted"]["examples"][0]
+    assert (omitted["gold"]["label"], omitted["predicted"]) == ("LOC", None)
+    assert omitted["source"] == f"gold.jsonl:{omitted['document']}"
     assert {"gold": "LOC", "predicted": None, "count": 2} in value["confusion"]
 
 

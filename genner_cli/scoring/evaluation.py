@@ -18,9 +18,10 @@ NOTHING = ""
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One error: in which document (its id or else its place), and the entities of either side."""
+    """One error: in which document (its id, or else its place), read from where, and the entities of either side."""
 
     document: str
+    source: str
     gold: Entity | None
     predicted: Entity | None
 
@@ -102,7 +103,7 @@ def evaluate(
     """
     done = [each for each in extractions if isinstance(each.document, Document)]
     found = figures([document_counts(each) for each in done], resamples=resamples, seed=seed)
-    aligned = [(name_of(each), pair) for each in done for pair in align(*sides(each))]
+    aligned = [(each, pair) for each in done for pair in align(*sides(each))]
     return Evaluation(
         rates=_rates(done),
         figures=found,
@@ -170,13 +171,14 @@ def _rates(extractions: Sequence[Extraction]) -> DocumentRates:
     )
 
 
-def _errors(aligned: Sequence[tuple[str, Aligned]], error: ErrorClass, most: int) -> Errors:
+def _errors(aligned: Sequence[tuple[Extraction, Aligned]], error: ErrorClass, most: int) -> Errors:
     seen: Counter[str] = Counter()
     found = []
-    for name, pair in aligned:
+    for extraction, pair in aligned:
         if pair.error == error:
-            found.append((seen[name], Example(name, pair.gold, pair.predicted)))
-            seen[name] += 1
+            source = extraction.document.source
+            found.append((seen[source], Example(name_of(extraction), source, pair.gold, pair.predicted)))
+            seen[source] += 1
     found.sort(key=lambda ranked: ranked[0])
     return Errors(len(found), tuple(example for _, example in found[:most]))
 
@@ -191,7 +193,12 @@ def _confusion(aligned: Iterable[Aligned]) -> dict[tuple[str, str], int]:
 
 def _errors_value(errors: Errors) -> dict[str, Any]:
     examples = [
-        {"document": each.document, "gold": _entity_value(each.gold), "predicted": _entity_value(each.predicted)}
+        {
+            "document": each.document,
+            "source": each.source,
+            "gold": _entity_value(each.gold),
+            "predicted": _entity_value(each.predicted),
+        }
         for each in errors.examples
     ]
     return {"count": errors.count, "examples": examples}
