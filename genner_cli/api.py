@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from genner_cli import extraction, hub
@@ -20,12 +21,13 @@ from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import report
 from genner_cli.errors import UsageError
 from genner_cli.extraction import DocumentOrFailure, Task
+from genner_cli.files.calibrations import beside, read_calibration
 from genner_cli.files.labels import parse_types
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.prompting import Instructions
-from genner_cli.types import Extraction, Label
+from genner_cli.types import Calibration, Extraction, Label
 
 log = logging.getLogger("genner")
 UNTRAINED_FORMAT = "xml"
@@ -37,7 +39,8 @@ class ExtractOptions:
     """What to extract with which model; None leaves a choice to the model.
 
     `labels`: asked for; `model`: see `hub.resolve`; `adapter`: the same, an adapter GGUF on it; `depth`: how deep
-    entities may nest, 1 is flat.
+    entities may nest, 1 is flat. `calibration`: a file that `genner calibrate` wrote, None for the one beside the
+    model, if there is one; `calibrated`: whether to obey any.
     """
 
     labels: tuple[Label, ...] | None = None
@@ -51,6 +54,8 @@ class ExtractOptions:
     chunk_bytes: int | None = None
     overlap_bytes: int | None = None
     strict_labels: bool = False
+    calibration: str | None = None
+    calibrated: bool = True
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
@@ -83,10 +88,24 @@ def open_extractor(options: ExtractOptions) -> Iterator[Extractor]:
 @contextmanager
 def open_task(options: ExtractOptions) -> Iterator[tuple[Task, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
-    path = hub.resolve(options.model, download=options.download)
-    adapter = hub.resolve(options.adapter, download=options.download) if options.adapter else None
-    with Model(path, gpu_layers=options.engine.gpu_layers, adapter=adapter) as model:
-        yield _task(model, options), model
+    files = model_files(options)
+    with Model(files[0], gpu_layers=options.engine.gpu_layers, adapter=files[-1] if options.adapter else None) as model:
+        task = _task(model, options)
+        yield replace(task, calibration=_calibration(task, files, options)), model
+
+
+def model_files(options: ExtractOptions) -> list[Path]:
+    """The files that the model and its adapter stand in. Raises ModelError."""
+    references = (options.model, options.adapter) if options.adapter else (options.model,)
+    return [hub.resolve(reference, download=options.download) for reference in references]
+
+
+def _calibration(task: Task, files: Sequence[Path], options: ExtractOptions) -> Calibration | None:
+    """The one to obey: that of the options, or the one beside the model."""
+    path = Path(options.calibration) if options.calibration else beside(files)
+    if not options.calibrated or not (options.calibration or path.exists()):
+        return None
+    return read_calibration(path, files, format=task.format, constraint=task.constraint)
 
 
 def _task(model: Model, options: ExtractOptions) -> Task:

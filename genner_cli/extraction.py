@@ -18,7 +18,7 @@ from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import Completion, Constraint, Generate, Request
 from genner_cli.merging import merge
 from genner_cli.prompting import Prompt
-from genner_cli.types import Chunk, Document, Entity, Extraction, FailedDocument, Label, Piece, Range
+from genner_cli.types import Calibration, Chunk, Document, Entity, Extraction, FailedDocument, Label, Piece, Range
 
 DocumentOrFailure = Document | FailedDocument
 UNASKED_RESULTS = 64
@@ -27,7 +27,10 @@ UNASKED_RESULTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to extract, and how the model is asked. `depth` 1 is flat; `chunk_bytes` counts UTF-8."""
+    """What to extract, and how the model is asked. `depth` 1 is flat; `chunk_bytes` counts UTF-8.
+
+    `min_score` is compared with what the calibration makes of a score.
+    """
 
     labels: tuple[Label, ...]
     prompt: Prompt
@@ -37,6 +40,7 @@ class Task:
     overlap_bytes: int | None = None
     constraint: Constraint = Constraint.SOURCE
     min_score: float = 0.0
+    calibration: Calibration | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,8 +124,11 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
             parts.append((chunk, entities_of(completion, chunk.text, task)))
     except DataError as error:
         return Extraction(document, error=f"{document.source}: {error}", completions=texts)
-    entities = (e for e in merge(parts, task.depth) if (e.score or 0.0) >= task.min_score)
-    return Extraction(document, tuple(entities), completions=texts)
+    entities: Iterable[Entity] = merge(parts, task.depth)
+    if task.calibration:
+        entities = task.calibration.applied(entities)
+    kept = tuple(entity for entity in entities if (entity.score or 0.0) >= task.min_score)
+    return Extraction(document, kept, completions=texts)
 
 
 def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:

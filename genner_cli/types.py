@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from genner_cli.errors import UsageError
@@ -108,3 +110,40 @@ class Extraction:
     entities: tuple[Entity, ...] = ()
     error: str | None = None
     completions: tuple[str, ...] = ()
+
+
+class Knot(NamedTuple):
+    """A point of a score map."""
+
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMap:
+    """A monotone map from a score to the probability of being right: straight between its knots, level beyond."""
+
+    knots: tuple[Knot, ...]
+
+    def __call__(self, score: float) -> float:
+        at = bisect_right(self.knots, score, key=lambda knot: knot.score)
+        if at in (0, len(self.knots)):
+            return self.knots[min(at, len(self.knots) - 1)].probability
+        (low, first), (high, last) = self.knots[at - 1 : at + 1]
+        return first + (last - first) * (score - low) / (high - low)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """`thresholds`: for each label the lowest score, before it is mapped, of entities that are kept."""
+
+    map: ScoreMap
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def applied(self, entities: Iterable[Entity]) -> Iterator[Entity]:
+        """The entities that are kept, with their mapped scores; those without a score stay as they are."""
+        for entity in entities:
+            if entity.score is None:
+                yield entity
+            elif entity.score >= self.thresholds.get(entity.label, 0.0):
+                yield replace(entity, score=self.map(entity.score))

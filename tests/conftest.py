@@ -18,6 +18,7 @@ from genner_cli.commands import main
 from genner_cli.engine.model import Model
 from genner_cli.generation import EngineOptions
 
+EXTRACTING = ("extract", "plan", "evaluate", "calibrate")
 ONE_THREAD = EngineOptions(threads=1, gpu_layers=0)
 
 
@@ -73,7 +74,7 @@ def genner(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[b
     """Runs the command line in this process; extraction and its planning on one thread and no GPU."""
 
     def run(*args: object, stdin: bytes = b"") -> Run:
-        one_thread = ("--threads", "1", "--gpu-layers", "0") if args and args[0] in ("extract", "plan") else ()
+        one_thread = ("--threads", "1", "--gpu-layers", "0") if args and args[0] in EXTRACTING else ()
         monkeypatch.setattr(sys, "argv", ["genner", *map(str, args), *one_thread])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capfdbinary.readouterr()

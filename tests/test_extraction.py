@@ -15,7 +15,7 @@ from genner_cli.extraction import UNASKED_RESULTS, DocumentOrFailure, Task, extr
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Request
 from genner_cli.prompting import GENERAL_PROMPT
-from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, Range
+from genner_cli.types import Calibration, Document, Entity, Extraction, FailedDocument, Knot, Label, Range, ScoreMap
 
 TASK = Task((Label("PER"), Label("ORG")), GENERAL_PROMPT, "xml")
 NAME = re.compile(r"Zoë\d+ Żebra")
@@ -267,3 +267,25 @@ def test_requests_of_one_run_share_their_prefix() -> None:
     prefixes: set[tuple[object, ...]] = {request.prefix for request in engine.requests}
     assert len(prefixes) == 1
     assert all(isinstance(request, Request) for request in engine.requests)
+
+
+def test_a_calibration_maps_scores_and_leaves_out_what_is_below_its_labels_threshold() -> None:
+    """Each name has one token a byte, each of probability 0.99; a minimum is compared with the mapped score."""
+    documents = texts(1)
+
+    def written(request: Request) -> str:
+        return output_format(TASK.format).render(text_of(request), named(text_of(request)), TASK.names).completion
+
+    plain, *_ = run(documents, handler=lambda request: completion(written(request), 0.99))
+    score_before = plain.entities[0].score
+    assert score_before is not None
+    halved = ScoreMap((Knot(0.0, 0.0), Knot(1.0, 0.5)))
+
+    def found(thresholds: dict[str, float], min_score: float = 0.0) -> list[float | None]:
+        task = replace(TASK, calibration=Calibration(halved, thresholds), min_score=min_score)
+        (result,) = run(documents, task, lambda request: completion(written(request), 0.99))
+        return [entity.score for entity in result.entities]
+
+    assert found({}) == found({"PER": score_before}) == [pytest.approx(score_before / 2)]
+    assert found({"PER": score_before + 0.01}) == []
+    assert found({}, min_score=score_before * 0.6) == []

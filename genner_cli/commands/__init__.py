@@ -12,6 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from genner_cli import __version__
+from genner_cli.commands.calibrate import calibrate
+from genner_cli.commands.evaluate import evaluate
 from genner_cli.commands.export import export
 from genner_cli.commands.extract import extract
 from genner_cli.commands.grammar import grammar
@@ -47,6 +49,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(extract)
+app.command()(evaluate)
+app.command()(calibrate)
 app.command()(plan)
 app.command()(grammar)
 app.command()(train)

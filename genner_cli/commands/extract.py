@@ -16,6 +16,7 @@ import typer
 from genner_cli.commands.options import (
     AdapterReference,
     BatchTokens,
+    CalibrationFile,
     ChunkBytes,
     ContextTokens,
     Depth,
@@ -23,20 +24,24 @@ from genner_cli.commands.options import (
     Format,
     GpuLayers,
     Held,
+    IdField,
     LabelsFile,
     MaxDocumentBytes,
     ModelReference,
     Nested,
     OverlapBytes,
+    Slots,
     TextField,
     Threads,
     Types,
+    Uncalibrated,
     asked_labels,
     nesting,
+    obeyed,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
-from genner_cli.generation import MOST_SLOTS, Constraint, EngineOptions
+from genner_cli.generation import Constraint, EngineOptions
 
 if TYPE_CHECKING:
     from genner_cli.api import ExtractOptions, Extractor
@@ -57,11 +62,7 @@ Output = Annotated[
 ]
 MinScore = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities that score lower.")]
 StrictLabels = Annotated[bool, typer.Option("--strict-labels", help="Refuse labels the model was not trained on.")]
-IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many documents.")]
-Slots = Annotated[
-    int, typer.Option(min=1, max=MOST_SLOTS, help="Most texts that run side by side; fewer do where that is faster.")
-]
 KeepCompletion = Annotated[bool, typer.Option("--keep-completion", help="Add what the model wrote to each record.")]
 StatisticsFile = Annotated[
     str | None,
@@ -82,6 +83,8 @@ def extract(
     depth: Depth = None,
     constraint: Held = Constraint.SOURCE,
     min_score: MinScore = 0.0,
+    calibration: CalibrationFile = None,
+    no_calibration: Uncalibrated = False,
     strict_labels: StrictLabels = False,
     text_field: TextField = "text",
     id_field: IdField = "id",
@@ -121,6 +124,8 @@ def extract(
         depth=nesting(nested, depth),
         constraint=constraint,
         min_score=min_score,
+        calibration=calibration,
+        calibrated=obeyed(calibration, no_calibration),
         chunk_bytes=chunk,
         overlap_bytes=overlap,
         strict_labels=strict_labels,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.terminal import size_text
+from genner_cli.commands.terminal import printable, size_text
 from genner_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(encode_value(found), nl=False)
     else:
-        typer.echo("\n".join(_printable(line) for line in _lines(found)))
+        typer.echo("\n".join(printable(line) for line in _lines(found)))
 
 
 def _value(path: Path, header: Header) -> dict[str, Any]:
@@ -156,8 +156,3 @@ def _instruction_rows(told: Mapping[str, Any] | None) -> Iterator[tuple[str, str
 
 def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-def _printable(line: str) -> str:
-    """Without what would steer the terminal: a file may say anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.errors import UsageError
-from genner_cli.generation import Constraint
+from genner_cli.generation import MOST_SLOTS, Constraint
 
 if TYPE_CHECKING:
     from genner_cli.types import Label
@@ -34,6 +34,10 @@ LabelsFile = Annotated[
     ),
 ]
 Nested = Annotated[bool, typer.Option("--nested/--flat", help="Allow entities inside entities.")]
+NestedAsGold = Annotated[
+    bool | None,
+    typer.Option("--nested/--flat", help="Allow entities inside entities.", show_default="as the gold data are"),
+]
 Depth = Annotated[
     int | None, typer.Option(min=1, max=16, help="How deep nested entities may nest (with --nested).", show_default="4")
 ]
@@ -56,6 +60,7 @@ Download = Annotated[bool, typer.Option("--download", help="Fetch a Hub model th
 Format = Annotated[FormatName | None, typer.Option(help="Output format.", show_default="the model's own")]
 Held = Annotated[Constraint, typer.Option(help="Hold completions to format and source text, the format, or nothing.")]
 TextField = Annotated[str, typer.Option(help="Field that holds the text.")]
+IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 MaxDocumentBytes = Annotated[int, typer.Option(min=1, help="A longer line or text becomes an error record.")]
 ChunkBytes = Annotated[
     int | None,
@@ -68,6 +73,17 @@ OverlapBytes = Annotated[
 ContextTokens = Annotated[int, typer.Option("--context", min=256, help="Tokens that all slots hold together.")]
 BatchTokens = Annotated[int, typer.Option("--batch", min=32, help="Most tokens of one decoding step.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
+Slots = Annotated[
+    int, typer.Option(min=1, max=MOST_SLOTS, help="Most texts that run side by side; fewer do where that is faster.")
+]
+CalibrationFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="What `genner calibrate` wrote.", show_default="the one beside the model"),
+]
+Uncalibrated = Annotated[bool, typer.Option("--no-calibration", help="Obey no calibration: all entities, raw scores.")]
+GoldFiles = Annotated[
+    list[str], typer.Argument(metavar="GOLD...", help="Labelled JSONL files (also .gz, .zst), or globs.")
+]
 GpuLayers = Annotated[int, typer.Option(min=-1, help="Layers on a GPU; -1: all, where there is one.")]
 
 
@@ -89,3 +105,10 @@ def nesting(nested: bool, depth: int | None) -> int:
     if depth is not None and not nested:
         raise UsageError("--depth needs --nested")
     return (depth or DEFAULT_DEPTH) if nested else 1
+
+
+def obeyed(calibration: str | None, no_calibration: bool) -> bool:
+    """Whether a calibration is to be obeyed, the one named or the one beside the model."""
+    if calibration and no_calibration:
+        raise UsageError("--calibration and --no-calibration contradict each other; give one of them")
+    return not no_calibration

@@ -96,6 +96,7 @@ def plan(
         format=format,
         depth=nesting(nested, depth),
         constraint=constraint,
+        calibrated=False,
         chunk_bytes=chunk,
         overlap_bytes=overlap,
         engine=EngineOptions(context=context, batch=batch, threads=threads, gpu_layers=gpu_layers),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def talk_on_stderr() -> None:
@@ -64,3 +67,27 @@ def byte_bar() -> Iterator[Callable[[str, int, int], None]]:
 def size_text(count: int) -> str:
     """Bytes for people: `8.3 MiB`."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+@contextmanager
+def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
+    """A bar of documents, if stderr is a terminal; gives what counts and hands on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def counted(items: Iterable[T]) -> Iterator[T]:
+            for item in items:
+                yield item
+                bar.advance(task)
+
+        yield counted
+
+
+def printable(text: str) -> str:
+    """Without what would steer the terminal: a file may say anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -89,7 +89,7 @@ def train(
 
     - `genner train train.jsonl --valid valid.jsonl --base bundled --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
-    - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ --preset paper -o adapter/`
+    - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
     from genner_cli.files.settings import read_settings
     from genner_cli.formats.carriable import DEFAULT_DEPTH
@@ -101,6 +101,8 @@ def train(
     _needs_torch()
     from convert.base import base_folder
     from genner_cli.files import STDIO, expand
+    from genner_cli.plots.curve import draw_curve
+    from genner_cli.training.adapter_folder import CURVE
     from genner_cli.training.dataset import Files
     from genner_cli.training.run import Job
     from genner_cli.training.run import train as run
@@ -114,6 +116,7 @@ def train(
         job = Job(folder, _absolute(base), files, output, chosen, asked, resume)
         outcome = run(job, telling)
     if outcome:
+        draw_curve(outcome.lines, output / CURVE)
         sys.stderr.write(_summary(outcome, output))
 
 
@@ -161,7 +164,8 @@ def _absolute(base: str) -> str:
 
 
 def _summary(outcome: Outcome, output: Path) -> str:
-    lines = [f"{output}: {outcome.last['step']:,.0f} of {outcome.steps:,} steps, loss {outcome.last['loss']:.4f}"]
+    last = [line for line in outcome.lines if "loss" in line][-1]
+    lines = [f"{output}: {last['step']:,.0f} of {outcome.steps:,} steps, loss {last['loss']:.4f}"]
     if best := outcome.best:
         lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights are kept")
     lines.append(f"next: genner export {output} --gguf -o model.gguf")

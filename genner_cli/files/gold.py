@@ -93,7 +93,7 @@ def _labelled(record: Document, labels: Collection[str] | None, nested: bool) ->
     problems = []
     found = []
     for number, value in enumerate(given):
-        entity = _entity(value, record.text, labels)
+        entity = entity_of(value, record.text, labels)
         if isinstance(entity, Entity):
             found.append((number, entity))
         else:
@@ -103,8 +103,8 @@ def _labelled(record: Document, labels: Collection[str] | None, nested: bool) ->
     return replace(record, entities=tuple(entity for _, entity in found), fields=fields), problems
 
 
-def _entity(value: Any, text: str, labels: Collection[str] | None) -> Entity | str:
-    """The entity, or what is wrong with it."""
+def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, tidy: bool = True) -> Entity | str:
+    """The entity, or what is wrong with it; its score is left out. `tidy`: it may have no outer white space."""
     if not isinstance(value, Mapping):
         return f"{reprlib.repr(value)} is no object; write it like {_SHAPE}"
     missing = [name for name in ("start", "end", "label") if name not in value]
@@ -112,7 +112,7 @@ def _entity(value: Any, text: str, labels: Collection[str] | None) -> Entity | s
         return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}"
     start, end, label = value["start"], value["end"], value["label"]
     problem = _range_problem(start, end, text) or _label_problem(label, labels)
-    problem = problem or _mention_problem(start, end, value.get("text"), text)
+    problem = problem or _mention_problem(start, end, value.get("text"), text, tidy)
     return problem or Entity(start, end, label, text[start:end])
 
 
@@ -141,12 +141,12 @@ def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
     return None
 
 
-def _mention_problem(start: int, end: int, mention: Any, text: str) -> str | None:
+def _mention_problem(start: int, end: int, mention: Any, text: str, tidy: bool) -> str | None:
     there = text[start:end]
     if mention is not None and mention != there:
         shown, meant = reprlib.repr(there), reprlib.repr(mention)
         return f"the text has {shown} at {start}:{end}, not {meant}; {_remedy(text, start, end, mention)}"
-    if there != there.strip():
+    if tidy and there != there.strip():
         return f"{reprlib.repr(there)} at {start}:{end} starts or ends with white space; move its borders inwards"
     return None
 

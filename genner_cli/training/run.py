@@ -17,10 +17,9 @@ from transformers import PreTrainedModel
 
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
-from genner_cli.training.adapter_folder import CHECKPOINT, CURVE, LOG, WORDS, provenance_of, write_adapter
+from genner_cli.training.adapter_folder import CHECKPOINT, LOG, WORDS, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
-from genner_cli.training.curve import draw_curve
 from genner_cli.training.dataset import Dataset, Files, Plan, load
 from genner_cli.training.decoding import evaluate
 from genner_cli.training.loop import Line, Loop, LoopOptions, read_log
@@ -59,10 +58,10 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Steps planned, the last line of the log with a loss, and the best validation."""
+    """Steps planned, the lines of the log, and the best validation."""
 
     steps: int
-    last: Line
+    lines: Sequence[Line]
     best: Line | None
 
 
@@ -90,10 +89,9 @@ def train(job: Job, telling: Telling = Telling()) -> Outcome | None:
         if not group.first:
             return None
         lines = read_log(job.out / LOG)
-        draw_curve(lines, job.out / CURVE)
         write_adapter(job.out, adapted, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
-    return Outcome(steps_of(plan, job.options), [line for line in lines if "loss" in line][-1], best)
+    return Outcome(steps_of(plan, job.options), lines, best)
 
 
 def refuse_folder(out: Path, *, resume: bool) -> None:

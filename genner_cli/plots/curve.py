@@ -1,17 +1,15 @@
-"""The log of a training -> a picture of its losses and its F1, as SVG. The only home of matplotlib in training."""
+"""The log of a training -> a picture of its losses and its F1, as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from genner_cli.training.loop import Line
 
-
-def draw_curve(lines: Sequence[Line], path: Path) -> None:
+def draw_curve(lines: Sequence[Mapping[str, float]], path: Path) -> None:
     """Loss by step, that on validation documents too, and F1 in a second panel where it was measured."""
     validations = [line for line in lines if "valid_f1" in line]
     figure = Figure(figsize=(8, 5 if validations else 3), layout="constrained")

@@ -1,0 +1,279 @@
+"""`genner evaluate`: how good predictions are, or a model is, against gold data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from genner_cli.commands.gold import extracted, is_nested, labels_in, read_gold_files
+from genner_cli.commands.options import (
+    AdapterReference,
+    CalibrationFile,
+    ChunkBytes,
+    ContextTokens,
+    Depth,
+    Download,
+    Format,
+    GoldFiles,
+    GpuLayers,
+    Held,
+    IdField,
+    LabelsFile,
+    ModelReference,
+    NestedAsGold,
+    OverlapBytes,
+    Slots,
+    TextField,
+    Threads,
+    Types,
+    Uncalibrated,
+    asked_labels,
+    nesting,
+    obeyed,
+)
+from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.errors import UsageError
+from genner_cli.generation import Constraint, EngineOptions
+
+if TYPE_CHECKING:
+    from genner_cli.api import ExtractOptions
+    from genner_cli.calibration import Judged
+    from genner_cli.files.writing import Writer
+    from genner_cli.scoring import Comparison, Evaluation, Figures
+    from genner_cli.scoring.figures import DocumentCounts, Key
+    from genner_cli.types import Document, Extraction, Label
+
+_DEFAULTS = EngineOptions()
+
+
+class Scorer(StrEnum):
+    """Whose rules count."""
+
+    genner = "genner"
+    official = "official"
+
+
+Predictions = Annotated[
+    str | None,
+    typer.Option(
+        "--predictions", "-p", metavar="FILE", help="What `genner extract` wrote for GOLD. Else the model runs."
+    ),
+]
+Other = Annotated[
+    str | None, typer.Option("--compare", metavar="FILE", help="Other predictions for GOLD: is the difference chance?")
+]
+ScorerName = Annotated[
+    Scorer, typer.Option(help="official: as the scripts of arXiv 2601.17898 count, by format, from the completions.")
+]
+Resamples = Annotated[int, typer.Option(min=100, help="Resampled sets of documents for intervals and the test.")]
+Seed = Annotated[int, typer.Option(help="Seed of the resampling.")]
+Examples = Annotated[int, typer.Option(min=0, help="Most examples to show of each class of errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+Page = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots (needs genner[plots]).")
+]
+
+
+def evaluate(
+    call: typer.Context,
+    gold: GoldFiles,
+    predictions: Predictions = None,
+    model: ModelReference = None,
+    adapter: AdapterReference = None,
+    download: Download = False,
+    types: Types = None,
+    labels: LabelsFile = None,
+    compare: Other = None,
+    scorer: ScorerName = Scorer.genner,
+    as_json: AsJson = False,
+    html: Page = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    examples: Examples = 3,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    format: Format = None,
+    nested: NestedAsGold = None,
+    depth: Depth = None,
+    constraint: Held = Constraint.SOURCE,
+    calibration: CalibrationFile = None,
+    no_calibration: Uncalibrated = False,
+    chunk: ChunkBytes = None,
+    overlap: OverlapBytes = None,
+    slots: Slots = _DEFAULTS.slots,
+    context: ContextTokens = _DEFAULTS.context,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
+) -> None:
+    """Score predictions, or what a model extracts, against gold data: precision, recall, F1, and which errors.
+
+    Figures have 95 % intervals, by resampling documents. The headline is strict micro F1: an entity counts if its
+    borders and its label are right. Asked for are the labels that the gold data have, unless others are named.
+
+    Examples:
+
+    - `genner evaluate gold.jsonl --model my-model.gguf --html report.html`
+    - `genner evaluate gold.jsonl --predictions new.jsonl --compare old.jsonl`
+    """
+    from genner_cli.api import ExtractOptions
+    from genner_cli.files.writing import encode_value
+
+    source = call.get_parameter_source("model")
+    if predictions and source and source.name == "COMMANDLINE":
+        raise UsageError("--predictions and --model both say what to score; give one of them")
+    if html and scorer == Scorer.official:
+        raise UsageError("--html shows genner's own figures; leave out --scorer official, or --html")
+    page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
+    talk_on_stderr()
+    documents = read_gold_files(gold, text_field=text_field, id_field=id_field)
+    asked = asked_labels(types, labels)
+    read = partial(_read, documents=documents, text_field=text_field, id_field=id_field)
+    options = ExtractOptions(
+        labels=asked or labels_in(documents) or None,
+        model=model,
+        adapter=adapter,
+        download=download,
+        format=format,
+        depth=nesting(is_nested(documents) if nested is None else nested, depth),
+        constraint=constraint,
+        calibration=calibration,
+        calibrated=obeyed(calibration, no_calibration),
+        chunk_bytes=chunk,
+        overlap_bytes=overlap,
+        engine=EngineOptions(slots=slots, context=context, threads=threads, gpu_layers=gpu_layers),
+    )
+    done, task = (read(predictions), None) if predictions else extracted(documents, options)
+    sides = [done, read(compare)] if compare else [done]
+    if asked:
+        sides = [_restricted(side, {label.name for label in asked}) for side in sides]
+    sampling = Sampling(resamples, seed)
+    if scorer == Scorer.official:
+        outcome = _official(sides, task.format if task else format, options, sampling, only=asked)
+    else:
+        outcome = _own(sides, sampling, examples)
+    if page and outcome.evaluation:
+        title = f"{predictions or model or 'The bundled model'} on {', '.join(gold)}"
+        _write_page(page, sides[0], outcome.evaluation, title=title)
+    if as_json:
+        typer.echo(encode_value(_value(outcome)), nl=False)
+    else:
+        _show(outcome, compare or "")
+
+
+class Sampling(NamedTuple):
+    """How often documents are resampled, and from which seed."""
+
+    resamples: int
+    seed: int
+
+
+class _Outcome(NamedTuple):
+    """All that was found out."""
+
+    figures: dict[Key, Figures]
+    comparison: Comparison | None
+    evaluation: Evaluation | None = None
+    left_out: int = 0
+    points: Sequence[Judged] = ()
+
+
+def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
+    from genner_cli.files import expand
+    from genner_cli.files.predictions import read_predictions
+
+    return list(read_predictions(expand([path]), documents, text_field=text_field, id_field=id_field))
+
+
+def _restricted(side: Sequence[Extraction], labels: Collection[str]) -> list[Extraction]:
+    from genner_cli.scoring import restricted
+
+    return [restricted(each, labels) for each in side]
+
+
+def _own(sides: Sequence[Sequence[Extraction]], sampling: Sampling, examples: int) -> _Outcome:
+    from genner_cli.calibration import judged
+    from genner_cli.scoring import evaluate
+    from genner_cli.scoring.evaluation import document_counts
+
+    found = evaluate(sides[0], resamples=sampling.resamples, seed=sampling.seed, examples=examples)
+    compared = _compared([[*map(document_counts, side)] for side in sides], sampling)
+    points = [point for each in sides[0] for point in judged(each)]
+    return _Outcome(found.figures, compared, found, points=points)
+
+
+def _official(
+    sides: Sequence[Sequence[Extraction]],
+    format: str | None,
+    options: ExtractOptions,
+    sampling: Sampling,
+    *,
+    only: Sequence[Label] | None,
+) -> _Outcome:
+    from genner_cli.scoring.figures import figures
+    from genner_cli.scoring.official import document_counts
+
+    if format is None:
+        raise UsageError("--scorer official counts by output format; say with --format which one the predictions have")
+    names = [label.name for label in options.labels or ()]
+    counted = [[document_counts(each, format, names, depth=options.depth) for each in side] for side in sides]
+    counts = [
+        [{key: count for key, count in each.items() if only is None or key.name in names} for each, _ in side]
+        for side in counted
+    ]
+    found = figures(counts[0], resamples=sampling.resamples, seed=sampling.seed)
+    return _Outcome(found, _compared(counts, sampling), left_out=sum(left_out for _, left_out in counted[0]))
+
+
+def _compared(counts: Sequence[Sequence[DocumentCounts]], sampling: Sampling) -> Comparison | None:
+    from genner_cli.scoring import compare
+
+    return compare(*counts, resamples=sampling.resamples, seed=sampling.seed) if len(counts) > 1 else None
+
+
+def _value(outcome: _Outcome) -> dict[str, Any]:
+    """All of it as a JSON value."""
+    from genner_cli.calibration import expected_error, reliability
+    from genner_cli.scoring.figures import figures_value
+
+    own = outcome.evaluation.value() if outcome.evaluation else None
+    found = own or {**figures_value(outcome.figures), "left_out": outcome.left_out}
+    if outcome.points:
+        bins = [each._asdict() for each in reliability(outcome.points)]
+        found["scores"] = {"error": expected_error(outcome.points), "reliability": bins}
+    return {**found, "comparison": outcome.comparison.value()} if outcome.comparison else found
+
+
+def _show(outcome: _Outcome, other: str) -> None:
+    """All of it for people."""
+    from genner_cli.calibration import expected_error
+    from genner_cli.commands.evaluation_tables import comparison_lines, evaluation_tables, figures_tables, show
+
+    show(evaluation_tables(outcome.evaluation) if outcome.evaluation else figures_tables(outcome.figures))
+    if outcome.comparison:
+        show(comparison_lines(outcome.comparison, other))
+    if outcome.points:
+        show([f"calibration error of the scores {expected_error(outcome.points):.3f} (see genner calibrate)"])
+    if outcome.left_out:
+        show([f"{outcome.left_out:,} gold entities cannot be said in this format and are left out"])
+
+
+def _page_writer(path: str, inputs: Sequence[str]) -> Writer:
+    """Refuses what cannot be written or drawn; writes nothing yet."""
+    from genner_cli.files.writing import Writer
+
+    try:
+        import genner_cli.plots.charts  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--html needs {error.name}; run: pip install 'genner[plots]'") from error
+    return Writer(path, inputs=inputs, option="--html", suffixes=(".html",))
+
+
+def _write_page(writer: Writer, done: Sequence[Extraction], evaluation: Evaluation, *, title: str) -> None:
+    from genner_cli.plots.page import page
+
+    with writer:
+        writer.write(page(evaluation, done, title=title).encode())

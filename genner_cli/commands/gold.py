@@ -1,0 +1,61 @@
+"""Gold data for commands that measure: read whole, and extracted from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from genner_cli.commands.terminal import document_bar
+from genner_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from genner_cli.api import ExtractOptions
+    from genner_cli.extraction import Task
+    from genner_cli.types import Document, Extraction, Label
+
+_SHOWN = 20
+
+
+def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) -> tuple[Document, ...]:
+    """The documents of gold files; raises DataError with every problem if there is one, or if there is no document."""
+    from genner_cli.files import expand
+    from genner_cli.files.gold import read_gold
+
+    data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
+    if data.problems:
+        count = len(data.problems)
+        error = DataError(
+            f"{count:,} problem{'s' * (count > 1)} in the gold data; correct the lines, or leave them out"
+        )
+        for problem in data.problems[:_SHOWN]:
+            error.add_note(problem.message)
+        if count > _SHOWN:
+            error.add_note(f"and {count - _SHOWN:,} more")
+        raise error
+    if not data.documents:
+        raise DataError(f"{', '.join(patterns)}: no documents; give labelled JSON Lines")
+    return data.documents
+
+
+def is_nested(documents: Iterable[Document]) -> bool:
+    """Whether any gold entity lies in another."""
+    return any(
+        later.start < entity.end
+        for document in documents
+        for entity, later in zip(document.entities, document.entities[1:], strict=False)
+    )
+
+
+def labels_in(documents: Iterable[Document]) -> tuple[Label, ...]:
+    """The labels of all gold entities, by name."""
+    from genner_cli.types import Label
+
+    return tuple(map(Label, sorted({entity.label for document in documents for entity in document.entities})))
+
+
+def extracted(documents: Sequence[Document], options: ExtractOptions) -> tuple[list[Extraction], Task]:
+    """What a model finds in the documents, and what it was asked; a bar on stderr meanwhile."""
+    from genner_cli.api import open_extractor
+
+    with open_extractor(options) as extractor, document_bar(len(documents)) as counted:
+        return list(counted(extractor.extract(documents))), extractor.task

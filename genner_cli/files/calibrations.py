@@ -1,0 +1,87 @@
+"""A calibration as a JSON file beside its model: written by `genner calibrate`, obeyed by `genner extract`.
+
+The file says which model, output format and constraint it is for, and is refused for any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.files.hashing import fingerprint
+from genner_cli.types import Calibration, Knot, ScoreMap
+
+VERSION = 1
+SUFFIX = ".calibration.json"
+
+
+def beside(files: Sequence[Path]) -> Path:
+    """Where the calibration of a model stands: beside its file, or its adapter's, which is the last of `files`."""
+    return files[-1].with_name(files[-1].name + SUFFIX)
+
+
+def calibration_value(
+    calibration: Calibration, files: Sequence[Path], *, format: str, constraint: str, told: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that the file says, as a JSON value.
+
+    files: the model's and its adapter's; told: what else people may want to know, not read back.
+    """
+    return {
+        "version": VERSION,
+        "model": {"files": [path.name for path in files], "fingerprint": fingerprint(files)},
+        "format": str(format),
+        "constraint": str(constraint),
+        "map": [list(knot) for knot in calibration.map.knots],
+        "thresholds": dict(calibration.thresholds),
+        **told,
+    }
+
+
+def read_calibration(path: Path, files: Sequence[Path], *, format: str, constraint: str) -> Calibration:
+    """The calibration in a file, for the model in `files`.
+
+    Raises UsageError if there is no such file, ModelError where it is broken or made for another model, output
+    format or constraint.
+    """
+    try:
+        value = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path, or leave it out") from error
+    except orjson.JSONDecodeError as error:
+        raise _broken(path, str(error)) from error
+    if isinstance(value, Mapping) and value.get("version") != VERSION:
+        raise ModelError(
+            f"{path}: has version {value.get('version')!r}, read is {VERSION}; run `genner calibrate` again"
+        )
+    try:
+        _check(path, value, files, {"format": str(format), "constraint": str(constraint)})
+        knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
+        thresholds = {str(label): float(score) for label, score in value["thresholds"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _broken(path, repr(error)) from error
+    rising = all(one.score < other.score and one.probability <= other.probability for one, other in pairwise(knots))
+    if not (knots and rising and knots[0].probability >= 0 and knots[-1].probability <= 1):
+        raise _broken(path, "its map does not rise from 0 to 1")
+    return Calibration(ScoreMap(knots), thresholds)
+
+
+def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], used: Mapping[str, str]) -> None:
+    if value["model"]["fingerprint"] != fingerprint(files):
+        made_for, given = " with ".join(value["model"]["files"]), " with ".join(path.name for path in files)
+        raise ModelError(f"{path}: was made for another model ({made_for}) than {given}; {_REMEDY}")
+    for name, given in used.items():
+        if value[name] != given:
+            raise ModelError(f"{path}: was made for --{name} {value[name]}, not {given}; {_REMEDY}")
+
+
+_REMEDY = "run `genner calibrate` for this one, or add --no-calibration"
+
+
+def _broken(path: Path, what: str) -> ModelError:
+    return ModelError(f"{path}: is no calibration ({what}); run `genner calibrate` again, or remove it")

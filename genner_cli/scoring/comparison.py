@@ -1,0 +1,73 @@
+"""Two predictions of the same documents -> whether they differ by more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genner_cli.scoring.figures import MACRO, MICRO, RESAMPLES, DocumentCounts, Estimate, Key, Sums, rates
+from genner_cli.scoring.resampling import bootstrap, interval, randomized
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """F1 of the first and the second, first minus second with its 95 % interval, and the p-value.
+
+    `p`: how often a difference as large in either direction comes about if the two are the same, in (0, 1].
+    """
+
+    first: float
+    second: float
+    difference: Estimate
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """By strict F1 over all labels, and by its mean over the labels."""
+
+    micro: Difference
+    macro: Difference
+
+    def value(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return {
+            name: {"first": each.first, "second": each.second, "difference": each.difference._asdict(), "p": each.p}
+            for name, each in (("micro", self.micro), ("macro", self.macro))
+        }
+
+
+def compare(
+    first: Sequence[DocumentCounts], second: Sequence[DocumentCounts], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Comparison:
+    """Compares two systems by the counts of the same documents, in the same order.
+
+    The interval is that of a paired bootstrap over documents, the p-value that of approximate randomization over
+    documents, two-sided (`resampling.randomized`), with one added to both of its counts (Noreen 1989).
+    """
+    sums = Sums([*first, *second])
+    ours, theirs = ([sums.vector(document) for document in side] for side in (first, second))
+    width = 3 * len(sums.keys)
+    drawn = bootstrap([[*one, *other] for one, other in zip(ours, theirs, strict=True)], times=resamples, seed=seed)
+    paired = [(_f1(sums, both[:width]), _f1(sums, both[width:])) for both in drawn]
+    thrown = randomized(ours, theirs, times=resamples, seed=seed)
+    by_chance = [(_f1(sums, one), _f1(sums, other)) for one, other in thrown]
+    total = tuple(
+        _f1(sums, [sum(column) for column in zip(*side, strict=True)] or [0] * width) for side in (ours, theirs)
+    )
+
+    def difference(key: Key) -> Difference:
+        one, other = (side[key] for side in total)
+        low, high = interval(a[key] - b[key] for a, b in paired) if len(paired) > 1 else (one - other,) * 2
+        as_large = sum(abs(a[key] - b[key]) >= abs(one - other) - _ROUNDING for a, b in by_chance)
+        return Difference(one, other, Estimate(one - other, low, high), (as_large + 1) / (len(by_chance) + 1))
+
+    return Comparison(difference(MICRO), difference(MACRO))
+
+
+def _f1(sums: Sums, vector: Sequence[int]) -> dict[Key, float]:
+    found = rates(sums.counts(vector))
+    return {key: found[key].f1 for key in (MICRO, MACRO)}

@@ -1,0 +1,131 @@
+"""`genner calibrate`, and `genner extract` obeying what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from conftest import Run
+from scored import planted_scores, scored_extractions
+
+from genner_cli import hub
+from genner_cli.calibration import fit
+from genner_cli.commands.evaluation_tables import calibration_tables, show
+from genner_cli.files.calibrations import SUFFIX, read_calibration
+
+Genner = Callable[..., Run]
+WEB = Path(__file__).parent / "web" / "gold.jsonl"
+DOCUMENTS = 70
+TYPES = ("--types", "PER,ORG,LOC")
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    """Enough sentences to learn from."""
+    path = tmp_path / "gold.jsonl"
+    path.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:DOCUMENTS]))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The bundled model where a file may be written beside it."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(hub.BUNDLED.read_bytes())
+    return path
+
+
+def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gold: Path, model: Path) -> None:
+    run = genner("calibrate", gold, "--model", model, *TYPES)
+    assert run.status == 0, run.stderr
+    path = model.with_name(model.name + SUFFIX)
+    text = run.stdout.decode()
+    assert "calibration error" in text
+    assert f"written to {path}" in text
+    written = orjson.loads(path.read_bytes())
+    assert written["measured"]["documents"] == DOCUMENTS
+    assert written["aim"] == {"f1": "best"}
+    calibration = read_calibration(path, [model], format="inserted", constraint="source")
+
+    few = model.with_name("few.jsonl")
+    few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:20]))
+    plain = genner("extract", few, "--model", model, *TYPES, "--no-calibration")
+    obeyed = genner("extract", few, "--model", model, *TYPES)
+    assert plain.status == obeyed.status == 0
+    dropped = 0
+    for before, after in zip(plain.records, obeyed.records, strict=True):
+        kept = [e for e in before["entities"] if e["score"] >= calibration.thresholds[e["label"]]]
+        dropped += len(before["entities"]) - len(kept)
+        expected = [{**e, "score": pytest.approx(calibration.map(e["score"]), abs=1e-3)} for e in kept]
+        assert after["entities"] == expected
+    assert dropped > 0
+
+    strict = genner("extract", few, "--model", model, *TYPES, "--min-score", 0.5)
+    wanted = [[e for e in record["entities"] if e["score"] >= 0.5] for record in obeyed.records]
+    assert [record["entities"] for record in strict.records] == wanted
+
+    other = model.with_name("other.gguf")
+    other.write_bytes(model.read_bytes()[:-1] + b"\1")
+    refused = genner("extract", few, "--model", other, "--calibration", path)
+    assert (refused.status, refused.stdout) == (1, b"")
+    assert "was made for another model (model.gguf) than other.gguf" in refused.stderr
+    refused = genner("extract", few, "--model", model, "--format", "xml")
+    assert refused.status == 1
+    assert (
+        "was made for --format inserted, not xml; run `genner calibrate` for this one, or add --no-calibration"
+        in refused.stderr
+    )
+
+
+def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, gold: Path, tmp_path: Path) -> None:
+    path = tmp_path / "careful.json"
+    run = genner("calibrate", gold, *TYPES, "--precision", 0.8, "-o", path)
+    assert run.status == 0, run.stderr
+    found = orjson.loads(path.read_bytes())
+    assert found["aim"] == {"precision": 0.8}
+    location = found["measured"]["thresholds"]["LOC"]
+    assert location["hit"] / (location["hit"] + location["spurious"]) >= 0.8
+    careful = genner("evaluate", gold, *TYPES, "--calibration", path, "--json")
+    plain = genner("evaluate", gold, *TYPES, "--json")
+    precisions = [orjson.loads(each.stdout)["micro"]["precision"]["value"] for each in (careful, plain)]
+    assert precisions[0] > precisions[1] + 0.1
+
+
+def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    never = fit(scored_extractions(planted_scores(300, lambda score: 0.5)), precision=0.95)
+    show(calibration_tables(never, 0.95))
+    assert "below 0.95" in capsys.readouterr().out
+    useless = [fit(scored_extractions(planted_scores(100, lambda score: 0.5, seed=seed))) for seed in range(9)]
+    show(calibration_tables(next(found for found in useless if not found.thresholds), None))
+    assert "thresholds would not help: all entities are kept" in capsys.readouterr().out
+    right = [fit(scored_extractions(planted_scores(60, lambda score: score, seed=seed))) for seed in range(20)]
+    show(calibration_tables(next(found for found in right if found.error_after >= found.error_before), None))
+    assert "a map would not help: scores are left as they are" in capsys.readouterr().out
+
+
+def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:
+    """Where nothing can be learnt, nothing is written."""
+    few = tmp_path / "few.jsonl"
+    few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:3]))
+    run = genner("calibrate", few)
+    assert run.status == 1
+    assert "a calibration needs at least 50 in 5 documents" in run.stderr
+    assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["calibrate", WEB, "--precision", "1.5"], "--precision"),
+        (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind of file"),
+        (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
+        (["extract", WEB, "--calibration", "none.json"], "none.json: cannot be read"),
+        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "contradict each other"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(genner: Genner, args: list[object], message: str) -> None:
+    run = genner(*args)
+    assert (run.status, run.stdout) == (2, b"")
+    assert message in run.stderr
