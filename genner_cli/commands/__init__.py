@@ -18,6 +18,7 @@ from genner_cli.commands.grammar import grammar
 from genner_cli.commands.info import info
 from genner_cli.commands.plan import plan
 from genner_cli.commands.pull import pull
+from genner_cli.commands.view import view
 from genner_cli.errors import GennerError
 
 
@@ -51,6 +52,7 @@ app.command()(grammar)
 app.command()(export)
 app.command()(info)
 app.command()(pull)
+app.command()(view)
 
 
 def _version(asked: bool) -> None:

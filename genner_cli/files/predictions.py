@@ -1,0 +1,76 @@
+"""What `genner extract` writes -> extractions again, one for each record, in order, in constant memory.
+
+Predictions of the same shape from elsewhere are read too: entities may cross, labels may have any name, scores may be
+missing. Knows nothing of gold, models and output formats.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from genner_cli.errors import UsageError
+from genner_cli.files import kind
+from genner_cli.files.gold import mention_problem, range_problem, shape_problem
+from genner_cli.files.reading import Record, read_documents
+from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
+
+
+def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field: str = "id") -> Iterator[Extraction]:
+    """One extraction for each record of the files, which are those that `files.expand` gives.
+
+    Entities come in canonical order, each once. A record that cannot be read, or whose entities are wrong, has a
+    `FailedDocument` with file, line and remedy, and no `error`; one that says that it failed has its own `error`.
+    Raises `UsageError` for text files and for field names that cannot be.
+    """
+    for path in paths:
+        if kind(path) == ".txt":
+            raise UsageError(f"{path}: a text file has no entities; name what `genner extract` wrote from it")
+    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=("completion",))
+    return map(_extraction, records)
+
+
+def _extraction(record: Record) -> Extraction:
+    document = replace(record, fields={n: v for n, v in record.fields.items() if n not in ("entities", "error")})
+    if error := record.fields.get("error"):
+        return Extraction(document, error=_message(error))
+    if isinstance(record, FailedDocument):
+        return Extraction(document)
+    entities, problems = _entities(record)
+    if problems:
+        message = f"{record.source}: {'; '.join(problems)}"
+        return Extraction(FailedDocument(message, record.source, record.id, document.fields))
+    return Extraction(document, entities)
+
+
+def _message(error: Any) -> str:
+    said = error.get("message") if isinstance(error, Mapping) else error
+    return said if isinstance(said, str) else json.dumps(error, ensure_ascii=False)
+
+
+def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
+    """The entities of a record, and what is wrong with them."""
+    given = record.fields.get("entities")
+    if not isinstance(given, list):
+        is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
+        return (), [f"field 'entities' {is_what}; give what `genner extract` writes"]
+    found = [_entity(value, record.text) for value in given]
+    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(found) if isinstance(entity, str)]
+    entities = dict.fromkeys(entity for entity in found if isinstance(entity, Entity))
+    return tuple(sorted(entities, key=canonical_order)), problems
+
+
+def _entity(value: Any, text: str) -> Entity | str:
+    """The entity, or what is wrong with it."""
+    if problem := shape_problem(value):
+        return problem
+    start, end, label, score = value["start"], value["end"], value["label"], value.get("score")
+    problem = range_problem(start, end, text) or mention_problem(start, end, value.get("text"), text)
+    if not problem and (not isinstance(label, str) or not label):
+        problem = f"its label is {reprlib.repr(label)}; write the label's name"
+    if not problem and score is not None and not (type(score) in (int, float) and 0 <= score <= 1):
+        problem = f"its score is {reprlib.repr(score)}; write a number from 0 to 1, or none"
+    return problem or Entity(start, end, label, text[start:end], score)
