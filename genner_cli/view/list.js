@@ -42,7 +42,7 @@ function rowCounts(record) {
     if (!count || filter.hiddenVerdicts.has(verdict)) continue;
     const said = make('span', CLASSES[verdict], `${ICONS[verdict]} ${count}`);
     said.title = `${count} ${data.verdicts[verdict][0]}`;
-    counts.append(said);
+    counts.append(said, ' ');
   }
   return counts;
 }

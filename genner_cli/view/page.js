@@ -8,13 +8,17 @@ let marks = [];
 let selected = null;
 let waiting = 0;
 
+function draw() {
+  if (filter.query && filter.scope === 'mentions') find();
+  drawFilters();
+  show(current);
+}
+
 /** Draws everything anew, once for all changes since the last frame. */
 function update() {
   waiting ||= requestAnimationFrame(() => {
     waiting = 0;
-    if (filter.query && filter.scope === 'mentions') find();
-    drawFilters();
-    show(current);
+    draw();
   });
 }
 
@@ -51,16 +55,20 @@ function drawDocument(number) {
   $('next').disabled = current + 1 >= numbers.length;
   $('failure').hidden = !record.error;
   $('failure').textContent = `⚠ failed: ${record.error}`;
-  drawFields({ ...record.fields, ...(record.source && { source: record.source }) });
+  drawFields(record);
   fillText($('text'), record.text, marks, numbers.length ? search(record, number).ranges : []);
   select(null);
 }
 
-function drawFields(fields) {
-  const pairs = Object.entries(fields).filter(([name]) => name !== 'id');
-  $('more').hidden = !pairs.length;
-  const text = (value) => (typeof value === 'string' ? value : JSON.stringify(value));
-  $('fields').replaceChildren(...pairs.flatMap(([name, value]) => [make('dt', '', name), make('dd', '', text(value))]));
+/** All that came with the document but its id, which is its heading. */
+function drawFields(record) {
+  const pairs = Object.entries(record.fields ?? {})
+    .map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)])
+    .filter(([, value]) => value !== record.id);
+  $('more').hidden = !record.source;
+  $('brief').textContent = [...pairs.map((pair) => pair.join(': ')), record.source].join(' · ').slice(0, 300);
+  const all = [...pairs, ['read from', record.source]];
+  $('fields').replaceChildren(...all.flatMap(([name, value]) => [make('dt', '', name), make('dd', '', value)]));
 }
 
 function select(mark) {
@@ -73,11 +81,13 @@ function select(mark) {
 
 function tell(mark) {
   const { text } = data.documents[numbers[current]] ?? {};
-  $('entity').replaceChildren(...(mark ? told(mark.entity, text.slice(mark.from, mark.to)) : []));
+  const what = data.gold ? 'difference to gold' : 'entity';
+  const hint = `Select an entity to see its score, or press n for the next ${what}`;
+  $('entity').replaceChildren(...(mark ? told(mark.entity, text.slice(mark.from, mark.to)) : [hint]));
 }
 
 function step(by) {
-  if (!numbers[current + by] && numbers[current + by] !== 0) return;
+  if (!(current + by in numbers)) return;
   show(current + by);
   $('document').scrollTop = 0;
 }
@@ -149,19 +159,16 @@ function drawFilters() {
 function summary(labels, verdicts) {
   const shownLabel = ({ label }) => !filter.hiddenLabels.has(label);
   const failed = data.documents.filter(({ error }) => error).length;
-  const parts = [count(data.documents.length, 'document')];
-  if (data.gold) {
-    const gold = data.documents.reduce((sum, record) => sum + record.gold.filter(shownLabel).length, 0);
-    const predicted = verdicts.slice(0, MISSED).reduce((sum, number) => sum + number, 0);
-    const percent = (share) => (100 * share || 0).toFixed(1);
-    const hits = verdicts[HIT];
-    parts.push(`precision ${percent(hits / predicted)}`, `recall ${percent(hits / gold)}`);
-    parts.push(`F1 ${percent((2 * hits) / (predicted + gold))}`);
-  } else {
+  const documents = count(data.documents.length, 'document') + (failed ? `, ${failed.toLocaleString('en')} failed` : '');
+  if (!data.gold) {
     const entities = labels.reduce((sum, number, label) => sum + (shownLabel({ label }) ? number : 0), 0);
-    parts.push(count(entities, 'entity', 'entities'));
+    return `${documents} · ${count(entities, 'entity', 'entities')}`;
   }
-  return [...parts, ...(failed ? [`${failed.toLocaleString('en')} failed`] : [])].join(' · ');
+  const gold = data.documents.reduce((sum, record) => sum + record.gold.filter(shownLabel).length, 0);
+  const predicted = verdicts.slice(0, MISSED).reduce((sum, number) => sum + number, 0);
+  const percent = (share) => (100 * share || 0).toFixed(1);
+  const [precision, recall, f1] = [predicted, gold, (predicted + gold) / 2].map((all) => percent(verdicts[HIT] / all));
+  return `${documents}\nprecision ${precision} · recall ${recall} · F1 ${f1}`;
 }
 
 function browse(open) {
@@ -196,31 +203,31 @@ document.addEventListener('keydown', (event) => {
   const { target, key } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || $('help').open) return;
   if (target === $('query') && (key === 'Enter' || key === 'Escape')) {
+    seek();
     $('document').focus();
     $('text').querySelector('.found')?.scrollIntoView({ block: 'center' });
     return;
   }
   if (target.matches('[type=search], select') || (target.matches('[type=range]') && key.startsWith('Arrow'))) return;
-  const action = (target === list ? LIST_KEYS[key] : undefined) ?? KEYS[key];
+  const action = (target === list || target === document.body ? LIST_KEYS[key] : undefined) ?? KEYS[key];
   if (!action) return;
   event.preventDefault();
   action();
 });
 
 let typed = 0;
-$('query').addEventListener('input', () => {
+function seek() {
   clearTimeout(typed);
-  typed = setTimeout(() => {
-    filter.query = $('query').value.trim();
-    find();
-    update();
-  }, 100);
-});
-$('scope').addEventListener('change', () => {
+  filter.query = $('query').value.trim();
   filter.scope = $('scope').value;
   find();
-  update();
+  draw();
+}
+$('query').addEventListener('input', () => {
+  clearTimeout(typed);
+  typed = setTimeout(seek, 100);
 });
+$('scope').addEventListener('change', seek);
 $('least').addEventListener('input', () => {
   filter.least = Number($('least').value);
   update();
@@ -249,6 +256,4 @@ $('against').hidden = $('verdicts').hidden = !data.gold;
 $('score').hidden = !data.documents.some(({ entities }) => entities.some(({ score }) => score !== null));
 $('help-stops').textContent = `next, previous ${data.gold ? 'difference to gold' : 'entity'}, in other documents too`;
 find();
-drawFilters();
-show(0);
-list.focus({ preventScroll: true });
+draw();

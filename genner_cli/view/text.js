@@ -18,13 +18,12 @@ function assignLines(marks) {
     running = running.filter((other) => other.to > mark.from);
     if (!running.length) together = turned(together);
     const taken = new Set(running.map((other) => other.line));
-    mark.line = 0;
+    mark.line = running.reduce((line, other) => (other.to < mark.to ? line : Math.max(line, other.line + 1)), 0);
     while (taken.has(mark.line)) mark.line++;
     running.push(mark);
     together.push(mark);
   }
   turned(together);
-  return highest(marks);
 }
 
 const highest = (marks) => marks.reduce((most, { line }) => Math.max(most, line), 0);
@@ -38,35 +37,54 @@ function turned(marks) {
 
 /** Fills `target` with the text, `marks` around their ranges and `ranges` emphasised; all sorted by their starts. */
 function fillText(target, text, marks, ranges) {
-  target.replaceChildren();
-  target.style.setProperty('--lines', assignLines(marks));
-  const borders = [0, text.length, ...marks.flatMap(({ from, to }) => [from, to]), ...ranges.flat()];
+  assignLines(marks);
+  const starts = paragraphs(text, marks);
+  const borders = [...starts, text.length, ...marks.flatMap(({ from, to }) => [from, to]), ...ranges.flat()];
   const cuts = [...new Set(borders)].sort((a, b) => a - b);
   const open = [];
+  const blocks = [];
   let nextMark = 0;
   let nextRange = 0;
   for (let i = 0; i + 1 < cuts.length; i++) {
     const at = cuts[i];
     const covering = open.map(({ mark }) => mark).filter((mark) => mark.to > at);
     while (nextMark < marks.length && marks[nextMark].from === at) covering.push(marks[nextMark++]);
-    reopen(target, open, covering, at);
+    if (starts.has(at)) {
+      reopen(null, open, [], at);
+      blocks.push(make('p', text[at] === '\n' ? 'blank' : ''));
+    }
+    reopen(blocks.at(-1), open, covering, at);
     while (nextRange < ranges.length && ranges[nextRange][1] <= at) nextRange++;
     const piece = text.slice(at, cuts[i + 1]);
     const found = nextRange < ranges.length && ranges[nextRange][0] <= at;
-    (open.at(-1)?.element ?? target).append(found ? make('span', 'found', piece) : piece);
+    (open.at(-1)?.element ?? blocks.at(-1)).append(found ? make('span', 'found', piece) : piece);
   }
-  reopen(target, open, [], text.length);
+  reopen(null, open, [], text.length);
+  target.replaceChildren(...blocks);
+}
+
+/** Where the text's lines begin, but for those that begin within a mark. */
+function paragraphs(text, marks) {
+  const found = new Set([0]);
+  let next = 0;
+  let end = 0;
+  for (let at = text.indexOf('\n') + 1; at; at = text.indexOf('\n', at) + 1) {
+    for (; next < marks.length && marks[next].from < at; next++) end = Math.max(end, marks[next].to);
+    if (end <= at) found.add(at);
+  }
+  return found;
 }
 
 /** Closes open elements down to those that go on, and opens the others of `covering`. */
-function reopen(target, open, covering, at) {
+function reopen(block, open, covering, at) {
   let kept = 0;
   while (kept < open.length && open[kept].mark === covering[kept]) kept++;
   while (open.length > kept) close(open.pop(), at);
   for (const mark of covering.slice(kept)) {
     const element = markElement(mark, mark.from === at);
-    (open.at(-1)?.element ?? target).append(element);
+    (open.at(-1)?.element ?? block).append(element);
     open.push({ mark, element });
+    block.style.setProperty('--lines', Math.max(mark.line, block.style.getPropertyValue('--lines')));
   }
 }
 
@@ -91,7 +109,7 @@ function markElement(mark, starts) {
 function tag({ label, verdict, gold }) {
   const name = make('bdi', '', data.labels[label][0]);
   if (!data.gold) return make('small', 'tag', name);
-  const icon = make('span', '', ICONS[verdict]);
+  const icon = make('span', 'tag-icon', ICONS[verdict]);
   icon.ariaHidden = 'true';
   const meant = verdict === WRONG_LABEL ? [make('s', '', name), ' ', make('bdi', '', data.labels[gold.label][0])] : [name];
   return make('small', 'tag', icon, make('span', 'spoken', ` ${data.verdicts[verdict][0]}: `), ...meant);
