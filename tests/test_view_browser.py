@@ -427,7 +427,7 @@ def test_nested_entities_nest_and_crossing_ones_lie_in_layers(view: Open) -> Non
     assert bottoms[0] != bottoms[2]
 
 
-@settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(texts=st.lists(cases(), min_size=25, max_size=25))
 def test_any_text_and_any_entities_are_drawn_as_they_are(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, texts: list[Case]
