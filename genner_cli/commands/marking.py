@@ -32,6 +32,7 @@ class _Mark:
 
     entity: Entity
     told: str
+    verdict: Verdict | None = None
     number: str = ""
 
 
@@ -60,9 +61,9 @@ def _compared(document: Viewed, gold: Sequence[Entity]) -> tuple[list[_Mark], st
             meant = f", gold {result.gold.label}"
         elif result.gold and result.verdict is Verdict.WRONG_BORDER:
             meant = f", gold {result.gold.start}:{result.gold.end}"
-        marks.append(_Mark(result.entity, f"{ICONS[result.verdict]} {result.entity.label}{meant}"))
+        marks.append(_Mark(result.entity, f"{ICONS[result.verdict]} {result.entity.label}{meant}", result.verdict))
     lost = missed(gold, judged)
-    marks += [_Mark(entity, f"{ICONS[Verdict.MISSED]} {entity.label}") for entity in lost]
+    marks += [_Mark(entity, f"{ICONS[Verdict.MISSED]} {entity.label}", Verdict.MISSED) for entity in lost]
     numbers = Counter([*(result.verdict for result in judged), *(Verdict.MISSED for _ in lost)])
     counts = "  ".join(f"{icon} {numbers[verdict]:,} {verdict}" for verdict, icon in ICONS.items() if numbers[verdict])
     return marks, counts or "no entities"
@@ -96,7 +97,7 @@ def _pieces(text: str, marks: Sequence[_Mark]) -> Iterator[tuple[str, Style]]:
         yield text[at:border], _style(running[-1]) if running else Style.null()
         for mark in reversed(running):
             if mark.entity.end == border:
-                yield f" | {mark.number}{mark.told}]", _style(mark) + _HEAD
+                yield f" | {mark.number}{mark.told}]", _style(mark) + _tag(mark)
         running = [mark for mark in running if mark.entity.end > border]
         while waiting and waiting[-1].entity.start == border:
             running.append(waiting.pop())
@@ -105,8 +106,15 @@ def _pieces(text: str, marks: Sequence[_Mark]) -> Iterator[tuple[str, Style]]:
 
 
 def _style(mark: _Mark) -> Style:
+    """A tint of the label's hue; a line for what was not predicted."""
+    if mark.verdict is Verdict.MISSED:
+        return Style(underline=True)
     red, green, blue = (round(255 * part) for part in hls_to_rgb(hue(mark.entity.label) / 360, 0.86, 0.7))
     return Style(color="black", bgcolor=Color.from_rgb(red, green, blue))
+
+
+def _tag(mark: _Mark) -> Style:
+    return _HEAD if mark.verdict in (None, Verdict.HIT) else _FAILED
 
 
 def _printable(text: str) -> str:
