@@ -62,9 +62,10 @@ def test_the_installed_package_is_the_wheels(installed: Path, tmp_path: Path) ->
     files = [Path(line) for line in run(installed / "python", "-c", code, cwd=tmp_path).splitlines()]
     assert all(file.is_relative_to(installed.parent) for file in files)
     wheel = files[0].parents[1]
-    modules = [file.relative_to(ROOT) for name in ("genner_cli", "convert") for file in (ROOT / name).rglob("*.py")]
-    assert len(modules) > 40
-    assert [file for file in modules if not (wheel / file).is_file()] == []
+    folders, kinds = (ROOT / "genner_cli", ROOT / "convert"), (".py", ".html", ".css", ".js")
+    sources = [file.relative_to(ROOT) for folder in folders for file in folder.rglob("*") if file.suffix in kinds]
+    assert len(sources) > 45
+    assert [file for file in sources if not (wheel / file).is_file()] == []
 
 
 def test_the_installed_command_extracts_with_the_bundled_model(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""genner_cli.files.predictions: predictions that belong to gold documents, line by line."""
+"""genner_cli.files.predictions: what extract writes comes back, what is wrong is named."""
 
 from __future__ import annotations
 
@@ -7,109 +7,96 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from strategies import Case, cases, examples
 
-from genner_cli.errors import DataError
+from genner_cli.errors import UsageError
 from genner_cli.files.predictions import read_predictions
-from genner_cli.types import Document, Entity, Extraction
+from genner_cli.files.writing import encode
+from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
 
-GOLD = (
-    Document("Ann met Bob.", "1", (Entity(0, 3, "PER", "Ann"),), source="gold.jsonl:1"),
-    Document("Rome.", "2", (), source="gold.jsonl:3"),
-)
-RECORDS: tuple[dict[str, Any], ...] = (
-    {
-        "id": "1",
-        "text": "Ann met Bob.",
-        "entities": [{"start": 8, "end": 11, "label": "PER", "text": "Bob", "score": 0.5}],
-    },
-    {"id": "2", "text": "Rome.", "entities": []},
-)
+TEXT = "Ann met Bob."
+ANN = {"start": 0, "end": 3, "label": "PER", "text": "Ann", "score": 0.5}
 
 
-def read(folder: Path, *records: dict[str, Any]) -> list[Extraction]:
+def read(folder: Path, *records: Any) -> list[Extraction]:
     path = folder / "pred.jsonl"
-    path.write_text("\n".join(map(json.dumps, records)))
-    return list(read_predictions([str(path)], GOLD))
+    path.write_text("\n".join(record if isinstance(record, str) else json.dumps(record) for record in records))
+    return list(read_predictions([str(path)]))
 
 
-def refusal(folder: Path, *records: dict[str, Any]) -> str:
-    with pytest.raises(DataError) as found:
-        read(folder, *records)
-    return str(found.value).replace(f"{folder}/", "")
-
-
-def test_each_line_belongs_to_the_gold_document_in_its_place(tmp_path: Path) -> None:
-    first, second = read(tmp_path, *RECORDS)
-    assert first == Extraction(GOLD[0], (Entity(8, 11, "PER", "Bob"),))
-    assert first.entities[0].score == 0.5
-    assert second == Extraction(GOLD[1])
-
-
-def test_completions_are_read(tmp_path: Path) -> None:
-    first, _ = read(tmp_path, {**RECORDS[0], "completion": ["a", "b"]}, RECORDS[1])
-    assert first.completions == ("a", "b")
-
-
-def test_a_failed_document_stays_one_even_without_its_text(tmp_path: Path) -> None:
-    failed = {"id": "1", "entities": [], "error": {"message": "it broke"}}
-    first, _ = read(tmp_path, failed, RECORDS[1])
-    assert first == Extraction(GOLD[0], error="it broke")
-
-
-@pytest.mark.parametrize(
-    "entity",
-    [
-        {"start": 3, "end": 7, "label": "PER", "text": " met"},
-        {"start": 0, "end": 3, "label": "PER", "score": 1},
-    ],
-)
-def test_what_is_merely_wrong_is_for_scoring_to_judge(tmp_path: Path, entity: dict[str, Any]) -> None:
-    first, _ = read(tmp_path, {**RECORDS[0], "entities": [entity, entity]}, RECORDS[1])
-    assert len(first.entities) == 2
-
-
-def test_no_id_on_either_side_is_fine(tmp_path: Path) -> None:
-    read(tmp_path, {key: value for key, value in RECORDS[0].items() if key != "id"}, RECORDS[1])
-
-
-def test_too_few_too_many_and_shifted_lines_name_both_files(tmp_path: Path) -> None:
-    remedy = "a line for each document, in its order"
-    message = refusal(tmp_path, RECORDS[0])
-    assert message.startswith("pred.jsonl: the predictions end after pred.jsonl:1, but gold.jsonl:3 is to come; ")
-    assert message.endswith(remedy)
-    message = refusal(tmp_path, *RECORDS, RECORDS[1])
-    assert message.startswith("pred.jsonl:3 has no gold document, gold.jsonl:3 was the last; ")
-    message = refusal(tmp_path, RECORDS[1], RECORDS[0])
-    assert message.startswith("gold.jsonl:1 and pred.jsonl:1 are not the same document: their ids are '1' and '2'; ")
-    message = refusal(tmp_path, RECORDS[0], {**RECORDS[1], "text": "Rome!"})
-    assert (
-        "gold.jsonl:3 and pred.jsonl:2 are not the same document: from character 4 on, their texts are '.' and '!'"
-        in message
+@examples(100)
+@given(case=cases())
+def test_what_extract_writes_comes_back(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
+    """Crossing entities too; entities with outer blanks are never written."""
+    there = (
+        e for e in case.entities if 0 <= e.start < e.end <= len(case.text) and e.text == case.text[e.start : e.end]
     )
-    message = refusal(tmp_path, RECORDS[0], {**RECORDS[1], "text": "Rome. Oslo"})
-    assert "from character 5 on" in message
+    entities = tuple(sorted({e for e in there if e.text == e.text.strip()}, key=canonical_order))
+    document = Document(case.text or "x", "7", fields={"id": "7", "title": "T"})
+    path = tmp_path_factory.mktemp("read") / "pred.jsonl"
+    path.write_bytes(encode(Extraction(document, entities, completions=("c",)), keep_completion=True))
+    (found,) = read_predictions([str(path)])
+    assert found.entities == entities
+    assert (found.document.id, found.document.fields, found.error) == ("7", document.fields, None)
+
+
+def test_scores_come_back_and_may_be_missing(tmp_path: Path) -> None:
+    (found,) = read(
+        tmp_path, {"text": TEXT, "entities": [{**ANN, "start": 8, "end": 11, "text": "Bob", "score": None}, ANN, ANN]}
+    )
+    assert [(entity.text, entity.score) for entity in found.entities] == [("Ann", 0.5), ("Bob", None)]
+
+
+def test_a_failed_extraction_keeps_its_own_message(tmp_path: Path) -> None:
+    failed = {"id": 1, "text": TEXT, "entities": [], "error": {"message": "too long"}}
+    without_text = {"id": 2, "entities": [], "error": {"message": "docs.jsonl:2: not JSON"}}
+    elsewhere = [{"text": TEXT, "error": "oops"}, {"text": TEXT, "error": {"code": 5}}]
+    found = read(tmp_path, failed, without_text, *elsewhere)
+    assert [one.error for one in found] == ["too long", "docs.jsonl:2: not JSON", "oops", '{"code": 5}']
+    assert isinstance(found[0].document, Document)
+    assert isinstance(found[1].document, FailedDocument)
+    assert found[1].document.id == "2"
+    assert all(one.entities == () for one in found)
+    assert "error" not in found[0].document.fields
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("record", "words"),
     [
-        ({"entities": None}, "pred.jsonl:1: field 'entities' is None, not a list"),
+        ("{oops", ["not JSON"]),
+        ({"entities": []}, ["no field 'text'"]),
+        ({"text": TEXT}, ["field 'entities' is missing", "genner extract"]),
+        ({"text": TEXT, "entities": {}}, ["field 'entities' is {}, not a list"]),
+        ({"text": TEXT, "entities": [ANN, "Bob"]}, ["entities[1]: 'Bob' is no object"]),
+        ({"text": TEXT, "entities": [{**ANN, "end": 99}]}, ["entities[0]: 0:99 is no range"]),
+        ({"text": TEXT, "entities": [{**ANN, "text": "Bob"}]}, ["it stands at 8:11"]),
+        ({"text": TEXT, "entities": [{**ANN, "label": ""}]}, ["its label is ''"]),
+        ({"text": TEXT, "entities": [{**ANN, "label": None}]}, ["its label is None"]),
+        ({"text": TEXT, "entities": [{**ANN, "score": 7}]}, ["its score is 7; write a number from 0 to 1"]),
+        ({"text": TEXT, "entities": [{**ANN, "score": True}]}, ["its score is True"]),
         (
-            {"entities": [{"start": 0, "end": 99, "label": "PER"}]},
-            "pred.jsonl:1: entities[0]: 0:99 is no range of the text",
+            {"text": TEXT, "entities": [{**ANN, "end": 0}, {"start": 0}]},
+            ["entities[0]: 0:0", "entities[1]: it has no end"],
         ),
-        (
-            {"entities": [{"start": 0, "end": 3, "label": "PER", "text": "Bob"}]},
-            "entities[0]: the text has 'Ann' at 0:3",
-        ),
-        (
-            {"entities": [{"start": 0, "end": 3, "label": "PER", "score": 2}]},
-            "pred.jsonl:1: entities[0]: its score is 2",
-        ),
-        ({"entities": [{"start": 0, "end": 3, "label": "PER", "score": True}]}, "its score is True"),
-        ({"completion": 7}, "field 'completion' is 7"),
-        ({"text": 7}, "field 'text' is 7, not a string"),
     ],
 )
-def test_a_broken_record_is_refused_with_its_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    assert message in refusal(tmp_path, {**RECORDS[0], **change}, RECORDS[1])
+def test_what_cannot_be_read_says_where_and_why(tmp_path: Path, record: Any, words: list[str]) -> None:
+    first, found, last = read(tmp_path, {"text": TEXT, "entities": [ANN]}, record, {"text": TEXT, "entities": []})
+    assert first.entities
+    assert isinstance(found.document, FailedDocument)
+    assert found.error is None
+    assert found.document.message.startswith(f"{tmp_path / 'pred.jsonl'}:2: ")
+    assert all(word in found.document.message for word in words)
+    assert isinstance(last.document, Document)
+
+
+def test_labels_may_have_any_name_and_entities_may_cross(tmp_path: Path) -> None:
+    crossing = {"start": 0, "end": 7, "label": "<b>&", "text": "Ann met"}
+    (found,) = read(tmp_path, {"text": TEXT, "entities": [{**ANN, "start": 4, "end": 11, "text": "met Bob"}, crossing]})
+    assert found.entities == (Entity(0, 7, "<b>&", "Ann met"), Entity(4, 11, "PER", "met Bob"))
+
+
+def test_a_text_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a.txt: a text file has no entities"):
+        read_predictions([str(tmp_path / "a.txt")])

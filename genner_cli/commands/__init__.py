@@ -21,6 +21,7 @@ from genner_cli.commands.info import info
 from genner_cli.commands.plan import plan
 from genner_cli.commands.pull import pull
 from genner_cli.commands.train import train
+from genner_cli.commands.view import view
 from genner_cli.errors import GennerError
 
 
@@ -57,6 +58,7 @@ app.command()(train)
 app.command()(export)
 app.command()(info)
 app.command()(pull)
+app.command()(view)
 
 
 def _version(asked: bool) -> None:

@@ -183,7 +183,7 @@ class _Outcome(NamedTuple):
 
 def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
     from genner_cli.files import expand
-    from genner_cli.files.predictions import read_predictions
+    from genner_cli.files.paired import read_predictions
 
     return list(read_predictions(expand([path]), documents, text_field=text_field, id_field=id_field))
 

@@ -105,18 +105,24 @@ def _labelled(record: Document, labels: Collection[str] | None, nested: bool) ->
 
 def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, tidy: bool = True) -> Entity | str:
     """The entity, or what is wrong with it; its score is left out. `tidy`: it may have no outer white space."""
-    if not isinstance(value, Mapping):
-        return f"{reprlib.repr(value)} is no object; write it like {_SHAPE}"
-    missing = [name for name in ("start", "end", "label") if name not in value]
-    if missing:
-        return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}"
+    if problem := shape_problem(value):
+        return problem
     start, end, label = value["start"], value["end"], value["label"]
-    problem = _range_problem(start, end, text) or _label_problem(label, labels)
-    problem = problem or _mention_problem(start, end, value.get("text"), text, tidy)
+    problem = range_problem(start, end, text) or _label_problem(label, labels)
+    problem = problem or mention_problem(start, end, value.get("text"), text, tidy=tidy)
     return problem or Entity(start, end, label, text[start:end])
 
 
-def _range_problem(start: Any, end: Any, text: str) -> str | None:
+def shape_problem(value: Any) -> str | None:
+    """Why a value is no object with start, end and label."""
+    if not isinstance(value, Mapping):
+        return f"{reprlib.repr(value)} is no object; write it like {_SHAPE}"
+    missing = [name for name in ("start", "end", "label") if name not in value]
+    return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}" if missing else None
+
+
+def range_problem(start: Any, end: Any, text: str) -> str | None:
+    """Why two values are no range of the text."""
     for name, offset in (("start", start), ("end", end)):
         if type(offset) is not int:
             return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets in code points from 0"
@@ -141,7 +147,8 @@ def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
     return None
 
 
-def _mention_problem(start: int, end: int, mention: Any, text: str, tidy: bool) -> str | None:
+def mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool = True) -> str | None:
+    """Why a range of the text is not the mention that an entity claims, or is none at all."""
     there = text[start:end]
     if mention is not None and mention != there:
         shown, meant = reprlib.repr(there), reprlib.repr(mention)

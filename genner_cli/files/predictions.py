@@ -1,97 +1,76 @@
-"""Predictions in JSON Lines, as `genner extract` writes them -> extractions of the gold documents they belong to.
+"""What `genner extract` writes -> extractions again, one for each record, in order, in constant memory.
 
-Each line belongs to the gold document in its place, and has its text. Entities need not be well-formed beyond
-standing in the text: what crosses, repeats or begins with a blank is for scoring to judge.
+Predictions of the same shape from elsewhere are read too: entities may cross, labels may have any name, scores may be
+missing. Knows nothing of gold, models and output formats.
 """
 
 from __future__ import annotations
 
+import json
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from genner_cli.errors import DataError
-from genner_cli.files.gold import entity_of
+from genner_cli.errors import UsageError
+from genner_cli.files import kind
+from genner_cli.files.gold import mention_problem, range_problem, shape_problem
 from genner_cli.files.reading import Record, read_documents
-from genner_cli.types import Document, Entity, Extraction
+from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
 
 
-def read_predictions(
-    paths: Sequence[str], gold: Sequence[Document], *, text_field: str = "text", id_field: str = "id"
-) -> Iterator[Extraction]:
-    """One extraction for each gold document, in order, with gold entities on its document; the paths are those that
-    `files.expand` gives.
+def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field: str = "id") -> Iterator[Extraction]:
+    """One extraction for each record of the files, which are those that `files.expand` gives.
 
-    A record with an `error` is a failure, as it was when it was written. Raises DataError for the first record that
-    is broken, missing, one too many, or of another document.
+    Entities come in canonical order, each once. A record that cannot be read, or whose entities are wrong, has a
+    `FailedDocument` with file, line and remedy, and no `error`; one that says that it failed has its own `error`.
+    Raises `UsageError` for text files and for field names that cannot be.
     """
-    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
-    name, last = " ".join(paths), "their start"
-    for document, record in zip_longest(gold, records):
-        if record is None:
-            raise DataError(f"{name}: the predictions end after {last}, but {document.source} is to come; {_REMEDY}")
-        if document is None:
-            raise DataError(f"{record.source} has no gold document, {gold[-1].source} was the last; {_REMEDY}")
-        yield _extraction(document, record)
-        last = record.source
+    for path in paths:
+        if kind(path) == ".txt":
+            raise UsageError(f"{path}: a text file has no entities; name what `genner extract` wrote from it")
+    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=("completion",))
+    return map(_extraction, records)
 
 
-_REMEDY = "predictions must be those of the gold file, a line for each document, in its order"
+def _extraction(record: Record) -> Extraction:
+    document = replace(record, fields={n: v for n, v in record.fields.items() if n not in ("entities", "error")})
+    if error := record.fields.get("error"):
+        return Extraction(document, error=_message(error))
+    if isinstance(record, FailedDocument):
+        return Extraction(document)
+    entities, problems = _entities(record)
+    if problems:
+        message = f"{record.source}: {'; '.join(problems)}"
+        return Extraction(FailedDocument(message, record.source, record.id, document.fields))
+    return Extraction(document, entities)
 
 
-def _extraction(document: Document, record: Record) -> Extraction:
-    completions = _completions(record)
-    error = record.fields.get("error")
-    if not error and not isinstance(record, Document):
-        raise DataError(record.message)
-    _check_same(document, record)
-    if error:
-        message = error.get("message") if isinstance(error, Mapping) else error
-        return Extraction(document, error=str(message), completions=completions)
-    return Extraction(document, tuple(_entities(document, record)), completions=completions)
+def _message(error: Any) -> str:
+    said = error.get("message") if isinstance(error, Mapping) else error
+    return said if isinstance(said, str) else json.dumps(error, ensure_ascii=False)
 
 
-def _check_same(document: Document, record: Record) -> None:
-    both = f"{document.source} and {record.source} are not the same document"
-    if document.id is not None and record.id is not None and document.id != record.id:
-        raise DataError(f"{both}: their ids are {document.id!r} and {record.id!r}; {_REMEDY}")
-    if isinstance(record, Document) and document.text != record.text:
-        at = next(_differing(document.text, record.text))
-        texts = " and ".join(reprlib.repr(text[at : at + 20]) for text in (document.text, record.text))
-        raise DataError(f"{both}: from character {at} on, their texts are {texts}; {_REMEDY}")
-
-
-def _differing(one: str, other: str) -> Iterator[int]:
-    yield from (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    yield min(len(one), len(other))
-
-
-def _entities(document: Document, record: Record) -> Iterator[Entity]:
+def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
+    """The entities of a record, and what is wrong with them."""
     given = record.fields.get("entities")
     if not isinstance(given, list):
-        raise DataError(f"{record.source}: field 'entities' is {reprlib.repr(given)}, not a list; write [] for none")
-    for number, value in enumerate(given):
-        entity = entity_of(value, document.text, tidy=False)
-        if isinstance(entity, str):
-            raise DataError(f"{record.source}: entities[{number}]: {entity}")
-        yield _scored(entity, value, f"{record.source}: entities[{number}]")
+        is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
+        return (), [f"field 'entities' {is_what}; give what `genner extract` writes"]
+    found = [_entity(value, record.text) for value in given]
+    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(found) if isinstance(entity, str)]
+    entities = dict.fromkeys(entity for entity in found if isinstance(entity, Entity))
+    return tuple(sorted(entities, key=canonical_order)), problems
 
 
-def _scored(entity: Entity, value: Mapping[str, Any], where: str) -> Entity:
-    score = value.get("score")
-    if score is None:
-        return entity
-    if type(score) not in (int, float) or not 0 <= score <= 1:
-        raise DataError(f"{where}: its score is {reprlib.repr(score)}; write a number from 0 to 1, or leave it out")
-    return Entity(entity.start, entity.end, entity.label, entity.text, float(score))
-
-
-def _completions(record: Record) -> tuple[str, ...]:
-    given = record.fields.get("completion")
-    given = [given] if isinstance(given, str) else given
-    if given is None:
-        return ()
-    if not isinstance(given, Iterable) or not all(isinstance(each, str) for each in given):
-        raise DataError(f"{record.source}: field 'completion' is {reprlib.repr(given)}; write a list of strings")
-    return tuple(given)
+def _entity(value: Any, text: str) -> Entity | str:
+    """The entity, or what is wrong with it."""
+    if problem := shape_problem(value):
+        return problem
+    start, end, label, score = value["start"], value["end"], value["label"], value.get("score")
+    problem = range_problem(start, end, text) or mention_problem(start, end, value.get("text"), text)
+    if not problem and (not isinstance(label, str) or not label):
+        problem = f"its label is {reprlib.repr(label)}; write the label's name"
+    if not problem and score is not None and not (type(score) in (int, float) and 0 <= score <= 1):
+        problem = f"its score is {reprlib.repr(score)}; write a number from 0 to 1, or none"
+    return problem or Entity(start, end, label, text[start:end], score)

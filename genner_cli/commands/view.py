@@ -1,0 +1,131 @@
+"""`genner view`: predictions, alone or beside gold, as a page for the browser or as text on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genner_cli.commands.options import TextField
+from genner_cli.commands.terminal import size_text, status_line
+from genner_cli.errors import DataError, UsageError
+from genner_cli.types import FailedDocument
+
+if TYPE_CHECKING:
+    from genner_cli.types import Document, Extraction
+    from genner_cli.view.pairing import Viewed
+
+_MOST_PROBLEMS = 5
+
+Predictions = Annotated[
+    str, typer.Argument(metavar="PRED", help="JSONL that `genner extract` wrote (also .gz, .zst), or - for stdin.")
+]
+Gold = Annotated[str | None, typer.Option("--gold", metavar="FILE", help="JSONL with the right entities, to compare.")]
+Page = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write; - is stdout.")]
+Terminal = Annotated[bool, typer.Option("--terminal", help="Print the documents instead; no colour in pipes.")]
+IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Show the first so many documents.")]
+
+
+def view(
+    predictions: Predictions,
+    gold: Gold = None,
+    output: Page = None,
+    terminal: Terminal = False,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    limit: Limit = None,
+) -> None:
+    """Look at predictions: one page with all documents, which loads nothing, or text on the terminal.
+
+    Examples:
+
+    - `genner view entities.jsonl -o page.html`
+    - `genner view entities.jsonl --gold valid.jsonl -o page.html`
+    - `genner view entities.jsonl --terminal --limit 5`
+    """
+    from genner_cli.files import expand
+    from genner_cli.files.predictions import read_predictions
+    from genner_cli.view.pairing import alone, beside
+
+    if terminal == (output is not None):
+        raise UsageError("say either -o page.html or --terminal")
+    inputs, gold_inputs = expand([predictions]), expand([gold]) if gold is not None else []
+    count = _Count()
+    extractions = count.over(islice(read_predictions(inputs, text_field=text_field, id_field=id_field), limit))
+    documents: Iterator[Viewed] = map(alone, extractions)
+    if gold is not None:
+        documents = beside(_gold(gold_inputs, text_field, id_field), extractions, whole=limit is None)
+    if output is None:
+        _print(documents)
+    else:
+        _write(output, inputs + gold_inputs, documents, predictions, gold)
+    sys.stderr.write(count.summary() + "\n")
+    if count.unread:
+        raise typer.Exit(1)
+
+
+@dataclass
+class _Count:
+    """What was read so far; `failed` say so themselves, `unread` could not be read."""
+
+    documents: int = 0
+    entities: int = 0
+    failed: int = 0
+    unread: int = 0
+
+    def over(self, extractions: Iterable[Extraction]) -> Iterator[Extraction]:
+        """Counts and hands on."""
+        with status_line("reading") as say:
+            for extraction in extractions:
+                self.documents += 1
+                self.entities += len(extraction.entities)
+                self.failed += extraction.error is not None
+                self.unread += extraction.error is None and isinstance(extraction.document, FailedDocument)
+                say(f"{self.documents:,} documents")
+                yield extraction
+
+    def summary(self) -> str:
+        """One line of what was shown."""
+        counts = f"{self.documents:,} documents, {self.entities:,} entities, {self.failed:,} failed"
+        return counts + (f", {self.unread:,} could not be read" if self.unread else "")
+
+
+def _gold(paths: list[str], text_field: str, id_field: str) -> tuple[Document, ...]:
+    """The gold documents. Raises `DataError` with the first problems, if there are any."""
+    from genner_cli.files.gold import read_gold
+
+    data = read_gold(paths, text_field=text_field, id_field=id_field)
+    if data.problems:
+        first = "\n".join(problem.message for problem in data.problems[:_MOST_PROBLEMS])
+        more = len(data.problems) - _MOST_PROBLEMS
+        raise DataError(first + (f"\nand {more:,} more problems in the gold data" if more > 0 else ""))
+    return data.documents
+
+
+def _print(documents: Iterable[Viewed]) -> None:
+    from rich.console import Console
+
+    from genner_cli.commands.marking import marked
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    for document in documents:
+        console.print(marked(document))
+
+
+def _write(path: str, inputs: list[str], documents: Iterable[Viewed], title: str, gold: str | None) -> None:
+    """Writes the page, whole or not at all, and warns of one that browsers will find hard."""
+    from genner_cli.files.writing import Writer
+    from genner_cli.view.page import LARGE, page
+
+    size = 0
+    with Writer(path, inputs=inputs, suffixes=(".html", ".htm")) as writer:
+        for piece in page(documents, title=title, gold=gold):
+            size += len(piece)
+            writer.write(piece)
+    if size > LARGE:
+        sys.stderr.write(f"genner: {path} has {size_text(size)}; browsers are slow with that, show less with --limit\n")
