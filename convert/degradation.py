@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGUFReader, dequantize
-from numpy.typing import NDArray
 
-from convert.logits import gguf_logits
+from convert.logits import Logits, gguf_logits
 from convert.probe import Probe
 from convert.report import Finding
 from genner_cli.engine.engine import Engine
@@ -24,7 +23,6 @@ from genner_cli.generation import EngineOptions
 from genner_cli.scoring import Counts, score
 from genner_cli.types import Entity
 
-Logits = NDArray[np.float32]
 ERROR_LIMIT, LEAST_ERROR = 6.0, 0.01
 """A tensor's error, relative to its size, is about 2 to 3 times 2 ** -(bits of a number) on normal weights (Q8_0 0.005,
 Q4_K 0.07, Q2_K 0.3), and up to 4 on heavy tails. F16 and BF16 are held against the second."""
@@ -54,7 +52,7 @@ class Behaviour:
 def observe(probe: Probe, gguf: Path, options: EngineOptions) -> Behaviour:
     """Runs a GGUF on the probe; a document that fails has no entities."""
     threads = options.threads or os.cpu_count() or 1
-    logits = tuple(gguf_logits(gguf, example.ids, threads=threads) for example in probe.examples)
+    logits = tuple(gguf_logits(gguf, [example.ids for example in probe.examples], threads=threads))
     with Model(gguf, gpu_layers=options.gpu_layers) as model, Engine(model, options) as engine:
         entities = tuple(result.entities for result in extract(probe.documents, probe.task, engine.generate))
     return Behaviour(gguf, logits, entities)

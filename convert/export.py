@@ -22,9 +22,10 @@ from convert.lora_to_gguf import lora_to_gguf
 from convert.merge_lora import merge_lora
 from convert.parity import MODEL, check_logits, check_tokens
 from convert.probe import Probe, make_probe
-from convert.quantize import quantize
+from convert.quantize import file_type, quantize
 from convert.report import Finding, Report
-from convert.transformers_folder import Weights, read_object
+from convert.transformers_folder import Weights
+from convert.words import WORDS, read_words
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files import expand
@@ -35,7 +36,7 @@ from genner_cli.types import Document
 
 Number = Literal["f32", "f16", "bf16"]
 Say = Callable[[str], None]
-WORDS, ADAPTER_CONFIG, VERIFY_FILE = "genner.json", "adapter_config.json", "verify.jsonl"
+ADAPTER_CONFIG, VERIFY_FILE = "adapter_config.json", "verify.jsonl"
 ADAPTER = "adapter"
 """The subject of findings on an adapter that is exported by itself."""
 _NUMBERS: dict[str, Number] = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
@@ -99,12 +100,7 @@ def final_names(out: Path, options: ExportOptions) -> dict[str, Path]:
         raise UsageError(f"{out}: a GGUF's name ends in .gguf; name it {out.name}.gguf")
     if options.adapter_only:
         return {ADAPTER: out}
-    types = list(dict.fromkeys(type.upper() for type in options.types))
-    for type in types:
-        if type not in FILE_TYPES.values():
-            raise UsageError(
-                f"unknown quantization type {type!r}; choose one of {', '.join(sorted(FILE_TYPES.values()))}"
-            )
+    types = list(dict.fromkeys(FILE_TYPES[file_type(type)] for type in options.types))
     if len(types) == 1:
         return {types[0]: out}
     return {type: out.with_name(f"{out.stem}.{type}.gguf") for type in types}
@@ -194,7 +190,7 @@ def _words(source: Path) -> dict[str, str]:
         unfinished = (source / "checkpoint").exists()
         remedy = "its training is not done, finish it with --resume" if unfinished else "train it with genner"
         raise ModelError(f"{source} has no {WORDS}; {remedy}")
-    return {key: str(value) for key, value in read_object(path).items()}
+    return read_words(source)
 
 
 def _documents(source: Path, options: ExportOptions, instructions: Instructions) -> tuple[Document, ...]:

@@ -20,12 +20,13 @@ from convert import whole_folder
 from convert.architectures import Architecture, architecture
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
+from convert.words import WORDS
+from genner_cli import hub
+from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
 
 REMEDY = "give the transformers folder that the GGUF was made from"
-WEIGHTS_HASH = "genner.weights.hash"
-"""Of the weights that a GGUF was converted from; the ones that are made here are others."""
 PRE_TOKENIZER = "gpt-2"
 _SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}
 _TOKENIZER = frozenset(
@@ -55,15 +56,13 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
         raise ModelError(f"{path} lacks {error}; {REMEDY}") from error
     tensors = {tensor.source: tensor for tensor in model.tensors}
     entries = [Entry(tensor.source, "F32", tensor.shape) for tensor in model.tensors]
-    words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}
+    words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}  # others' weights
     with whole_folder(folder) as partial:
-        write_safetensors(
-            partial / "model.safetensors", entries, lambda entry: _numbers(path, stored, tensors[entry.name])
-        )
+        write_safetensors(partial / hub.WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name]))
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_config)
-        _write(partial / "genner.json", words)
+        _write(partial / WORDS, words)
     return folder
 
 

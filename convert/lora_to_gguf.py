@@ -15,9 +15,9 @@ from gguf import GGMLQuantizationType, GGUFType, GGUFValueType, GGUFWriter
 from convert import whole
 from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
 from convert.architectures import Architecture, architecture
-from convert.hf_to_gguf import _pairs
 from convert.tensors import Tensor
 from convert.transformers_folder import read_config
+from convert.words import read_words
 from genner_cli.errors import ModelError
 
 REMEDY = "export the merged model instead, without --adapter-only"
@@ -39,7 +39,7 @@ def lora_to_gguf(adapter: Path, base: Path, out: Path, *, metadata: Mapping[str,
     model = architecture(config)
     _refuse_what_cannot_be_applied(change, model)
     refuse_other_base(change, base)
-    pairs = _pairs(adapter / "genner.json", metadata)
+    pairs = read_words(adapter, metadata)
     alpha = next((pair.scaling * pair.rank for pair in change.pairs.values() if pair.scaling), 1.0)
     with whole(out) as partial, closing(GGUFWriter(partial, model.name)) as writer:
         writer.add_type(GGUFType.ADAPTER)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.logits import gguf_logits
+from convert.logits import Logits, gguf_logits
 from convert.probe import Probe
 from convert.reference import reference_logits
 from convert.report import Finding
@@ -22,7 +22,6 @@ from genner_cli.engine.model import Model
 from genner_cli.errors import DataError
 from genner_cli.types import Piece
 
-Logits = NDArray[np.float32]
 MODEL = "model"
 """The subject of these findings: the model as a whole, before it is quantized."""
 LOGIT_LIMITS = {"f32": 1e-3, "f16": 0.03, "bf16": 0.1}
@@ -56,7 +55,7 @@ def check_tokens(probe: Probe, gguf: Path) -> Finding:
 
 
 def _ids(begins: list[int], tokenize: Callable[[Sequence[Piece]], list[int]], pieces: Sequence[Piece]) -> list[int]:
-    """None for a text that the vocabulary cannot write."""
+    """Empty for a text that the vocabulary cannot write."""
     try:
         return begins + tokenize(pieces)
     except DataError:
@@ -81,12 +80,11 @@ def check_logits(
     `dtype`: the GGUF's number type. What may differ is said at LOGIT_LIMITS; another token may be the most probable
     one only where that difference explains it.
     """
-    reference, computed_in = reference_logits(folder, [example.ids for example in probe.examples])
+    sequences = [example.ids for example in probe.examples]
+    reference, computed_in = reference_logits(folder, sequences)
     limit = LOGIT_LIMITS[dtype] if computed_in == "float32" else ROUNDED_REFERENCE
-    compared = [
-        _compared(theirs, gguf_logits(gguf, example.ids, threads=threads, adapter=adapter), limit)
-        for theirs, example in zip(reference, probe.examples, strict=True)
-    ]
+    found = gguf_logits(gguf, sequences, threads=threads, adapter=adapter)
+    compared = [_compared(theirs, ours, limit) for theirs, ours in zip(reference, found, strict=True)]
     worst = max(range(len(compared)), key=lambda at: (not compared[at].passed, compared[at].largest))
     measured = {
         "tokens": sum(len(example.ids) for example in probe.examples),

@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from convert.logits import Logits
 from genner_cli.engine.model import check_memory
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import weight_files
-
-Logits = NDArray[np.float32]
 
 
 def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[list[Logits], str]:

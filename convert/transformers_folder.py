@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from genner_cli import hub
 from genner_cli.errors import ModelError
 
 REMEDY = "give a folder written by save_pretrained"
@@ -47,11 +48,7 @@ class Weights:
 
     def __init__(self, folder: Path) -> None:
         """Raises ModelError where a file is missing or broken."""
-        single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-        shards = {single.name}
-        if index.exists() and not single.exists():
-            shards = set(read_object(index).get("weight_map", {}).values())
-        files = [_open(folder / shard) for shard in sorted(shards)]
+        files = [_open(folder / name) for name in hub.weights_of(folder)]
         self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
         self.names = self._files.keys()
 

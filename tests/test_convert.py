@@ -22,7 +22,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers_models import HOSTILE, VOCABULARY, new_model, new_tokenizer, save, some_ids, transformers_logits
 
 from convert.hf_to_gguf import hf_to_gguf
-from convert.logits import gguf_logits
 from convert.quantize import quantize
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.formats.inserted import MARKS
@@ -82,7 +81,7 @@ def loaded(path: Path) -> Iterator[Any]:
 
 def difference(path: Path, model: PreTrainedModel) -> tuple[float, float]:
     """The greatest difference of any logit, in standard deviations, and the share of equal top-1."""
-    expected, found = transformers_logits(model, some_ids()), gguf_logits(path, some_ids())
+    expected, found = transformers_logits(model, some_ids()), llama_logits(path, some_ids())
     greatest = float(np.abs(found - expected).max() / expected.std())
     return greatest, float((found.argmax(1) == expected.argmax(1)).mean())
 

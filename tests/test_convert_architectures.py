@@ -33,7 +33,6 @@ from transformers_models import (
 
 from convert.architectures import FAMILIES, Architecture, architecture
 from convert.hf_to_gguf import hf_to_gguf
-from convert.logits import gguf_logits
 from convert.rope import Rotation
 from convert.tensors import Tensor
 from genner_cli.engine.gguf_header import read_header
@@ -83,7 +82,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Know
 
 def differences(known: Known, out: Path, dtype: Any = "f32") -> NDArray[np.float32]:
     """Of every logit, in standard deviations."""
-    found = gguf_logits(hf_to_gguf(known.folder, out, dtype=dtype), some_ids())
+    found = llama_logits(hf_to_gguf(known.folder, out, dtype=dtype), some_ids())
     return np.abs(found - known.logits) / known.logits.std()
 
 
@@ -93,7 +92,7 @@ def test_logits_are_those_of_transformers(
     case: str, dtype: Literal["f32", "f16", "bf16"], known: Any, tmp_path: Path
 ) -> None:
     expected = known(case, dtype).logits
-    found = gguf_logits(hf_to_gguf(known(case, dtype).folder, tmp_path / "model.gguf", dtype=dtype), some_ids())
+    found = llama_logits(hf_to_gguf(known(case, dtype).folder, tmp_path / "model.gguf", dtype=dtype), some_ids())
     assert np.abs(found - expected).max() < LIMITS[dtype] * expected.std()
     chosen = np.take_along_axis(expected, found.argmax(1)[:, None], 1)[:, 0]
     if dtype == "bf16":  # the best two may be nearer to each other than rounding moves them
@@ -286,7 +285,7 @@ def test_the_context_ends_where_llama_cpp_would_begin_to_differ(case: str, tmp_p
     short, long = (transformers_logits(model, some_ids()[:length]) for length in (16, TOKENS))
     path = hf_to_gguf(save(model, new_tokenizer(), tmp_path), tmp_path / "model.gguf")
     assert read_header(path).metadata[f"{model.config.model_type.replace('mistral', 'llama')}.context_length"] == 16
-    found = gguf_logits(path, some_ids())
+    found = llama_logits(path, some_ids())
     assert np.abs(found[:16] - short).max() < LIMITS["f32"] * short.std()
     assert np.abs(found[16:] - long[16:]).max() > 10 * LIMITS["f32"] * long.std()
 

@@ -18,7 +18,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from convert.base import base_folder
 from convert.gguf_to_hf import gguf_to_hf
 from convert.hf_to_gguf import hf_to_gguf
-from convert.logits import gguf_logits
 from convert.quantize import quantize
 from genner_cli import hub
 from genner_cli.engine.model import Model
@@ -53,7 +52,7 @@ def torch_logits(folder: Path, ids: list[int]) -> np.ndarray[Any, Any]:
 
 def assert_same_logits(folder: Path, path: Path, ids: list[int]) -> None:
     expected = torch_logits(folder, ids)
-    found = gguf_logits(path, ids)
+    found = llama_logits(path, ids)
     assert np.abs(found - expected).max() < 1e-3 * expected.std()
     assert (found.argmax(1) == expected.argmax(1)).all()
 

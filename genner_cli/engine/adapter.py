@@ -15,7 +15,7 @@ from genner_cli.errors import ModelError
 
 OUTPUT, EMBEDDINGS = "output.weight", "token_embd.weight"
 BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
-"""Of the weights that an adapter was trained on; of those that a GGUF was converted from. Both SHA-256."""
+"""Keys of the hash of the weights that an adapter was trained on, and of those that a GGUF was converted from."""
 REMEDY = "give the GGUF of the base that the adapter was trained on"
 
 
@@ -47,7 +47,9 @@ def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
 def refuse_as_model(path: Path, header: Header) -> None:
     """Raises ModelError for an adapter that is given as the model."""
     if header.metadata.get("general.type") == "adapter":
-        raise ModelError(f"{path}: this is an adapter, not a model; give it after --adapter, and its base after --model")
+        raise ModelError(
+            f"{path}: this is an adapter, not a model; give it after --adapter, and its base after --model"
+        )
 
 
 def changes_output(adapter: Header) -> bool:
