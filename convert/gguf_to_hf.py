@@ -18,12 +18,13 @@ from tokenizers import Tokenizer
 
 from convert import whole_folder
 from convert.architectures import Architecture, architecture
+from convert.gguf_numbers import numbers_of
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
 from convert.words import WORDS
 from genner_cli import hub
 from genner_cli.engine.adapter import WEIGHTS_HASH
-from genner_cli.engine.gguf_header import read_header
+from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.errors import ModelError
 
 REMEDY = "give the transformers folder that the GGUF was made from"
@@ -42,10 +43,7 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
     The same GGUF gives the same bytes. Raises ModelError for a GGUF that is broken or no plain Llama with GPT-2's
     byte-level BPE as `hf_to_gguf` writes it, and UsageError where `folder` is not empty.
     """
-    read_header(path)
-    reader = gguf.GGUFReader(path)
-    pairs = {key: field.contents() for key, field in reader.fields.items()}
-    stored = {tensor.name: tensor for tensor in reader.tensors}
+    stored, pairs = read_header(path).tensors, _pairs(path)
     try:
         _refuse_unknown(path, pairs)
         config = _config(pairs, tied="output.weight" not in stored)
@@ -114,7 +112,7 @@ def _shortest(number: float) -> float:
     return float(str(np.float32(number)))
 
 
-def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], stored: Mapping[str, TensorInfo]) -> None:
     """Raises ModelError where `hf_to_gguf` would not write these pairs and tensors for this model."""
     written = {key: value for key, value in pairs.items() if key.startswith(f"{model.name}.")}
     for key in sorted(written.keys() | model.pairs.keys()):
@@ -123,20 +121,27 @@ def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], st
         if not same:
             raise ModelError(f"{path}: {key} is {here}, which is no plain Llama's ({there}); {REMEDY}")
     for tensor in model.tensors:
-        shape = tuple(int(size) for size in reversed(stored[tensor.name].shape))
+        shape = tuple(reversed(stored[tensor.name].shape))
         if shape != tensor.shape:
             raise ModelError(f"{path}: {tensor.name} has the shape {shape}, not {tensor.shape}; {REMEDY}")
     if others := sorted(stored.keys() - {tensor.name for tensor in model.tensors}):
         raise ModelError(f"{path}: {others[0]} is no part of a plain Llama; {REMEDY}")
 
 
-def _numbers(path: Path, stored: Mapping[str, Any], tensor: Tensor) -> torch.Tensor:
-    found = stored[tensor.name]
+def _pairs(path: Path) -> dict[str, Any]:
+    """All metadata, arrays too, which `read_header` leaves out."""
     try:
-        values = gguf.dequantize(found.data, found.tensor_type)
-    except NotImplementedError as error:
-        raise ModelError(f"{path}: {tensor.name}: {found.tensor_type.name} cannot be read back; {REMEDY}") from error
-    numbers = torch.tensor(values)  # a copy: what is mapped from the file may not be written to
+        return {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
+    except ValueError as error:  # a type of tensor that is newer than the package
+        raise ModelError(f"{path} cannot be read back ({error}); {REMEDY}") from error
+
+
+def _numbers(path: Path, stored: Mapping[str, TensorInfo], tensor: Tensor) -> torch.Tensor:
+    found = stored[tensor.name]
+    values = numbers_of(path, found)
+    if values is None:
+        raise ModelError(f"{path}: {tensor.name}: {found.kind_name} cannot be read back; {REMEDY}")
+    numbers = torch.tensor(values.reshape(tensor.shape))  # a copy: what is mapped from the file may not be written to
     return separate(numbers, tensor.heads) if tensor.heads else numbers
 
 

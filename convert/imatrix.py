@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from gguf import GGUFReader
 from numpy.typing import NDArray
 
+from convert.gguf_numbers import numbers_of
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
 
@@ -44,14 +44,15 @@ def read_imatrix(path: Path) -> Importance:
 
 def _from_gguf(path: Path) -> dict[str, NDArray[np.float32]]:
     """Sums of squares, and how many inputs were summed for each expert; what had no input matters alike."""
-    read_header(path)
-    stored: dict[str, Any] = {tensor.name: tensor.data for tensor in GGUFReader(path).tensors}
+    stored = read_header(path).tensors
     found = {}
     for name in (name.removesuffix(SUMS) for name in stored if name.endswith(SUMS)):
         if name + COUNTS not in stored:
             raise ValueError(f"{name} has no counts")
-        counts = stored[name + COUNTS].astype(np.float32).reshape(-1, 1)
-        sums = stored[name + SUMS].astype(np.float32).reshape(len(counts), -1)
+        sums, counts = (numbers_of(path, stored[name + end]) for end in (SUMS, COUNTS))
+        if sums is None or counts is None or counts.size != len(sums):
+            raise ValueError(f"{name} has other sums than counts")
+        counts = counts.reshape(-1, 1)
         found[name] = np.where(counts > 0, sums / np.maximum(counts, 1), 1).astype(np.float32).ravel()
     return found
 

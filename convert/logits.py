@@ -65,9 +65,7 @@ def _decoded(model: Model, context: Any, ids: Sequence[int], start: int) -> Logi
             batch.token[at], batch.pos[at], batch.logits[at] = id, start + at, True
             batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
         if llama_cpp.llama_decode(context, batch):
-            raise ModelError(
-                f"{model.path}: llama.cpp cannot decode {start + len(ids)} tokens; check the model's sizes"
-            )
+            raise ModelError(f"{model.path}: llama.cpp cannot decode {start + len(ids)} tokens; export it again")
         return np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), model.size)).copy()
     finally:
         llama_cpp.llama_batch_free(batch)

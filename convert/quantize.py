@@ -21,8 +21,8 @@ from genner_cli.engine.gguf_header import FILE_TYPES, read_header
 from genner_cli.engine.model import llama_errors
 from genner_cli.errors import ModelError, UsageError
 
-NUMBERS = {name: number for number, name in FILE_TYPES.items()}
-REMEDY = "give a whole GGUF in F32, F16 or BF16, and a type that needs no importance matrix, such as Q8_0, or one (--imatrix)"
+NUMBERS = {name: number for number, name in FILE_TYPES.items() if name != "NVFP4"}  # which llama.cpp only reads
+REMEDY = "give a whole GGUF in F32, F16 or BF16, and for a type that needs one, an importance matrix (--imatrix)"
 
 
 def quantize(source: Path, out: Path, type: str = "Q8_0", *, imatrix: Path | None = None) -> Path:
@@ -42,7 +42,7 @@ def quantize(source: Path, out: Path, type: str = "Q8_0", *, imatrix: Path | Non
         params.imatrix = _rows(importance)
     with whole(out) as partial, llama_errors() as errors:
         if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(params)):
-            said = " ".join(" ".join(errors).split()) or "llama.cpp gave no reason"
+            said = " ".join(line.strip(" -=\n") for line in errors).strip() or "llama.cpp gave no reason"
             raise ModelError(f"{source} cannot be quantized to {type}: {said}; {REMEDY}")
     return out
 

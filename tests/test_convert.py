@@ -19,7 +19,16 @@ import torch
 from gguf import GGUFReader
 from tokenizers import Tokenizer, processors
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
-from transformers_models import HOSTILE, VOCABULARY, new_model, new_tokenizer, save, some_ids, transformers_logits
+from transformers_models import (
+    HOSTILE,
+    VOCABULARY,
+    llama_logits,
+    new_model,
+    new_tokenizer,
+    save,
+    some_ids,
+    transformers_logits,
+)
 
 from convert.hf_to_gguf import hf_to_gguf
 from convert.quantize import quantize

@@ -24,6 +24,7 @@ from transformers_models import (
     SIZES,
     TOKENS,
     YARN,
+    llama_logits,
     new_model,
     new_tokenizer,
     save,

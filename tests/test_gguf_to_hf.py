@@ -14,6 +14,7 @@ from asking import HOSTILE, LITERARY, news
 from gguf import GGUFReader
 from random_model import write_random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers_models import llama_logits
 
 from convert.base import base_folder
 from convert.gguf_to_hf import gguf_to_hf
@@ -25,6 +26,7 @@ from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.training.tokens import Tokens
 
+NOT_CARRIED = ("GGUF.", "general.", "genner.weights.hash")
 TEXTS = [*news()[:20], *LITERARY, *HOSTILE]
 
 
@@ -39,9 +41,9 @@ def numbers(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def pairs(path: Path) -> dict[str, Any]:
-    """All pairs but those that say how numbers are kept, and the model's name and licence."""
+    """All pairs but those that say how numbers are kept, the model's name and licence, and the weights' hash."""
     fields = GGUFReader(path).fields
-    return {key: field.contents() for key, field in fields.items() if not key.startswith(("GGUF.", "general."))}
+    return {key: field.contents() for key, field in fields.items() if not key.startswith(NOT_CARRIED)}
 
 
 def torch_logits(folder: Path, ids: list[int]) -> np.ndarray[Any, Any]:
