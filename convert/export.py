@@ -200,8 +200,11 @@ def _documents(source: Path, options: ExportOptions, instructions: Instructions)
         raise UsageError(f"{source} has no {VERIFY_FILE}; name labelled documents with --verify, or give --no-verify")
     names = [label.name for label in instructions.labels]
     data = read_gold(expand([str(path)]), labels=names, nested=instructions.depth > 1)
-    if data.problems or not data.documents:
-        error = UsageError(f"{path}: {len(data.problems)} problems in {len(data.documents)} documents; correct them")
+    if not data.documents and not data.problems:
+        raise UsageError(f"{path} holds no document; name others with --verify")
+    if data.problems:
+        problems, it = ("1 problem", "it") if len(data.problems) == 1 else (f"{len(data.problems)} problems", "them")
+        error = UsageError(f"{path}: {problems} beside {len(data.documents)} good documents; correct {it}")
         for problem in data.problems[:_SHOWN]:
             error.add_note(problem.message)
         raise error

@@ -19,9 +19,9 @@ from genner_cli.provenance import Provenance
 LINEAR = r".*\.(q|k|v|o|qkv|gate|up|gate_up|down)_proj|.*\.(input|output)_linear"
 
 
-def provenance(base: Path) -> dict[str, str]:
-    """What the adapter says of the base that it was trained on."""
-    return Provenance("my/base", hash_files(weight_files(base)), "0" * 64, {}, {}).to_metadata()
+def provenance(base: Path, reference: str = "my/base") -> dict[str, str]:
+    """What an adapter says of the base that it was trained on."""
+    return Provenance(reference, hash_files(weight_files(base)), "0" * 64, {"rank": 4}, {"peft": "1"}).to_metadata()
 
 
 def adapted(model: PreTrainedModel, *, size: float = 0.5, **options: Any) -> PeftModel:
@@ -46,10 +46,11 @@ def save_adapter(
     base: Path,
     folder: Path,
     metadata: Mapping[str, str] = {},
+    reference: str = "my/base",
 ) -> Path:
     """The folder of an adapter whose training has ended."""
     changed.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    pairs = {**metadata, **provenance(base)}
-    (folder / "genner.json").write_text(json.dumps(pairs), encoding="utf-8")
+    pairs = {**metadata, **provenance(base, reference)}
+    (folder / "genner.json").write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
     return folder
