@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def quantize(source: Path, out: Path, type: str = "Q8_0", *, imatrix: Path | Non
         params.imatrix = _rows(importance)
     with whole(out) as partial, llama_errors() as errors:
         if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(params)):
-            said = " ".join(line.strip(" -=\n") for line in errors).strip() or "llama.cpp gave no reason"
+            said = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
             raise ModelError(f"{source} cannot be quantized to {type}: {said}; {REMEDY}")
     return out
 
