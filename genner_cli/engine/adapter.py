@@ -67,7 +67,9 @@ def _pairs(path: Path, adapter: Header) -> list[str]:
     """The tensors of the base that change, each by a pair A and B."""
     names = {name.removesuffix(end) for name in adapter.tensors for end in (".lora_a", ".lora_b") if name.endswith(end)}
     whole = {f"{name}{end}" for name in names for end in (".lora_a", ".lora_b")}
-    if strange := sorted(whole ^ adapter.tensors.keys()):
+    if lost := sorted(whole - adapter.tensors.keys()):
+        raise ModelError(f"{path}: the tensor {lost[0]} is missing; export the adapter again")
+    if strange := sorted(adapter.tensors.keys() - whole):
         raise ModelError(
             f"{path}: {strange[0]} is no half of a pair A and B, which is all that llama.cpp applies; merge it into the"
             " model (genner export without --adapter-only)"
