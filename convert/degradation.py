@@ -62,13 +62,14 @@ def observe(probe: Probe, gguf: Path, options: EngineOptions) -> Behaviour:
 def check_quantization(
     probe: Probe, type: str, whole: Behaviour, quantized: Path, options: EngineOptions
 ) -> list[Finding]:
-    """Findings on numbers, logits and entities; `whole` is what the unquantized GGUF did."""
+    """Findings on numbers, logits and, given documents, entities; `whole` is what the unquantized GGUF did."""
     numbers = check_tensors(type, whole.path, quantized)
     if not numbers.passed:
         return [numbers]
     found = observe(probe, quantized, options)
     hint = f"{numbers.measured['tensor']} differs most from the unquantized model's"
-    return [numbers, _logits(probe, type, whole, found, hint), _entities(probe, type, whole, found, hint)]
+    findings = [numbers, _logits(probe, type, whole, found, hint)]
+    return [*findings, _entities(probe, type, whole, found, hint)] if probe.documents else findings
 
 
 def check_tensors(type: str, whole: Path, quantized: Path) -> Finding:

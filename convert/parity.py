@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.logits import Logits, gguf_logits
-from convert.probe import Probe
+from convert.probe import OWN_TEXTS, Probe
 from convert.reference import reference_logits
 from convert.report import Finding
 from genner_cli.chunking import split
@@ -32,19 +32,13 @@ ROUGH, ROUGH_LIMIT = ("gemma2", "gemma3"), 0.01
 """Architectures with GELU, which llama.cpp looks up in a table in half precision, and the limit that leaves in F32."""
 ROUNDED_REFERENCE = 0.3
 """The same where transformers itself had to compute in 16 bits. A wrong mapping differs by 1 and more."""
-PROBES = (
-    "In 1984, Zoë O’Neill-Ōtani didn't pay $1,234.56 (or 99%) for 3rd-hand iPhone15s at AT&T's.\n\n\tIt's 7:05pm!!",
-    "北京市は東京都、서울 한국어 Москва́ Ελλάδα ירושלים القاهرة नमस्ते ภาษาไทย ქართული հայերեն தமிழ் বাংলা ትግርኛ ភាសា မြန်မာ",
-    "  two  blanks\r\n\u00a0nbsp\u2003em\u3000wide 😀👩\u200d👧🇩🇪 ﬁ½²Ⅷ ǅ I'LL WE'VE they're x'd _a_ camelCase a/b\\c",
-)
-"""Texts that tokenizers cut differently if anything about them differs: digits, contractions, scripts, blanks."""
 
 
 def check_tokens(probe: Probe, gguf: Path) -> Finding:
     """Whether prompts have the same ids in transformers and llama.cpp, BOS included."""
     chunk_bytes = probe.task.chunk_bytes
     texts = [(d.source, chunk.text) for d in probe.documents for chunk in split(d.text, chunk_bytes)]
-    texts += [(f"genner's own text {number}", text) for number, text in enumerate(PROBES, 1)]
+    texts += [(document.source, document.text) for document in OWN_TEXTS]
     prompt, prefix, compared = probe.task.prompt, probe.task.prompt.prefix(probe.task.labels), 0
     with Model(gguf, gpu_layers=0) as model:
         for source, text in texts:

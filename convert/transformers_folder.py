@@ -52,6 +52,12 @@ class Weights:
         self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
         self.names = self._files.keys()
 
+    @property
+    def number(self) -> str:
+        """The number type of the first matrix (F32, BF16 ...), which is that of all in all models but a few."""
+        described = map(self.described, self.names)
+        return next((kind for kind, shape in described if len(shape) > 1), "F32")
+
     def described(self, name: str) -> tuple[str, tuple[int, ...]]:
         """Number type (F32, BF16 ...) and shape."""
         stored = self._files[name].get_slice(name)

@@ -161,10 +161,12 @@ def test_entities_that_are_lost_are_found_and_a_few_may_be(
 
 
 def test_no_entities_on_either_side_agree(probe: Probe, whole: Path, behaviour: Behaviour) -> None:
-    quiet = replace(probe, documents=())
-    none = replace(behaviour, entities=())
-    finding = by_check(check_quantization(quiet, "F32", none, whole, ONE_THREAD))["entities"]
+    blank = replace(probe, documents=(Document(" ", source="a.jsonl:1"),))
+    none = replace(behaviour, entities=((),))
+    finding = by_check(check_quantization(blank, "F32", none, whole, ONE_THREAD))["entities"]
     assert (finding.passed, finding.measured["agreement"]) == (True, 1.0)
+    without = check_quantization(replace(probe, documents=()), "F32", none, whole, ONE_THREAD)
+    assert [found.check for found in without] == ["tensors", "logits"]
 
 
 def test_numbers_are_compared_in_rows_all_over_a_large_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,24 @@ def test_a_model_that_was_trained_as_a_whole_is_exported_too(small: Path, export
     assert (run.status, "leave out --adapter-only and --base" in run.stderr) == (2, True)
 
 
+def test_a_base_model_becomes_the_gguf_on_which_its_adapters_work(
+    small: Path, export: Export, genner: Genner, out: Path, tmp_path: Path
+) -> None:
+    base = small.parent / "base"
+    assert export(base, "--type", "F16").status == 0
+    told = json.loads(genner("info", out, "--json").stdout)
+    assert (told["instructions"], told["provenance"]) == (None, None)
+    report = json.loads(out.with_name("model.gguf.report.json").read_text())
+    assert [(found["check"], found["subject"]) for found in report["findings"]] == [
+        ("prompt tokens", "model"), ("logits", "model"), ("tensors", "F16"), ("logits", "F16"),
+    ]  # fmt: skip
+    of_base = out.rename(tmp_path / "base.gguf")
+    assert export(small, "--adapter-only").status == 0
+    run = genner("extract", "-", "--model", of_base, "--adapter", out, stdin=b'{"text": "It rained."}')
+    assert run.status == 0, run.stderr
+    assert export(base, "--type", "F16", "--verify", small / "verify.jsonl").status == 0
+
+
 def test_an_importance_matrix_is_used(small: Path, export: Export, out: Path, tmp_path: Path) -> None:
     run = export(small, "--type", "Q2_K_S", "--no-verify")
     assert (run.status, "importance matrix" in run.stderr, names(out)) == (1, True, [])
@@ -277,8 +295,8 @@ def on_another_base(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], int]] = {
-    r"its training is not done, finish it with --resume": (unfinished, 1),
-    r"genner.json; train it with genner": (lambda folder: without(folder, "genner.json"), 1),
+    r"its training is not done; finish it with genner train --resume": (unfinished, 1),
+    r"has no genner.json and no config.json; give a folder that": (lambda folder: without(folder, "genner.json"), 1),
     r"adapter_model.safetensors cannot be read": (cut, 1),
     r"adapter_model.safetensors cannot be read (": (lambda folder: without(folder, "adapter_model.safetensors"), 1),
     r"has no verify.jsonl; name labelled documents with --verify": (lambda folder: without(folder, "verify.jsonl"), 2),

@@ -207,7 +207,7 @@ def test_a_model_cut_short_anywhere_does_not_load_and_says_so(tmp_path: Path) ->
 @pytest.fixture
 def free_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Says how much memory is free."""
-    return lambda count: monkeypatch.setattr(model_module, "_free_memory", lambda: count)
+    return lambda count: monkeypatch.setattr(model_module, "free_memory", lambda: count)
 
 
 def test_a_model_larger_than_free_memory_is_refused_before_it_is_loaded(free_bytes: Callable[[int], None]) -> None:
@@ -231,6 +231,6 @@ def test_unknown_free_memory_refuses_nothing(free_bytes: Callable[[None], None])
 
 @pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="needs /proc/meminfo")
 def test_free_memory_is_what_the_system_says_is_available() -> None:
-    free = model_module._free_memory()
+    free = model_module.free_memory()
     assert free is not None
     assert 2**20 < free < 2**50
