@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import torch
+from gguf import TokenType
 from tokenizers import Tokenizer
 
 from convert import whole_folder
@@ -43,7 +43,8 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
     The same GGUF gives the same bytes. Raises ModelError for a GGUF that is broken or no plain Llama with GPT-2's
     byte-level BPE as `hf_to_gguf` writes it, and UsageError where `folder` is not empty.
     """
-    stored, pairs = read_header(path).tensors, _pairs(path)
+    header = read_header(path, arrays=True)
+    stored, pairs = header.tensors, header.metadata
     try:
         _refuse_unknown(path, pairs)
         config = _config(pairs, tied="output.weight" not in stored)
@@ -128,14 +129,6 @@ def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], st
         raise ModelError(f"{path}: {others[0]} is no part of a plain Llama; {REMEDY}")
 
 
-def _pairs(path: Path) -> dict[str, Any]:
-    """All metadata, arrays too, which `read_header` leaves out."""
-    try:
-        return {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
-    except ValueError as error:  # a type of tensor that is newer than the package
-        raise ModelError(f"{path} cannot be read back ({error}); {REMEDY}") from error
-
-
 def _numbers(path: Path, stored: Mapping[str, TensorInfo], tensor: Tensor) -> torch.Tensor:
     found = stored[tensor.name]
     values = numbers_of(path, found)
@@ -152,7 +145,7 @@ def separate(rows: torch.Tensor, heads: int) -> torch.Tensor:
 
 def _tokenizer(pairs: Mapping[str, Any]) -> dict[str, Any]:
     """tokenizer.json."""
-    types = [gguf.TokenType(kind) for kind in pairs["tokenizer.ggml.token_type"]]
+    types = [TokenType(kind) for kind in pairs["tokenizer.ggml.token_type"]]
     table = list(zip(pairs["tokenizer.ggml.tokens"], types, strict=True))
     if strangers := {kind.name for _, kind in table} - {"NORMAL", "CONTROL", "USER_DEFINED", "UNUSED"}:
         raise ModelError(f"tokens of the type {', '.join(sorted(strangers))} have no place in tokenizer.json; {REMEDY}")
@@ -161,9 +154,9 @@ def _tokenizer(pairs: Mapping[str, Any]) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            _added(id, text, special=kind is gguf.TokenType.CONTROL)
+            _added(id, text, special=kind is TokenType.CONTROL)
             for id, (text, kind) in enumerate(table)
-            if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
+            if kind in (TokenType.CONTROL, TokenType.USER_DEFINED)
         ],
         "normalizer": None,
         "pre_tokenizer": _byte_level(),
@@ -171,7 +164,7 @@ def _tokenizer(pairs: Mapping[str, Any]) -> dict[str, Any]:
         "decoder": _byte_level(),
         "model": {
             "type": "BPE",
-            "vocab": {text: id for id, (text, kind) in enumerate(table) if kind is not gguf.TokenType.UNUSED},
+            "vocab": {text: id for id, (text, kind) in enumerate(table) if kind is not TokenType.UNUSED},
             "merges": [merge.split(" ") for merge in pairs["tokenizer.ggml.merges"]],
         },
     }

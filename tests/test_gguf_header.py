@@ -70,6 +70,15 @@ def test_scalars_and_strings_are_read_and_arrays_by_their_length(small: Path) ->
     assert header.file_bytes == small.stat().st_size
 
 
+def test_arrays_are_read_as_lists_if_asked_for(small: Path) -> None:
+    expected = {key: value for key, (value, _, _) in VALUES.items()}
+    assert read_header(small, arrays=True).metadata == {"general.architecture": "llama", **expected}
+    cut = small.with_name("cut.gguf")
+    cut.write_bytes(small.read_bytes()[:200])
+    with pytest.raises(ModelError, match="cut short or damaged"):
+        read_header(cut, arrays=True)
+
+
 def test_the_bundled_models_header_gives_what_a_key_value_cache_takes() -> None:
     header = read_header(hub.BUNDLED)
     heads, size, layers = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ from made_tokenizers import (
     tokenizer,
 )
 from strategies import examples, hostile_text
-from transformers import PreTrainedTokenizerFast
+from transformers import GemmaTokenizer, GPT2Tokenizer, LlamaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from genner_cli.engine.model import Model
 from genner_cli.errors import DataError, ModelError
@@ -170,6 +171,16 @@ def test_text_that_the_vocabulary_cannot_write_is_a_data_error_on_both_sides(tmp
             assert plain("abc") == Tokens(theirs).plain("abc")
             with pytest.raises(DataError, match="vocabulary"):
                 plain("a\x07c")
+
+
+CLASSES = {GPT2Tokenizer: "gpt-2", Qwen2Tokenizer: "qwen", GemmaTokenizer: "gemma", LlamaTokenizer: FIRST_BLANK[1]}
+
+
+@pytest.mark.parametrize("made_by", CLASSES, ids=lambda made_by: made_by.__name__)
+def test_what_the_classes_of_transformers_make_is_recognised(made_by: Any) -> None:
+    model = specification(kind := CLASSES[made_by])["model"]
+    theirs = made_by(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+    assert recognise(json.loads(theirs.backend_tokenizer.to_str())).name == NAMES[kind]
 
 
 TOKENS_OF_DEEPSEEK = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
