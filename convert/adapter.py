@@ -125,7 +125,9 @@ def _pair(module: str, ends: Mapping[str, torch.Tensor], config: Mapping[str, An
         raise ModelError(f"the adapter's {module} is no pair of matrices A and B ({', '.join(ends)}); {REMEDY}")
     patterns = (config.get("alpha_pattern") or {}).items()
     of_module = (alpha for pattern, alpha in patterns if re.match(rf"(.*\.)?({pattern})$", module))
-    alpha = next(of_module, config["lora_alpha"])
+    alpha = next(of_module, config.get("lora_alpha"))
+    if not isinstance(alpha, int | float):
+        raise ModelError(f"adapter_config.json: lora_alpha is {alpha!r} and no number; {REMEDY}")
     rank = halves["a"].shape[0]
     scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     return Pair(halves["a"], halves["b"], scaling, embedding=".lora_embedding_A" in ends)

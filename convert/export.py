@@ -162,7 +162,7 @@ class _Job:
         made = self.made(type)
         if made != gguf:
             self.say(f"quantizing to {type}")
-            quantize(gguf, made, type, imatrix=self.options.imatrix)
+            quantize(gguf, made, type, imatrix=self.options.imatrix, threads=self.options.engine.threads)
         return made
 
 

@@ -26,15 +26,18 @@ NUMBERS = {name: number for number, name in FILE_TYPES.items() if name != "NVFP4
 REMEDY = "give a whole GGUF in F32, F16 or BF16, and for a type that needs one, an importance matrix (--imatrix)"
 
 
-def quantize(source: Path, out: Path, type: str = "Q8_0", *, imatrix: Path | None = None) -> Path:
-    """Writes `source` to `out` in the quantization type (llama.cpp: llama_model_quantize), on all cores.
+def quantize(
+    source: Path, out: Path, type: str = "Q8_0", *, imatrix: Path | None = None, threads: int | None = None
+) -> Path:
+    """Writes `source` to `out` in the quantization type (llama.cpp: llama_model_quantize).
 
-    `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`imatrix.py`).
-    Raises UsageError for an unknown type; ModelError where the source is missing, broken or already quantized, for a
-    matrix of another model, and for a type that needs one. Not for two threads at a time: llama.cpp has one log.
+    `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`imatrix.py`);
+    `threads` None takes all cores. Raises UsageError for an unknown type; ModelError where the source is missing, broken
+    or already quantized, for a matrix of another model, and for a type that needs one. Not for two threads at a time:
+    llama.cpp has one log.
     """
     params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = file_type(type)
+    params.ftype, params.nthread = file_type(type), threads or 0
     if not source.is_file():
         raise ModelError(f"{source} is not a file; give the path of a GGUF model")
     if imatrix:

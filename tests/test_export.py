@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adapters import adapted, save_adapter
+from adapters import INSTRUCTIONS, adapted, save_adapter, write_gold
 from conftest import Run
 from gguf import GGUFWriter
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -25,32 +25,9 @@ from convert.merge_lora import merge_lora
 from convert.quantize import quantize
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
-from genner_cli.prompting import Instructions, Prompt
-from genner_cli.types import Label
 
 Genner = Callable[..., Run]
 Export = Callable[..., Run]
-GOLD: tuple[tuple[str, dict[str, str]], ...] = (
-    ("John Smith joined Acme in Berlin.", {"John Smith": "PER", "Acme": "ORG", "Berlin": "LOC"}),
-    ("Angela Merkel met Emmanuel Macron.", {"Angela Merkel": "PER", "Emmanuel Macron": "PER"}),
-    ("Zoë O’Neill left Siemens for Łódź — 北京市.", {"Zoë O’Neill": "PER", "Siemens": "ORG", "Łódź": "LOC"}),
-    ("It rained.", {}),
-    ("The United Nations sent Maria Lopez to Kenya.", {"Maria Lopez": "PER", "Kenya": "LOC"}),
-)
-INSTRUCTIONS = Instructions(
-    Prompt("<|labels|>", "<|text|>", "<|entities|>"), "xml", 1, (Label("PER", "a person"), Label("ORG"), Label("LOC")),
-    ("PER", "ORG", "LOC"), 200,
-)  # fmt: skip
-
-
-def gold_line(text: str, mentions: dict[str, str]) -> str:
-    places = [(text.index(mention), mention, label) for mention, label in mentions.items()]
-    entities = [{"start": at, "end": at + len(mention), "label": label} for at, mention, label in places]
-    return json.dumps({"text": text, "entities": entities}, ensure_ascii=False) + "\n"
-
-
-def write_gold(folder: Path) -> None:
-    (folder / "verify.jsonl").write_text("".join(gold_line(*document) for document in GOLD), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +113,8 @@ def test_what_the_model_says_of_itself_and_where_it_comes_from_is_shown(
     assert told["instructions"]["format"] == "xml"
     assert told["provenance"]["base"] == str(small.parent / "base")
     assert told["provenance"]["options"] == {"rank": 4}
+    assert re.fullmatch("[0-9a-f]{64}", told["weights_hash"])
+    assert f"weights with SHA-256 {told['weights_hash']}" in genner("info", out).stdout.decode()
 
 
 def test_an_adapter_by_itself_works_on_the_gguf_of_its_base(
@@ -201,6 +180,14 @@ def whole_gguf(adapter: Path, folder: Path) -> Path:
     from convert.hf_to_gguf import hf_to_gguf
 
     return hf_to_gguf(merge_lora(adapter.parent / "base", adapter, folder / "merged"), folder / "whole.gguf")
+
+
+def test_what_a_killed_run_has_left_is_cleared_away(small: Path, export: Export, out: Path) -> None:
+    left = out.with_name("model.gguf.partial")
+    (left / "merged").mkdir(parents=True)
+    (left / "whole.gguf").write_text("half")
+    assert export(small, "--type", "Q8_0").status == 0
+    assert names(out) == ["model.gguf", "model.gguf.report.json"]
 
 
 def wrong_rope(config: Any) -> Any:

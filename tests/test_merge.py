@@ -178,6 +178,13 @@ def test_an_adapter_that_is_more_than_lora_is_refused(
         merge_lora(base, copy, tmp_path / "merged")
 
 
+def test_an_adapter_without_a_scale_is_refused(adapter: Path, base: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    edit(copy, "adapter_config.json", lora_alpha=None)
+    with pytest.raises(ModelError, match=r"lora_alpha is None and no number; train again"):
+        merge_lora(base, copy, tmp_path / "merged")
+
+
 def test_an_adapter_that_is_not_whole_is_refused(adapter: Path, base: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     values = load_file(copy / "adapter_model.safetensors")
