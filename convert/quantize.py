@@ -32,9 +32,9 @@ def quantize(
     """Writes `source` to `out` in the quantization type (llama.cpp: llama_model_quantize).
 
     `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`imatrix.py`);
-    `threads` None takes all cores. Raises UsageError for an unknown type; ModelError where the source is missing, broken
-    or already quantized, for a matrix of another model, and for a type that needs one. Not for two threads at a time:
-    llama.cpp has one log.
+    `threads` None takes all cores. Raises UsageError for an unknown type; ModelError where the source is missing,
+    broken or already quantized, for a matrix of another model, and for a type that needs one. Not for two threads at a
+    time: llama.cpp has one log.
     """
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype, params.nthread = file_type(type), threads or 0
