@@ -25,7 +25,7 @@ from convert.report import Finding, Report
 from convert.source import Source, opened, read_source
 from convert.transformers_folder import Weights
 from genner_cli.engine.gguf_header import FILE_TYPES
-from genner_cli.errors import UsageError
+from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
 
 Number = Literal["f32", "f16", "bf16"]
@@ -179,12 +179,17 @@ def _passed(names: Mapping[str, Path], findings: list[Finding]) -> dict[str, Pat
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
-    """A folder beside the files to be made, so that they need only be renamed; gone afterwards."""
+    """A folder beside the files to be made, so that they need only be renamed; gone afterwards.
+
+    Raises ModelError where they cannot be written there.
+    """
     work = out.with_name(out.name + ".partial")
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-    work.mkdir(parents=True)
     try:
+        work.mkdir(parents=True)
         yield work
+    except OSError as error:
+        raise ModelError(f"{out.parent}: cannot write there ({error}); make room, or name another place") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

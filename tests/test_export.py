@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,29 @@ def test_what_a_killed_run_has_left_is_cleared_away(small: Path, export: Export,
     (left / "whole.gguf").write_text("half")
     assert export(small, "--type", "Q8_0").status == 0
     assert names(out) == ["model.gguf", "model.gguf.report.json"]
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(
+    small: Path, export: Export, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out.parent.write_text("a file")
+    run = export(small)
+    assert (run.status, f"genner: {out.parent}: cannot write there (" in run.stderr) == (1, True)
+    out.parent.unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("convert.export.hf_to_gguf", full)
+    run = export(small)
+    assert (run.status, names(out)) == (1, [])
+    assert run.stderr.endswith("No space left on device); make room, or name another place\n")
+
+
+def test_what_is_not_installed_is_named(small: Path, export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "convert.export", None)
+    run = export(small)
+    assert (run.status, "run: pip install 'genner[train]'" in run.stderr) == (2, True)
 
 
 def wrong_rope(config: Any) -> Any:
