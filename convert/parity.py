@@ -6,6 +6,7 @@ nothing of quantization.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,11 @@ MODEL = "model"
 LOGIT_LIMITS = {"f32": 1e-3, "f16": 0.03, "bf16": 0.1}
 """Largest difference of a logit, in standard deviations of the logits, by the GGUF's number type. In F32 only the
 order of sums differs (1e-5); F16 and BF16 round hidden states, too, in llama.cpp's products."""
+FEW_LAYERS, MOST = 4, 0.3
+"""Up to so many layers those limits hold; roundings of more add up as the square root of their number. A wrong mapping
+differs by 1 and more, so MOST is the limit of all models, and that where transformers had to compute in 16 bits too."""
 ROUGH, ROUGH_LIMIT = ("gemma2", "gemma3"), 0.01
 """Architectures with GELU, which llama.cpp looks up in a table in half precision, and the limit that leaves in F32."""
-ROUNDED_REFERENCE = 0.3
-"""The same where transformers itself had to compute in 16 bits. A wrong mapping differs by 1 and more."""
 
 
 def check_tokens(probe: Probe, gguf: Path) -> Finding:
@@ -74,12 +76,12 @@ def check_logits(
     """Whether the GGUF, with the adapter applied if there is one, computes the logits that transformers computes with
     the folder, on prompts and completions.
 
-    `dtype`: the GGUF's number type. What may differ is said at LOGIT_LIMITS; another token may be the most probable
-    one only where that difference explains it.
+    `dtype`: the GGUF's number type. What may differ is said at LOGIT_LIMITS and below; another token may be the most
+    probable one only where that difference explains it.
     """
     sequences = [example.ids for example in probe.examples]
     reference, computed_in = reference_logits(folder, sequences)
-    limit = _limit(gguf, dtype) if computed_in == "float32" else ROUNDED_REFERENCE
+    limit = _limit(gguf, dtype) if computed_in == "float32" else MOST
     found = gguf_logits(gguf, sequences, threads=threads, adapter=adapter)
     compared = [_compared(theirs, ours, limit) for theirs, ours in zip(reference, found, strict=True)]
     worst = max(range(len(compared)), key=lambda at: (not compared[at].passed, compared[at].largest))
@@ -92,12 +94,18 @@ def check_logits(
         "computed_in": computed_in,
     }
     passed = compared[worst].passed
-    return Finding("logits", MODEL, passed, measured, "" if passed else _where(probe, worst, compared[worst]))
+    exactly = "" if dtype == "f32" else "; --dtype f32 would tell what is wrong from what is rounded"
+    message = "" if passed else _where(probe, worst, compared[worst]) + exactly
+    return Finding("logits", MODEL, passed, measured, message)
 
 
 def _limit(gguf: Path, dtype: str) -> float:
-    rough = read_header(gguf).metadata.get("general.architecture") in ROUGH
-    return max(LOGIT_LIMITS[dtype], ROUGH_LIMIT if rough else 0)
+    said = read_header(gguf).metadata
+    name = said.get("general.architecture")
+    if dtype == "f32":
+        return ROUGH_LIMIT if name in ROUGH else LOGIT_LIMITS[dtype]
+    layers = int(said[f"{name}.block_count"])
+    return min(MOST, LOGIT_LIMITS[dtype] * math.sqrt(max(1, layers / FEW_LAYERS)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from transformers_models import VOCABULARY, new_model, new_tokenizer, save
 
 from convert import probe as probe_module
 from convert.hf_to_gguf import hf_to_gguf
-from convert.parity import LOGIT_LIMITS, ROUNDED_REFERENCE, check_logits, check_tokens
+from convert.parity import LOGIT_LIMITS, MOST, check_logits, check_tokens
 from convert.probe import Probe, make_probe
 from convert.reference import reference_logits
 from convert.tokenizers import load_tokenizer
@@ -137,13 +137,25 @@ def test_an_error_just_above_the_limit_fails_and_one_below_passes(
     assert not passes(1.5 * limit / largest)
 
 
+def test_roundings_of_many_layers_add_up_and_are_let_pass(probe: Probe, tmp_path: Path) -> None:
+    deep = save(new_model("llama", num_hidden_layers=32).bfloat16(), new_tokenizer(), tmp_path / "deep")
+    path = hf_to_gguf(deep, tmp_path / "model.gguf", dtype="bf16")
+    finding = check_logits(probe, deep, path, dtype="bf16", threads=1)
+    assert finding.measured["limit"] == pytest.approx(LOGIT_LIMITS["bf16"] * 8**0.5)
+    assert finding.passed, finding.message
+    wrong = changed(deep, tmp_path, "model.layers.30.self_attn.k_proj.weight", lambda weight: weight.flip(0))
+    finding = check_logits(probe, wrong, path, dtype="bf16", threads=1)
+    assert not finding.passed
+    assert finding.message.endswith("--dtype f32 would tell what is wrong from what is rounded")
+
+
 def test_where_transformers_computes_in_16_bits_more_may_differ(
     probe: Probe, folder: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = save(new_model("llama").bfloat16(), new_tokenizer(), tmp_path)
     monkeypatch.setattr("convert.reference.free_memory", lambda: (half / "model.safetensors").stat().st_size)
     finding = check_logits(probe, half, hf_to_gguf(half, tmp_path / "model.gguf"), dtype="f32", threads=1)
-    assert (finding.measured["computed_in"], finding.measured["limit"]) == ("bfloat16", ROUNDED_REFERENCE)
+    assert (finding.measured["computed_in"], finding.measured["limit"]) == ("bfloat16", MOST)
     assert finding.passed, finding.message
     wrong = changed(half, tmp_path, "model.layers.1.self_attn.q_proj.weight", lambda weight: weight.flip(0))
     assert not check_logits(probe, wrong, gguf, dtype="f32", threads=1).passed
