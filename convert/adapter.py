@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from convert.tensors import text_name
 from convert.transformers_folder import read_object
+from convert.words import WORDS, read_words
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.provenance import Provenance
@@ -76,8 +77,8 @@ class Adapter:
 
 def read_adapter(folder: Path) -> Adapter:
     """Raises ModelError where the folder is not whole or broken, or holds more than plain LoRA and whole weights."""
-    if not (folder / "genner.json").is_file():
-        raise ModelError(f"{folder} has no genner.json: its training has not ended; end it with genner train --resume")
+    if not (folder / WORDS).is_file():
+        raise ModelError(f"{folder} has no {WORDS}: its training has not ended; end it with genner train --resume")
     config = read_object(folder / "adapter_config.json")
     _refuse_unsupported(config)
     halves: dict[str, dict[str, torch.Tensor]] = {}
@@ -90,7 +91,7 @@ def read_adapter(folder: Path) -> Adapter:
         else:
             replaced[_in_text(module.replace(".base_layer.", "."))] = value
     pairs = {_in_text(f"{module}.weight"): _pair(module, ends, config) for module, ends in halves.items()}
-    return Adapter(folder, pairs, replaced, read_object(folder / "genner.json"))
+    return Adapter(folder, pairs, replaced, read_words(folder))
 
 
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
@@ -124,7 +125,9 @@ def _pair(module: str, ends: Mapping[str, torch.Tensor], config: Mapping[str, An
         raise ModelError(f"the adapter's {module} is no pair of matrices A and B ({', '.join(ends)}); {REMEDY}")
     patterns = (config.get("alpha_pattern") or {}).items()
     of_module = (alpha for pattern, alpha in patterns if re.match(rf"(.*\.)?({pattern})$", module))
-    alpha = next(of_module, config["lora_alpha"])
+    alpha = next(of_module, config.get("lora_alpha"))
+    if not isinstance(alpha, int | float):
+        raise ModelError(f"adapter_config.json: lora_alpha is {alpha!r} and no number; {REMEDY}")
     rank = halves["a"].shape[0]
     scaling = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     return Pair(halves["a"], halves["b"], scaling, embedding=".lora_embedding_A" in ends)
@@ -134,7 +137,7 @@ def refuse_other_base(adapter: Adapter, base: Path) -> None:
     """Raises ModelError where the weights in `base` are not those that the adapter was trained on (SHA-256)."""
     provenance = Provenance.from_metadata(adapter.metadata)
     if provenance is None:
-        raise ModelError(f"{adapter.folder}/genner.json names no base; train again")
+        raise ModelError(f"{adapter.folder / WORDS} names no base; train again")
     if (found := hash_files(weight_files(base))) != provenance.base_hash:
         raise ModelError(
             f"{adapter.folder} was trained on {provenance.base!r} (SHA-256 {provenance.base_hash[:12]}), and the"

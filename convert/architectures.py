@@ -43,7 +43,9 @@ def architecture(config: Config) -> Architecture:
     if kind not in FAMILIES:
         raise ModelError(f"model_type {kind!r} is not supported, only {', '.join(FAMILIES)}; {REMEDY}")
     if config.get("quantization_config"):
-        raise ModelError("config.json: quantized weights (quantization_config) are not supported; give the model in BF16, F16 or F32")
+        raise ModelError(
+            "config.json: quantized weights (quantization_config) are not supported; give F32, F16 or BF16"
+        )
     try:
         return FAMILIES[kind](config)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGUFReader, dequantize
-from numpy.typing import NDArray
 
-from convert.logits import gguf_logits
+from convert.gguf_numbers import numbers_of
+from convert.logits import Logits, gguf_logits
 from convert.probe import Probe
 from convert.report import Finding
 from genner_cli.engine.engine import Engine
+from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.engine.model import Model
 from genner_cli.extraction import extract
 from genner_cli.generation import EngineOptions
 from genner_cli.scoring import Counts, score
 from genner_cli.types import Entity
 
-Logits = NDArray[np.float32]
-ERROR_LIMIT, LEAST_ERROR = 6.0, 0.01
+ERROR_LIMIT, LEAST_ERROR, MOST_ERROR = 6.0, 0.01, 0.95
 """A tensor's error, relative to its size, is about 2 to 3 times 2 ** -(bits of a number) on normal weights (Q8_0 0.005,
-Q4_K 0.07, Q2_K 0.3), and up to 4 on heavy tails. F16 and BF16 are held against the second."""
+Q4_K 0.07, Q2_K 0.3), and up to 4 on heavy tails. F16 and BF16 are held against the second; at 1, nothing is left."""
 NOISE_LIMIT = 0.5
 """Root mean square difference of logits, in their standard deviations. The bundled model: 0.004 for Q8_0, 0.02 for
 Q4_K_M, 0.06 for Q2_K. Beyond one half, noise decides what is written."""
@@ -54,7 +53,7 @@ class Behaviour:
 def observe(probe: Probe, gguf: Path, options: EngineOptions) -> Behaviour:
     """Runs a GGUF on the probe; a document that fails has no entities."""
     threads = options.threads or os.cpu_count() or 1
-    logits = tuple(gguf_logits(gguf, example.ids, threads=threads) for example in probe.examples)
+    logits = tuple(gguf_logits(gguf, [example.ids for example in probe.examples], threads=threads))
     with Model(gguf, gpu_layers=options.gpu_layers) as model, Engine(model, options) as engine:
         entities = tuple(result.entities for result in extract(probe.documents, probe.task, engine.generate))
     return Behaviour(gguf, logits, entities)
@@ -63,33 +62,31 @@ def observe(probe: Probe, gguf: Path, options: EngineOptions) -> Behaviour:
 def check_quantization(
     probe: Probe, type: str, whole: Behaviour, quantized: Path, options: EngineOptions
 ) -> list[Finding]:
-    """Findings on numbers, logits and entities; `whole` is what the unquantized GGUF did."""
+    """Findings on numbers, logits and, given documents, entities; `whole` is what the unquantized GGUF did."""
     numbers = check_tensors(type, whole.path, quantized)
     if not numbers.passed:
         return [numbers]
     found = observe(probe, quantized, options)
     hint = f"{numbers.measured['tensor']} differs most from the unquantized model's"
-    return [numbers, _logits(probe, type, whole, found, hint), _entities(probe, type, whole, found, hint)]
+    findings = [numbers, _logits(probe, type, whole, found, hint)]
+    return [*findings, _entities(probe, type, whole, found, hint)] if probe.documents else findings
 
 
 def check_tensors(type: str, whole: Path, quantized: Path) -> Finding:
     """Whether each tensor holds the unquantized one's numbers, as exactly as its own type can.
 
-    Types that the gguf package cannot read back are left out.
+    Types that the gguf package cannot read back are left out; norms, which are in F32, it always can.
     """
-    originals = {tensor.name: tensor for tensor in GGUFReader(whole).tensors}
-    copies = {tensor.name: tensor for tensor in GGUFReader(quantized).tensors}
+    originals, copies = read_header(whole).tensors, read_header(quantized).tensors
     if originals.keys() != copies.keys():
         name = min(originals.keys() ^ copies.keys())
         return Finding("tensors", type, False, {"tensor": name}, f"the tensor {name} is in one of the two files only")
-    errors = {name: _error(originals[name], copy) for name, copy in copies.items()}
+    errors = {name: _error(whole, originals[name], quantized, copy) for name, copy in copies.items()}
     readable = {name: error for name, error in errors.items() if error is not None}
     limits = {name: _limit(copies[name]) for name in readable}
-    worst = max(readable, key=lambda name: readable[name] / limits[name], default=None)
-    if worst is None:
-        return Finding("tensors", type, True, {"tensor": "no tensor", "compared": 0})
+    worst = max(readable, key=lambda name: readable[name] / limits[name])
     measured = {
-        "tensor": worst, "type": copies[worst].tensor_type.name, "error": readable[worst], "limit": limits[worst],
+        "tensor": worst, "type": copies[worst].kind_name, "error": readable[worst], "limit": limits[worst],
         "compared": len(readable),
     }  # fmt: skip
     passed = readable[worst] <= limits[worst]
@@ -97,23 +94,19 @@ def check_tensors(type: str, whole: Path, quantized: Path) -> Finding:
     return Finding("tensors", type, passed, measured, "" if passed else message)
 
 
-def _limit(tensor: Any) -> float:
-    block, size = GGML_QUANT_SIZES[tensor.tensor_type]
-    return float(max(LEAST_ERROR, ERROR_LIMIT * 2 ** (-8 * size / block)))
+def _limit(tensor: TensorInfo) -> float:
+    bits = 8 * tensor.size / tensor.numbers
+    return float(np.clip(ERROR_LIMIT * 2**-bits, LEAST_ERROR, MOST_ERROR))
 
 
-def _error(original: Any, copy: Any) -> float | None:
+def _error(whole: Path, original: TensorInfo, quantized: Path, copy: TensorInfo) -> float | None:
     """Root mean square error relative to the root mean square, over rows all over the tensor."""
-    step = max(1, int(original.n_elements) // SAMPLED)
-    try:
-        a, b = (
-            dequantize(tensor.data.reshape(-1, tensor.data.shape[-1])[::step], tensor.tensor_type).astype(np.float64)
-            for tensor in (original, copy)
-        )
-    except NotImplementedError:
+    step = max(1, original.numbers // SAMPLED)
+    a, b = numbers_of(whole, original, step=step), numbers_of(quantized, copy, step=step)
+    if a is None or b is None:
         return None
-    size = float(np.linalg.norm(a))
-    error = float(np.nan_to_num(np.linalg.norm(a - b), nan=np.inf))
+    size = float(np.linalg.norm(a.astype(np.float64)))
+    error = float(np.nan_to_num(np.linalg.norm(a.astype(np.float64) - b), nan=np.inf))
     return error / size if size else (0.0 if error == 0 else np.inf)
 
 

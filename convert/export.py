@@ -13,34 +13,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from convert.base import base_folder
 from convert.degradation import check_quantization, observe
 from convert.hf_to_gguf import hf_to_gguf
 from convert.lora_to_gguf import lora_to_gguf
-from convert.merge_lora import merge_lora
 from convert.parity import MODEL, check_logits, check_tokens
 from convert.probe import Probe, make_probe
-from convert.quantize import quantize
+from convert.quantize import file_type, quantize
 from convert.report import Finding, Report
-from convert.transformers_folder import Weights, read_object
+from convert.source import Source, opened, read_source
+from convert.transformers_folder import Weights
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files import expand
-from genner_cli.files.gold import read_gold
 from genner_cli.generation import EngineOptions
-from genner_cli.prompting import Instructions
-from genner_cli.types import Document
 
 Number = Literal["f32", "f16", "bf16"]
 Say = Callable[[str], None]
-WORDS, ADAPTER_CONFIG, VERIFY_FILE = "genner.json", "adapter_config.json", "verify.jsonl"
 ADAPTER = "adapter"
 """The subject of findings on an adapter that is exported by itself."""
 _NUMBERS: dict[str, Number] = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 _PACKAGES = ("genner", "transformers", "torch", "peft", "gguf", "llama_cpp_python")
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +56,28 @@ class ExportOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
 
 
-def export(source: Path, out: Path, options: ExportOptions, *, say: Say = lambda step: None) -> Report:
+def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda step: None) -> Report:
     """Writes `out`, or for several types one file each, named like `model.Q8_0.gguf`; and a report beside them.
 
     A file whose checks fail is not written, and the report says which check and where; what stood under its name
     before is left alone. `say` is told each step. Raises UsageError and ModelError where the export cannot be tried.
     """
     names = final_names(out, options)
-    said = _words(source)
-    instructions = Instructions.from_metadata(said)
-    if instructions is None:
-        raise ModelError(f"{source / WORDS} does not say how the model was trained; train it with genner")
-    documents = _documents(source, options, instructions) if options.check else ()
-    with _work_folder(out) as work, _folders(source, work, said, options, say) as (folder, base):
-        dtype = options.dtype or stored_number(folder)
-        job = _Job(folder, work, names, dtype, documents, instructions, options, say)
-        findings = job.adapter(source, base) if base and options.adapter_only else job.model()
-        refused = {finding.subject for finding in findings if not finding.passed}
-        good = {} if MODEL in refused else {type: path for type, path in names.items() if type not in refused}
+    source = read_source(folder, verify=options.verify, check=options.check)
+    if not source.is_adapter and (options.adapter_only or options.base):
+        raise UsageError(f"{folder} is a whole model and no adapter; leave out --adapter-only and --base")
+    with _work_folder(out) as work:
+        if source.is_adapter:
+            say(f"merging the adapter into its base model {options.base or source.base}")
+        with opened(source, work / "merged", base=options.base, download=options.download) as (whole, base):
+            job = _Job(source, whole, work, names, options.dtype or _stored(whole), options, say)
+            findings = job.adapter(base) if base and options.adapter_only else job.model()
+        good = _passed(names, findings)
         for type, path in good.items():
             os.replace(job.made(type), path)
-    about: dict[str, Any] = {"source": str(source), "base": said.get("genner.base.reference"), "dtype": dtype}
-    about |= {"documents": len(documents), "versions": _versions()}
-    report = Report(about, tuple(findings), {type: str(path) for type, path in good.items()}, options.check)
+    about = {"source": str(folder), "base": source.base, "dtype": job.dtype, "documents": len(source.documents)}
+    files = {type: str(path) for type, path in good.items()}
+    report = Report({**about, "versions": _versions()}, tuple(findings), files, options.check)
     _write(report, out)
     return report
 
@@ -99,12 +91,7 @@ def final_names(out: Path, options: ExportOptions) -> dict[str, Path]:
         raise UsageError(f"{out}: a GGUF's name ends in .gguf; name it {out.name}.gguf")
     if options.adapter_only:
         return {ADAPTER: out}
-    types = list(dict.fromkeys(type.upper() for type in options.types))
-    for type in types:
-        if type not in FILE_TYPES.values():
-            raise UsageError(
-                f"unknown quantization type {type!r}; choose one of {', '.join(sorted(FILE_TYPES.values()))}"
-            )
+    types = list(dict.fromkeys(FILE_TYPES[file_type(type)] for type in options.types))
     if len(types) == 1:
         return {types[0]: out}
     return {type: out.with_name(f"{out.stem}.{type}.gguf") for type in types}
@@ -112,14 +99,14 @@ def final_names(out: Path, options: ExportOptions) -> dict[str, Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The transformers folder, where to work, and what is to come out of it; `dtype` is the unquantized GGUF's."""
+    """What is exported, the folder of the whole model, where to work, and what is to come out of it; `dtype` is the
+    unquantized GGUF's."""
 
-    folder: Path
+    source: Source
+    whole: Path
     work: Path
     names: Mapping[str, Path]
     dtype: Number
-    documents: tuple[Document, ...]
-    instructions: Instructions
     options: ExportOptions
     say: Say
 
@@ -129,38 +116,39 @@ class _Job:
 
     def model(self) -> list[Finding]:
         """Converts, checks, quantizes, checks; stops where the conversion is wrong already."""
-        whole = self._convert(self.folder, "whole.gguf")
+        gguf = self._convert(self.whole, "whole.gguf")
         if not self.options.check:
             for type in self.names:
-                self._quantize(whole, type)
+                self._quantize(gguf, type)
             return []
-        probe = make_probe(self.folder, self.documents, self.instructions)
-        findings = self._compare(probe, self.folder, whole)
+        probe = self._probe()
+        findings = self._compare(probe, gguf)
         if not findings[-1].passed:
             return findings
         self.say("extracting with the unquantized model")
-        behaviour = observe(probe, whole, self.options.engine)
+        behaviour = observe(probe, gguf, self.options.engine)
         for type in self.names:
-            made = self._quantize(whole, type)
+            made = self._quantize(gguf, type)
             self.say(f"checking {type}")
             findings += check_quantization(probe, type, behaviour, made, self.options.engine)
         return findings
 
-    def adapter(self, source: Path, base: Path) -> list[Finding]:
+    def adapter(self, base: Path) -> list[Finding]:
         """Converts the adapter, and holds base and adapter together against the merged model."""
         self.say("converting the adapter")
-        made = lora_to_gguf(source, base, self.made(ADAPTER))
+        made = lora_to_gguf(self.source.folder, base, self.made(ADAPTER))
         if not self.options.check:
             return []
-        whole = self._convert(base, "base.gguf")
-        probe = make_probe(self.folder, self.documents, self.instructions)
-        return self._compare(probe, self.folder, whole, adapter=made)
+        return self._compare(self._probe(), self._convert(base, "base.gguf"), adapter=made)
 
     def _convert(self, folder: Path, name: str) -> Path:
         self.say(f"converting to GGUF in {self.dtype.upper()}")
         return hf_to_gguf(folder, self.work / name, dtype=self.dtype)
 
-    def _compare(self, probe: Probe, folder: Path, gguf: Path, *, adapter: Path | None = None) -> list[Finding]:
+    def _probe(self) -> Probe:
+        return make_probe(self.whole, self.source.documents, self.source.instructions)
+
+    def _compare(self, probe: Probe, gguf: Path, *, adapter: Path | None = None) -> list[Finding]:
         """Tokens, then logits."""
         self.say("comparing prompt tokens with transformers")
         tokens = check_tokens(probe, gguf)
@@ -168,79 +156,42 @@ class _Job:
             return [tokens]
         self.say("comparing logits with transformers")
         threads = self.options.engine.threads or os.cpu_count() or 1
-        return [tokens, check_logits(probe, folder, gguf, dtype=self.dtype, threads=threads, adapter=adapter)]
+        return [tokens, check_logits(probe, self.whole, gguf, dtype=self.dtype, threads=threads, adapter=adapter)]
 
-    def _quantize(self, whole: Path, type: str) -> Path:
+    def _quantize(self, gguf: Path, type: str) -> Path:
         made = self.made(type)
-        if made != whole:
+        if made != gguf:
             self.say(f"quantizing to {type}")
-            quantize(whole, made, type, imatrix=self.options.imatrix)
+            quantize(gguf, made, type, imatrix=self.options.imatrix, threads=self.options.engine.threads)
         return made
 
 
-def stored_number(folder: Path) -> Number:
+def _stored(folder: Path) -> Number:
     """The number type of a folder's matrices; F32 for any that GGUF does not have."""
-    weights = Weights(folder)
-    stored = (weights.described(name) for name in weights.names)
-    return next((_NUMBERS.get(kind, "f32") for kind, shape in stored if len(shape) > 1), "f32")
+    return _NUMBERS.get(Weights(folder).number, "f32")
 
 
-def _words(source: Path) -> dict[str, str]:
-    """What the model says of itself."""
-    path = source / WORDS
-    if not source.is_dir():
-        raise UsageError(f"{source} is no folder; give one that `genner train` has written")
-    if not path.exists():
-        unfinished = (source / "checkpoint").exists()
-        remedy = "its training is not done, finish it with --resume" if unfinished else "train it with genner"
-        raise ModelError(f"{source} has no {WORDS}; {remedy}")
-    return {key: str(value) for key, value in read_object(path).items()}
-
-
-def _documents(source: Path, options: ExportOptions, instructions: Instructions) -> tuple[Document, ...]:
-    """What to check with; raises UsageError where there is nothing, or something wrong with it."""
-    path = options.verify or source / VERIFY_FILE
-    if options.verify is None and not path.exists():
-        raise UsageError(f"{source} has no {VERIFY_FILE}; name labelled documents with --verify, or give --no-verify")
-    names = [label.name for label in instructions.labels]
-    data = read_gold(expand([str(path)]), labels=names, nested=instructions.depth > 1)
-    if data.problems or not data.documents:
-        error = UsageError(f"{path}: {len(data.problems)} problems in {len(data.documents)} documents; correct them")
-        for problem in data.problems[:_SHOWN]:
-            error.add_note(problem.message)
-        raise error
-    return data.documents
+def _passed(names: Mapping[str, Path], findings: list[Finding]) -> dict[str, Path]:
+    """The types of which nothing was found wrong."""
+    failed = {finding.subject for finding in findings if not finding.passed}
+    return {} if MODEL in failed else {type: path for type, path in names.items() if type not in failed}
 
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
-    """A folder beside the files to be made, so that they need only be renamed; gone afterwards."""
+    """A folder beside the files to be made, so that they need only be renamed; gone afterwards.
+
+    Raises ModelError where they cannot be written there.
+    """
     work = out.with_name(out.name + ".partial")
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-    work.mkdir(parents=True)
     try:
+        work.mkdir(parents=True)
         yield work
+    except OSError as error:
+        raise ModelError(f"{out.parent}: cannot write there ({error}); make room, or name another place") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-@contextmanager
-def _folders(
-    source: Path, work: Path, said: Mapping[str, str], options: ExportOptions, say: Say
-) -> Iterator[tuple[Path, Path | None]]:
-    """The folder of the whole model, and that of the base under an adapter."""
-    if not (source / ADAPTER_CONFIG).exists():
-        if options.adapter_only or options.base:
-            raise UsageError(f"{source} is a whole model and no adapter; leave out --adapter-only and --base")
-        yield source, None
-        return
-    reference = options.base or said.get("genner.base.reference")
-    if not reference:
-        raise UsageError(f"{source} does not name the base model that it was trained on; name it with --base")
-    say(f"opening the base model {reference}")
-    with base_folder(reference, download=options.download) as base:
-        say("merging the adapter into the base model")
-        yield merge_lora(base, source, work / "merged"), base
 
 
 def _write(report: Report, out: Path) -> None:

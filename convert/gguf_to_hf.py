@@ -11,21 +11,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import torch
+from gguf import TokenType
 from tokenizers import Tokenizer
 
 from convert import whole_folder
 from convert.architectures import Architecture, architecture
+from convert.gguf_numbers import numbers_of
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
-from genner_cli.engine.gguf_header import read_header
+from convert.words import WORDS
+from genner_cli import hub
+from genner_cli.engine.adapter import WEIGHTS_HASH
+from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.errors import ModelError
 
 REMEDY = "give the transformers folder that the GGUF was made from"
-WEIGHTS_HASH = "genner.weights.hash"
-"""Of the weights that a GGUF was converted from; the ones that are made here are others."""
 PRE_TOKENIZER = "gpt-2"
 _SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}
 _TOKENIZER = frozenset(
@@ -41,10 +43,8 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
     The same GGUF gives the same bytes. Raises ModelError for a GGUF that is broken or no plain Llama with GPT-2's
     byte-level BPE as `hf_to_gguf` writes it, and UsageError where `folder` is not empty.
     """
-    read_header(path)
-    reader = gguf.GGUFReader(path)
-    pairs = {key: field.contents() for key, field in reader.fields.items()}
-    stored = {tensor.name: tensor for tensor in reader.tensors}
+    header = read_header(path, arrays=True)
+    stored, pairs = header.tensors, header.metadata
     try:
         _refuse_unknown(path, pairs)
         config = _config(pairs, tied="output.weight" not in stored)
@@ -55,15 +55,13 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
         raise ModelError(f"{path} lacks {error}; {REMEDY}") from error
     tensors = {tensor.source: tensor for tensor in model.tensors}
     entries = [Entry(tensor.source, "F32", tensor.shape) for tensor in model.tensors]
-    words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}
+    words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}  # others' weights
     with whole_folder(folder) as partial:
-        write_safetensors(
-            partial / "model.safetensors", entries, lambda entry: _numbers(path, stored, tensors[entry.name])
-        )
+        write_safetensors(partial / hub.WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name]))
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_config)
-        _write(partial / "genner.json", words)
+        _write(partial / WORDS, words)
     return folder
 
 
@@ -115,7 +113,7 @@ def _shortest(number: float) -> float:
     return float(str(np.float32(number)))
 
 
-def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], stored: Mapping[str, TensorInfo]) -> None:
     """Raises ModelError where `hf_to_gguf` would not write these pairs and tensors for this model."""
     written = {key: value for key, value in pairs.items() if key.startswith(f"{model.name}.")}
     for key in sorted(written.keys() | model.pairs.keys()):
@@ -124,20 +122,19 @@ def _refuse_others(path: Path, model: Architecture, pairs: Mapping[str, Any], st
         if not same:
             raise ModelError(f"{path}: {key} is {here}, which is no plain Llama's ({there}); {REMEDY}")
     for tensor in model.tensors:
-        shape = tuple(int(size) for size in reversed(stored[tensor.name].shape))
+        shape = tuple(reversed(stored[tensor.name].shape))
         if shape != tensor.shape:
             raise ModelError(f"{path}: {tensor.name} has the shape {shape}, not {tensor.shape}; {REMEDY}")
     if others := sorted(stored.keys() - {tensor.name for tensor in model.tensors}):
         raise ModelError(f"{path}: {others[0]} is no part of a plain Llama; {REMEDY}")
 
 
-def _numbers(path: Path, stored: Mapping[str, Any], tensor: Tensor) -> torch.Tensor:
+def _numbers(path: Path, stored: Mapping[str, TensorInfo], tensor: Tensor) -> torch.Tensor:
     found = stored[tensor.name]
-    try:
-        values = gguf.dequantize(found.data, found.tensor_type)
-    except NotImplementedError as error:
-        raise ModelError(f"{path}: {tensor.name}: {found.tensor_type.name} cannot be read back; {REMEDY}") from error
-    numbers = torch.tensor(values)  # a copy: what is mapped from the file may not be written to
+    values = numbers_of(path, found)
+    if values is None:
+        raise ModelError(f"{path}: {tensor.name}: {found.kind_name} cannot be read back; {REMEDY}")
+    numbers = torch.tensor(values.reshape(tensor.shape))  # a copy: what is mapped from the file may not be written to
     return separate(numbers, tensor.heads) if tensor.heads else numbers
 
 
@@ -148,7 +145,7 @@ def separate(rows: torch.Tensor, heads: int) -> torch.Tensor:
 
 def _tokenizer(pairs: Mapping[str, Any]) -> dict[str, Any]:
     """tokenizer.json."""
-    types = [gguf.TokenType(kind) for kind in pairs["tokenizer.ggml.token_type"]]
+    types = [TokenType(kind) for kind in pairs["tokenizer.ggml.token_type"]]
     table = list(zip(pairs["tokenizer.ggml.tokens"], types, strict=True))
     if strangers := {kind.name for _, kind in table} - {"NORMAL", "CONTROL", "USER_DEFINED", "UNUSED"}:
         raise ModelError(f"tokens of the type {', '.join(sorted(strangers))} have no place in tokenizer.json; {REMEDY}")
@@ -157,9 +154,9 @@ def _tokenizer(pairs: Mapping[str, Any]) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            _added(id, text, special=kind is gguf.TokenType.CONTROL)
+            _added(id, text, special=kind is TokenType.CONTROL)
             for id, (text, kind) in enumerate(table)
-            if kind in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
+            if kind in (TokenType.CONTROL, TokenType.USER_DEFINED)
         ],
         "normalizer": None,
         "pre_tokenizer": _byte_level(),
@@ -167,7 +164,7 @@ def _tokenizer(pairs: Mapping[str, Any]) -> dict[str, Any]:
         "decoder": _byte_level(),
         "model": {
             "type": "BPE",
-            "vocab": {text: id for id, (text, kind) in enumerate(table) if kind is not gguf.TokenType.UNUSED},
+            "vocab": {text: id for id, (text, kind) in enumerate(table) if kind is not TokenType.UNUSED},
             "merges": [merge.split(" ") for merge in pairs["tokenizer.ggml.merges"]],
         },
     }

@@ -20,8 +20,11 @@ from convert import whole
 from convert.architectures import REMEDY, Architecture, architecture
 from convert.tensors import Tensor, text_name
 from convert.tokenizers import add_tokenizer
-from convert.transformers_folder import Weights, read_config, read_object
+from convert.transformers_folder import Weights, read_config
+from convert.words import read_words
+from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.errors import ModelError
+from genner_cli.files.hashing import hash_files, weight_files
 
 NUMBERS = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32, torch.float32),
@@ -29,7 +32,6 @@ NUMBERS = {
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16, torch.bfloat16),
 }
 KINDS = {bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING}
-RESERVED = {"general.architecture", "general.file_type", "general.alignment", "general.quantization_version"}
 HEAD, EMBEDDINGS = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -39,12 +41,12 @@ def hf_to_gguf(
     """Writes `out` from config.json, *.safetensors, tokenizer.json and genner.json of `model_dir`.
 
     Matrices are written in `dtype`, norms and biases in F32; one tensor at a time is in memory. `metadata` adds to
-    genner.json and goes before it; its keys begin with `genner.` or `general.`. Raises ModelError where the model is
-    broken, or llama.cpp would not compute it alike. Source: the GGUF specification.
+    genner.json and goes before it (`words.py`); the weights' hash is added, by which adapters know their base. Raises
+    ModelError where the model is broken, or llama.cpp would not compute it alike. Source: the GGUF specification.
     """
     model, weights = architecture(read_config(model_dir)), Weights(model_dir)
     sources = _checked(model, weights)
-    pairs = _pairs(model_dir / "genner.json", metadata)
+    pairs = {**read_words(model_dir, metadata), WEIGHTS_HASH: hash_files(weight_files(model_dir))}
     with whole(out) as partial, closing(GGUFWriter(partial, model.name)) as writer:
         writer.add_file_type(NUMBERS[dtype][1])
         for key, value in model.pairs.items():
@@ -55,14 +57,6 @@ def hf_to_gguf(
             writer.add_key_value(key, value, GGUFValueType.STRING)  # add_string would drop empty ones
         _write_tensors(writer, model, weights, sources, dtype)
     return out
-
-
-def _pairs(path: Path, metadata: Mapping[str, str]) -> dict[str, str]:
-    pairs = {**(read_object(path) if path.exists() else {}), **metadata}
-    for key, value in pairs.items():
-        if key in RESERVED or not key.startswith(("genner.", "general.")) or not isinstance(value, str):
-            raise ModelError(f"metadata {key!r}: {value!r} is refused; give strings under `genner.` or `general.`")
-    return pairs
 
 
 def _checked(model: Architecture, weights: Weights) -> dict[str, str]:

@@ -5,8 +5,9 @@ Knows nothing of text and of where the model comes from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -15,22 +16,30 @@ from numpy.typing import NDArray
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.errors import ModelError
 
+Logits = NDArray[np.float32]
 BATCH = 512
 
 
-def gguf_logits(path: Path, ids: Sequence[int], *, threads: int = 1) -> NDArray[np.float32]:
-    """Logits [len(ids), vocabulary]: row i is what llama.cpp expects after ids[: i + 1].
+def gguf_logits(
+    path: Path, sequences: Sequence[Sequence[int]], *, threads: int = 1, adapter: Path | None = None
+) -> Iterator[Logits]:
+    """Logits [tokens, vocabulary] of each sequence: row i is what llama.cpp expects after its first i + 1 tokens.
 
     Keys and values are kept in F32 and attention is computed without flash attention, so that what differs from
-    transformers comes from the weights. Raises ModelError where llama.cpp cannot load or run the model.
+    transformers comes from the weights. `adapter`: an adapter GGUF that is applied. Raises ModelError where llama.cpp
+    cannot load or run the model.
     """
-    with Model(path, gpu_layers=0) as model, llama_errors() as errors:
-        context = llama_cpp.llama_init_from_model(model.handle, _parameters(len(ids), threads))
+    longest = max(map(len, sequences), default=0)
+    with Model(path, gpu_layers=0, adapter=adapter) as model, llama_errors() as errors:
+        context = llama_cpp.llama_init_from_model(model.handle, _parameters(longest, threads))
         if not context:
             raise ModelError(f"{path}: llama.cpp cannot run it ({'; '.join(errors) or 'no reason given'})")
         try:
-            parts = [_decoded(path, context, ids[at : at + BATCH], at) for at in range(0, len(ids), BATCH)]
-            return np.concatenate([np.empty((0, model.size), np.float32), *parts])
+            model.apply_adapter(context)
+            for ids in sequences:
+                llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+                parts = (_decoded(model, context, ids[at : at + BATCH], at) for at in range(0, len(ids), BATCH))
+                yield np.concatenate([np.empty((0, model.size), np.float32), *parts])
         finally:
             llama_cpp.llama_free(context)
 
@@ -46,11 +55,9 @@ def _parameters(length: int, threads: int) -> llama_cpp.llama_context_params:
     return params
 
 
-def _decoded(path: Path, context: object, ids: Sequence[int], start: int) -> NDArray[np.float32]:
-    model = llama_cpp.llama_get_model(context)
-    vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    if unknown := [id for id in ids if not 0 <= id < vocabulary]:
-        raise ModelError(f"{path}: no token has the id {unknown[0]} in a vocabulary of {vocabulary}; retokenize")
+def _decoded(model: Model, context: Any, ids: Sequence[int], start: int) -> Logits:
+    if unknown := [id for id in ids if not 0 <= id < model.size]:
+        raise ModelError(f"{model.path}: no token has the id {unknown[0]} in a vocabulary of {model.size}; retokenize")
     batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
     try:
         batch.n_tokens = len(ids)
@@ -58,7 +65,7 @@ def _decoded(path: Path, context: object, ids: Sequence[int], start: int) -> NDA
             batch.token[at], batch.pos[at], batch.logits[at] = id, start + at, True
             batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
         if llama_cpp.llama_decode(context, batch):
-            raise ModelError(f"{path}: llama.cpp cannot decode {start + len(ids)} tokens; check the model's sizes")
-        return np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), vocabulary)).copy()
+            raise ModelError(f"{model.path}: llama.cpp cannot decode {start + len(ids)} tokens; export it again")
+        return np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), model.size)).copy()
     finally:
         llama_cpp.llama_batch_free(batch)

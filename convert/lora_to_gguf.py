@@ -15,9 +15,9 @@ from gguf import GGMLQuantizationType, GGUFType, GGUFValueType, GGUFWriter
 from convert import whole
 from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
 from convert.architectures import Architecture, architecture
-from convert.hf_to_gguf import _pairs
-from convert.tensors import Tensor
-from convert.transformers_folder import read_config
+from convert.tensors import Tensor, text_name
+from convert.transformers_folder import Weights, read_config
+from convert.words import read_words
 from genner_cli.errors import ModelError
 
 REMEDY = "export the merged model instead, without --adapter-only"
@@ -37,9 +37,10 @@ def lora_to_gguf(adapter: Path, base: Path, out: Path, *, metadata: Mapping[str,
     change, config = read_adapter(adapter), read_config(base)
     refuse_tied(change, config)
     model = architecture(config)
-    _refuse_what_cannot_be_applied(change, model)
+    _refuse_other_shapes(change, model)
     refuse_other_base(change, base)
-    pairs = _pairs(adapter / "genner.json", metadata)
+    _refuse_replaced(change, Weights(base))
+    pairs = read_words(adapter, metadata)
     alpha = next((pair.scaling * pair.rank for pair in change.pairs.values() if pair.scaling), 1.0)
     with whole(out) as partial, closing(GGUFWriter(partial, model.name)) as writer:
         writer.add_type(GGUFType.ADAPTER)
@@ -56,9 +57,16 @@ def lora_to_gguf(adapter: Path, base: Path, out: Path, *, metadata: Mapping[str,
     return out
 
 
-def _refuse_what_cannot_be_applied(change: Adapter, model: Architecture) -> None:
-    if change.replaced:
-        raise ModelError(f"the adapter replaces {min(change.replaced)}, which llama.cpp does not apply; {REMEDY}")
+def _refuse_replaced(change: Adapter, base: Weights) -> None:
+    """What peft saves beside a pair on it (embeddings, output matrix) is the base's and replaces nothing."""
+    names = {text_name(name): name for name in base.names}
+    for name, value in sorted(change.replaced.items()):
+        own = base.read(names[name]) if name in names else torch.empty(0)
+        if not torch.equal(own, value.to(own.dtype)):
+            raise ModelError(f"the adapter replaces {name}, which llama.cpp does not apply; {REMEDY}")
+
+
+def _refuse_other_shapes(change: Adapter, model: Architecture) -> None:
     shapes = {tensor.source: tensor.shape for tensor in model.tensors}
     for name, pair in sorted(change.pairs.items()):
         if shapes.get(name) != pair.shape:

@@ -6,7 +6,6 @@ Goes from file to file of the base, one tensor in memory at a time. Knows nothin
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,14 +15,15 @@ from convert import whole_folder
 from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
 from convert.safetensors_writer import DTYPES, Entry, write_safetensors
 from convert.tensors import text_name
-from convert.transformers_folder import read_config, read_object
+from convert.transformers_folder import read_config
+from convert.words import WORDS
+from genner_cli import hub
 from genner_cli.errors import ModelError
 
-INDEX = "model.safetensors.index.json"
-OF_THE_BASE = ("config.json", "generation_config.json", INDEX)
+OF_THE_BASE = ("config.json", "generation_config.json", hub.INDEX)
 OF_THE_ADAPTER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-    "vocab.json", "merges.txt", "chat_template.jinja", "genner.json",
+    "vocab.json", "merges.txt", "chat_template.jinja", WORDS,
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def merge_lora(base: Path, adapter: Path, out: Path) -> Path:
     """
     change = read_adapter(adapter)
     refuse_tied(change, read_config(base))
-    shards = list(_shards(base))
+    shards = [base / name for name in hub.weights_of(base)]
     _refuse_strangers(change, shards)
     refuse_other_base(change, base)
     with whole_folder(out) as partial:
@@ -47,16 +47,6 @@ def merge_lora(base: Path, adapter: Path, out: Path) -> Path:
                 if (folder / name).is_file():
                     shutil.copyfile(folder / name, partial / name)
     return out
-
-
-def _shards(base: Path) -> Iterator[Path]:
-    """The files with the model's weights, as transformers finds them."""
-    single = base / "model.safetensors"
-    if single.exists() or not (base / INDEX).exists():
-        yield single
-        return
-    for name in sorted(set(read_object(base / INDEX).get("weight_map", {}).values())):
-        yield base / name
 
 
 def _refuse_strangers(change: Adapter, shards: list[Path]) -> None:

@@ -6,6 +6,7 @@ nothing of quantization.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,36 +14,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.logits import gguf_logits
-from convert.probe import Probe
+from convert.logits import Logits, gguf_logits
+from convert.probe import OWN_TEXTS, Probe
 from convert.reference import reference_logits
 from convert.report import Finding
 from genner_cli.chunking import split
+from genner_cli.engine.gguf_header import read_header
 from genner_cli.engine.model import Model
 from genner_cli.errors import DataError
 from genner_cli.types import Piece
 
-Logits = NDArray[np.float32]
 MODEL = "model"
 """The subject of these findings: the model as a whole, before it is quantized."""
 LOGIT_LIMITS = {"f32": 1e-3, "f16": 0.03, "bf16": 0.1}
 """Largest difference of a logit, in standard deviations of the logits, by the GGUF's number type. In F32 only the
 order of sums differs (1e-5); F16 and BF16 round hidden states, too, in llama.cpp's products."""
-ROUNDED_REFERENCE = 0.3
-"""The same where transformers itself had to compute in 16 bits. A wrong mapping differs by 1 and more."""
-PROBES = (
-    "In 1984, Zoë O’Neill-Ōtani didn't pay $1,234.56 (or 99%) for 3rd-hand iPhone15s at AT&T's.\n\n\tIt's 7:05pm!!",
-    "北京市は東京都、서울 한국어 Москва́ Ελλάδα ירושלים القاهرة नमस्ते ภาษาไทย ქართული հայերեն தமிழ் বাংলা ትግርኛ ភាសា မြန်မာ",
-    "  two  blanks\r\n\u00a0nbsp\u2003em\u3000wide 😀👩\u200d👧🇩🇪 ﬁ½²Ⅷ ǅ I'LL WE'VE they're x'd _a_ camelCase a/b\\c",
-)
-"""Texts that tokenizers cut differently if anything about them differs: digits, contractions, scripts, blanks."""
+FEW_LAYERS, MOST = 4, 0.3
+"""Up to so many layers those limits hold; roundings of more add up as the square root of their number. A wrong mapping
+differs by 1 and more, so MOST is the limit of all models, and that where transformers had to compute in 16 bits too."""
+ROUGH, ROUGH_LIMIT = ("gemma2", "gemma3"), 0.01
+"""Architectures with GELU, which llama.cpp looks up in a table in half precision, and the limit that leaves in F32."""
 
 
 def check_tokens(probe: Probe, gguf: Path) -> Finding:
     """Whether prompts have the same ids in transformers and llama.cpp, BOS included."""
     chunk_bytes = probe.task.chunk_bytes
     texts = [(d.source, chunk.text) for d in probe.documents for chunk in split(d.text, chunk_bytes)]
-    texts += [(f"genner's own text {number}", text) for number, text in enumerate(PROBES, 1)]
+    texts += [(document.source, document.text) for document in OWN_TEXTS]
     prompt, prefix, compared = probe.task.prompt, probe.task.prompt.prefix(probe.task.labels), 0
     with Model(gguf, gpu_layers=0) as model:
         for source, text in texts:
@@ -56,7 +54,7 @@ def check_tokens(probe: Probe, gguf: Path) -> Finding:
 
 
 def _ids(begins: list[int], tokenize: Callable[[Sequence[Piece]], list[int]], pieces: Sequence[Piece]) -> list[int]:
-    """None for a text that the vocabulary cannot write."""
+    """Empty for a text that the vocabulary cannot write."""
     try:
         return begins + tokenize(pieces)
     except DataError:
@@ -78,15 +76,14 @@ def check_logits(
     """Whether the GGUF, with the adapter applied if there is one, computes the logits that transformers computes with
     the folder, on prompts and completions.
 
-    `dtype`: the GGUF's number type. What may differ is said at LOGIT_LIMITS; another token may be the most probable
-    one only where that difference explains it.
+    `dtype`: the GGUF's number type. What may differ is said at LOGIT_LIMITS and below; another token may be the most
+    probable one only where that difference explains it.
     """
-    reference, computed_in = reference_logits(folder, [example.ids for example in probe.examples])
-    limit = LOGIT_LIMITS[dtype] if computed_in == "float32" else ROUNDED_REFERENCE
-    compared = [
-        _compared(theirs, gguf_logits(gguf, example.ids, threads=threads, adapter=adapter), limit)
-        for theirs, example in zip(reference, probe.examples, strict=True)
-    ]
+    sequences = [example.ids for example in probe.examples]
+    reference, computed_in = reference_logits(folder, sequences)
+    limit = _limit(gguf, dtype) if computed_in == "float32" else MOST
+    found = gguf_logits(gguf, sequences, threads=threads, adapter=adapter)
+    compared = [_compared(theirs, ours, limit) for theirs, ours in zip(reference, found, strict=True)]
     worst = max(range(len(compared)), key=lambda at: (not compared[at].passed, compared[at].largest))
     measured = {
         "tokens": sum(len(example.ids) for example in probe.examples),
@@ -97,7 +94,18 @@ def check_logits(
         "computed_in": computed_in,
     }
     passed = compared[worst].passed
-    return Finding("logits", MODEL, passed, measured, "" if passed else _where(probe, worst, compared[worst]))
+    exactly = "" if dtype == "f32" else "; --dtype f32 would tell what is wrong from what is rounded"
+    message = "" if passed else _where(probe, worst, compared[worst]) + exactly
+    return Finding("logits", MODEL, passed, measured, message)
+
+
+def _limit(gguf: Path, dtype: str) -> float:
+    said = read_header(gguf).metadata
+    name = said.get("general.architecture")
+    if dtype == "f32":
+        return ROUGH_LIMIT if name in ROUGH else LOGIT_LIMITS[dtype]
+    layers = int(said[f"{name}.block_count"])
+    return min(MOST, LOGIT_LIMITS[dtype] * math.sqrt(max(1, layers / FEW_LAYERS)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,13 @@ from genner_cli.types import Document
 
 MOST_TOKENS, MOST_LOGITS = 4096, 2**28
 """Logits are computed for so many tokens, and so many numbers (1 GiB) are kept, at most."""
+_TEXTS = (
+    "In 1984, Zoë O’Neill-Ōtani didn't pay $1,234.56 (or 99%) for 3rd-hand iPhone15s at AT&T's.\n\n\tIt's 7:05pm!!",
+    "北京市は東京都、서울 한국어 Москва́ Ελλάδα ירושלים القاهرة नमस्ते ภาษาไทย ქართული հայերեն தமிழ் বাংলা ትግርኛ ភាសា မြန်မာ",
+    "  two  blanks\r\n\u00a0nbsp\u2003em\u3000wide 😀👩\u200d👧🇩🇪 ﬁ½²Ⅷ ǅ I'LL WE'VE they're x'd _a_ camelCase a/b\\c",
+)
+OWN_TEXTS = tuple(Document(text, source=f"genner's own text {number}") for number, text in enumerate(_TEXTS, 1))
+"""Texts that tokenizers cut differently if anything about them differs: digits, contractions, scripts, blanks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,8 @@ class Probe:
 def make_probe(folder: Path, documents: Sequence[Document], instructions: Instructions) -> Probe:
     """The documents as the model of a folder was trained on them: all its labels that they have, and its default ones.
 
-    Raises UsageError where none of them can be used.
+    Without documents there is nothing to extract from, and logits are computed of OWN_TEXTS. Raises UsageError where
+    none of them can be used.
     """
     tokens = Tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True))
     gold = {entity.label for document in documents for entity in document.entities}
@@ -54,7 +62,7 @@ def make_probe(folder: Path, documents: Sequence[Document], instructions: Instru
         depth=instructions.depth,
         chunk_bytes=instructions.chunk_bytes,
     )
-    samples = make_samples(documents, labels=task.labels, chunk_bytes=task.chunk_bytes).samples
+    samples = make_samples(documents or OWN_TEXTS, labels=task.labels, chunk_bytes=task.chunk_bytes).samples
     encoded = encode_samples(samples, tokens, instructions, longest=MOST_TOKENS)
     found = [
         Example(sample.source, example.ids) for sample, example in zip(encoded.samples, encoded.examples, strict=True)

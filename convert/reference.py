@@ -11,22 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from genner_cli.engine.model import check_memory
+from convert.logits import Logits
+from convert.transformers_folder import Weights
+from genner_cli.engine.model import free_memory
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import weight_files
-
-Logits = NDArray[np.float32]
 
 
 def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[list[Logits], str]:
     """Logits [tokens, vocabulary] of each sequence, and the number type they were computed in.
 
     Computed on the CPU in F32, with attention written out; in the folder's own type where F32 does not fit into
-    memory. Raises ModelError where the model cannot be opened.
+    memory. Raises ModelError where not even that does, and where the model cannot be opened.
     """
     with _opened(folder, _number_type(folder)) as model:
         found = [_logits(model, sequence) for sequence in sequences]
@@ -36,12 +34,15 @@ def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[
 
 
 def _number_type(folder: Path) -> torch.dtype | str:
-    stored = sum(path.stat().st_size for path in weight_files(folder))
-    try:
-        check_memory(folder, 2 * stored, "the model's weights in F32")
-    except ModelError:
+    stored, free = sum(path.stat().st_size for path in weight_files(folder)), free_memory()
+    if free is None or stored * (1 if Weights(folder).number == "F32" else 2) <= free:
+        return torch.float32
+    if stored <= free:
         return "auto"
-    return torch.float32
+    raise ModelError(
+        f"{folder}: to be compared with, the model takes {stored / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB"
+        " are free; export on a larger machine, or without the checks (--no-verify)"
+    )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from genner_cli import hub
 from genner_cli.errors import ModelError
 
 REMEDY = "give a folder written by save_pretrained"
@@ -47,13 +48,15 @@ class Weights:
 
     def __init__(self, folder: Path) -> None:
         """Raises ModelError where a file is missing or broken."""
-        single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-        shards = {single.name}
-        if index.exists() and not single.exists():
-            shards = set(read_object(index).get("weight_map", {}).values())
-        files = [_open(folder / shard) for shard in sorted(shards)]
+        files = [_open(folder / name) for name in hub.weights_of(folder)]
         self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
         self.names = self._files.keys()
+
+    @property
+    def number(self) -> str:
+        """The number type of the first matrix (F32, BF16 ...), which is that of all in all models but a few."""
+        described = map(self.described, self.names)
+        return next((kind for kind, shape in described if len(shape) > 1), "F32")
 
     def described(self, name: str) -> tuple[str, tuple[int, ...]]:
         """Number type (F32, BF16 ...) and shape."""

@@ -14,14 +14,27 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.prompting import Instructions, Prompt
 from genner_cli.provenance import Provenance
+from genner_cli.types import Label
 
+GOLD: tuple[tuple[str, dict[str, str]], ...] = (
+    ("John Smith joined Acme in Berlin.", {"John Smith": "PER", "Acme": "ORG", "Berlin": "LOC"}),
+    ("Angela Merkel met Emmanuel Macron.", {"Angela Merkel": "PER", "Emmanuel Macron": "PER"}),
+    ("Zoë O’Neill left Siemens for Łódź — 北京市.", {"Zoë O’Neill": "PER", "Siemens": "ORG", "Łódź": "LOC"}),
+    ("It rained.", {}),
+    ("The United Nations sent Maria Lopez to Kenya.", {"Maria Lopez": "PER", "Kenya": "LOC"}),
+)
+INSTRUCTIONS = Instructions(
+    Prompt("<|labels|>", "<|text|>", "<|entities|>"), "xml", 1, (Label("PER", "a person"), Label("ORG"), Label("LOC")),
+    ("PER", "ORG", "LOC"), 200,
+)  # fmt: skip
 LINEAR = r".*\.(q|k|v|o|qkv|gate|up|gate_up|down)_proj|.*\.(input|output)_linear"
 
 
-def provenance(base: Path) -> dict[str, str]:
-    """What the adapter says of the base that it was trained on."""
-    return Provenance("my/base", hash_files(weight_files(base)), "0" * 64, {}, {}).to_metadata()
+def provenance(base: Path, reference: str = "my/base") -> dict[str, str]:
+    """What an adapter says of the base that it was trained on."""
+    return Provenance(reference, hash_files(weight_files(base)), "0" * 64, {"rank": 4}, {"peft": "1"}).to_metadata()
 
 
 def adapted(model: PreTrainedModel, *, size: float = 0.5, **options: Any) -> PeftModel:
@@ -46,10 +59,21 @@ def save_adapter(
     base: Path,
     folder: Path,
     metadata: Mapping[str, str] = {},
+    reference: str = "my/base",
 ) -> Path:
     """The folder of an adapter whose training has ended."""
     changed.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    pairs = {**metadata, **provenance(base)}
-    (folder / "genner.json").write_text(json.dumps(pairs), encoding="utf-8")
+    pairs = {**metadata, **provenance(base, reference)}
+    (folder / "genner.json").write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
     return folder
+
+
+def gold_line(text: str, mentions: dict[str, str]) -> str:
+    places = [(text.index(mention), mention, label) for mention, label in mentions.items()]
+    entities = [{"start": at, "end": at + len(mention), "label": label} for at, mention, label in places]
+    return json.dumps({"text": text, "entities": entities}, ensure_ascii=False) + "\n"
+
+
+def write_gold(folder: Path) -> None:
+    (folder / "verify.jsonl").write_text("".join(gold_line(*document) for document in GOLD), encoding="utf-8")

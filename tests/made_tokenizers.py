@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ HOSTILE = (
     "zero\u200bwidth\u200c\u200d\u2060\ufeff rtl\u200f\u202eabc\u202c\u2067x\u2069 soft\u00adhyphen",
     "NUL\0\0 \0 x\0y \x01\x08\x1b\x7f\x80\x9f",
     "▁ ▁▁ a▁b \u2581x ▁▁▁▁ <0x41> <0x0A> Ġ Ċ ĠĠ Ā",
-    "\ufffd \ufffe \uffff \U0001fffe \U0010ffff \u0378 \u0558 \u1c8a \ua7cb \U00010d40 \U00010d4a \U000116d0 \U0003fffd",
+    "\ufffd \ufffe \uffff \U0001fffe \U0010ffff \u0378 \u0558 \u1c8a \ua7cb",
+    "\U00010d40 \U00010d4a \U000116d0 \U0003fffd",
     "\ue000 \uf8ff \U000f0000 \U00100000 \U000e0001 \U000e0041 \ud7ff",
     "<|end|> <s> </s> <|im_end|><|im_end|>x <bos> <eos> <unk> <|fim_prefix|> ⟦⦂⟧ ⟦⟦ <|tool|> <unused3>",
     "!!! ... ?! ([{<>}]) // \\\\ a/b\r\n/ $1,234.56 100% #tag @user http://x.y/z?a=b&c=d __init__ --flag ''' \"\"\"",
@@ -134,8 +136,9 @@ def _trained(byte_level: bool) -> str:
     trainer = trainers.BpeTrainer(
         vocab_size=2600, initial_alphabet=alphabet, limit_alphabet=300, special_tokens=first, show_progress=False
     )
-    page = [line.replace("\0", "") for line in HOSTILE]
-    made.train_from_iterator([*page, *("".join(pair) for pair in zip(page, page[1:], strict=False)), *page], trainer)
+    left_out = str.maketrans("", "", "".join(["\0", *MARKS]))
+    page = [line.translate(left_out) for line in HOSTILE]
+    made.train_from_iterator([*page, *("".join(pair) for pair in pairwise(page)), *page], trainer)
     return made.to_str()
 
 
@@ -147,12 +150,13 @@ def specification(kind: str, *, added: tuple[tuple[str, bool], ...] = (), **chan
     spec["model"]["ignore_merges"] = options.get("ignore_merges", False)
     spec["model"].update(options.get("model", {}))
     vocab, merges = spec["model"]["vocab"], spec["model"]["merges"]
+    vocab.setdefault("ĠHTMLParser" if kind in BYTE_LEVEL else "▁HTMLParser", len(vocab))  # which no merges make
     if kind == "gemma":
         runs = {char * length for char in "\n▁" for length in range(2, 9)}
         for run in sorted(runs, key=lambda run: (run[0], len(run))):
             merges += [[run[:at], run[at:]] for at in range(1, len(run))]
             vocab.setdefault(run, len(vocab))
-        added += tuple((run, False) for run in sorted(runs)) + (("\n", False),)
+        added = (*added, *((run, False) for run in sorted(runs)), ("\n", False))
     contents = [*((token, True) for token in CONTROL), *((mark, False) for mark in MARKS), *added]
     spec["added_tokens"], top = [], len(vocab)
     for content, special in contents:

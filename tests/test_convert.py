@@ -19,12 +19,19 @@ import torch
 from gguf import GGUFReader
 from tokenizers import Tokenizer, processors
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
-from transformers_models import HOSTILE, VOCABULARY, new_model, new_tokenizer, save, some_ids, transformers_logits
+from transformers_models import (
+    HOSTILE,
+    VOCABULARY,
+    llama_logits,
+    new_model,
+    new_tokenizer,
+    save,
+    some_ids,
+    transformers_logits,
+)
 
 from convert.hf_to_gguf import hf_to_gguf
-from convert.logits import gguf_logits
-from convert.quantize import quantize
-from genner_cli.errors import ModelError, UsageError
+from genner_cli.errors import ModelError
 from genner_cli.formats.inserted import MARKS
 
 MODEL = "llama, linear"  # small, its embeddings tied
@@ -82,7 +89,7 @@ def loaded(path: Path) -> Iterator[Any]:
 
 def difference(path: Path, model: PreTrainedModel) -> tuple[float, float]:
     """The greatest difference of any logit, in standard deviations, and the share of equal top-1."""
-    expected, found = transformers_logits(model, some_ids()), gguf_logits(path, some_ids())
+    expected, found = transformers_logits(model, some_ids()), llama_logits(path, some_ids())
     greatest = float(np.abs(found - expected).max() / expected.std())
     return greatest, float((found.argmax(1) == expected.argmax(1)).mean())
 
@@ -140,16 +147,6 @@ def test_a_model_saved_in_bfloat16_is_converted_exactly(tokenizer: PreTrainedTok
     rounded = new_model(MODEL, dtype=torch.bfloat16)
     folder = save(deepcopy(rounded).bfloat16(), tokenizer, tmp_path)
     assert_same(hf_to_gguf(folder, tmp_path / "model.gguf"), rounded)
-
-
-def test_quantized_is_smaller_and_says_nearly_the_same(
-    gguf: Path, model: PreTrainedModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    small = quantize(gguf, tmp_path / "small.gguf", "q8_0")
-    assert "".join(capfd.readouterr()) == ""
-    assert small.stat().st_size < 0.35 * gguf.stat().st_size
-    assert difference(small, model)[1] > 0.8
-    assert metadata(small, "genner.format") == "inserted"
 
 
 def test_rope_is_read_where_older_transformers_wrote_it(copy: Path, model: PreTrainedModel, tmp_path: Path) -> None:
@@ -242,12 +239,6 @@ def test_a_tokenizer_that_llama_cpp_has_not_is_refused(copy: Path, message: str,
     assert not list(copy.glob("*.gguf*"))
 
 
-def test_an_added_token_that_strips_blanks_is_refused(copy: Path) -> None:
-    edit(copy / "tokenizer.json", lambda spec: spec["added_tokens"][-1].update(lstrip=True))
-    with pytest.raises(ModelError, match="added token option lstrip"):
-        hf_to_gguf(copy, copy / "model.gguf")
-
-
 @pytest.mark.parametrize("pairs", [{"prompt": "x"}, {"genner.depth": 1}, {"general.architecture": "gpt2"}])
 def test_metadata_that_is_not_ours_to_write_is_refused(copy: Path, pairs: dict[str, Any]) -> None:
     (copy / "genner.json").write_text(json.dumps(pairs), encoding="utf-8")
@@ -285,45 +276,3 @@ def test_a_failure_half_way_leaves_the_earlier_file(tokenizer: PreTrainedTokeniz
         hf_to_gguf(save(overflowing, tokenizer, tmp_path), out, dtype="f16")
     assert out.read_text() == "earlier"
     assert list(tmp_path.glob("*.gguf*")) == [out]
-
-
-def test_an_unknown_quantization_type_lists_the_known(gguf: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'Q9'.* Q4_K_M, .*Q8_0"):
-        quantize(gguf, tmp_path / "small.gguf", "Q9")
-
-
-@pytest.mark.parametrize("kept", [None, 0, 3000, 100_000])
-def test_a_missing_or_cut_source_is_not_quantized(
-    gguf: Path, tmp_path: Path, kept: int | None, capfd: pytest.CaptureFixture[str]
-) -> None:
-    source = tmp_path / "source"
-    if kept is not None:
-        source.write_bytes(gguf.read_bytes()[:kept])
-    with pytest.raises(ModelError, match=r"source .*GGUF"):
-        quantize(source, tmp_path / "small.gguf")
-    assert "".join(capfd.readouterr()) == ""
-    assert not list(tmp_path.glob("small*"))
-
-
-def test_the_reason_is_llama_cpps(gguf: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="requires an imatrix"):
-        quantize(gguf, tmp_path / "small.gguf", "IQ2_XXS")
-
-
-def test_the_log_goes_where_it_went_before(gguf: Path, tmp_path: Path) -> None:
-    lines: list[bytes] = []
-
-    @llama_cpp.llama_log_callback
-    def listen(level: int, text: bytes, _: object) -> None:
-        lines.append(text)
-
-    before, data = llama_cpp.llama_log_callback(), ctypes.c_void_p()
-    llama_cpp.llama_log_get(ctypes.byref(before), ctypes.byref(data))
-    llama_cpp.llama_log_set(listen, None)
-    try:
-        quantize(gguf, tmp_path / "small.gguf")
-        assert not lines
-        with loaded(gguf):
-            assert lines
-    finally:
-        llama_cpp.llama_log_set(before, data)

@@ -70,6 +70,15 @@ def test_scalars_and_strings_are_read_and_arrays_by_their_length(small: Path) ->
     assert header.file_bytes == small.stat().st_size
 
 
+def test_arrays_are_read_as_lists_if_asked_for(small: Path) -> None:
+    expected = {key: value for key, (value, _, _) in VALUES.items()}
+    assert read_header(small, arrays=True).metadata == {"general.architecture": "llama", **expected}
+    cut = small.with_name("cut.gguf")
+    cut.write_bytes(small.read_bytes()[:200])
+    with pytest.raises(ModelError, match="cut short or damaged"):
+        read_header(cut, arrays=True)
+
+
 def test_the_bundled_models_header_gives_what_a_key_value_cache_takes() -> None:
     header = read_header(hub.BUNDLED)
     heads, size, layers = (
@@ -80,7 +89,9 @@ def test_the_bundled_models_header_gives_what_a_key_value_cache_takes() -> None:
 
 
 def test_the_types_are_those_of_ggml_and_llama_cpp() -> None:
-    assert {int(kind): (kind.name, *sizes) for kind, sizes in GGML_QUANT_SIZES.items()} == TENSOR_TYPES
+    newer = {42: ("Q2_0", 64, 18)}  # than the gguf package
+    theirs = {int(kind): (kind.name, *sizes) for kind, sizes in GGML_QUANT_SIZES.items()}
+    assert {**theirs, **newer} == TENSOR_TYPES
     named = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
     assert {number: FILE_TYPES[number] for number in named if number != LlamaFileType.GUESSED} == {
         number: name for number, name in named.items() if name != "GUESSED"
@@ -205,7 +216,7 @@ def test_a_model_cut_short_anywhere_does_not_load_and_says_so(tmp_path: Path) ->
 @pytest.fixture
 def free_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Says how much memory is free."""
-    return lambda count: monkeypatch.setattr(model_module, "_free_memory", lambda: count)
+    return lambda count: monkeypatch.setattr(model_module, "free_memory", lambda: count)
 
 
 def test_a_model_larger_than_free_memory_is_refused_before_it_is_loaded(free_bytes: Callable[[int], None]) -> None:
@@ -229,6 +240,6 @@ def test_unknown_free_memory_refuses_nothing(free_bytes: Callable[[None], None])
 
 @pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="needs /proc/meminfo")
 def test_free_memory_is_what_the_system_says_is_available() -> None:
-    free = model_module._free_memory()
+    free = model_module.free_memory()
     assert free is not None
     assert 2**20 < free < 2**50

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from convert.logits import gguf_logits
 from genner_cli.formats.inserted import MARKS
 
 CONTROL = ("<|end|>", "<|labels|>", "<|text|>", "<|entities|>")
@@ -148,6 +149,12 @@ def transformers_logits(model: PreTrainedModel, ids: Sequence[int]) -> NDArray[n
     with torch.no_grad():
         rows: NDArray[np.float32] = model(torch.tensor([ids])).logits[0].float().numpy()
     assert rows.std() >= 2, "logits this flat would hide an error"
+    return rows
+
+
+def llama_logits(path: Path, ids: Sequence[int], **options: Any) -> NDArray[np.float32]:
+    """The same from a GGUF."""
+    [rows] = gguf_logits(path, [ids], **options)
     return rows
 
 

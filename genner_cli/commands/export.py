@@ -30,7 +30,7 @@ class NumberType(StrEnum):
 
 
 Source = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Adapter that `genner train` wrote, or a whole model with genner.json.")
+    Path, typer.Argument(metavar="FOLDER", help="Adapter or model that `genner train` wrote, or a base model.")
 ]
 Output = Annotated[
     Path,
@@ -87,6 +87,8 @@ def export(
 
     - `genner export adapter/ --gguf -o model.gguf`
     - `genner export adapter/ --gguf -o model.gguf --type Q8_0 --type Q4_K_M --verify valid.jsonl`
+    - `genner export base/ -o base.gguf` and `genner export adapter/ -o adapter.gguf --adapter-only`: one base for many
+      adapters, as in `genner extract --model base.gguf --adapter adapter.gguf`
     """
     if adapter_only and (type or imatrix):
         raise UsageError("--type and --imatrix are for whole models; leave them out with --adapter-only")
@@ -136,17 +138,16 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _measured(finding: Finding) -> str:
-    form = _FORMS.get((finding.check, finding.subject == "model"))
-    return form.format(**finding.measured) if form and finding.passed else ""
+    form = _OF_THE_MODEL if finding.subject == "model" else _OF_A_TYPE
+    return form[finding.check].format(**finding.measured) if finding.passed else ""
 
 
-_FORMS: dict[tuple[str, bool], str] = {
-    ("prompt tokens", True): "{tokens:,} tokens of {texts} texts are the same",
-    (
-        "logits",
-        True,
-    ): "off by {largest_difference:.2g} ({limit:g} allowed), top token the same on {top_1_agreement:.2%}",
-    ("tensors", False): "{tensor} is off most, by {error:.2g} ({limit:.2g} allowed)",
-    ("logits", False): "noise {noise:.2g} ({limit:g} allowed)",
-    ("entities", False): "agreement {agreement:.3f} on {entities} entities, F1 {f1_unquantized:.3f} -> {f1:.3f}",
+_OF_THE_MODEL = {
+    "prompt tokens": "{tokens:,} tokens of {texts} texts are the same",
+    "logits": "off by {largest_difference:.2g} ({limit:g} allowed), top token the same on {top_1_agreement:.2%}",
+}
+_OF_A_TYPE = {
+    "tensors": "{tensor} is off most, by {error:.2g} ({limit:.2g} allowed)",
+    "logits": "noise {noise:.2g} ({limit:g} allowed)",
+    "entities": "agreement {agreement:.3f} on {entities} entities, F1 {f1_unquantized:.3f} -> {f1:.3f}",
 }

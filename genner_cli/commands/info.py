@@ -46,6 +46,8 @@ def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
 
 def _value(path: Path, header: Header) -> dict[str, Any]:
     """All that is shown, as a JSON value; None where the file does not say."""
+    from genner_cli.engine.adapter import WEIGHTS_HASH
+
     said = header.metadata
     architecture = said.get("general.architecture")
     own = {key: said.get(f"general.{key}") for key in ("name", "license", "description")}
@@ -64,6 +66,7 @@ def _value(path: Path, header: Header) -> dict[str, Any]:
         "tokenizer": [said.get("tokenizer.ggml.model"), said.get("tokenizer.ggml.pre")],
         "chat_template": "tokenizer.chat_template" in said,
         "lora": _lora(header),
+        "weights_hash": said.get(WEIGHTS_HASH),
         **_genner({key: str(value) for key, value in said.items() if key.startswith("genner.")}),
     }
 
@@ -135,6 +138,8 @@ def _file_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         kind = ", ".join(str(part) for part in found["tokenizer"] if part)
         yield "tokenizer", f"{kind}, {_number(found['vocabulary'])} tokens"
     yield "chat template", "yes" if found["chat_template"] else "no"
+    if found["weights_hash"]:
+        yield "made from", f"weights with SHA-256 {found['weights_hash']}"
 
 
 def _training_rows(made: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:

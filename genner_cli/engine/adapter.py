@@ -15,7 +15,7 @@ from genner_cli.errors import ModelError
 
 OUTPUT, EMBEDDINGS = "output.weight", "token_embd.weight"
 BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
-"""Of the weights that an adapter was trained on; of those that a GGUF was converted from. Both SHA-256."""
+"""Keys of the hash of the weights that an adapter was trained on, and of those that a GGUF was converted from."""
 REMEDY = "give the GGUF of the base that the adapter was trained on"
 
 
@@ -47,9 +47,7 @@ def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
 def refuse_as_model(path: Path, header: Header) -> None:
     """Raises ModelError for an adapter that is given as the model."""
     if header.metadata.get("general.type") == "adapter":
-        raise ModelError(
-            f"{path}: this is an adapter, not a model; give it after --adapter, and its base after --model"
-        )
+        raise ModelError(f"{path}: an adapter and no model; give it after --adapter, and its base's GGUF after --model")
 
 
 def changes_output(adapter: Header) -> bool:
@@ -69,7 +67,9 @@ def _pairs(path: Path, adapter: Header) -> list[str]:
     """The tensors of the base that change, each by a pair A and B."""
     names = {name.removesuffix(end) for name in adapter.tensors for end in (".lora_a", ".lora_b") if name.endswith(end)}
     whole = {f"{name}{end}" for name in names for end in (".lora_a", ".lora_b")}
-    if strange := sorted(whole ^ adapter.tensors.keys()):
+    if lost := sorted(whole - adapter.tensors.keys()):
+        raise ModelError(f"{path}: the tensor {lost[0]} is missing; export the adapter again")
+    if strange := sorted(adapter.tensors.keys() - whole):
         raise ModelError(
             f"{path}: {strange[0]} is no half of a pair A and B, which is all that llama.cpp applies; merge it into the"
             " model (genner export without --adapter-only)"

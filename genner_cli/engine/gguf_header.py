@@ -29,7 +29,7 @@ TENSOR_TYPES = {
     20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82), 23: ("IQ4_XS", 256, 136),
     24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8), 28: ("F64", 1, 8),
     29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17),
-    40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18),
+    40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
 }  # fmt: skip
 """ggml's number of a tensor type -> name, numbers in a block, bytes of a block (ggml.h, ggml-common.h)."""
 
@@ -69,7 +69,7 @@ class TensorInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`metadata` holds scalars and strings, arrays by their length; sizes are bytes."""
+    """`metadata` holds scalars and strings, arrays by their length or as lists; sizes are bytes."""
 
     metadata: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
@@ -104,11 +104,12 @@ class Header:
         return 2 * cells * value("block_count", 0) * value("attention.head_count_kv", heads) * both
 
 
-def read_header(path: Path) -> Header:
-    """Reads the header; raises ModelError where the file is missing, no GGUF, or cut short."""
+def read_header(path: Path, *, arrays: bool = False) -> Header:
+    """Reads the header, arrays of the metadata as lists if asked for; raises ModelError where the file is missing, no
+    GGUF, or cut short."""
     try:
         with path.open("rb") as file:
-            return _read(file, path)
+            return _read(file, path, arrays)
     except FileNotFoundError:
         raise ModelError(f"{path}: there is no such model file; check the path") from None
     except OSError as error:
@@ -117,7 +118,7 @@ def read_header(path: Path) -> Header:
         raise ModelError(f"{path}: the file is cut short or damaged; fetch or export it again") from None
 
 
-def _read(file: BinaryIO, path: Path) -> Header:
+def _read(file: BinaryIO, path: Path, arrays: bool) -> Header:
     magic = file.read(4)
     if magic != b"GGUF":
         raise ModelError(
@@ -129,7 +130,7 @@ def _read(file: BinaryIO, path: Path) -> Header:
     metadata = {}
     for _ in range(_at_most(pairs, _MOST_ITEMS)):
         key = _string(file)
-        metadata[key] = _value(file, _number(file, "<I"))
+        metadata[key] = _value(file, _number(file, "<I"), arrays)
     found = dict(_tensor(file) for _ in range(_at_most(tensors, _MOST_ITEMS)))
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
@@ -160,17 +161,19 @@ def _string(file: BinaryIO) -> str:
     return data.decode(errors="replace")
 
 
-def _value(file: BinaryIO, kind: int) -> Any:
+def _value(file: BinaryIO, kind: int, arrays: bool) -> Any:
     if kind == _STRING:
         return _string(file)
     if kind != _ARRAY:
         return _number(file, _scalar(kind))
     kind, count = _number(file, "<I"), _at_most(_number(file, "<Q"), _MOST_ITEMS)
+    if kind == _ARRAY:
+        raise ValueError("arrays of arrays are not used by models")
+    if arrays:
+        return [_value(file, kind, arrays) for _ in range(count)]
     if kind == _STRING:
         for _ in range(count):
             file.seek(_at_most(_number(file, "<Q"), _LONGEST_STRING), 1)
-    elif kind == _ARRAY:
-        raise ValueError("arrays of arrays are not used by models")
     else:
         file.seek(count * struct.calcsize(_scalar(kind)), 1)
     return count

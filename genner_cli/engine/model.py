@@ -205,7 +205,7 @@ def _has_amx() -> bool:
 
 def check_memory(path: Path, needed: int, what: str) -> None:
     """Raises ModelError if fewer bytes are free than needed."""
-    free = _free_memory()
+    free = free_memory()
     if free is not None and needed > free:
         raise ModelError(
             f"{path}: {what} take {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free;"
@@ -213,7 +213,8 @@ def check_memory(path: Path, needed: int, what: str) -> None:
         )
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
+    """Bytes that new allocations may take; None where the system does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

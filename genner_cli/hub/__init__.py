@@ -127,13 +127,14 @@ def missing(folder: Path) -> str | None:
     """The first file that a transformers folder lacks; None if it is whole."""
     if not folder.is_dir():
         return "config.json (it is a file)"
-    wanted = ["config.json", *_weights(folder)]
+    wanted = ["config.json", *weights_of(folder)]
     if not (folder / "tokenizer.model").exists():
         wanted.append("tokenizer.json")
     return next((name for name in wanted if not (folder / name).exists()), None)
 
 
-def _weights(folder: Path) -> list[str]:
+def weights_of(folder: Path) -> list[str]:
+    """The names of the files with a model's weights, as transformers finds them, whether they are there or not."""
     index = folder / INDEX
     if (folder / WEIGHTS).exists() or not index.exists():
         return [WEIGHTS]

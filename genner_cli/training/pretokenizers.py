@@ -124,7 +124,7 @@ def recognise(spec: Mapping[str, Any]) -> PreTokenizer:
     cutter, ignores = _without_offsets(spec["pre_tokenizer"]), bool(model.get("ignore_merges"))
     if (normalizer, cutter) in _BLANK_CUTS:
         found, fallback = _LIKE_SENTENCEPIECE, True
-        refused = {"ignore_merges": ignores}
+        refused = {f"ignore_merges {_json(ignores)}": ignores}
     else:
         alike = {ignoring: known for form, ignoring, known in _BYTE_LEVEL if form == cutter}
         found, fallback = alike.get(ignores, _LIKE_SENTENCEPIECE), False

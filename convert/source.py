@@ -1,0 +1,109 @@
+"""The folder that is to be exported -> what it is, and what its export is checked with.
+
+An adapter or a whole model as `genner train` leaves it, or a base model, on whose GGUF adapters can be applied. Knows
+nothing of GGUF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convert.base import base_folder
+from convert.merge_lora import merge_lora
+from convert.words import WORDS, read_words
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.files import expand
+from genner_cli.files.gold import GoldData, read_gold
+from genner_cli.prompting import GENERAL_PROMPT, Instructions
+from genner_cli.training.samples import label_set
+from genner_cli.types import Document
+
+ADAPTER_CONFIG, VERIFY_FILE = "adapter_config.json", "verify.jsonl"
+UNTRAINED = Instructions(GENERAL_PROMPT, "xml", 1, (), (), 2000)
+"""What a base model is tried with; its GGUF says nothing of it."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`base`: the reference of the model that it was trained on, None for a base model; `documents` to check with."""
+
+    folder: Path
+    base: str | None
+    instructions: Instructions
+    documents: tuple[Document, ...]
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is only what changes a base model."""
+        return (self.folder / ADAPTER_CONFIG).exists()
+
+
+def read_source(folder: Path, *, verify: Path | None = None, check: bool = True) -> Source:
+    """`verify`: labelled documents, None for those that training left; with `check` False none are read.
+
+    Raises ModelError for a folder that is not whole, UsageError where there is nothing good to check with.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give one that `genner train` has written")
+    if not (folder / WORDS).exists():
+        return _base_model(folder, verify if check else None)
+    words = read_words(folder)
+    instructions = Instructions.from_metadata(words)
+    if instructions is None:
+        raise ModelError(f"{folder / WORDS} does not say how the model was trained; train it with genner")
+    documents = _documents(folder, verify, instructions) if check else ()
+    return Source(folder, words.get("genner.base.reference"), instructions, documents)
+
+
+def _base_model(folder: Path, verify: Path | None) -> Source:
+    if (folder / "checkpoint").exists():
+        raise ModelError(f"{folder} has no {WORDS}: its training is not done; finish it with genner train --resume")
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder} has no {WORDS} and no config.json; give a folder that `genner train` has written")
+    documents = _good(verify, read_gold(expand([str(verify)]))) if verify else ()
+    labels = label_set(documents)
+    instructions = replace(UNTRAINED, labels=labels, default_labels=tuple(label.name for label in labels))
+    return Source(folder, None, instructions, documents)
+
+
+def _documents(folder: Path, verify: Path | None, instructions: Instructions) -> tuple[Document, ...]:
+    path = verify or folder / VERIFY_FILE
+    if verify is None and not path.exists():
+        raise UsageError(f"{folder} has no {VERIFY_FILE}; name labelled documents with --verify, or give --no-verify")
+    names = [label.name for label in instructions.labels]
+    return _good(path, read_gold(expand([str(path)]), labels=names, nested=instructions.depth > 1))
+
+
+def _good(path: Path, data: GoldData) -> tuple[Document, ...]:
+    """The documents of data without a problem."""
+    if data.problems:
+        problems, it = ("1 problem", "it") if len(data.problems) == 1 else (f"{len(data.problems)} problems", "them")
+        error = UsageError(f"{path}: {problems} beside {len(data.documents)} good documents; correct {it}")
+        for problem in data.problems[:_SHOWN]:
+            error.add_note(problem.message)
+        raise error
+    if not data.documents:
+        raise UsageError(f"{path} holds no document; name others with --verify")
+    return data.documents
+
+
+@contextmanager
+def opened(
+    source: Source, merged: Path, *, base: str | None = None, download: bool = False
+) -> Iterator[tuple[Path, Path | None]]:
+    """The folder of the whole model, and that of the base under an adapter, which is merged into `merged`.
+
+    `base`: another reference of the base. Raises ModelError where it cannot be found or is not the adapter's.
+    """
+    if not source.is_adapter:
+        yield source.folder, None
+        return
+    reference = base or source.base
+    if not reference:
+        raise UsageError(f"{source.folder} does not name the base model that it was trained on; name it with --base")
+    with base_folder(reference, download=download) as folder:
+        yield merge_lora(folder, source.folder, merged), folder

@@ -1,0 +1,98 @@
+"""engine.adapter: an adapter that llama.cpp cannot apply to a model as a whole is refused before it tries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genner_cli.engine.adapter import changes_output, metadata_of, refuse_as_model, refuse_misfit
+from genner_cli.engine.gguf_header import Header, TensorInfo
+from genner_cli.errors import ModelError
+
+PATH = Path("adapter.gguf")
+BASE = {"token_embd.weight": (64, 300), "output.weight": (64, 300), "blk.0.attn_q.weight": (64, 32)}
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def header(metadata: Mapping[str, Any], shapes: Shapes) -> Header:
+    return Header(dict(metadata), {name: TensorInfo(shape, 0, 0) for name, shape in shapes.items()}, 1)
+
+
+def pair(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> Shapes:
+    return {f"{name}.lora_a": a, f"{name}.lora_b": b}
+
+
+SAID = {"general.type": "adapter", "adapter.type": "lora", "general.architecture": "llama"}
+RIGHT = pair("blk.0.attn_q.weight", (64, 4), (4, 32))
+
+
+def refuse(shapes: Shapes = RIGHT, base: Shapes = BASE, made_from: str | None = None, **said: Any) -> None:
+    metadata = {**SAID, **{key.replace("_", "."): value for key, value in said.items()}}
+    of_base = {"general.architecture": "llama"} | ({"genner.weights.hash": made_from} if made_from else {})
+    refuse_misfit(PATH, header(metadata, shapes), header(of_base, base))
+
+
+def test_an_adapter_that_fits_is_let_pass() -> None:
+    refuse()
+    refuse(pair("output.weight", (64, 4), (4, 300)))
+    refuse(pair("token_embd.weight", (4, 300), (4, 64)))
+    refuse(genner_base_hash="a" * 64, made_from="a" * 64)
+    refuse(genner_base_hash="a" * 64)
+    refuse(made_from="a" * 64)
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "this is no LoRA adapter as GGUF; make one with genner export --adapter-only": {"general_type": "model"},
+    "this is no LoRA adapter": {"adapter_type": "control"},
+    "an adapter for 'qwen2', and the model is 'llama'": {"general_architecture": "qwen2"},
+    r"was trained on 'b' \(SHA-256 aaaaaaaaaaaa\), and the model was made from other weights \(SHA-256 cccc": {
+        "genner_base_hash": "a" * 64, "genner_base_reference": "b", "made_from": "c" * 64,
+    },
+    "blk.0.attn_norm.weight is no half of a pair": {"shapes": {**RIGHT, "blk.0.attn_norm.weight": (64,)}},
+    "the tensor blk.0.attn_q.weight.lora_b is missing; export the adapter again": {
+        "shapes": {"blk.0.attn_q.weight.lora_a": (64, 4)},
+    },
+    r"a blk.7.attn_q.weight \(64, 32\), and the model has none of that name": {
+        "shapes": pair("blk.7.attn_q.weight", (64, 4), (4, 32)),
+    },
+    r"a blk.0.attn_q.weight \(64, 48\), and the model has it as \(64, 32\)": {
+        "shapes": pair("blk.0.attn_q.weight", (64, 4), (4, 48)),
+    },
+    r"and the model has it as \(64, 32\)": {"shapes": pair("blk.0.attn_q.weight", (64, 4), (8, 32))},
+    r"has a pair of \(64,\) and \(4, 32\), which are no matrices": {
+        "shapes": pair("blk.0.attn_q.weight", (64,), (4, 32)),
+    },
+    "embeddings that are the output matrix too": {
+        "shapes": pair("token_embd.weight", (4, 300), (4, 64)),
+        "base": {name: shape for name, shape in BASE.items() if name != "output.weight"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_one_that_does_not_fit_is_refused_with_what_and_why(message: str) -> None:
+    with pytest.raises(ModelError, match=rf"^adapter.gguf: .*{message}"):
+        refuse(**REFUSED[message])
+
+
+def test_an_adapter_is_no_model() -> None:
+    with pytest.raises(ModelError, match="an adapter and no model; give it after --adapter"):
+        refuse_as_model(PATH, header(SAID, RIGHT))
+    refuse_as_model(PATH, header({}, BASE))
+
+
+def test_whether_the_output_matrix_is_changed_is_known() -> None:
+    assert changes_output(header(SAID, pair("output.weight", (64, 4), (4, 300))))
+    assert not changes_output(header(SAID, RIGHT))
+
+
+def test_what_the_adapter_says_of_itself_goes_before_what_the_base_says() -> None:
+    base = {"genner.format": "xml", "genner.weights.hash": "a", "tokenizer.chat_template": "t"}
+    assert metadata_of(base, {}) == base
+    assert metadata_of(base, {"general.name": "x"}) == base
+    assert metadata_of(base, {"general.name": "x", "genner.format": "inserted"}) == {
+        "genner.format": "inserted", "tokenizer.chat_template": "t",
+    }  # fmt: skip
