@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 
 from convert.tensors import text_name
 from convert.transformers_folder import read_object
-from convert.words import WORDS, read_words
+from convert.words import read_words
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_files, weight_files
-from genner_cli.provenance import Provenance
+from genner_cli.provenance import WORDS, Provenance
 
 MODULES = "base_model.model."
 REMEDY = "train again with plain LoRA on linear layers"

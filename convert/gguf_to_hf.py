@@ -21,11 +21,11 @@ from convert.architectures import Architecture, architecture
 from convert.gguf_numbers import numbers_of
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
-from convert.words import WORDS
 from genner_cli import hub
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.errors import ModelError
+from genner_cli.provenance import WORDS
 
 REMEDY = "give the transformers folder that the GGUF was made from"
 PRE_TOKENIZER = "gpt-2"

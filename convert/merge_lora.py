@@ -16,9 +16,9 @@ from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refu
 from convert.safetensors_writer import DTYPES, Entry, write_safetensors
 from convert.tensors import text_name
 from convert.transformers_folder import read_config
-from convert.words import WORDS
 from genner_cli import hub
 from genner_cli.errors import ModelError
+from genner_cli.provenance import WORDS
 
 OF_THE_BASE = ("config.json", "generation_config.json", hub.INDEX)
 OF_THE_ADAPTER = (

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.prompting import Instructions
 from genner_cli.training.samples import encode_samples, make_samples
-from genner_cli.training.tokens import Tokens
+from genner_cli.training.tokens import Tokens, load_tokenizer
 from genner_cli.types import Document
 
 MOST_TOKENS, MOST_LOGITS = 4096, 2**28
@@ -53,7 +51,7 @@ def make_probe(folder: Path, documents: Sequence[Document], instructions: Instru
     Without documents there is nothing to extract from, and logits are computed of OWN_TEXTS. Raises UsageError where
     none of them can be used.
     """
-    tokens = Tokens(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    tokens = Tokens(load_tokenizer(folder))
     gold = {entity.label for document in documents for entity in document.entities}
     task = Task(
         labels=tuple(label for label in instructions.labels if label.name in {*instructions.default_labels, *gold}),

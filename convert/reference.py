@@ -18,6 +18,7 @@ from convert.transformers_folder import Weights
 from genner_cli.engine.model import free_memory
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import weight_files
+from genner_cli.training.quiet import quiet
 
 
 def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[list[Logits], str]:
@@ -47,24 +48,17 @@ def _number_type(folder: Path) -> torch.dtype | str:
 
 @contextmanager
 def _opened(folder: Path, number: torch.dtype | str) -> Iterator[Any]:
-    """The model, without transformers' talk and bars."""
+    """The model, in evaluation mode."""
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=number, attn_implementation="eager", local_files_only=True
-        )
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=number, attn_implementation="eager", local_files_only=True
+            )
         yield model.eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot run the model ({error}); save it there again") from error
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _logits(model: Any, ids: Sequence[int]) -> Logits:

@@ -13,15 +13,17 @@ from pathlib import Path
 
 from convert.base import base_folder
 from convert.merge_lora import merge_lora
-from convert.words import WORDS, read_words
+from convert.words import read_words
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files import expand
 from genner_cli.files.gold import GoldData, read_gold
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
+from genner_cli.provenance import WORDS
+from genner_cli.training.adapter_folder import VERIFY
 from genner_cli.training.samples import label_set
 from genner_cli.types import Document
 
-ADAPTER_CONFIG, VERIFY_FILE = "adapter_config.json", "verify.jsonl"
+ADAPTER_CONFIG = "adapter_config.json"
 UNTRAINED = Instructions(GENERAL_PROMPT, "xml", 1, (), (), 2000)
 """What a base model is tried with; its GGUF says nothing of it."""
 _SHOWN = 5
@@ -71,9 +73,9 @@ def _base_model(folder: Path, verify: Path | None) -> Source:
 
 
 def _documents(folder: Path, verify: Path | None, instructions: Instructions) -> tuple[Document, ...]:
-    path = verify or folder / VERIFY_FILE
+    path = verify or folder / VERIFY
     if verify is None and not path.exists():
-        raise UsageError(f"{folder} has no {VERIFY_FILE}; name labelled documents with --verify, or give --no-verify")
+        raise UsageError(f"{folder} has no {VERIFY}; name labelled documents with --verify, or give --no-verify")
     names = [label.name for label in instructions.labels]
     return _good(path, read_gold(expand([str(path)]), labels=names, nested=instructions.depth > 1))
 

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gguf import GGUFWriter, TokenType
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from convert.transformers_folder import read_object
 from genner_cli.errors import ModelError
-from genner_cli.training.tokens import Kind, Token, Tokens
+from genner_cli.training.tokens import Kind, Token, Tokens, load_tokenizer
 
 TYPES: Mapping[Kind, TokenType] = {
     "normal": TokenType.NORMAL,
@@ -48,18 +46,6 @@ def add_tokenizer(writer: GGUFWriter, model_dir: Path, vocabulary: int) -> None:
     template = tokenizer.chat_template
     if template := template.get("default") if isinstance(template, dict) else template:
         writer.add_chat_template(template)
-
-
-def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder. Raises ModelError where there is none, or one without an end token."""
-    read_object(model_dir / "tokenizer.json")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
-    except Exception as error:  # the tokenizers package raises nothing narrower
-        raise ModelError(f"the tokenizer in {model_dir} cannot be read ({error}); save it there again") from error
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer in {model_dir} has no eos_token; set the token that ends a completion")
-    return tokenizer
 
 
 def _rows(table: Mapping[int, Token], vocabulary: int) -> list[Token]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from convert.transformers_folder import read_object
 from genner_cli.errors import ModelError
+from genner_cli.provenance import WORDS
 
-WORDS = "genner.json"
 RESERVED = {"general.architecture", "general.file_type", "general.alignment", "general.quantization_version"}
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from genner_cli.errors import ModelError
 
+WORDS = "genner.json"
+"""The file in which a model's folder says of itself what its GGUF will."""
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:

@@ -18,7 +18,7 @@ from peft import PeftModel
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.prompting import Instructions
-from genner_cli.provenance import Provenance
+from genner_cli.provenance import WORDS, Provenance
 from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import TrainOptions

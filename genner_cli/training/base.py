@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -28,8 +25,10 @@ from genner_cli.engine.chat import literal_prompt
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.formats import output_format
 from genner_cli.prompting import Instructions, Prompt
+from genner_cli.provenance import WORDS
 from genner_cli.training.options import Attention, Number, TrainOptions
-from genner_cli.training.tokens import Tokens
+from genner_cli.training.quiet import quiet
+from genner_cli.training.tokens import Tokens, load_tokenizer
 
 DEFAULT_FORMAT = "bracketed"
 """The best of the paper's five, on average (arXiv 2601.17898, micro F1 of eight models)."""
@@ -64,15 +63,12 @@ class Base:
 
 def find_base(folder: Path, reference: str) -> Base:
     """Raises ModelError where the folder's config, tokenizer, chat template or genner.json cannot be used."""
-    with quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-        except Exception as error:  # the tokenizers package raises nothing narrower
-            raise ModelError(f"{folder}: tokenizer or config cannot be read ({error}); save it there again") from error
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer in {folder} has no eos_token; set the token that ends a completion")
-    words = folder / "genner.json"
+    tokenizer = load_tokenizer(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    except Exception as error:  # transformers and huggingface_hub raise their own kinds
+        raise ModelError(f"{folder / 'config.json'} is broken ({error}); give a folder of save_pretrained") from error
+    words = folder / WORDS
     try:
         instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
     except ValueError as error:
@@ -149,19 +145,3 @@ def with_lora(model: PreTrainedModel, options: TrainOptions) -> PeftModel:
     if not isinstance(adapted, PeftModel):
         raise TypeError(f"peft made a {type(adapted)}")
     return adapted
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' talk and bars."""
-    from transformers.utils import logging
-
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

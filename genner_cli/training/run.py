@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
-from genner_cli.training.adapter_folder import CHECKPOINT, LOG, WORDS, provenance_of, write_adapter
+from genner_cli.provenance import WORDS
+from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
 from genner_cli.training.dataset import Dataset, Files, Plan, load

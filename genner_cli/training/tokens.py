@@ -11,16 +11,18 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from genner_cli.errors import ModelError
 from genner_cli.locking import Vocabulary
 from genner_cli.tokenizing import BLANK, Segmenter
 from genner_cli.training import pretokenizers
+from genner_cli.training.quiet import quiet
 from genner_cli.types import Piece
 
 Kind = Literal["normal", "byte", "control", "user-defined", "unused"]
@@ -139,3 +141,19 @@ def _begins(tokenizer: PreTrainedTokenizerFast) -> list[int]:
         f"the tokenizer puts {tokenizer.convert_ids_to_tokens(around)} around a text, and extraction can only put"
         f" {tokenizer.bos_token!r} before it; remove its post_processor"
     )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a transformers folder. Raises ModelError where there is none, or one without an end token."""
+    remedy = "give a folder with the tokenizer.json that save_pretrained writes"
+    if not (folder / "tokenizer.json").exists():  # transformers would look for others
+        raise ModelError(f"{folder} has no tokenizer.json; {remedy}")
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers package raises nothing narrower
+        raise ModelError(f"the tokenizer in {folder} cannot be read ({error}); {remedy}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer in {folder} has no eos_token; set the token that ends a completion")
+    loaded: PreTrainedTokenizerFast = tokenizer
+    return loaded
