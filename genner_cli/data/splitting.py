@@ -1,8 +1,8 @@
-"""Labelled documents -> train, valid and test, with near-duplicates on one side and rare labels on every side.
+"""Labelled documents -> train, valid and test, with near-duplicates on one side and no label lost on a side.
 
 Documents that share a run of eight words go together (`runs.links`). Labels are dealt out by iterative
-stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label first, each group of documents to the side
-that lacks most of it.
+stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label first, each group of documents to a side
+without that label, or else to the one that lacks most of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from genner_cli.data.runs import links
 from genner_cli.errors import UsageError
@@ -18,8 +19,16 @@ from genner_cli.types import Document
 Side = str
 
 
-def split(documents: Sequence[Document], shares: Mapping[Side, float], *, seed: int = 0) -> dict[Side, list[int]]:
-    """The numbers of the documents on each side, in input order. Shares are above 0 and add up to 1.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The numbers of the documents on each side, in input order; `largest`: documents of the largest group."""
+
+    sides: dict[Side, list[int]]
+    largest: int
+
+
+def split(documents: Sequence[Document], shares: Mapping[Side, float], *, seed: int = 0) -> Split:
+    """Deals out all documents. Shares are above 0 and add up to 1, else UsageError is raised.
 
     The same documents, shares and seed give the same sides. A side may be off its share by the size of a group.
     """
@@ -30,7 +39,7 @@ def split(documents: Sequence[Document], shares: Mapping[Side, float], *, seed: 
     sides: dict[Side, list[int]] = {side: [] for side in shares}
     for side, group in _dealt(groups, counts, shares):
         sides[side] += group
-    return {side: sorted(numbers) for side, numbers in sides.items()}
+    return Split({side: sorted(numbers) for side, numbers in sides.items()}, max(map(len, groups), default=0))
 
 
 def _check(shares: Mapping[Side, float]) -> None:
@@ -72,12 +81,14 @@ def _dealt(
     """Every group with its side: those with the rarest label first, large groups before small ones."""
     total: Counter[str] = sum(counts, Counter())
     lacking = {side: {label: share * count for label, count in total.items()} for side, share in shares.items()}
+    lost = {(side, label) for side in shares for label in total}
     having: defaultdict[str, list[int]] = defaultdict(list)
     for number, count in enumerate(counts):
         having[min(count, key=lambda label: (total[label], label))].append(number)
     for label in sorted(having, key=lambda label: (total[label], label)):
         for number in sorted(having[label], key=lambda number: -len(groups[number])):
-            side = max(lacking, key=lambda side: (lacking[side][label], lacking[side][""]))
+            side = max(shares, key=lambda side: ((side, label) in lost, lacking[side][label], lacking[side][""]))
             for name, count in counts[number].items():
                 lacking[side][name] -= count
+                lost.discard((side, name))
             yield side, groups[number]

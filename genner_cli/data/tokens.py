@@ -16,7 +16,7 @@ _JOINERS = "_\u200c\u200d"
 _IDEOGRAPHS = ((0x2E80, 0x312F), (0x31A0, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # Han, Kana, Bopomofo
 
 _NO_BLANK_BEFORE = frozenset(".,;:!?%)]}»”’…") | {"''", "-RRB-", "-RSB-", "-RCB-", "n't", "N'T"}
-_CLITICS = frozenset("'s 's 'S 're 've 'm 'll 'd ’s ’re ’ve ’m ’ll ’d".split())
+_CLITICS = frozenset(["'s", "'S", "'re", "'ve", "'m", "'ll", "'d", "’s", "’re", "’ve", "’m", "’ll", "’d"])
 _NO_BLANK_AFTER = frozenset("([{«“‘¿¡$£€#@") | {"``", "-LRB-", "-LSB-", "-LCB-"}
 
 

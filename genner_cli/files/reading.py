@@ -39,7 +39,7 @@ Record = Document | FailedDocument
 _BLOCK = 64 * 1024
 _ZSTD_STEP = 256  # zstd gives at most 32,768 times as much at once: hostile input stays under 8 MiB a step
 _HALF = "has half a surrogate pair (\\ud800 to \\udfff), which is no character; remove it"
-_UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
 class _Names(NamedTuple):
@@ -93,12 +93,12 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
     name = "stdin" if path == STDIO else os.fsencode(path).decode("utf-8", "backslashreplace")
     position = number = 0
     try:
-        with _opened(path) as (raw, stream):
+        with opened(path) as (raw, stream):
             if kind(path) == ".txt":
                 yield _text_document(_read_at_most(stream, limit + 1), name, limit), 0
                 return
             compressed = stream is not raw and raw.seekable()
-            for line, length in _lines(stream, limit):
+            for line, length in lines_of(stream, limit):
                 number += 1
                 position = raw.tell() if compressed else position + length
                 if number == 1 and line:
@@ -107,12 +107,12 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
                     yield _too_long(f"{name}:{number}", f"the line has {length:,} bytes", limit), position
                 elif line.strip():
                     yield _json_document(line, f"{name}:{number}", names), position
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         yield _broken(path, name, number, position, error), position
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file as it lies on disk, and its content decompressed (the same stream if it is not compressed)."""
     with nullcontext(sys.stdin.buffer) if path == STDIO else open(path, "rb") as raw:
         if path.lower().endswith(".gz"):
@@ -160,7 +160,7 @@ def _zstd_pieces(raw: IO[bytes]) -> Iterator[bytes]:
         block = frame.unused_data or raw.read(_ZSTD_STEP)
 
 
-def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
+def lines_of(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
     """Each line without its end, None if that has more than `limit` bytes, and the bytes it took with its end."""
     most = limit + len(b"\r\n")
     while line := stream.readline(most):
