@@ -69,9 +69,8 @@ def entities_of(text: str, output: str, instruction: str, format: str | None = N
         for reading in (output_format(name).parse, *_lenient(name, instruction)):
             with suppress(DataError):
                 return reading(output, text)
-    raise DataError(
-        f"the output is no completion of this input in {format or 'any format'}; correct it, or see --format"
-    )
+    where = f"in the format {format}" if format else "in any format"
+    raise DataError(f"the output is no completion of this input {where}; correct it, or see --format")
 
 
 def _json_format(output: str) -> str | None:

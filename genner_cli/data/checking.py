@@ -74,8 +74,8 @@ def label_contradictions(files: Files) -> Iterator[Finding]:
     for document in documents:
         for entity in document.entities:
             labels[_words(entity.text)][entity.label].append(document.source)
-    for words, source in _unlabelled(documents, labels):
-        labels[words][""].append(source)
+    for mention, source in _unlabelled(documents, labels):
+        labels[mention][""].append(source)
     found = [_contradiction(words, ways) for words, ways in labels.items() if len(ways) > 1]
     yield from sorted(found, key=lambda finding: (-finding.count, finding.what))
 
@@ -93,8 +93,8 @@ def _unlabelled(
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Each mention's occurrences that no entity overlaps."""
     lengths: defaultdict[str, set[int]] = defaultdict(set)
-    for words in list(mentions):
-        lengths[words[0]].add(len(words))
+    for mention in mentions:
+        lengths[mention[0]].add(len(mention))
     for document in documents:
         ranges = tokenize(document.text)
         words = [document.text[start:end] for start, end in ranges]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from genner_cli.types import Document, canonical_order
+from genner_cli.types import Document, Entity, canonical_order
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Relabelled:
 def relabel(documents: Iterable[Document], names: Mapping[str, str | None], done: Relabelled) -> Iterator[Document]:
     """Each document with its entities renamed, or dropped where the map says None; `done` counts."""
     for document in documents:
-        renamed = {}
+        renamed: dict[Entity, Entity] = {}
         for entity in document.entities:
             label = names.get(entity.label, entity.label)
             counter = done.dropped if label is None else done.renamed if entity.label in names else done.kept

@@ -88,7 +88,7 @@ def _dealt(
     for label in sorted(having, key=lambda label: (total[label], label)):
         for number in sorted(having[label], key=lambda number: -len(groups[number])):
             side = max(shares, key=lambda side: ((side, label) in lost, lacking[side][label], lacking[side][""]))
-            for name, count in counts[number].items():
-                lacking[side][name] -= count
+            for name, occurrences in counts[number].items():
+                lacking[side][name] -= occurrences
                 lost.discard((side, name))
             yield side, groups[number]

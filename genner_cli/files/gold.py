@@ -3,7 +3,8 @@
     {"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]}
 
 Offsets count code points from 0, the end is one behind the last; the entity's own text and a score may be left out.
-What `genner extract` writes is read too, and the other kinds of files that `read_documents` knows. Knows nothing of models, chunks and output formats.
+What `genner extract` writes is read too, and the other kinds of files that `read_documents` knows. Knows nothing of
+models, chunks and output formats.
 """
 
 from __future__ import annotations
@@ -158,9 +159,9 @@ def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     if not isinstance(mention, str) or not mention:
         return "correct its text, or leave it out"
     if text.encode()[start:end] == mention.encode():
-        return "the offsets count UTF-8 bytes, convert them to code points"
+        return "the offsets count UTF-8 bytes, convert them to code points (genner data convert --offsets byte)"
     if text.encode("utf-16-le")[2 * start : 2 * end] == mention.encode("utf-16-le"):
-        return "the offsets count UTF-16 units, convert them to code points"
+        return "the offsets count UTF-16 units, convert them to code points (genner data convert --offsets utf16)"
     if text[start : end + 1] == mention:
         return "the end is that of the last character, give the one behind it"
     at = text.find(mention)

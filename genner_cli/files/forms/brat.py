@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from genner_cli.files.reading import Record, document_of
 from genner_cli.files.writing import PARTIAL
 from genner_cli.types import Document, Entity, FailedDocument, Range
 
-SUFFIXES = (".ann",)
+SUFFIXES: tuple[str, ...] = (".ann",)
 UNIT = Unit.CODEPOINT
 
 _TEXT_BOUND = re.compile(r"(?P<id>T[^\t]*)\t(?P<label>\S+) (?P<pieces>\d+ \d+(;\d+ \d+)*)\t(?P<mention>.*)", re.DOTALL)
@@ -72,7 +73,7 @@ def _entities(file: Path, text: str, unit: Unit, lost: Lost) -> Iterator[dict[st
             raise DataError(f"{where}: {line!r} is no text-bound annotation; write 'T1<tab>LABEL 0 3<tab>mention'")
         pieces = [Range(*map(offsets.place, map(int, piece.split()))) for piece in match["pieces"].split(";")]
         whole = Range(pieces[0].start, pieces[-1].end)
-        if any(text[one.end : other.start].strip() for one, other in zip(pieces, pieces[1:], strict=False)):
+        if any(text[one.end : other.start].strip() for one, other in pairwise(pieces)):
             lost("discontinuous entities", f"{where}: {match['mention']!r}")
             continue
         _check(match["mention"], " ".join(text[start:end] for start, end in pieces), where)

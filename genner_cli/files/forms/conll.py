@@ -28,7 +28,7 @@ from genner_cli.files.reading import Record, document_of
 from genner_cli.files.writing import Writer
 from genner_cli.types import Document, FailedDocument, Range
 
-SUFFIXES = (".conll", ".iob", ".iob1", ".iob2", ".bio", ".bilou")
+SUFFIXES: tuple[str, ...] = (".conll", ".iob", ".iob1", ".iob2", ".bio", ".bilou")
 UNIT = Unit.CODEPOINT
 
 _DOCSTART = "-DOCSTART-"

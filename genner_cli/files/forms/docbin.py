@@ -23,7 +23,7 @@ from genner_cli.types import Document, Entity
 if TYPE_CHECKING:
     from spacy.tokens import Doc
 
-SUFFIXES = (".spacy",)
+SUFFIXES: tuple[str, ...] = (".spacy",)
 UNIT = Unit.CODEPOINT
 
 _SPANS = "sc"

@@ -32,7 +32,7 @@ def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
             if value.get(name):
                 lost(f"fields {name!r}", source)
         fields = {key: item for key, item in value.items() if key not in (*_LABELLED, *_LOST)}
-        given = next((value[key] for key in _LABELLED if value.get(key) is not None), [])
+        given: Any = next((value[key] for key in _LABELLED if value.get(key) is not None), [])
         try:
             record = {**fields, "entities": [_entity(item, source) for item in given]}
         except DataError as error:

@@ -11,7 +11,7 @@ from genner_cli.files.reading import Record, read_documents
 from genner_cli.files.writing import Writer, record_of
 from genner_cli.types import Document, Extraction
 
-SUFFIXES = (".jsonl", ".ndjson")
+SUFFIXES: tuple[str, ...] = (".jsonl", ".ndjson")
 UNIT = Unit.CODEPOINT
 
 

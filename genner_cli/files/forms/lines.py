@@ -51,9 +51,8 @@ def text_lines(path: str) -> Iterator[tuple[int, str]]:
     with readable(path), opened(path) as (_, stream):
         for number, (line, length) in enumerate(lines_of(stream, MAX_DOCUMENT_BYTES), 1):
             if line is None:
-                raise DataError(
-                    f"{path}:{number}: the line has {length:,} bytes, at most {MAX_DOCUMENT_BYTES:,} are read"
-                )
+                most = f"at most {MAX_DOCUMENT_BYTES:,} are read"
+                raise DataError(f"{path}:{number}: the line has {length:,} bytes, {most}")
             yield number, decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, f"{path}:{number}")
 
 

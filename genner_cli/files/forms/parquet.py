@@ -23,7 +23,7 @@ from genner_cli.types import Document
 if TYPE_CHECKING:
     import pyarrow
 
-SUFFIXES = (".parquet",)
+SUFFIXES: tuple[str, ...] = (".parquet",)
 UNIT = Unit.CODEPOINT
 
 _MARK = {"genner": "json"}
@@ -96,6 +96,7 @@ def _table(pa: Any, documents: Sequence[Document], options: FormOptions) -> pyar
     parts = {"start": integer, "end": integer, "label": string, "text": string, "score": pa.float64()}
     entity = pa.struct(list(parts.items()))
     names = dict.fromkeys(name for document in documents for name in document.fields)
+    columns: list[tuple[pyarrow.Field, list[Any]]]
     columns = [(pa.field(options.text_field, string), [document.text for document in documents])]
     columns += [_column(pa, name, [document.fields.get(name) for document in documents]) for name in names]
     entities = [_entities(document, options.offsets or UNIT) for document in documents]
@@ -115,12 +116,8 @@ def _entities(document: Document, unit: Unit) -> list[dict[str, Any]]:
 def _column(pa: Any, name: str, values: list[Any]) -> tuple[pyarrow.Field, list[Any]]:
     kinds = {type(value) for value in values if value is not None}
     types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
-    fits = (
-        len(kinds) == 1
-        and kinds <= types.keys()
-        and (kinds != {int} or all(v is None or v in _INTEGERS for v in values))
-    )
-    if fits:
+    small = all(value in _INTEGERS for value in values if type(value) is int)
+    if len(kinds) == 1 and kinds <= types.keys() and small:
         return pa.field(name, types[kinds.pop()]), values
     texts = [None if value is None else orjson.dumps(value).decode() for value in values]
     return pa.field(name, pa.string(), metadata=_MARK), texts

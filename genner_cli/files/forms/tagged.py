@@ -1,4 +1,4 @@
-"""Documents <-> tokens with a tag each, for the forms that are made of those. They carry flat entities of whole tokens."""
+"""Documents <-> tokens with a tag each, for the forms made of those, which carry flat entities of whole tokens."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from genner_cli.files.reading import Record, document_of
 from genner_cli.files.writing import Writer
 from genner_cli.types import Document, FailedDocument, Range
 
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES: tuple[str, ...] = (".csv", ".tsv")
 UNIT = Unit.CODEPOINT
 
 _NAMES = {
