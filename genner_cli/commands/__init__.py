@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from genner_cli import __version__
+from genner_cli.commands.data import data
 from genner_cli.commands.export import export
 from genner_cli.commands.extract import extract
 from genner_cli.commands.grammar import grammar
@@ -51,6 +52,7 @@ app.command()(grammar)
 app.command()(export)
 app.command()(info)
 app.command()(pull)
+app.add_typer(data, name="data")
 
 
 def _version(asked: bool) -> None:

@@ -1,12 +1,11 @@
-"""Labelled documents and a map of labels -> the same documents with the new labels."""
+"""The entities of a record and a map of labels -> the same entities with the new labels."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-
-from genner_cli.types import Document, Entity, canonical_order
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -19,16 +18,21 @@ class Relabelled:
     doubled: int = 0
 
 
-def relabel(documents: Iterable[Document], names: Mapping[str, str | None], done: Relabelled) -> Iterator[Document]:
-    """Each document with its entities renamed, or dropped where the map says None; `done` counts."""
-    for document in documents:
-        renamed: dict[Entity, Entity] = {}
-        for entity in document.entities:
-            label = names.get(entity.label, entity.label)
-            counter = done.dropped if label is None else done.renamed if entity.label in names else done.kept
-            counter[entity.label] += 1
-            if label is not None:
-                new = replace(entity, label=label)
-                done.doubled += new in renamed
-                renamed.setdefault(new, new)
-        yield replace(document, entities=tuple(sorted(renamed, key=canonical_order)))
+def relabel(
+    entities: Iterable[Mapping[str, Any]], names: Mapping[str, str | None], done: Relabelled
+) -> list[dict[str, Any]]:
+    """The entities renamed, all else in them as it was; without those for which the map says None.
+
+    Of those that become equal in range and label the first is kept. `done` counts.
+    """
+    found: dict[tuple[Any, Any, str], dict[str, Any]] = {}
+    for entity in entities:
+        old = entity["label"]
+        new = names.get(old, old)
+        counter = done.dropped if new is None else done.renamed if old in names else done.kept
+        counter[old] += 1
+        if new is not None:
+            key = (entity["start"], entity["end"], new)
+            done.doubled += key in found
+            found.setdefault(key, {**entity, "label": new})
+    return list(found.values())

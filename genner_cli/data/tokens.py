@@ -1,7 +1,7 @@
 """A text -> the ranges of its tokens; tokens without their text -> a text they could have come from.
 
-A token here is a word, a sign, or one character of a script that is written without blanks; it never holds white
-space. Nothing to do with the tokens of a language model.
+A token here is a word, an English clitic such as 's, a sign, or one character of a script that is written without
+blanks; it never holds white space. Nothing to do with the tokens of a language model.
 """
 
 from __future__ import annotations
@@ -31,6 +31,19 @@ def tokenize(text: str) -> list[Range]:
         elif kind != "blank":
             found += [Range(place, place + 1) for place in range(at, at + length)]
         at += length
+    return _with_clitics(text, found)
+
+
+def _with_clitics(text: str, ranges: Sequence[Range]) -> list[Range]:
+    """An apostrophe behind a word and the letters after it are one token, if that is a clitic."""
+    found: list[Range] = []
+    for start, end in ranges:
+        sign = found[-1] if found else Range(0, 0)
+        behind_word = len(found) > 1 and found[-2].end == sign.start and text[sign.start - 1].isalnum()
+        if behind_word and sign.end == start and text[sign.start : end] in _CLITICS:
+            found[-1] = Range(sign.start, end)
+        else:
+            found.append(Range(start, end))
     return found
 
 

@@ -5,7 +5,7 @@ Documents are read, checked and written one by one where both forms allow it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,9 +33,15 @@ class Conversion:
 
 
 def convert(
-    source: tuple[str, str], target: tuple[str, str], options: FormOptions, *, strict: bool = False, trim: bool = False
+    source: tuple[str, str],
+    target: tuple[str, str],
+    options: FormOptions,
+    *,
+    strict: bool = False,
+    trim: bool = False,
+    progress: Callable[[int], None] = lambda documents: None,
 ) -> Conversion:
-    """Converts (path, form) to (path, form).
+    """Converts (path, form) to (path, form); `progress` gets the number of documents so far.
 
     `options.offsets` is the unit of the source, or of the target if the source is JSONL and the target is not.
     `trim` moves the borders of entities off white space. Raises DataError for the first loss if `strict`, UsageError
@@ -47,8 +53,14 @@ def convert(
     reading = replace(options, offsets=None) if outward else options
     writing = options if outward else replace(options, offsets=None)
     documents = _documents(path, form, reading, done, trim)
-    FORMS[out_form].write(documents, out, writing, done.losses)
+    FORMS[out_form].write(_told(documents, done, progress), out, writing, done.losses)
     return done
+
+
+def _told(documents: Iterator[Document], done: Conversion, progress: Callable[[int], None]) -> Iterator[Document]:
+    for document in documents:
+        progress(done.documents)
+        yield document
 
 
 def _documents(path: str, form: str, options: FormOptions, done: Conversion, trim: bool) -> Iterator[Document]:
