@@ -20,6 +20,7 @@ from genner_cli.prompting import Prompt
 from genner_cli.types import Entity, Label, canonical_order
 
 DEEPEST = 16
+_MOST_READINGS = 20_000  # partial ones, of a completion in which markup and text look alike
 _LABEL_SET = "Label Set:\n"
 _TASKS = {
     "bracketed": "Copy the text and mark every named entity in it as [mention | LABEL].",
@@ -157,7 +158,7 @@ def _unescaped(output: str, text: str, marks: Sequence[_Mark]) -> list[Entity]:
     """Reads output in which markup and text may look alike: what makes the rest come out right is meant."""
     waiting = [_State(0, 0, (), ())]
     seen = set()
-    while waiting:
+    while waiting and len(seen) < _MOST_READINGS:
         state = waiting.pop()
         if state[:3] in seen:
             continue

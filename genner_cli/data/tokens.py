@@ -16,7 +16,7 @@ _JOINERS = "_\u200c\u200d"
 _IDEOGRAPHS = ((0x2E80, 0x312F), (0x31A0, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # Han, Kana, Bopomofo
 
 _NO_BLANK_BEFORE = frozenset(".,;:!?%)]}»”’…") | {"''", "-RRB-", "-RSB-", "-RCB-", "n't", "N'T"}
-_CLITICS = frozenset(["'s", "'S", "'re", "'ve", "'m", "'ll", "'d", "’s", "’re", "’ve", "’m", "’ll", "’d"])
+_CLITICS = frozenset(sign + letters for sign in "'’" for letters in ("s", "S", "t", "T", "re", "ve", "m", "ll", "d"))
 _NO_BLANK_AFTER = frozenset("([{«“‘¿¡$£€#@") | {"``", "-LRB-", "-LSB-", "-LCB-"}
 
 
@@ -48,11 +48,16 @@ def _with_clitics(text: str, ranges: Sequence[Range]) -> list[Range]:
 
 
 def _kind(char: str) -> str:
-    if char.isspace() or char == "\ufeff":
+    if is_blank(char):
         return "blank"
     if unspaced(char):
         return "single"
     return "word" if char.isalnum() or char in _JOINERS or unicodedata.category(char)[0] == "M" else "single"
+
+
+def is_blank(char: str) -> bool:
+    """Whether the character is white space, or U+FEFF, which files may begin with."""
+    return char.isspace() or char == "\ufeff"
 
 
 def unspaced(char: str) -> bool:
@@ -79,7 +84,7 @@ def without_blanks(text: str, ranges: Iterable[Range]) -> list[Range]:
     found = []
     for start, end in ranges:
         at = start
-        for blank, group in groupby(text[start:end], str.isspace):
+        for blank, group in groupby(text[start:end], is_blank):
             length = sum(1 for _ in group)
             found += [] if blank else [Range(at, at + length)]
             at += length

@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Any
 
 from genner_cli.data.offsets import Unit
-from genner_cli.data.tokens import detokenize
+from genner_cli.data.tokens import detokenize, is_blank
 from genner_cli.errors import DataError
 from genner_cli.files.forms.lines import failing_as_record, text_lines
 from genner_cli.files.forms.options import FormOptions, Lost, lose_fields, place
@@ -141,7 +141,7 @@ def _text(words: Sequence[str], text: str | None, source: str, lost: Lost) -> tu
     at = 0
     for word in words:
         start = text.find(word, at)
-        if start < 0 or text[at:start].strip():
+        if start < 0 or not all(map(is_blank, text[at:start])):
             lost("comments with another text than the tokens make up", source)
             return detokenize(words)
         at = start + len(word)

@@ -36,14 +36,14 @@ def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
     spacy = _spacy()
     data = content(path)
     try:
-        docs = list(spacy.tokens.DocBin().from_bytes(data).get_docs(spacy.blank("xx").vocab))
+        docs = list(spacy.tokens.DocBin().from_bytes(data).get_docs(spacy.vocab.Vocab()))
     except Exception as error:  # zlib, msgpack and spaCy raise what they like for bytes that are no DocBin
         raise DataError(f"{path}: no DocBin ({error}); write it with DocBin.to_disk") from error
     for number, doc in enumerate(docs):
         source = f"{path}[{number}]"
         kept = _kept(doc)
         record = {options.text_field: doc.text, **kept["fields"], "entities": _entities(doc, kept["scores"])}
-        record["tokens"] = [[token.idx, token.idx + len(token)] for token in doc if not token.is_space]
+        record["tokens"] = [[token.idx, token.idx + len(token)] for token in doc if not token.text.isspace()]
         for key in doc.spans:
             if key != _SPANS:
                 lost(f"spans {key!r}", source)
@@ -78,7 +78,7 @@ def _entities(doc: Doc, scores: dict[tuple[int, int, str], float]) -> list[dict[
 def write(documents: Iterable[Document], path: str, options: FormOptions, lost: Lost) -> None:
     """All documents in one DocBin; tokens are divided where an entity begins or ends within."""
     spacy = _spacy()
-    vocab = spacy.blank("xx").vocab
+    vocab = spacy.vocab.Vocab()
     with Writer(path, suffixes=("",)) as writer:
         docs = (_doc(spacy, vocab, document, options, lost) for document in documents)
         writer.write(spacy.tokens.DocBin(store_user_data=True, docs=docs).to_bytes())
