@@ -157,7 +157,7 @@ class _State(NamedTuple):
 def _unescaped(output: str, text: str, marks: Sequence[_Mark]) -> list[Entity]:
     """Reads output in which markup and text may look alike: what makes the rest come out right is meant."""
     waiting = [_State(0, 0, (), ())]
-    seen = set()
+    seen: set[tuple[object, ...]] = set()
     while waiting and len(seen) < _MOST_READINGS:
         state = waiting.pop()
         if state[:3] in seen:

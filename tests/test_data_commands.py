@@ -13,6 +13,9 @@ import pytest
 from conftest import Run
 from labelled import FORMS_DATA, RECIPES, read
 
+from genner_cli.commands.data.convert import FormName
+from genner_cli.files.forms import FORMS
+
 Genner = Callable[..., Run]
 EIGHT = "one two three four five six seven eight"
 
@@ -115,6 +118,21 @@ def test_convert_refuses_what_cannot_be(
     run = genner("data", "convert", *args)
     assert run.status == 2
     assert what in run.stderr
+
+
+def test_convert_to_brat_leaves_nothing_behind_when_it_fails(genner: Genner, tmp_path: Path) -> None:
+    scored = {"text": "Ann", "entities": [{"start": 0, "end": 3, "label": "PER", "score": 0.5}]}
+    source = lines(tmp_path / "in.jsonl", labelled("Bob", PER="Bob"), scored)
+    assert genner("data", "convert", source, tmp_path / "corpus", "--strict").status == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    assert genner("data", "convert", source, tmp_path / "corpus").status == 0
+    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == [
+        f"document-00000{number}.{kind}" for number in (1, 2) for kind in ("ann", "txt")
+    ]
+
+
+def test_convert_knows_every_form() -> None:
+    assert [name.value for name in FormName] == list(FORMS)
 
 
 # stats

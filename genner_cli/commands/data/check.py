@@ -62,7 +62,7 @@ def check(
                 say(f"looking for {_TITLES[name]}")
                 found[name] = list(look(data))
     if as_json:
-        typer.echo(encode_value({name: _value(findings) for name, findings in found.items()}), nl=False)
+        typer.echo(encode_value({str(name): _value(findings) for name, findings in found.items()}), nl=False)
     else:
         typer.echo("\n".join(_lines(found, examples)))
     if any(found.values()):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -106,6 +107,8 @@ def write(documents: Iterable[Document], path: str, options: FormOptions, lost: 
         partial.replace(target)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); name another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _name(document: Document, number: int, used: set[str], lost: Lost) -> str:
