@@ -33,7 +33,7 @@ def entities_in(
         good = 0 <= entity.start < entity.end <= len(text) and entity.text == entity.text.strip() != ""
         good = good and text[entity.start : entity.end] == entity.text
         if good and (crossing or not any(e.start < entity.start < e.end < entity.end for e in found)):
-            score = draw(st.none() | st.integers(0, 10_000).map(lambda number: number / 10_000))
+            score = draw(st.none() | st.floats(0, 1))
             found.append(Entity(entity.start, entity.end, entity.label, entity.text, score))
     return tuple(found)
 

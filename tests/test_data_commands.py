@@ -106,6 +106,8 @@ def test_convert_counts_offsets_in_the_unit_of_the_input(genner: Genner, tmp_pat
         (["in.jsonl", "in.jsonl"], "is the input too"),
         (["in.jsonl", "out.json"], "its name does not tell the form; name it by --to"),
         (["in.jsonl", "missing/out.conll"], "there is no folder"),
+        (["in.jsonl", "-", "--to", "brat"], "brat is a folder of files; name one for the output"),
+        (["-", "out.jsonl", "--from", "brat"], "brat is a folder of files; name one for the input"),
         (["in.jsonl", "."], "is there already; name a new folder"),
         (["in.jsonl", "out.json", "--to", "alpaca", "--types", "A", "--labels", "l.yaml"], "give one of them"),
     ],

@@ -63,7 +63,7 @@ def _check_file(path: str) -> None:
         known = ", ".join(KINDS)
         raise UsageError(
             f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
-            "rename it, or pipe JSON Lines into '-'"
+            "rename it, convert it (genner data convert), or pipe JSON Lines into '-'"
         )
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: may not be read; give yourself permission (chmod u+r)")

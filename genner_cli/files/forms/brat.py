@@ -19,6 +19,7 @@ from typing import Any
 
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
+from genner_cli.files import STDIO
 from genner_cli.files.forms.lines import content, decoded
 from genner_cli.files.forms.options import FormOptions, Lost, lose_fields, lose_scores, place, shown
 from genner_cli.files.reading import Record, document_of
@@ -36,6 +37,8 @@ _NAME = re.compile(r"[\w-][\w. -]*")
 def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
     """The documents of a folder and those below it, by name; or the one of a .ann or .txt file. Offsets are already in
     code points; a document's id is its path in the folder, without the suffix."""
+    if path == STDIO:
+        raise UsageError("-: brat is a folder of files; name one for the input")
     if not os.path.isdir(path):
         yield _record(Path(path).with_suffix(".txt"), Path(path).stem, options, lost)
         return
@@ -91,6 +94,8 @@ def write(documents: Iterable[Document], path: str, options: FormOptions, lost: 
 
     Raises UsageError where something of that name is there already.
     """
+    if path == STDIO:
+        raise UsageError("-: brat is a folder of files; name one for the output")
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{path}: is there already; name a new folder for the .txt and .ann files")

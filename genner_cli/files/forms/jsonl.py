@@ -28,6 +28,7 @@ def write(documents: Iterable[Document], path: str, options: FormOptions, lost: 
             record = record_of(
                 Extraction(document, document.entities), text_field=options.text_field, id_field=options.id_field
             )
-            for entity in record["entities"]:
-                entity.update(start=offsets.of(entity["start"]), end=offsets.of(entity["end"]))
+            for said, entity in zip(record["entities"], document.entities, strict=True):
+                said |= {"start": offsets.of(entity.start), "end": offsets.of(entity.end)}
+                said |= {} if entity.score is None else {"score": entity.score}  # not rounded
             writer.write(json_line(record))

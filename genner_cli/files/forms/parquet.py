@@ -13,7 +13,7 @@ import orjson
 
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
-from genner_cli.files import COMPRESSIONS
+from genner_cli.files import COMPRESSIONS, STDIO
 from genner_cli.files.forms.lines import content, failing_as_record, readable
 from genner_cli.files.forms.options import FormOptions, Lost
 from genner_cli.files.reading import Record, document_of
@@ -37,8 +37,8 @@ def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
     pa, pq = _arrow()
     try:
         with readable(path):
-            packed = path.lower().endswith(COMPRESSIONS)
-            file = pq.ParquetFile(pa.BufferReader(content(path)) if packed else path)
+            in_memory = path == STDIO or path.lower().endswith(COMPRESSIONS)
+            file = pq.ParquetFile(pa.BufferReader(content(path)) if in_memory else path)
             as_json = {field.name for field in file.schema_arrow if (field.metadata or {}).get(b"genner") == b"json"}
             number = 0
             for batch in file.iter_batches(batch_size=_ROWS):
