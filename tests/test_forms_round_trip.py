@@ -151,6 +151,12 @@ def test_conll_with_texts_loses_only_what_it_tells(scheme: Scheme, given_: list[
     assert all(back[document.id] == document.text for document in given_ if document.id in back)
 
 
+@pytest.mark.parametrize("text", ["Ann \r", "Ann\nslept", "Ann\u2028slept"])
+def test_conll_tells_a_text_that_no_comment_can_hold(text: str) -> None:
+    trip = Trip("conll", [Document(text, "7", (), {"id": "7"})], FormOptions(keep_text=True))
+    assert (trip.records[0]["text"] == text) == (not lost(trip.there)) == ("\u2028" in text)
+
+
 @pytest.mark.parametrize("scheme", Scheme)
 @given(given_=documents(fields=False))
 @examples(25)

@@ -95,6 +95,11 @@ def test_a_completion_of_another_text_is_refused(output: str) -> None:
         entities_of("Ann left.", output, instruction("bracketed", ASKED))
 
 
+def test_tags_of_two_labels_do_not_make_an_entity() -> None:
+    with pytest.raises(DataError, match="in the format xml"):
+        entities_of("Ann left.", "<PER>Ann</PERSON> left.", instruction("xml", ASKED), "xml")
+
+
 def test_many_brackets_do_not_take_for_ever() -> None:
     text = "[" * 400 + "Ann" + "]" * 400
     with pytest.raises(DataError):
