@@ -47,9 +47,7 @@ def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
 def refuse_as_model(path: Path, header: Header) -> None:
     """Raises ModelError for an adapter that is given as the model."""
     if header.metadata.get("general.type") == "adapter":
-        raise ModelError(
-            f"{path}: this is an adapter, not a model; give it after --adapter, and its base after --model"
-        )
+        raise ModelError(f"{path}: this is an adapter, not a model; give it after --adapter, and its base after --model")
 
 
 def changes_output(adapter: Header) -> bool:
