@@ -117,6 +117,13 @@ def test_a_bad_entity_is_named_with_what_to_do(tmp_path: Path, entity: Any, what
     assert what in message
 
 
+def test_scores_are_kept_and_must_be_probabilities(tmp_path: Path) -> None:
+    scored = line({**ANN, "score": 0.25}, NEW_YORK)
+    assert [entity.score for entity in read(tmp_path, scored).documents[0].entities] == [0.25, None]
+    for score in (1.5, -1, "high", True):
+        assert "not a number from 0 to 1" in problem(tmp_path, {**ANN, "score": score})
+
+
 def test_labels_are_unknown_only_where_a_label_set_is_given(tmp_path: Path) -> None:
     assert not read(tmp_path, line(ANN)).problems
     assert not read(tmp_path, line(ANN), labels=["LOC", "PER"]).problems

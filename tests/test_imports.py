@@ -16,11 +16,11 @@ LAYERS = (
     ("errors",),
     ("types",),
     ("locking",),
-    ("generation", "tokenizing"),
+    ("generation", "tokenizing", "data"),
     ("formats", "chunking", "merging", "files", "engine", "hub", "provenance"),
     ("prompting", "scoring"),
     ("calibration",),
-    ("extraction", "methods", "cluster"),
+    ("extraction", "methods", "cluster", "instructing"),
     ("training",),
     ("convert",),
     ("api", "planning", "view", "plots"),
@@ -37,6 +37,7 @@ HOMES = {
     "zstandard": {"files"},
     "yaml": {"files"},
     "pyarrow": {"files"},
+    "spacy": {"files"},
     "llama_cpp": {"engine", "convert"},
     "numpy": {"engine", "convert"},
     "jinja2": {"engine"},
@@ -56,8 +57,9 @@ FREE = {"genner_cli.__version__"}
 INJECTED = {("extraction", "engine"), ("methods", "engine")}
 """(importer, imported): these are handed what they need from the other, so that a fake can take its place."""
 
-EXCEPTIONS = {("genner_cli/engine/chat.py", "prompting")}
-"""(file, part): a chat template is executed where its package is at home, and gives a prompt."""
+EXCEPTIONS = {("genner_cli/engine/chat.py", "prompting"), ("genner_cli/files/forms/alpaca.py", "instructing")}
+"""(file, part): a chat template is executed where its package is at home, and gives a prompt; alpaca files hold
+prompts and completions."""
 
 LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 

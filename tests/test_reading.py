@@ -95,7 +95,7 @@ def test_globs_are_sorted_and_each_file_comes_once(tmp_path: Path, monkeypatch: 
         ("*.ndjson", "matches no file"),
         ("sub", "is a folder; name its files, as in 'sub/*.jsonl'"),
         ("docs.json", "jq"),
-        ("docs.csv", ".jsonl, .ndjson, .txt, each also with .gz or .zst"),
+        ("docs.csv", ".jsonl, .ndjson, .txt, .parquet, .conll, .ann, each also with .gz or .zst"),
         ("*.csv", "docs.csv: unknown kind"),
         ("docs.jsonl.bz2", "unknown kind"),
         ("docs.gz", "unknown kind"),

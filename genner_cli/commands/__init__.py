@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from genner_cli import __version__
 from genner_cli.commands.calibrate import calibrate
+from genner_cli.commands.data import data
 from genner_cli.commands.evaluate import evaluate
 from genner_cli.commands.export import export
 from genner_cli.commands.extract import extract
@@ -59,6 +60,7 @@ app.command()(export)
 app.command()(info)
 app.command()(pull)
 app.command()(view)
+app.add_typer(data, name="data")
 
 
 def _version(asked: bool) -> None:

@@ -55,7 +55,10 @@ _SHOW = 0.25
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="JSONL or text files (also .gz, .zst), globs, or - for JSONL on stdin."),
+    typer.Argument(
+        metavar="INPUT...",
+        help="JSONL, .txt, .parquet, .conll, .ann (also .gz, .zst); globs; - is JSONL on stdin.",
+    ),
 ]
 Output = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")

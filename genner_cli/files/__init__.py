@@ -1,4 +1,4 @@
-"""The border to files on disk, and the only home of orjson, zstandard and yaml.
+"""The border to files on disk, and the only home of orjson, zstandard, yaml, pyarrow and spacy.
 
 Takes paths, gives the values of `genner_cli.types`, and writes them; which files a path or a glob
 names is said here. Knows nothing of models, formats or the terminal.
@@ -16,7 +16,7 @@ from genner_cli.errors import UsageError
 STDIO = "-"
 """The path that stands for standard input or standard output."""
 
-KINDS = (".jsonl", ".ndjson", ".txt")
+KINDS = (".jsonl", ".ndjson", ".txt", ".parquet", ".conll", ".ann")
 COMPRESSIONS = (".gz", ".zst")
 
 OUTPUT_FIELDS = ("entities", "error", "completion")
@@ -63,7 +63,7 @@ def _check_file(path: str) -> None:
         known = ", ".join(KINDS)
         raise UsageError(
             f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
-            "rename it, or pipe JSON Lines into '-'"
+            "rename it, convert it (genner data convert), or pipe JSON Lines into '-'"
         )
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path}: may not be read; give yourself permission (chmod u+r)")

@@ -2,8 +2,9 @@
 
     {"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]}
 
-Offsets count code points from 0, the end is one behind the last; the entity's own text may be left out. What
-`genner extract` writes is read too. Knows nothing of models, chunks and output formats.
+Offsets count code points from 0, the end is one behind the last; the entity's own text and a score may be left out.
+What `genner extract` writes is read too, and the other kinds of files that `read_documents` knows. Knows nothing of
+models, chunks and output formats.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def read_gold(
     for record in _records(paths, text_field, id_field):
         found = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
-            document, complaints = _labelled(record, labels, nested)
+            document, complaints = labelled(record, labels=labels, nested=nested)
             found = [f"{record.source}: {complaint}" for complaint in complaints]
             documents += [] if found else [document]
         problems += [Problem(message, record.source) for message in found]
@@ -81,8 +82,13 @@ def _records(paths: Sequence[str], text_field: str, id_field: str) -> Iterator[R
             yield from read_documents([path], text_field=text_field, id_field=id_field, dropped=("completion",))
 
 
-def _labelled(record: Document, labels: Collection[str] | None, nested: bool) -> tuple[Document, list[str]]:
-    """The document with its entities, and what is wrong with them."""
+def labelled(
+    record: Document, *, labels: Collection[str] | None = None, nested: bool = True, crossing: bool = False
+) -> tuple[Document, list[str]]:
+    """The document with the entities that its field of that name lists, and what is wrong with them.
+
+    `crossing`: entities may also cross each other or be listed twice.
+    """
     fields = {name: value for name, value in record.fields.items() if name not in ("entities", "error")}
     if record.fields.get("error"):
         return record, ["the record is that of a failed extraction; leave it out, or label it and remove its error"]
@@ -99,18 +105,19 @@ def _labelled(record: Document, labels: Collection[str] | None, nested: bool) ->
         else:
             problems.append(f"entities[{number}]: {entity}")
     found.sort(key=lambda pair: canonical_order(pair[1]))
-    problems += _arrangement_problems(found, nested)
+    problems += [] if crossing else _arrangement_problems(found, nested)
     return replace(record, entities=tuple(entity for _, entity in found), fields=fields), problems
 
 
 def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, tidy: bool = True) -> Entity | str:
-    """The entity, or what is wrong with it; its score is left out. `tidy`: it may have no outer white space."""
+    """The entity, or what is wrong with it. `tidy`: it may have no outer white space."""
     if problem := shape_problem(value):
         return problem
     start, end, label = value["start"], value["end"], value["label"]
     problem = range_problem(start, end, text) or _label_problem(label, labels)
     problem = problem or mention_problem(start, end, value.get("text"), text, tidy=tidy)
-    return problem or Entity(start, end, label, text[start:end])
+    problem = problem or _score_problem(value.get("score"))
+    return problem or Entity(start, end, label, text[start:end], value.get("score"))
 
 
 def shape_problem(value: Any) -> str | None:
@@ -147,6 +154,12 @@ def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
     return None
 
 
+def _score_problem(score: Any) -> str | None:
+    if score is None or (type(score) in (int, float) and 0 <= score <= 1):
+        return None
+    return f"its score is {reprlib.repr(score)}, not a number from 0 to 1; correct it, or leave it out"
+
+
 def mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool = True) -> str | None:
     """Why a range of the text is not the mention that an entity claims, or is none at all."""
     there = text[start:end]
@@ -163,9 +176,9 @@ def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     if not isinstance(mention, str) or not mention:
         return "correct its text, or leave it out"
     if text.encode()[start:end] == mention.encode():
-        return "the offsets count UTF-8 bytes, convert them to code points"
+        return "the offsets count UTF-8 bytes, convert them to code points (genner data convert --offsets byte)"
     if text.encode("utf-16-le")[2 * start : 2 * end] == mention.encode("utf-16-le"):
-        return "the offsets count UTF-16 units, convert them to code points"
+        return "the offsets count UTF-16 units, convert them to code points (genner data convert --offsets utf16)"
     if text[start : end + 1] == mention:
         return "the end is that of the last character, give the one behind it"
     at = text.find(mention)

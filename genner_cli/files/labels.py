@@ -50,6 +50,24 @@ def read_labels(path: str) -> list[Label]:
     return list(labels.values())
 
 
+def read_label_map(path: str) -> dict[str, str | None]:
+    """A YAML mapping of old labels to new ones; null or nothing stands for None.
+
+    Raises `UsageError` with file and line for anything else, for a name that cannot be a label or comes twice, and
+    for an empty mapping.
+    """
+    root = _parsed(path)
+    names: dict[str, str | None] = {}
+    for old, new in root.value if isinstance(root, yaml.MappingNode) else ():
+        name = _text(path, old, "an old label")
+        if name in names:
+            raise _error(path, old, f"label {name!r} comes twice; remove one")
+        names[name] = None if new.tag == _NULL else _label(path, new, None).name
+    if not names:
+        raise UsageError(f"{path}: maps no labels; write 'OLD: NEW', or 'OLD:' to drop it, a line for each label")
+    return names
+
+
 def _parsed(path: str) -> yaml.Node | None:
     """The tree of nodes rather than values, for it knows the lines and still has both of two equal keys."""
     try:

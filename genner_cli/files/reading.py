@@ -1,8 +1,8 @@
 """Paths -> documents, one at a time, in constant memory.
 
-Takes JSON Lines (one object a line) and plain text, either also as gzip or zstd, and standard input.
-Gives one record for each line that is not blank and for each text file: a `Document`, or a
-`FailedDocument` that says where, what and what to do. Knows nothing of labels, chunks or models.
+Takes JSON Lines (one object a line) and plain text, either also as gzip or zstd, and standard input; and Parquet, CoNLL
+and brat, which `files.forms` reads. Gives one record for each line that is not blank, for each text file, row or
+sentence: a `Document`, or a `FailedDocument` that says where, what and what to do. Knows nothing of chunks or models.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import codecs
 import gzip
 import io
 import json
+import logging
 import os
 import reprlib
 import sys
@@ -24,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 import orjson
 import zstandard
 
+from genner_cli.data.losses import Losses
 from genner_cli.errors import UsageError
 from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, size, total_bytes
 from genner_cli.types import Document, FailedDocument
@@ -35,11 +37,15 @@ __all__ = ["MAX_DOCUMENT_BYTES", "Record", "document_of", "expand", "read_docume
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
 Record = Document | FailedDocument
+UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+"""What goes wrong on the disk, or in a compressed file."""
 
+_log = logging.getLogger("genner")
+
+_FORMS = {".parquet": "parquet", ".conll": "conll", ".ann": "brat"}
 _BLOCK = 64 * 1024
 _ZSTD_STEP = 256  # zstd gives at most 32,768 times as much at once: hostile input stays under 8 MiB a step
 _HALF = "has half a surrogate pair (\\ud800 to \\udfff), which is no character; remove it"
-_UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
 class _Names(NamedTuple):
@@ -62,7 +68,7 @@ def read_documents(
     `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
     was; so do all other fields but the text and the `dropped` ones, which belong to output (integers beyond
     64 bits become floats, as orjson reads them). A text file is one document; its id is its file name.
-    A UTF-8 byte order mark is left out.
+    A UTF-8 byte order mark is left out. An .ann file gives the text beside it.
 
     `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that
     breaks off gives what was read before and one `FailedDocument`; the next file follows.
@@ -90,15 +96,18 @@ def _read_all(paths: Sequence[str], names: _Names, limit: int, progress: Callabl
 
 def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, int]]:
     """Each record with the bytes of the file that had been consumed by then."""
+    if kind(path) in _FORMS:
+        yield from ((record, 0) for record in _read_form(path, names, limit))
+        return
     name = "stdin" if path == STDIO else os.fsencode(path).decode("utf-8", "backslashreplace")
     position = number = 0
     try:
-        with _opened(path) as (raw, stream):
+        with opened(path) as (raw, stream):
             if kind(path) == ".txt":
                 yield _text_document(_read_at_most(stream, limit + 1), name, limit), 0
                 return
             compressed = stream is not raw and raw.seekable()
-            for line, length in _lines(stream, limit):
+            for line, length in lines_of(stream, limit):
                 number += 1
                 position = raw.tell() if compressed else position + length
                 if number == 1 and line:
@@ -107,12 +116,31 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
                     yield _too_long(f"{name}:{number}", f"the line has {length:,} bytes", limit), position
                 elif line.strip():
                     yield _json_document(line, f"{name}:{number}", names), position
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         yield _broken(path, name, number, position, error), position
 
 
+def _read_form(path: str, names: _Names, limit: int) -> Iterator[Record]:
+    """The records of a form, without the dropped fields; entities that it tells of but cannot give are warned of."""
+    from genner_cli.files.forms import FORMS  # which reads by means of this module
+    from genner_cli.files.forms.options import FormOptions
+
+    losses = Losses()
+    options = FormOptions(text_field=names.text, id_field=names.id)
+    for record in FORMS[_FORMS[kind(path)]].read(path, options, losses):
+        fields = {name: value for name, value in record.fields.items() if name not in names.dropped}
+        length = len(record.text.encode()) if isinstance(record, Document) else 0
+        if length > limit:
+            yield _too_long(record.source, f"the text has {length:,} bytes", limit, record.id)
+        else:
+            yield replace(record, fields=fields)
+    if "entities" not in names.dropped:
+        for line in losses.lines():
+            _log.warning("%s: %s", path, line)
+
+
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file as it lies on disk, and its content decompressed (the same stream if it is not compressed)."""
     with nullcontext(sys.stdin.buffer) if path == STDIO else open(path, "rb") as raw:
         if path.lower().endswith(".gz"):
@@ -160,7 +188,7 @@ def _zstd_pieces(raw: IO[bytes]) -> Iterator[bytes]:
         block = frame.unused_data or raw.read(_ZSTD_STEP)
 
 
-def _lines(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
+def lines_of(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
     """Each line without its end, None if that has more than `limit` bytes, and the bytes it took with its end."""
     most = limit + len(b"\r\n")
     while line := stream.readline(most):

@@ -24,9 +24,7 @@ from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import TrainOptions
 from genner_cli.types import Document
 
-WORDS, LOG, CURVE, CARD, VERIFY, CHECKPOINT = (
-    "genner.json", "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl", "checkpoint",
-)  # fmt: skip
+LOG, CURVE, CARD, VERIFY, CHECKPOINT = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl", "checkpoint"
 VERIFIED = 20
 """So many documents are left for the export's checks."""
 _PACKAGES = ("genner", "torch", "transformers", "peft")

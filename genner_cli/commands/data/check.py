@@ -1,0 +1,105 @@
+"""`genner data check`: what spoils labelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genner_cli.commands.data.input import AsJson, Inputs, read_each
+from genner_cli.commands.options import TextField
+from genner_cli.commands.terminal import status_line
+
+if TYPE_CHECKING:
+    from genner_cli.data.checking import Finding
+    from genner_cli.files.gold import GoldData
+
+
+class Check(StrEnum):
+    """What is looked for."""
+
+    PROBLEMS = "problems"
+    DUPLICATES = "duplicates"
+    LEAKS = "leaks"
+    ANNOTATIONS = "annotations"
+    LABELS = "labels"
+
+
+_TITLES = {
+    Check.PROBLEMS: "entities and records that are wrong",
+    Check.DUPLICATES: "texts that stand in a file more than once",
+    Check.LEAKS: "texts that stand in two files, or share a run of eight words",
+    Check.ANNOTATIONS: "equal texts with different entities",
+    Check.LABELS: "mentions labelled differently, or sometimes not at all",
+}
+
+Skip = Annotated[list[Check] | None, typer.Option(help="Leave out a check; can be given several times.")]
+Examples = Annotated[int, typer.Option(min=0, help="Findings of each check to show, and places of each finding.")]
+
+
+def check(
+    files: Inputs, skip: Skip = None, examples: Examples = 5, as_json: AsJson = False, text_field: TextField = "text"
+) -> None:
+    """Look for wrong offsets, duplicates, leaks between files, and contradicting annotations.
+
+    The exit status is 1 if anything is found. Real annotation rarely labels a mention the same way everywhere:
+    `--skip labels` leaves that check out.
+
+    Examples:
+
+    - `genner data check train.jsonl valid.jsonl test.jsonl`
+    - `genner data check all.jsonl --skip labels --json`
+    """
+    from genner_cli.files.writing import encode_value
+
+    data = read_each(files, text_field)
+    found: dict[Check, list[Finding]] = {}
+    with status_line("checking") as say:
+        for name, look in _checks().items():
+            if name not in (skip or ()):
+                say(f"looking for {_TITLES[name]}")
+                found[name] = list(look(data))
+    if as_json:
+        typer.echo(encode_value({str(name): _value(findings) for name, findings in found.items()}), nl=False)
+    else:
+        typer.echo("\n".join(_lines(found, examples)))
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+def _checks() -> dict[Check, Callable[[Mapping[str, GoldData]], Iterator[Finding]]]:
+    from genner_cli.data import checking
+    from genner_cli.data.checking import Finding
+
+    def problems(data: Mapping[str, GoldData]) -> Iterator[Finding]:
+        for gold in data.values():
+            yield from (Finding(problem.message, 1, (problem.source,)) for problem in gold.problems)
+
+    def of_documents(look: Callable[[checking.Files], Iterator[Finding]]) -> Any:
+        return lambda data: look({path: gold.documents for path, gold in data.items()})
+
+    return {
+        Check.PROBLEMS: problems,
+        Check.DUPLICATES: of_documents(checking.duplicates),
+        Check.LEAKS: of_documents(checking.leaks),
+        Check.ANNOTATIONS: of_documents(checking.different_annotations),
+        Check.LABELS: of_documents(checking.label_contradictions),
+    }
+
+
+def _value(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [{"what": finding.what, "count": finding.count, "places": list(finding.places)} for finding in findings]
+
+
+def _lines(found: Mapping[Check, Sequence[Finding]], examples: int) -> Iterator[str]:
+    for name, findings in found.items():
+        yield f"{name}: {len(findings):,} {_TITLES[name]}" if findings else f"{name}: none"
+        for finding in findings[:examples]:
+            yield f"  {finding.what}"
+            if name is not Check.PROBLEMS and examples:
+                more = ", ..." if len(finding.places) > examples else ""
+                yield f"    {', '.join(finding.places[:examples])}{more}"
+        if len(findings) > examples:
+            yield f"  ... and {len(findings) - examples:,} more (--examples, --json)"

@@ -1,0 +1,153 @@
+"""`genner data convert`: labelled data from one form to another."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genner_cli.commands.data.input import tell
+from genner_cli.commands.options import FormatName, LabelsFile, TextField, Types, asked_labels
+from genner_cli.commands.terminal import status_line, talk_on_stderr
+from genner_cli.data.offsets import Unit
+from genner_cli.data.tags import Scheme
+from genner_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from genner_cli.files.converting import Conversion
+
+
+class FormName(StrEnum):
+    """The forms of labelled data (`files.forms.FORMS`)."""
+
+    jsonl = "jsonl"
+    conll = "conll"
+    brat = "brat"
+    docbin = "docbin"
+    label_studio = "label-studio"
+    doccano = "doccano"
+    prodigy = "prodigy"
+    alpaca = "alpaca"
+    parquet = "parquet"
+    csv = "csv"
+
+
+Source = Annotated[str, typer.Argument(metavar="IN", help="File, or folder of brat's .txt and .ann files.")]
+Target = Annotated[str, typer.Argument(metavar="OUT", help="File, or new folder for brat; - is stdout.")]
+From = Annotated[FormName | None, typer.Option("--from", help="Form of IN.", show_default="by its suffix")]
+To = Annotated[FormName | None, typer.Option("--to", help="Form of OUT.", show_default="by its suffix")]
+OffsetUnit = Annotated[
+    Unit | None,
+    typer.Option(
+        "--offsets", help="What IN's offsets count, or OUT's where IN is JSONL.", show_default="as that form does"
+    ),
+]
+TagScheme = Annotated[Scheme, typer.Option(help="How CoNLL and CSV are tagged; all are read.")]
+TokenColumn = Annotated[
+    str | None, typer.Option(help="Column of the tokens: a number from 0 (CoNLL), or a name (CSV).", show_default="0")
+]
+TagColumn = Annotated[str | None, typer.Option(help="Column of the tags, likewise.", show_default="-1, the last")]
+Documents = Annotated[
+    bool, typer.Option("--documents/--sentences", help="Read CoNLL's documents (-DOCSTART-), or its sentences.")
+]
+KeepText = Annotated[bool, typer.Option("--keep-text", help="Write ids and texts as comments into CoNLL.")]
+Predictions = Annotated[
+    bool | None,
+    typer.Option(
+        "--predictions/--annotations",
+        help="Label Studio: as which to write.",
+        show_default="predictions if scored",
+    ),
+]
+AlpacaFormat = Annotated[
+    FormatName | None, typer.Option("--format", help="Output format of alpaca.", show_default="bracketed; found out")
+]
+Trim = Annotated[bool, typer.Option("--trim", help="Move borders of entities off white space.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where something cannot be carried over.")]
+IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
+
+
+def convert(
+    source: Source,
+    target: Target,
+    from_: From = None,
+    to: To = None,
+    offsets: OffsetUnit = None,
+    scheme: TagScheme = Scheme.IOB2,
+    token_column: TokenColumn = None,
+    tag_column: TagColumn = None,
+    documents: Documents = False,
+    keep_text: KeepText = False,
+    predictions: Predictions = None,
+    format: AlpacaFormat = None,
+    types: Types = None,
+    labels: LabelsFile = None,
+    trim: Trim = False,
+    strict: Strict = False,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+) -> None:
+    """Convert labelled data: JSONL, CoNLL, brat, spaCy, Label Studio, doccano, Prodigy, alpaca, Parquet, CSV of tokens.
+
+    What OUT cannot carry is counted on stderr, with examples. Documents with problems are left out; the status is 1.
+
+    Examples:
+
+    - `genner data convert train.conll train.jsonl`
+    - `genner data convert corpus/ corpus.jsonl --from brat`
+    - `genner data convert entities.jsonl tasks.json --to label-studio`
+    - `genner data convert export.jsonl train.spacy --from doccano --trim`
+    """
+    from genner_cli.files.converting import convert as run
+    from genner_cli.files.forms import form_of
+    from genner_cli.files.forms.options import FormOptions
+
+    _check(source, target)
+    forms = (from_ or form_of(source, option="--from"), to or form_of(target, option="--to"))
+    options = FormOptions(
+        text_field=text_field,
+        id_field=id_field,
+        offsets=offsets,
+        scheme=scheme,
+        token_column=token_column,
+        tag_column=tag_column,
+        whole=documents,
+        keep_text=keep_text,
+        predictions=predictions,
+        format=format,
+        labels=asked_labels(types, labels),
+    )
+    talk_on_stderr()
+    with status_line("converting") as say:
+        done = run(
+            (source, forms[0]),
+            (target, forms[1]),
+            options,
+            strict=strict,
+            trim=trim,
+            progress=lambda count: say(f"{count:,} documents"),
+        )
+    _report(done)
+
+
+def _check(source: str, target: str) -> None:
+    from genner_cli.files import STDIO
+
+    if source != STDIO and not os.path.exists(source):
+        raise UsageError(f"{source}: no such file or folder; check the path (it is read from {Path.cwd()})")
+    if source != STDIO and os.path.realpath(source) == os.path.realpath(target):
+        raise UsageError(f"{target}: is the input too; name another file or folder for the output")
+
+
+def _report(done: Conversion) -> None:
+    for line in done.losses.lines():
+        sys.stderr.write(f"genner: {line}\n")
+    tell(done.problems)
+    bad = f", {len(done.problems):,} problems" if done.problems else ""
+    sys.stderr.write(f"{done.documents:,} documents, {done.entities:,} entities{bad}\n")
+    if done.problems:
+        raise typer.Exit(1)

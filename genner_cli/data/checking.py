@@ -1,0 +1,138 @@
+"""Labelled files -> what in them spoils training or its figures: duplicates, leaks, contradictions.
+
+Takes the documents of each file. Knows nothing of how they were read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from genner_cli.data.runs import links, words_of
+from genner_cli.data.tokens import tokenize
+from genner_cli.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found: what it is, how often it occurs, and where (file and line)."""
+
+    what: str
+    count: int
+    places: tuple[str, ...]
+
+
+Files = Mapping[str, Sequence[Document]]
+"""The documents of each file, by its name."""
+
+
+def duplicates(files: Files) -> Iterator[Finding]:
+    """Texts that stand in one file more than once, but for case and punctuation; the most frequent first."""
+    for name, documents in files.items():
+        found = [group for group in _by_text(documents).values() if len(group) > 1]
+        for group in sorted(found, key=len, reverse=True):
+            yield Finding(f"{name} has {_shown(group[0].text)} {len(group)} times", len(group), _places(group))
+
+
+def different_annotations(files: Files) -> Iterator[Finding]:
+    """The very same text with different entities, in one file or in several."""
+    texts: defaultdict[str, list[Document]] = defaultdict(list)
+    for documents in files.values():
+        for document in documents:
+            texts[document.text].append(document)
+    for text, group in texts.items():
+        ways = {frozenset(document.entities): document for document in group}
+        if len(ways) > 1:
+            places = _places(list(ways.values()))
+            yield Finding(f"{_shown(text)} is annotated in {len(ways)} ways", len(group), places)
+
+
+def leaks(files: Files) -> Iterator[Finding]:
+    """Documents of one file that stand in an earlier file too, or share a run of eight words with it."""
+    every = [(name, document) for name, documents in files.items() for document in documents]
+    found: defaultdict[tuple[str, str], list[tuple[Document, Document]]] = defaultdict(list)
+    for one, other in links(document.text for _, document in every):
+        (first, earlier), (second, later) = every[one], every[other]
+        if first != second:
+            found[first, second].append((earlier, later))
+    for (first, second), pairs in found.items():
+        same = sum(words_of(earlier.text) == words_of(later.text) for earlier, later in pairs)
+        count = len({later.source for _, later in pairs})
+        what = f"{count:,} documents of {second} share eight words or the whole text with {first} ({same:,} are equal)"
+        yield Finding(what, count, tuple(f"{later.source} ({earlier.source})" for earlier, later in pairs))
+
+
+def label_contradictions(files: Files) -> Iterator[Finding]:
+    """Mentions that are labelled differently, or not at all elsewhere; those with most contradictions first.
+
+    An occurrence counts where it stands as whole words. It has no label if no entity overlaps it; one within a
+    longer entity, or across one, says nothing.
+    """
+    documents = [document for documents in files.values() for document in documents]
+    labels: defaultdict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for document in documents:
+        for entity in document.entities:
+            labels[_words(entity.text)][entity.label].append(document.source)
+    for mention, source in _unlabelled(documents, labels):
+        labels[mention][""].append(source)
+    found = [_contradiction(words, ways) for words, ways in labels.items() if len(ways) > 1]
+    yield from sorted(found, key=lambda finding: (-finding.count, finding.what))
+
+
+def _contradiction(words: tuple[str, ...], ways: Mapping[str, Sequence[str]]) -> Finding:
+    """`count` is how many occurrences differ from the most frequent way."""
+    ordered = sorted(ways, key=lambda label: (-len(ways[label]), label))
+    told = ", ".join(f"{label or 'no label'} {len(ways[label]):,}" for label in ordered)
+    odd = [place for label in ordered[1:] for place in ways[label]]
+    return Finding(f"{_shown(' '.join(words))}: {told}", len(odd), tuple(dict.fromkeys(odd)))
+
+
+def _unlabelled(
+    documents: Sequence[Document], mentions: Mapping[tuple[str, ...], object]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each mention's occurrences that no entity overlaps."""
+    lengths: defaultdict[str, set[int]] = defaultdict(set)
+    for mention in mentions:
+        lengths[mention[0]].add(len(mention))
+    for document in documents:
+        ranges = tokenize(document.text)
+        words = [document.text[start:end] for start, end in ranges]
+        taken = _covered(document, [start for start, _ in ranges])
+        for at, word in enumerate(words):
+            for length in lengths.get(word, ()):
+                candidate = tuple(words[at : at + length])
+                if len(candidate) == length and candidate in mentions and not any(taken[at : at + length]):
+                    yield candidate, document.source
+
+
+def _covered(document: Document, starts: Sequence[int]) -> list[bool]:
+    """Whether each token that starts so is part of an entity."""
+    covered = []
+    reach = number = 0
+    for start in starts:
+        while number < len(document.entities) and document.entities[number].start <= start:
+            reach = max(reach, document.entities[number].end)
+            number += 1
+        covered.append(start < reach)
+    return covered
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text[start:end] for start, end in tokenize(text)) or (text,)
+
+
+def _by_text(documents: Sequence[Document]) -> dict[tuple[str, ...], list[Document]]:
+    groups: defaultdict[tuple[str, ...], list[Document]] = defaultdict(list)
+    for document in documents:
+        groups[tuple(words_of(document.text))].append(document)
+    return groups
+
+
+def _places(documents: Sequence[Document]) -> tuple[str, ...]:
+    return tuple(document.source for document in documents)
+
+
+def _shown(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,100 @@
+"""Labelled documents -> how many of what there are: entities by label, lengths, nesting, empty documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median
+
+from genner_cli.types import Document, Entity
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Mean, median and maximum of lengths in characters; 0 where there are none."""
+
+    mean: float
+    median: float
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStatistics:
+    """Of the entities with one label: how many, of how many different mentions, in how many documents."""
+
+    entities: int
+    mentions: int
+    documents: int
+    lengths: Lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """`nested`: entities that lie within another one; `empty`: documents without entities."""
+
+    documents: int
+    empty: int
+    characters: int
+    document_lengths: Lengths
+    entities: int
+    nested: int
+    entity_lengths: Lengths
+    labels: dict[str, LabelStatistics]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of one label, so far."""
+
+    lengths: list[int] = field(default_factory=list)
+    mentions: set[str] = field(default_factory=set)
+    documents: int = 0
+
+
+def statistics(documents: Iterable[Document]) -> Statistics:
+    """Counts over all documents; labels come by falling number of entities."""
+    lengths: list[int] = []
+    empty = nested = 0
+    seen: dict[str, _Seen] = {}
+    for document in documents:
+        lengths.append(len(document.text))
+        empty += not document.entities
+        nested += count_nested(document.entities)
+        _look_at(document, seen)
+    every = [length for label in seen.values() for length in label.lengths]
+    return Statistics(
+        documents=len(lengths),
+        empty=empty,
+        characters=sum(lengths),
+        document_lengths=_lengths(lengths),
+        entities=len(every),
+        nested=nested,
+        entity_lengths=_lengths(every),
+        labels={name: _label(seen[name]) for name in sorted(seen, key=lambda name: (-len(seen[name].lengths), name))},
+    )
+
+
+def count_nested(entities: Sequence[Entity]) -> int:
+    """How many of them lie within another one; they are in canonical order. Of equal ranges one is the outer."""
+    reach = count = 0
+    for entity in entities:
+        count += entity.end <= reach
+        reach = max(reach, entity.end)
+    return count
+
+
+def _look_at(document: Document, seen: dict[str, _Seen]) -> None:
+    for entity in document.entities:
+        label = seen.setdefault(entity.label, _Seen())
+        label.lengths.append(len(entity.text))
+        label.mentions.add(entity.text)
+    for name in {entity.label for entity in document.entities}:
+        seen[name].documents += 1
+
+
+def _label(seen: _Seen) -> LabelStatistics:
+    return LabelStatistics(len(seen.lengths), len(seen.mentions), seen.documents, _lengths(seen.lengths))
+
+
+def _lengths(lengths: Sequence[int]) -> Lengths:
+    return Lengths(mean(lengths), median(lengths), max(lengths)) if lengths else Lengths(0.0, 0.0, 0)
