@@ -131,16 +131,15 @@ def compare(found: dict[str, list[Timed]], tokens: float) -> None:
         median, low, high = statistics.median(rates[name]), min(rates[name]), max(rates[name])
         ratio = statistics.median(rates["genner"]) / median
         last = rounds[0].losses[-1]
-        print(
-            f"  {name:<24} {median:>7,.0f} tokens/s ({low:,.0f} to {high:,.0f}), genner / this {ratio:.2f}, loss {last:.4f}"
-        )
+        rate = f"{median:>7,.0f} tokens/s ({low:,.0f} to {high:,.0f})"
+        print(f"  {name:<24} {rate}, genner / this {ratio:.2f}, loss {last:.4f}")
 
 
 def genner(
     model: PreTrainedModel, data: Dataset, tokens: Any, options: TrainOptions, steps: int, device: torch.device
 ) -> Timed:
     """Trains as `genner train` does."""
-    plan = Plan(data, tokens, options, pack_tokens=PACK_TOKENS.get(device.type, 1024))
+    plan = Plan(data, tokens, options, pack_tokens=PACK_TOKENS[device.type])
     chosen = LoopOptions(
         steps, options.learning_rate, warm_up=0.0, bfloat16=options.dtype == "bfloat16", checkpoint_every=steps + 1
     )
@@ -205,8 +204,8 @@ def trainer(
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
             folder, per_device_train_batch_size=shape[0], gradient_accumulation_steps=shape[1], num_train_epochs=1,
-            learning_rate=options.learning_rate, lr_scheduler_type="cosine", warmup_steps=0, max_grad_norm=options.clip_norm,
-            logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", report_to="none", disable_tqdm=True,
+            learning_rate=options.learning_rate, lr_scheduler_type="cosine", warmup_steps=0,
+            max_grad_norm=options.clip_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", report_to="none", disable_tqdm=True,
             use_cpu=args.device == "cpu", bf16=args.dtype == "bfloat16", dataloader_pin_memory=False,
         )  # fmt: skip
         run = InOrder(model, settings, data_collator=padded, train_dataset=rows, callbacks=[watch])

@@ -314,7 +314,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], int]] = {
     r"verify.jsonl: 1 problem beside 5 good documents; correct it": (crossing, 2),
     r"made for prompt version 0": (of_another_prompt, 1),
     r"are others (SHA-256": (on_another_base, 1),
-    r"tokenizer.json holds no JSON object": (lambda folder: without(folder, "tokenizer.json"), 1),
+    r"has no tokenizer.json": (lambda folder: without(folder, "tokenizer.json"), 1),
 }
 
 

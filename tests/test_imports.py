@@ -45,6 +45,7 @@ HOMES = {
     "transformers": {"training", "convert"},
     "tokenizers": {"training", "convert"},
     "peft": {"training", "convert"},
+    "bitsandbytes": {"training"},
     "safetensors": {"training", "convert"},
     "gguf": {"convert"},
     "matplotlib": {"plots"},

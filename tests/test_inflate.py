@@ -43,7 +43,7 @@ def inflated(path: Path) -> Iterator[Model]:
 
 def difference(small: Path, large: Path, ids: list[int]) -> float:
     """The largest difference of a logit, in standard deviations; added tokens must be out of reach."""
-    expected, found = gguf_logits(small, ids), gguf_logits(large, ids)
+    (expected,), (found,) = gguf_logits(small, [ids]), gguf_logits(large, [ids])
     old = expected.shape[1]
     assert found.shape[1] > old
     assert found[:, old:].max() < -9000

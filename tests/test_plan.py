@@ -192,7 +192,7 @@ def test_the_plan_is_as_many_tokens_as_the_run_takes_and_its_command_runs(genner
     assert words[-6:-2] == ["--threads", "1", "--gpu-layers", "0"], "which the fixture gives again"
     assert genner(*words[:-6], *words[-2:], "--stats", tmp_path / "run.json").status == 0
     tokens = orjson.loads((tmp_path / "run.json").read_bytes())["tokens"]
-    assert made["prompt_tokens"] == pytest.approx(tokens["prefix"] + tokens["prompt"], rel=0.15)
+    assert made["prompt_tokens"] == pytest.approx(tokens["prefix"] + tokens["prompt"], rel=0.4), "of a sample"
     assert made["new_tokens"] == pytest.approx(tokens["written"], rel=0.25)
 
 
@@ -213,7 +213,7 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
         (["none.jsonl"], 2, "none.jsonl: no such file"),
         (["blank.jsonl"], 2, "there is no text to plan for: 0 documents"),
         (["bad.jsonl"], 2, "there is no text to plan for: 1 documents, of which 1 cannot be read"),
-        (["docs.jsonl", "--model", "none.gguf"], 1, "model 'none.gguf' does not exist"),
+        (["docs.jsonl", "--model", "none.gguf"], 1, "'none.gguf' does not exist"),
         (["docs.jsonl", "--context", "256", "--chunk", "9999"], 2, "larger --context"),
         (["docs.jsonl", "--sample", "0"], 2, "--sample"),
         ([], 2, "INPUT"),

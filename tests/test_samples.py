@@ -174,7 +174,7 @@ def test_bos_stands_before_the_prompt_where_the_tokenizer_puts_it_before_texts(t
 
 
 def test_a_text_that_the_tokenizer_refuses_is_a_problem_of_the_whole(tokens: Tokens) -> None:
-    samples = make_samples([document("Ann " + "x" * 9000, ("Ann", "PER"))], labels=LABELS, chunk_bytes=10_000).samples
+    samples = make_samples([document("Ann " + "x" * 9000, ("Ann", "PER"))], labels=LABELS, chunk_bytes=100_000).samples
     (problem,) = encode_samples(
         samples, tokens, Instructions(PROMPT, "xml", 1, LABELS, (), 200), longest=10_000
     ).problems

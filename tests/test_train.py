@@ -175,7 +175,6 @@ def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path
         (["--types", "PER", "--labels", "x.yaml"], "give one of them"),
         (["--options", "none.yaml"], "none.yaml: cannot be read"),
         (["--device", "quantum"], "--device quantum: torch cannot use it"),
-        (["--qlora", "--device", "cpu"], "--qlora"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(options: list[str], said: str, train: Callable[..., Run]) -> None:
@@ -183,6 +182,26 @@ def test_a_wrong_call_says_what_is_wrong(options: list[str], said: str, train: C
     assert run.status == 2
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_qlora_trains_on_a_base_of_four_bits_and_names_the_whole_one(
+    train: Callable[..., Run], base: Path, tmp_path: Path
+) -> None:
+    run = train("--qlora")
+    assert run.status == 0, run.stderr
+    lines = read_log(tmp_path / "adapter" / "training_log.jsonl")
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    said = json.loads((tmp_path / "adapter" / "genner.json").read_text())
+    assert said["genner.base.hash"] == hash_files(weight_files(base))
+
+
+def test_qlora_without_bitsandbytes_says_what_to_install(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    run = train("--qlora")
+    assert run.status == 2
+    assert "pip install 'genner[qlora]'" in run.stderr
 
 
 def test_a_base_that_is_not_there_says_how_to_get_it(genner: Callable[..., Run], data: Path, tmp_path: Path) -> None:

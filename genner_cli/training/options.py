@@ -101,7 +101,9 @@ class TrainOptions:
     device: str = _option("auto", "cpu, cuda or mps.")
     attention: Attention = _option(Attention.AUTO, "Implementation of attention.")
     packing: bool = _option(True, "Compute many examples in a row without padding, and what they begin with once.")
-    pack_tokens: int | None = _option(None, "Most tokens computed at a time.", shown="1024, 8192 on a GPU")
+    pack_tokens: int | None = _option(
+        None, "Most tokens computed at a time, beside a shared prompt.", shown="512, 8192 on a GPU"
+    )
     gradient_checkpointing: bool = _option(False, "Compute twice to save memory.")
     qlora: bool = _option(False, "Hold the base's weights in 4 bits (CUDA; needs genner[qlora]).")
 

@@ -35,7 +35,8 @@ def prefix_of(example: Example) -> tuple[int, ...]:
 
 
 def in_a_row(examples: Iterable[Example], tokens: int) -> list[Pack]:
-    """Packs of one row of at most `tokens`, or of one example where that has more; the longest examples first."""
+    """Packs of one row of at most `tokens` behind its first prefix, or of one example where that has more; the longest
+    examples first."""
     rows: list[dict[tuple[int, ...], list[Example]]] = []
     room: list[int] = []
     for example in sorted(examples, key=lambda example: -len(example.ids)):
@@ -45,7 +46,7 @@ def in_a_row(examples: Iterable[Example], tokens: int) -> list[Pack]:
         at = next((at for at, need in enumerate(needs) if need <= room[at]), len(rows))
         if at == len(rows):
             rows.append({})
-            room.append(tokens)
+            room.append(tokens + len(prefix))
         room[at] -= tail if prefix in rows[at] else tail + len(prefix)
         rows[at].setdefault(prefix, []).append(example)
     return [Pack((tuple(map(tuple, row.values())),)) for row in rows]

@@ -29,7 +29,8 @@ from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
 from genner_cli.types import Label
 
-PACK_TOKENS = {"cpu": 1024, "cuda": 8192}
+PACK_TOKENS = {"cpu": 512, "cuda": 8192}
+"""More would have more tokens look over each other than the larger products save (docs/LOG.md)."""
 RUN = "run.json"
 """What is trained how, beside the checkpoints."""
 
