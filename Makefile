@@ -38,6 +38,10 @@ bench-full: .venv/bench
 	$(PIP) --editable '.[test]'
 	@touch $@
 
+.venv/train: .venv/base
+	$(PIP) --editable '.[train]'
+	@touch $@
+
 .venv/bench: .venv/base
 	$(PIP) --editable '.[bench]'
 	@touch $@

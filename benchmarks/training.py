@@ -156,7 +156,7 @@ def genner(
         synchronize(device)
         seconds.append(time.perf_counter())
         losses = [line["loss"] for line in read_log(log)]
-    return Timed(tuple(b - a for a, b in itertools.pairwise(seconds)), tuple(losses))
+    return Timed(tuple(b - a for a, b in itertools.pairwise(seconds[1:])), tuple(losses))
 
 
 def synchronize(device: torch.device) -> None:
@@ -203,18 +203,30 @@ def trainer(
     watch = Watch(torch.device(args.device))
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
-            folder, per_device_train_batch_size=shape[0], gradient_accumulation_steps=shape[1], num_train_epochs=1,
-            learning_rate=options.learning_rate, lr_scheduler_type="cosine", warmup_steps=0,
-            max_grad_norm=options.clip_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no", report_to="none", disable_tqdm=True,
-            use_cpu=args.device == "cpu", bf16=args.dtype == "bfloat16", dataloader_pin_memory=False,
-        )  # fmt: skip
+            folder,
+            per_device_train_batch_size=shape[0],
+            gradient_accumulation_steps=shape[1],
+            num_train_epochs=1,
+            learning_rate=options.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=0,
+            max_grad_norm=options.clip_norm,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=args.device == "cpu",
+            bf16=args.dtype == "bfloat16",
+            dataloader_pin_memory=False,
+        )
         run = InOrder(model, settings, data_collator=padded, train_dataset=rows, callbacks=[watch])
         run.train()
         synchronize(watch.device)
         ends = time.perf_counter()
         losses = tuple(line["loss"] for line in run.state.log_history if "loss" in line)
     began = [*watch.began, ends]
-    return Timed(tuple(b - a for a, b in itertools.pairwise(began)), losses)
+    return Timed(tuple(b - a for a, b in itertools.pairwise(began[1:])), losses)
 
 
 def padded(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
