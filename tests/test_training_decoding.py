@@ -29,7 +29,7 @@ from genner_cli.extraction import Task, extract
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.locking import Vocabulary
-from genner_cli.training import decoding
+from genner_cli.training import decoding, head
 from genner_cli.training.choosing import Choosing
 from genner_cli.training.decoding import TorchEngine, evaluate
 from genner_cli.training.tokens import Tokens
@@ -345,7 +345,7 @@ def test_many_legal_tokens_take_the_whole_output_matrix_and_choose_the_same(
 ) -> None:
     requests = requests_of(exported)
     by_rows = in_order(TorchEngine(llama, tokens).generate(requests))
-    monkeypatch.setattr(decoding, "FEW_ROWS", 0)
+    monkeypatch.setattr(head, "FEW_ROWS", 0)
     assert_equal(in_order(TorchEngine(llama, tokens).generate(requests)), by_rows)
 
 

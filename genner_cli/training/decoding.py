@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
 from genner_cli.errors import DataError
@@ -19,13 +18,12 @@ from genner_cli.extraction import Task, extract
 from genner_cli.generation import Completion, Request
 from genner_cli.scoring import Scores, score
 from genner_cli.training.choosing import Choosing
+from genner_cli.training.head import logits_of
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document, Piece
 
 WINDOW = 8
 """So many batches of requests are drawn at once and sorted by length, so that a batch ends at about one time."""
-FEW_ROWS = 256
-"""Up to so many legal tokens, only their rows of the output matrix are multiplied."""
 
 
 def evaluate(
@@ -195,15 +193,7 @@ class _Sequences:
 @torch.inference_mode()
 def _logits(model: PreTrainedModel, states: torch.Tensor, legal: Sequence[list[int]]) -> list[list[float]]:
     """The logits of each sequence's legal tokens; states: (sequences, width)."""
-    head, config = model.get_output_embeddings(), model.config.get_text_config()
     most = max(1, *map(len, legal))
     ids = torch.tensor([[*row, *[0] * (most - len(row))] for row in legal], device=states.device)
-    if most <= FEW_ROWS and type(head) is nn.Linear:  # a subclass may hold its weights in another shape, or add to them
-        found = (head.weight[ids].float() * states.float()[:, None]).sum(-1)
-        found = found if head.bias is None else found + head.bias[ids]
-    else:
-        found = head(states).float().gather(1, ids)
-    found = found / getattr(config, "logits_scaling", 1.0)
-    if cap := getattr(config, "final_logit_softcapping", None):
-        found = cap * torch.tanh(found / cap)
-    return [row[: len(ids)] for row, ids in zip(found.tolist(), legal, strict=True)]
+    found = logits_of(model, states, ids).tolist()
+    return [row[: len(ids)] for row, ids in zip(found, legal, strict=True)]
