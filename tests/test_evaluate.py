@@ -196,7 +196,8 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
     write(tmp_path / "shifted.jsonl", read(web / "all.jsonl")[1:])
     run = genner("evaluate", web / "gold.jsonl", "-p", tmp_path / "shifted.jsonl")
     assert (run.status, run.stdout) == (1, b"")
-    assert "gold.jsonl:1 and " in run.stderr
+    assert "gold.jsonl:1: document " in run.stderr
+    assert "has no prediction" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("types",),
     ("locking",),
     ("generation", "tokenizing", "data"),
-    ("formats", "chunking", "merging", "files", "engine", "hub", "provenance"),
+    ("formats", "chunking", "merging", "pairing", "files", "engine", "hub", "provenance"),
     ("prompting", "scoring"),
     ("calibration",),
     ("extraction", "methods", "cluster", "instructing"),

@@ -45,7 +45,7 @@ def test_scores_come_back_and_may_be_missing(tmp_path: Path) -> None:
     (found,) = read(
         tmp_path, {"text": TEXT, "entities": [{**ANN, "start": 8, "end": 11, "text": "Bob", "score": None}, ANN, ANN]}
     )
-    assert [(entity.text, entity.score) for entity in found.entities] == [("Ann", 0.5), ("Bob", None)]
+    assert [(entity.text, entity.score) for entity in found.entities] == [("Ann", 0.5), ("Ann", 0.5), ("Bob", None)]
 
 
 def test_a_failed_extraction_keeps_its_own_message(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_failed_extraction_keeps_its_own_message(tmp_path: Path) -> None:
         ({"text": TEXT, "entities": [{**ANN, "text": "Bob"}]}, ["it stands at 8:11"]),
         ({"text": TEXT, "entities": [{**ANN, "label": ""}]}, ["its label is ''"]),
         ({"text": TEXT, "entities": [{**ANN, "label": None}]}, ["its label is None"]),
-        ({"text": TEXT, "entities": [{**ANN, "score": 7}]}, ["its score is 7; write a number from 0 to 1"]),
+        ({"text": TEXT, "entities": [{**ANN, "score": 7}]}, ["its score is 7, not a number from 0 to 1"]),
         ({"text": TEXT, "entities": [{**ANN, "score": True}]}, ["its score is True"]),
         (
             {"text": TEXT, "entities": [{**ANN, "end": 0}, {"start": 0}]},
@@ -95,6 +95,25 @@ def test_labels_may_have_any_name_and_entities_may_cross(tmp_path: Path) -> None
     crossing = {"start": 0, "end": 7, "label": "<b>&", "text": "Ann met"}
     (found,) = read(tmp_path, {"text": TEXT, "entities": [{**ANN, "start": 4, "end": 11, "text": "met Bob"}, crossing]})
     assert found.entities == (Entity(0, 7, "<b>&", "Ann met"), Entity(4, 11, "PER", "met Bob"))
+
+
+@pytest.mark.parametrize(("given", "read_as"), [(["a", "b"], ("a", "b")), ("a", ("a",)), ([], ())])
+def test_completions_are_read(tmp_path: Path, given: Any, read_as: tuple[str, ...]) -> None:
+    (found,) = read(tmp_path, {"text": TEXT, "entities": [], "completion": given})
+    assert found.completions == read_as
+    assert found.document.fields == {}
+
+
+def test_a_completion_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, {"text": TEXT, "entities": [], "completion": [7]})
+    assert isinstance(found.document, FailedDocument)
+    assert "field 'completion' is [7]; write a list of strings" in found.document.message
+
+
+def test_what_is_merely_wrong_is_for_scoring_to_judge(tmp_path: Path) -> None:
+    blank = {"start": 3, "end": 7, "label": "PER", "text": " met"}
+    (found,) = read(tmp_path, {"text": TEXT, "entities": [blank, blank, ANN]})
+    assert [entity.text for entity in found.entities] == ["Ann", " met", " met"]
 
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:

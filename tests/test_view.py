@@ -16,7 +16,7 @@ from strategies import Case, cases, examples
 
 from genner_cli.commands.marking import marked
 from genner_cli.types import Entity
-from genner_cli.view.pairing import Viewed
+from genner_cli.view.viewed import Viewed
 
 Genner = Callable[..., Run]
 TEXT = "Ann met Bob Stone in New York."

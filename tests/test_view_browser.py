@@ -18,7 +18,7 @@ from strategies import Case, cases
 
 from genner_cli.types import Entity, canonical_order
 from genner_cli.view.page import page as make_page
-from genner_cli.view.pairing import Viewed
+from genner_cli.view.viewed import Viewed
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 ARGUMENTS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, starmap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +17,7 @@ from genner_cli.types import FailedDocument
 
 if TYPE_CHECKING:
     from genner_cli.types import Document, Extraction
-    from genner_cli.view.pairing import Viewed
+    from genner_cli.view.viewed import Viewed
 
 _MOST_PROBLEMS = 5
 
@@ -50,7 +50,8 @@ def view(
     """
     from genner_cli.files import expand
     from genner_cli.files.predictions import read_predictions
-    from genner_cli.view.pairing import alone, beside
+    from genner_cli.pairing import beside
+    from genner_cli.view.viewed import alone, with_gold
 
     if terminal == (output is not None):
         raise UsageError("say either -o page.html or --terminal")
@@ -59,7 +60,8 @@ def view(
     extractions = count.over(islice(read_predictions(inputs, text_field=text_field, id_field=id_field), limit))
     documents: Iterator[Viewed] = map(alone, extractions)
     if gold is not None:
-        documents = beside(_gold(gold_inputs, text_field, id_field), extractions, whole=limit is None)
+        pairs = beside(_gold(gold_inputs, text_field, id_field), extractions, whole=limit is None)
+        documents = starmap(with_gold, pairs)
     if output is None:
         _print(documents)
     else:

@@ -116,7 +116,7 @@ def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, t
     start, end, label = value["start"], value["end"], value["label"]
     problem = range_problem(start, end, text) or _label_problem(label, labels)
     problem = problem or mention_problem(start, end, value.get("text"), text, tidy=tidy)
-    problem = problem or _score_problem(value.get("score"))
+    problem = problem or score_problem(value.get("score"))
     return problem or Entity(start, end, label, text[start:end], value.get("score"))
 
 
@@ -154,7 +154,8 @@ def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
     return None
 
 
-def _score_problem(score: Any) -> str | None:
+def score_problem(score: Any) -> str | None:
+    """Why a value is no score."""
     if score is None or (type(score) in (int, float) and 0 <= score <= 1):
         return None
     return f"its score is {reprlib.repr(score)}, not a number from 0 to 1; correct it, or leave it out"

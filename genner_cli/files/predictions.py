@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from genner_cli.errors import UsageError
-from genner_cli.files import kind
-from genner_cli.files.gold import mention_problem, range_problem, shape_problem
+from genner_cli.files import OUTPUT_FIELDS, kind
+from genner_cli.files.gold import mention_problem, range_problem, score_problem, shape_problem
 from genner_cli.files.reading import Record, read_documents
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
 
@@ -22,33 +22,42 @@ from genner_cli.types import Document, Entity, Extraction, FailedDocument, canon
 def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field: str = "id") -> Iterator[Extraction]:
     """One extraction for each record of the files, which are those that `files.expand` gives.
 
-    Entities come in canonical order, each once. A record that cannot be read, or whose entities are wrong, has a
-    `FailedDocument` with file, line and remedy, and no `error`; one that says that it failed has its own `error`.
-    Raises `UsageError` for text files and for field names that cannot be.
+    Entities come in canonical order, as often as they are there. A record that cannot be read, or whose entities are
+    wrong, has a `FailedDocument` with file, line and remedy, and no `error`; one that says that it failed has its own
+    `error`. Raises `UsageError` for text files and for field names that cannot be.
     """
     for path in paths:
         if kind(path) == ".txt":
             raise UsageError(f"{path}: a text file has no entities; name what `genner extract` wrote from it")
-    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=("completion",))
+    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
     return map(_extraction, records)
 
 
 def _extraction(record: Record) -> Extraction:
-    document = replace(record, fields={n: v for n, v in record.fields.items() if n not in ("entities", "error")})
+    document = replace(record, fields={n: v for n, v in record.fields.items() if n not in OUTPUT_FIELDS})
     if error := record.fields.get("error"):
-        return Extraction(document, error=_message(error))
+        return Extraction(document, error=_message(error), completions=tuple(_completions(record)))
     if isinstance(record, FailedDocument):
         return Extraction(document)
     entities, problems = _entities(record)
+    completions = _completions(record)
+    if not all(isinstance(each, str) for each in completions):
+        problems.append(f"field 'completion' is {reprlib.repr(record.fields['completion'])}; write a list of strings")
     if problems:
         message = f"{record.source}: {'; '.join(problems)}"
         return Extraction(FailedDocument(message, record.source, record.id, document.fields))
-    return Extraction(document, entities)
+    return Extraction(document, entities, completions=tuple(completions))
 
 
 def _message(error: Any) -> str:
     said = error.get("message") if isinstance(error, Mapping) else error
     return said if isinstance(said, str) else json.dumps(error, ensure_ascii=False)
+
+
+def _completions(record: Record) -> list[Any]:
+    """What the model wrote, if the record says so: one string for each chunk."""
+    given = record.fields.get("completion", [])
+    return given if isinstance(given, list) else [given]
 
 
 def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
@@ -59,18 +68,16 @@ def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
         return (), [f"field 'entities' {is_what}; give what `genner extract` writes"]
     found = [_entity(value, record.text) for value in given]
     problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(found) if isinstance(entity, str)]
-    entities = dict.fromkeys(entity for entity in found if isinstance(entity, Entity))
+    entities = (entity for entity in found if isinstance(entity, Entity))
     return tuple(sorted(entities, key=canonical_order)), problems
 
 
 def _entity(value: Any, text: str) -> Entity | str:
-    """The entity, or what is wrong with it."""
+    """The entity, or what is wrong with it; what starts with a blank, crosses or repeats is for others to judge."""
     if problem := shape_problem(value):
         return problem
     start, end, label, score = value["start"], value["end"], value["label"], value.get("score")
-    problem = range_problem(start, end, text) or mention_problem(start, end, value.get("text"), text)
+    problem = range_problem(start, end, text) or mention_problem(start, end, value.get("text"), text, tidy=False)
     if not problem and (not isinstance(label, str) or not label):
         problem = f"its label is {reprlib.repr(label)}; write the label's name"
-    if not problem and score is not None and not (type(score) in (int, float) and 0 <= score <= 1):
-        problem = f"its score is {reprlib.repr(score)}; write a number from 0 to 1, or none"
-    return problem or Entity(start, end, label, text[start:end], score)
+    return problem or score_problem(score) or Entity(start, end, label, text[start:end], score)

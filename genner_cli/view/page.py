@@ -16,7 +16,7 @@ from typing import Any
 from genner_cli.types import Entity
 from genner_cli.view.comparing import compare
 from genner_cli.view.looks import ICONS, hue
-from genner_cli.view.pairing import Viewed
+from genner_cli.view.viewed import Viewed
 
 LARGE = 200 * 10**6
 """Bytes of a page from which on browsers get slow."""

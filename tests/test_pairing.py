@@ -1,12 +1,13 @@
-"""genner_cli.view.pairing: predictions and gold of the same documents come together, others are named."""
+"""Pairing: predictions and gold of the same documents come together, others are named; what is shown of them."""
 
 from __future__ import annotations
 
 import pytest
 
 from genner_cli.errors import DataError
+from genner_cli.pairing import beside, in_order
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
-from genner_cli.view.pairing import Viewed, alone, beside
+from genner_cli.view.viewed import Viewed, alone, with_gold
 
 ANN, BOB = Entity(0, 3, "PER", "Ann"), Entity(8, 11, "PER", "Bob")
 
@@ -36,7 +37,7 @@ def test_ids_pair_in_any_order_and_the_predictions_order_stays() -> None:
     found = beside(
         [gold("Ann.", 1, "a", ANN), gold("Bob.", 2, "b")], [predicted("Bob.", 1, "b"), predicted("Ann.", 2, "a")]
     )
-    assert [(seen.id, seen.gold) for seen in found] == [("b", ()), ("a", (ANN,))]
+    assert [(each.document.id, document.entities) for document, each in found] == [("b", ()), ("a", (ANN,))]
 
 
 @pytest.mark.parametrize("ids", [(None, None), ("a", None), ("a", "a")])
@@ -44,12 +45,13 @@ def test_without_ids_of_their_own_documents_pair_by_position(ids: tuple[str | No
     found = list(
         beside([gold("Ann.", 1, ids[0], ANN), gold("Bob.", 2, ids[1])], [predicted("Ann.", 1), predicted("Bob.", 2)])
     )
-    assert [seen.gold for seen in found] == [(ANN,), ()]
+    assert [document.entities for document, _ in found] == [(ANN,), ()]
 
 
 def test_a_failed_document_takes_text_and_gold_from_the_gold_data() -> None:
     failed = Extraction(FailedDocument("no text", "pred.jsonl:1", "a"), error="too long")
-    (seen,) = beside([gold("Ann.", 1, "a", ANN)], [failed])
+    (pair,) = beside([gold("Ann.", 1, "a", ANN)], [failed])
+    seen = with_gold(*pair)
     assert (seen.text, seen.predicted, seen.gold, seen.error) == ("Ann.", (), (ANN,), "too long")
 
 
@@ -62,7 +64,12 @@ def test_a_failed_document_takes_text_and_gold_from_the_gold_data() -> None:
             ["pred.jsonl:3: its text differs from that of gold.jsonl:7", "character 8", "'Bob.'", "'Tom.'"],
         ),
         ([gold("Ann.", 7, "a")], [predicted("Ann.", 3, "b")], ["pred.jsonl:3: document 'b' is not in", "gold.jsonl:7"]),
-        ([gold("Ann.", 7, "a")], [predicted("Ann.", 3)], ["pred.jsonl:3: the document is not in", "gold.jsonl:7"]),
+        ([gold("Ann.", 7, "a")], [predicted("An", 3)], ["pred.jsonl:3: its text differs", "gold.jsonl:7"]),
+        (
+            [gold("Ann.", 7, "a")],
+            [predicted("Ann.", 3), predicted("Bob.", 4)],
+            ["pred.jsonl:4: the document is not in", "gold.jsonl:7"],
+        ),
         ([], [predicted("Ann.", 3)], ["pred.jsonl:3: the document is not in the gold data, which is empty"]),
         (
             [gold("Ann.", 7, "a")],
@@ -98,3 +105,14 @@ def test_what_does_not_fit_is_named_with_lines_of_both(
 def test_a_part_of_the_predictions_leaves_gold_over_in_peace() -> None:
     golden = [gold("Ann.", 1, "a", ANN), gold("Bob.", 2, "b")]
     assert len(list(beside(golden, [predicted("Ann.", 1, "a")], whole=False))) == 1
+
+
+def test_extractions_come_in_the_order_of_gold_as_if_that_had_been_extracted_from() -> None:
+    golden = [gold("Ann.", 1, "a", ANN), gold("Bob.", 2, "b"), gold("Eve.", 3, "c")]
+    failed = Extraction(FailedDocument("no text", "pred.jsonl:1", "b"), error="it broke")
+    found = in_order(golden, [predicted("Eve.", 2, "c"), failed, predicted("Ann.", 3, "a", ANN, ANN)])
+    assert found == [Extraction(golden[0], (ANN, ANN)), Extraction(golden[1], error="it broke"), Extraction(golden[2])]
+
+
+def test_what_is_shown_has_each_entity_once() -> None:
+    assert alone(predicted("Ann.", 1, "a", ANN, ANN)).predicted == (ANN,)
