@@ -8,8 +8,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC
 
+# A test file runs in one process; two at a time, since most wait for files, processes and a browser as well.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -81,6 +81,22 @@ def test_a_training_leaves_everything_that_export_needs(
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
 
 
+def test_what_was_trained_exports_through_its_checks_and_extracts_without_a_flag(
+    train: Callable[..., Run], genner: Callable[..., Run], data: Path, tmp_path: Path
+) -> None:
+    assert train("--epochs", "20").status == 0
+    exported = genner("export", tmp_path / "adapter", "--gguf", "-o", tmp_path / "model.gguf", "--type", "F16")
+    assert exported.status == 0, exported.stderr
+    assert b"logits" in exported.stdout
+    extracted = genner("extract", data, "--model", tmp_path / "model.gguf")
+    assert extracted.status == 0
+    assert [record["text"] for record in extracted.records] == [record["text"] for record in RECORDS]
+    found = {(e["text"], e["label"]) for record in extracted.records for e in record["entities"]}
+    assert {label for _, label in found} == {"PER", "LOC"}
+    gold = {(r["text"][e["start"] : e["end"]], e["label"]) for r in RECORDS for e in r["entities"]}
+    assert len(found & gold) >= len(gold) // 2
+
+
 def labels_file(folder: Path) -> Path:
     path = folder / "labels.yaml"
     path.write_text("PER: named people\nLOC:\n")
