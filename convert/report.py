@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from genner_cli.files.whole import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ class Report:
 
     def write(self, path: Path) -> Path:
         """Writes the JSON file, whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(self.value(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, json.dumps(self.value(), ensure_ascii=False, indent=2) + "\n")
         return path
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from peft import PeftModel
 
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.files.whole import write_whole
 from genner_cli.prompting import Instructions
 from genner_cli.provenance import WORDS, Provenance
 from genner_cli.training.base import Base
@@ -49,14 +49,9 @@ def write_adapter(
     model.save_pretrained(folder, save_embedding_layers=False)  # to find out for itself peft would ask the Hub
     base.tokens.tokenizer.save_pretrained(folder)
     write_gold(folder / VERIFY, _some(data.valid.documents or data.train.documents))
-    (folder / CARD).write_text(_card(data, provenance, best), encoding="utf-8")
-    _write(folder / WORDS, {**data.instructions.to_metadata(), **provenance.to_metadata()})
-
-
-def _write(path: Path, value: Mapping[str, str]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(folder / CARD, _card(data, provenance, best))
+    said = {**data.instructions.to_metadata(), **provenance.to_metadata()}
+    write_whole(folder / WORDS, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
 
 
 def _some(documents: Sequence[Document]) -> list[Document]:

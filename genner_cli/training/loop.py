@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from genner_cli.files.whole import write_whole
 from genner_cli.training import checkpoints
 from genner_cli.training.batches import Batch
 from genner_cli.training.checkpoints import trained
@@ -209,6 +209,4 @@ def read_log(path: Path) -> list[dict[str, float]]:
 def _cut_log(path: Path, step: int) -> None:
     """Drops what was logged behind a step."""
     kept = [json.dumps(line) + "\n" for line in read_log(path) if line["step"] <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, "".join(kept))

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
+from genner_cli.files.whole import write_whole
 from genner_cli.provenance import WORDS
 from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
@@ -131,7 +132,7 @@ def _begin(job: Job, said: dict[str, str]) -> None:
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"options": _plain(job.options), "said": said}, ensure_ascii=False), encoding="utf-8")
+    write_whole(path, json.dumps({"options": _plain(job.options), "said": said}, ensure_ascii=False))
 
 
 _FREE = ("genner.training.options", "genner.training.versions", "genner.base.reference")
