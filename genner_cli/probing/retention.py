@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from convert.base import base_folder
@@ -68,11 +69,14 @@ def run(
 
     def ask_adapted() -> dict[str, Any]:
         told.step(f"asking {after}")
-        merged = folder.path / "merged"
-        with opened(source, merged, base=before, download=download) as (whole, _):
+        with (
+            TemporaryDirectory(prefix="merged-", dir=folder.path) as merged,
+            opened(source, Path(merged) / "model", base=before, download=download) as (whole, _),
+        ):
             return _asked(whole, items)
 
-    answers = [folder.stage("before", ask_base), folder.stage("after", ask_adapted)]
+    adapted = folder.stage("after", ask_adapted)  # first, for it refuses the adapter of another base
+    answers = [folder.stage("before", ask_base), adapted]
     return compared(items, *([Answer(*each) for each in side["answers"]] for side in answers))
 
 
