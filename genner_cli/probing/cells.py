@@ -11,6 +11,7 @@ from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.chunking import split
 from genner_cli.extraction import Task
 from genner_cli.probing.claims import claims, is_invented
+from genner_cli.probing.folder import ProbeFolder
 from genner_cli.scoring import Counts, Figures
 from genner_cli.scoring.counts import counts_by_label
 from genner_cli.scoring.evaluation import sides
@@ -63,6 +64,13 @@ class Cell:
     def summary(self) -> dict[str, Any]:
         """As a JSON value, without the counts of each document."""
         return {name: each for name, each in self.value().items() if name != "counts"}
+
+
+def measured(
+    folder: ProbeFolder, stage: str, documents: Sequence[Document], options: ExtractOptions, progress: Progress
+) -> Cell:
+    """The cell of a stage: the one that stands in the folder, else a new one."""
+    return Cell.of_value(folder.stage(stage, lambda: measure(documents, options, progress).value()))
 
 
 def measure(documents: Sequence[Document], options: ExtractOptions, progress: Progress = iter) -> Cell:

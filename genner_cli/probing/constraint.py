@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from genner_cli.api import ExtractOptions
 from genner_cli.generation import Constraint
-from genner_cli.probing.cells import Cell, Progress, measure
+from genner_cli.probing.cells import Cell, Progress, measured
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.types import Document
 
@@ -21,6 +21,5 @@ def run(
     found = {}
     for constraint in CONSTRAINTS:
         held = replace(options, constraint=constraint)
-        value = folder.stage(constraint, lambda held=held: measure(documents, held, progress).value())
-        found[constraint.value] = Cell.of_value(value)
+        found[constraint.value] = measured(folder, constraint, documents, held, progress)
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from genner_cli.errors import UsageError
 from genner_cli.files.gold import write_gold
 from genner_cli.formats import output_format
-from genner_cli.probing.cells import Cell, Progress, measure
+from genner_cli.probing.cells import Cell, Progress, measured
 from genner_cli.probing.constraint import CONSTRAINTS
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.making import Making, Told, make_model
@@ -56,10 +56,7 @@ def _measured(
     for constraint in CONSTRAINTS:
         told.step(f"{format}: extracting with constraint {constraint}")
         options = making.extracting(gguf, constraint)
-        value = folder.stage(
-            f"{format}/{constraint}", lambda options=options: measure(valid, options, progress).value()
-        )
-        found[constraint.value] = Cell.of_value(value)
+        found[constraint.value] = measured(folder, f"{format}/{constraint}", valid, options, progress)
     return found
 
 

@@ -16,7 +16,7 @@ from string import ascii_uppercase
 
 from genner_cli.files.gold import write_gold
 from genner_cli.generation import Constraint
-from genner_cli.probing.cells import Cell, Progress, measure
+from genner_cli.probing.cells import Cell, Progress, measured
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.making import Making, Told, make_model
 from genner_cli.probing.swapping import Swapped
@@ -111,7 +111,7 @@ def _measured(
 ) -> Cell:
     told.step(f"{variant}: extracting")
     options = probe.making.extracting(gguf, probe.constraint)
-    return Cell.of_value(folder.stage(f"{variant}/result", lambda: measure(documents, options, progress).value()))
+    return measured(folder, f"{variant}/result", documents, options, progress)
 
 
 def _called(cell: Cell, names: Mapping[str, str]) -> Cell:
