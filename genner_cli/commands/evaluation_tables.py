@@ -96,6 +96,7 @@ def _thresholds_table(found: Fitted, precision: float | None) -> Table:
 
 
 def new_table(first: str, *others: str) -> Table:
+    """A table without rows; all columns but the first hold numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(first)
     for other in others:
@@ -153,8 +154,10 @@ def _kind(found: Mapping[Key, Figures], kind: str) -> Sequence[Figures]:
 
 
 def with_interval(estimate: Estimate) -> str:
+    """Percent: `67.5 (62.6 to 72.5)`."""
     return f"{percent(estimate.value)} ({percent(estimate.low)} to {percent(estimate.high)})"
 
 
 def percent(share: float) -> str:
+    """Percent with one decimal."""
     return f"{100 * share:.1f}"

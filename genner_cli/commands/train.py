@@ -98,7 +98,7 @@ def train(
     switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
     chosen = made_of(preset, said, switches, {name: plain(value) for name, value in values.items()})
     asked = asked_labels(types, labels)
-    needs_torch()
+    needs_training()
     from convert.base import base_folder
     from genner_cli.files import STDIO, expand
     from genner_cli.plots.curve import draw_curve
@@ -152,11 +152,10 @@ def with_options(
 with_options(train, {"format": FormatName})
 
 
-def needs_torch() -> None:
+def needs_training() -> None:
+    """Raises UsageError where the training extra is not installed."""
     try:
-        import peft  # noqa: F401
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
+        import genner_cli.training.run  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(f"genner train needs {error.name}; run: pip install 'genner[train]'") from error
 

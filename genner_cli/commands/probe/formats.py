@@ -38,7 +38,7 @@ from genner_cli.commands.train import (
     Preset,
     PresetName,
     absolute,
-    needs_torch,
+    needs_training,
     with_options,
 )
 from genner_cli.errors import UsageError
@@ -83,7 +83,7 @@ def formats(
     chosen = train_options(preset, options, nested, values)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     asked = asked_labels(types, labels)
-    needs_torch()
+    needs_training()
     from genner_cli.formats import output_format
     from genner_cli.probing import formats as probing
     from genner_cli.probing.folder import ProbeFolder

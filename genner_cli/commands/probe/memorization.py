@@ -41,7 +41,7 @@ from genner_cli.commands.train import (
     Preset,
     PresetName,
     absolute,
-    needs_torch,
+    needs_training,
     with_options,
 )
 from genner_cli.generation import Constraint, EngineOptions
@@ -88,7 +88,7 @@ def memorization(
     """
     chosen = train_options(preset, options, nested, values)
     asked = asked_labels(types, labels)
-    needs_torch()
+    needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.making import Making

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.probe.options import Folder, told_on_stderr
-from genner_cli.commands.train import DownloadBase, absolute, needs_torch
+from genner_cli.commands.train import DownloadBase, absolute, needs_training
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,7 @@ def retention(
 
     Example: `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ -o retention/`
     """
-    needs_torch()
+    needs_training()
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.retention import run
