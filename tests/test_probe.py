@@ -52,7 +52,7 @@ def _one_thread() -> object:
 
 
 def results(folder: Path) -> dict:  # type: ignore[type-arg]
-    ElementTree.parse(folder / "results.svg")
+    assert ElementTree.parse(folder / "results.svg").getroot().tag.endswith("svg")
     return dict(json.loads((folder / "results.json").read_text()))
 
 
@@ -210,3 +210,28 @@ def test_constraint_measures_the_bundled_model_three_times_on_real_sentences(gen
     assert genner(*call).stdout == run.stdout
     other = genner(*call, "--chunk", "100")
     assert (other.status, "chunk was None and is 100" in other.stderr) == (2, True)
+
+
+def test_what_cannot_be_probed_is_refused_before_anything_is_made(
+    genner: Genner, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    nested = write_jsonl(tmp_path / "nested.jsonl", [{
+        "text": "Bank of Rome", "entities": [
+            {"start": 0, "end": 12, "label": "ORG"}, {"start": 8, "end": 12, "label": "LOC"},
+        ],
+    }])  # fmt: skip
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("format: xml\n")
+    out = tmp_path / "out"
+    formats = ("probe", "formats", *files, "--base", "bundled", "-o", out)
+    for call, said in (
+        ((*formats, "--formats", "xml,yaml"), "there is no output format 'yaml'"),
+        ((*formats, "--options", settings), "name the formats with --formats"),
+        (("probe", "formats", nested, nested, "--base", "bundled", "-o", out), "give --nested"),
+        (("probe", "memorization", nested, nested, "--base", "bundled", "-o", out), "give --nested"),
+        (("probe", "retention", "--before", "bundled", "--after", tmp_path, "--suite", "x", "-o", out), "no suite 'x'"),
+        (("probe", "constraint", "-", "-o", out), "name files, not '-'"),
+    ):
+        run = genner(*call, stdin=b'{"text": "a", "entities": []}')
+        assert (run.status, said in run.stderr) == (2, True), run.stderr
+    assert not out.exists()

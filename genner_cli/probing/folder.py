@@ -27,7 +27,10 @@ class ProbeFolder:
             return
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise UsageError(f"{path} exists already and holds no probe; name a new folder after -o")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be made ({error.strerror}); name another folder after -o") from error
         self._write(known, asked)
 
     def stage(self, name: str, make: Callable[[], Value]) -> Value:
