@@ -24,6 +24,7 @@ LAYERS = (
     ("training",),
     ("convert",),
     ("api", "planning", "view", "plots"),
+    ("probing",),
     ("genner_cli",),
     ("commands",),
     ("__main__",),

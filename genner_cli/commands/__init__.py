@@ -20,6 +20,7 @@ from genner_cli.commands.extract import extract
 from genner_cli.commands.grammar import grammar
 from genner_cli.commands.info import info
 from genner_cli.commands.plan import plan
+from genner_cli.commands.probe import probe
 from genner_cli.commands.pull import pull
 from genner_cli.commands.train import train
 from genner_cli.commands.view import view
@@ -61,6 +62,7 @@ app.command()(info)
 app.command()(pull)
 app.command()(view)
 app.add_typer(data, name="data")
+app.add_typer(probe, name="probe")
 
 
 def _version(asked: bool) -> None:

@@ -61,7 +61,7 @@ def comparison_lines(found: Comparison, other: str) -> Iterator[RenderableType]:
     for name, each in (("micro", found.micro), ("macro", found.macro)):
         change = each.difference
         yield Text(
-            f"{name} F1 {_percent(each.first)} against {_percent(each.second)} of {printable(other)}:"
+            f"{name} F1 {percent(each.first)} against {percent(each.second)} of {printable(other)}:"
             f" {100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}), p = {each.p:.3g}"
         )
 
@@ -74,19 +74,19 @@ def calibration_tables(found: Fitted, precision: float | None) -> Iterator[Rende
         yield "a map would not help: scores are left as they are"
     if not found.thresholds:
         yield "thresholds would not help: all entities are kept"
-    table = _table("kept", "precision", "recall", "F1", "entities")
+    table = new_table("kept", "precision", "recall", "F1", "entities")
     for name, counts in (("all", found.before), ("by threshold (cross-validated)", found.after)):
-        table.add_row(name, *map(_percent, (counts.precision, counts.recall, counts.f1)), f"{counts.predicted:,}")
+        table.add_row(name, *map(percent, (counts.precision, counts.recall, counts.f1)), f"{counts.predicted:,}")
     yield table
     if found.thresholds:
         yield _thresholds_table(found, precision)
 
 
 def _thresholds_table(found: Fitted, precision: float | None) -> Table:
-    table = _table("label", "threshold", "mapped", "precision", "recall", "F1", "entities", "")
+    table = new_table("label", "threshold", "mapped", "precision", "recall", "F1", "entities", "")
     for label, each in found.thresholds.items():
         counts = each.counts
-        rates = map(_percent, (counts.precision, counts.recall, counts.f1))
+        rates = map(percent, (counts.precision, counts.recall, counts.f1))
         notes = ["threshold of all labels"] * (not each.own)
         if precision is not None and counts.precision < precision:
             notes.append(f"below {precision:g}")
@@ -95,7 +95,8 @@ def _thresholds_table(found: Fitted, precision: float | None) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def new_table(first: str, *others: str) -> Table:
+    """A table without rows; all columns but the first hold numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(first)
     for other in others:
@@ -104,11 +105,11 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _figures_table(first: str, rows: Mapping[str, Figures]) -> Table:
-    table = _table(first, "precision", "recall", "F1 (95 % interval)", "gold", "predicted", "hits")
+    table = new_table(first, "precision", "recall", "F1 (95 % interval)", "gold", "predicted", "hits")
     for name, figures in rows.items():
         counts = figures.counts
         counted = [f"{number:,g}" for number in (counts.gold, counts.predicted, counts.hit)] if counts else [""] * 3
-        rates = _percent(figures.precision.value), _percent(figures.recall.value), _with_interval(figures.f1)
+        rates = percent(figures.precision.value), percent(figures.recall.value), with_interval(figures.f1)
         table.add_row(printable(name), *rates, *counted)
     return table
 
@@ -142,7 +143,7 @@ def _confused(found: Evaluation) -> Table | None:
     ]
     if not pairs:
         return None
-    table = _table("gold label", "taken for", "times")
+    table = new_table("gold label", "taken for", "times")
     for count, gold, other in sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:_MOST_CONFUSED]:
         table.add_row(printable(gold), printable(other), f"{count:,}")
     return table
@@ -152,9 +153,11 @@ def _kind(found: Mapping[Key, Figures], kind: str) -> Sequence[Figures]:
     return [figures for key, figures in found.items() if key.kind == kind]
 
 
-def _with_interval(estimate: Estimate) -> str:
-    return f"{_percent(estimate.value)} ({_percent(estimate.low)} to {_percent(estimate.high)})"
+def with_interval(estimate: Estimate) -> str:
+    """Percent: `67.5 (62.6 to 72.5)`."""
+    return f"{percent(estimate.value)} ({percent(estimate.low)} to {percent(estimate.high)})"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Percent with one decimal."""
     return f"{100 * share:.1f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
@@ -98,7 +98,7 @@ def train(
     switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
     chosen = made_of(preset, said, switches, {name: plain(value) for name, value in values.items()})
     asked = asked_labels(types, labels)
-    _needs_training()
+    needs_training()
     from convert.base import base_folder
     from genner_cli.files import STDIO, expand
     from genner_cli.plots.curve import draw_curve
@@ -112,8 +112,8 @@ def train(
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
     files = Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
     talk_on_stderr()
-    with base_folder(base, download=download) as folder, _telling() as telling:
-        job = Job(folder, _absolute(base), files, output, chosen, asked, resume)
+    with base_folder(base, download=download) as folder, telling_on_stderr() as telling:
+        job = Job(folder, absolute(base), files, output, chosen, asked, resume)
         outcome = run(job, telling)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
@@ -125,12 +125,15 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, StrEnum) else value
 
 
-def _with_options(function: Callable[..., None], kept: Mapping[str, type]) -> Callable[..., None]:
-    """Puts an option for each field of TrainOptions into the signature; `kept`: types of the command's own choosing."""
+def with_options(
+    function: Callable[..., None], kept: Mapping[str, type], *, without: Collection[str] = ()
+) -> Callable[..., None]:
+    """Puts an option for each field of TrainOptions into the signature; `kept`: types of the command's own choosing;
+    `without`: fields that get none."""
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
     own = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     types = get_type_hints(TrainOptions)
-    for item in fields(TrainOptions):
+    for item in (item for item in fields(TrainOptions) if item.name not in without):
         default = item.metadata.get("shown", plain(item.default))
         switch = types[item.name] is bool
         name = f"{option_name(item.name)}/--no-{item.name.replace('_', '-')}" if switch else option_name(item.name)
@@ -146,17 +149,18 @@ def _with_options(function: Callable[..., None], kept: Mapping[str, type]) -> Ca
     return function
 
 
-_with_options(train, {"format": FormatName})
+with_options(train, {"format": FormatName})
 
 
-def _needs_training() -> None:
+def needs_training() -> None:
+    """Raises UsageError where the training extra is not installed."""
     try:
         import genner_cli.training.run  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(f"genner train needs {error.name}; run: pip install 'genner[train]'") from error
 
 
-def _absolute(base: str) -> str:
+def absolute(base: str) -> str:
     """A path that holds from wherever export is called; other references as they are."""
     return str(Path(base).expanduser().resolve()) if Path(base).expanduser().exists() else base
 
@@ -171,7 +175,7 @@ def _summary(outcome: Outcome, output: Path) -> str:
 
 
 @contextmanager
-def _telling() -> Iterator[Telling]:
+def telling_on_stderr() -> Iterator[Telling]:
     """A bar on stderr if that is a terminal, else a line for each stage and validation, and now and then for a step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genner_cli.scoring.figures import MACRO, MICRO, RESAMPLES, DocumentCounts, Estimate, Key, Sums, rates
+from genner_cli.scoring.figures import MACRO, MICRO, RESAMPLES, DocumentCounts, Estimate, Key, Rates, Sums, rates
 from genner_cli.scoring.resampling import bootstrap, interval, randomized
 
 _ROUNDING = 1e-12
@@ -66,6 +66,25 @@ def compare(
         return Difference(one, other, Estimate(one - other, low, high), (as_large + 1) / (len(by_chance) + 1))
 
     return Comparison(difference(MICRO), difference(MACRO))
+
+
+def rate_differences(
+    first: Sequence[DocumentCounts], second: Sequence[DocumentCounts], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Estimate]:
+    """First minus second of micro precision, recall and F1, each with the interval of a paired bootstrap."""
+    sums = Sums([*first, *second])
+    pairs = [[*sums.vector(one), *sums.vector(other)] for one, other in zip(first, second, strict=True)]
+    width = 3 * len(sums.keys)
+
+    def change(both: Sequence[int]) -> list[float]:
+        ours, theirs = (rates(sums.counts(side))[MICRO] for side in (both[:width], both[width:]))
+        return [one - other for one, other in zip(ours, theirs, strict=True)]
+
+    found = change([sum(column) for column in zip(*pairs, strict=True)] or [0] * 2 * width)
+    drawn = [change(both) for both in bootstrap(pairs, times=resamples, seed=seed)] or [found]
+    intervals = (interval(column) for column in zip(*drawn, strict=True))
+    estimates = (Estimate(value, *ends) for value, ends in zip(found, intervals, strict=True))
+    return dict(zip(Rates._fields, estimates, strict=True))
 
 
 def _f1(sums: Sums, vector: Sequence[int]) -> dict[Key, float]:

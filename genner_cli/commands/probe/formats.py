@@ -1,0 +1,123 @@
+"""`genner probe formats`: which output format a base model learns best, and what a constraint makes of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genner_cli.commands.options import (
+    ContextTokens,
+    GpuLayers,
+    LabelsFile,
+    TextField,
+    Threads,
+    Types,
+    asked_labels,
+)
+from genner_cli.commands.probe.options import (
+    DEFAULTS,
+    Folder,
+    QuantizationType,
+    TrainFile,
+    ValidFile,
+    files_hash,
+    read_both,
+    told_on_stderr,
+    train_options,
+)
+from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.train import (
+    BaseReference,
+    DownloadBase,
+    IdField,
+    NestedGold,
+    OptionsFile,
+    Preset,
+    PresetName,
+    absolute,
+    needs_training,
+    with_options,
+)
+from genner_cli.errors import UsageError
+from genner_cli.generation import EngineOptions
+from genner_cli.training.options import Loss
+
+if TYPE_CHECKING:
+    from genner_cli.probing.formats import Cells
+
+_PAPER = "bracketed,xml,category,occurrence,offset"
+Formats = Annotated[str, typer.Option(metavar="NAMES", help="Formats to train; inserted too, where the base has it.")]
+
+
+def formats(
+    train: TrainFile,
+    valid: ValidFile,
+    base: BaseReference,
+    output: Folder,
+    formats: Formats = _PAPER,
+    types: Types = None,
+    labels: LabelsFile = None,
+    preset: PresetName = Preset.fast,
+    options: OptionsFile = None,
+    nested: NestedGold = False,
+    type: QuantizationType = "Q8_0",
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    download: DownloadBase = False,
+    context: ContextTokens = DEFAULTS.context,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
+    **values: Any,
+) -> None:
+    """Train a base model once for each output format, all alike, and measure each with constraint off, format, source.
+
+    Shown are strict F1, documents whose output is invalid, entities that the text does not have (or not where they are
+    said to be), tokens and time. All formats learn from the same documents: those that each of them can say. VALID
+    chooses nothing: the last step counts. The GGUFs are not checked. The same command goes on where it was cut off.
+
+    Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
+    """
+    chosen = train_options(preset, options, nested, values)
+    names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
+    asked = asked_labels(types, labels)
+    needs_training()
+    from genner_cli.formats import output_format
+    from genner_cli.probing import formats as probing
+    from genner_cli.probing.folder import ProbeFolder
+    from genner_cli.probing.making import Making
+
+    for name in names:
+        output_format(name)
+    if chosen.format is not None:
+        raise UsageError("a format in the options file is one of many here; name the formats with --formats")
+    talk_on_stderr()
+    documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
+    engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
+    making = Making(absolute(base), chosen, type, asked, download, engine)
+    data = {"train": files_hash(train), "valid": files_hash(valid)}
+    folder = ProbeFolder(output, {"probe": "formats", **making.value(), "formats": names, "data": data})
+    if chosen.loss is Loss.LOCKED:
+        sys.stderr.write("genner: --loss locked teaches only what the source lock leaves open, so that constraint off"
+                         " and format must do badly; compare constraints with --loss completion\n")  # fmt: skip
+    kept = len(probing.carriable(documents[0], names, depth=chosen.depth))
+    sys.stderr.write(f"training on {kept:,} of {len(documents[0]):,} documents, which all formats can say\n")
+    with told_on_stderr() as told:
+        cells = probing.run(probing.FormatsProbe(*documents, names, making), folder, told)
+    _finish(cells, folder.path)
+
+
+def _finish(cells: Cells, path: Path) -> None:
+    """Results as JSON, as a picture and as a table."""
+    from genner_cli.commands.evaluation_tables import show
+    from genner_cli.commands.probe.tables import cells_table, draw, write_results
+
+    write_results(path, {name: {held: cell.summary() for held, cell in row.items()} for name, row in cells.items()})
+    f1 = {name: {held: cell.figures.f1 for held, cell in row.items()} for name, row in cells.items()}
+    draw([("strict micro F1, 95 % interval", f1, False)], path / "results.svg")
+    show([cells_table("format", {(name, held): cell for name, row in cells.items() for held, cell in row.items()})])
+
+
+with_options(formats, {}, without=("format",))

@@ -1,0 +1,145 @@
+"""`genner probe memorization`: how much depends on the names of labels, and on entities seen in training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genner_cli.commands.gold import read_gold_files
+from genner_cli.commands.options import (
+    ContextTokens,
+    FormatName,
+    GpuLayers,
+    Held,
+    LabelsFile,
+    TextField,
+    Threads,
+    Types,
+    asked_labels,
+)
+from genner_cli.commands.probe.options import (
+    DEFAULTS,
+    Folder,
+    QuantizationType,
+    TrainFile,
+    ValidFile,
+    files_hash,
+    read_both,
+    told_on_stderr,
+    train_options,
+)
+from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.train import (
+    BaseReference,
+    DownloadBase,
+    IdField,
+    NestedGold,
+    OptionsFile,
+    Preset,
+    PresetName,
+    absolute,
+    needs_training,
+    with_options,
+)
+from genner_cli.generation import Constraint, EngineOptions
+
+if TYPE_CHECKING:
+    from genner_cli.probing.cells import Cell
+    from genner_cli.probing.swapping import Swapped
+
+PoolFile = Annotated[
+    list[str] | None,
+    typer.Option("--pool", metavar="FILE", help="Labelled JSONL to take unseen entities from.", show_default="VALID"),
+]
+
+
+def memorization(
+    train: TrainFile,
+    valid: ValidFile,
+    base: BaseReference,
+    output: Folder,
+    pool: PoolFile = None,
+    types: Types = None,
+    labels: LabelsFile = None,
+    preset: PresetName = Preset.fast,
+    options: OptionsFile = None,
+    nested: NestedGold = False,
+    constraint: Held = Constraint.SOURCE,
+    type: QuantizationType = "Q8_0",
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    download: DownloadBase = False,
+    context: ContextTokens = DEFAULTS.context,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
+    **values: Any,
+) -> None:
+    """Train with names of labels, with symbols, and with explained symbols; and swap all entities for unseen ones.
+
+    Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
+    model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.
+    Differences to the named model have the intervals of a paired bootstrap. The same command goes on where it was cut
+    off.
+
+    Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
+    """
+    chosen = train_options(preset, options, nested, values)
+    asked = asked_labels(types, labels)
+    needs_training()
+    from genner_cli.probing import memorization as probing
+    from genner_cli.probing.folder import ProbeFolder
+    from genner_cli.probing.making import Making
+    from genner_cli.probing.swapping import swap, unseen_pool
+    from genner_cli.training.samples import label_set
+
+    talk_on_stderr()
+    documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
+    known = asked or label_set(documents[0])
+    others = read_gold_files(pool, text_field=text_field, id_field=id_field) if pool else documents[1]
+    swapped = swap(documents[1], unseen_pool(others, documents[0]), seed=chosen.seed)
+    engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
+    making = Making(absolute(base), chosen, type, known, download, engine)
+    probe = probing.MemorizationProbe(*documents, swapped, making, constraint)
+    data = {"train": files_hash(train), "valid": files_hash(valid), "pool": files_hash(*pool) if pool else None}
+    folder = ProbeFolder(
+        output, {"probe": "memorization", **making.value(), "constraint": constraint.value, "data": data}
+    )
+    if not probe.explained:
+        sys.stderr.write("genner: not every label has a definition, so there is no symbol-explained; give --labels\n")
+    with told_on_stderr() as told:
+        cells = probing.run(probe, folder, told)
+    _finish(cells, swapped, constraint, folder.path)
+
+
+def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:
+    """Results as JSON, as a picture and as tables."""
+    from genner_cli.commands.evaluation_tables import show
+    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, draw, write_results
+    from genner_cli.files.gold import write_gold
+    from genner_cli.probing.memorization import NAMED
+
+    write_gold(path / "swapped.jsonl", swapped.documents)
+    found = changes({name: (cell, cells[NAMED]) for name, cell in cells.items() if name != NAMED})
+    results = {
+        "variants": {name: cell.summary() for name, cell in cells.items()},
+        "changes": changes_value(found),
+        "swapped": {"replaced": swapped.replaced, "kept": dict(swapped.kept)},
+    }
+    write_results(path, results)
+    f1 = {name: {"F1": cell.figures.f1} for name, cell in cells.items()}
+    moved = {name: {"F1": rates["f1"]} for name, (rates, _) in found.items()}
+    draw([("strict micro F1, 95 % interval", f1, False), ("difference to named", moved, True)], path / "results.svg")
+    show([cells_table("variant", {(name, constraint.value): cell for name, cell in cells.items()})])
+    show([changes_table("difference to named", found), _swap_line(swapped)])
+
+
+def _swap_line(swapped: Swapped) -> str:
+    kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
+    told = f"; no unseen mention for {kept} (give --pool)" if kept else ""
+    return f"entity-swap: {swapped.replaced:,} entities replaced{told}"
+
+
+with_options(memorization, {"format": FormatName})

@@ -1,0 +1,68 @@
+"""Options and opening moves that the probes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genner_cli.commands.gold import is_nested, read_gold_files
+from genner_cli.commands.train import plain, telling_on_stderr
+from genner_cli.errors import UsageError
+from genner_cli.generation import EngineOptions
+from genner_cli.training.options import TrainOptions, made_of
+
+if TYPE_CHECKING:
+    from genner_cli.probing.making import Told
+    from genner_cli.types import Document
+
+DEFAULTS = EngineOptions()
+
+TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to learn from, or a glob.")]
+ValidFile = Annotated[str, typer.Argument(metavar="VALID", help="Labelled JSONL to measure on, or a glob.")]
+Folder = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; given again, it goes on.")
+]
+QuantizationType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the GGUFs that are measured.")]
+
+
+def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[str, Any]) -> TrainOptions:
+    """The options of all trainings of a probe."""
+    from genner_cli.files.settings import read_settings
+    from genner_cli.formats.carriable import DEFAULT_DEPTH
+
+    said = read_settings(str(file)) if file else {}
+    given = {name: plain(value) for name, value in values.items()}
+    return made_of(preset, said, {"depth": DEFAULT_DEPTH} if nested else {}, given)
+
+
+def read_both(
+    train: str, valid: str, options: TrainOptions, *, text_field: str, id_field: str
+) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+    """The documents to learn from and those to measure on."""
+    found = tuple(read_gold_files([path], text_field=text_field, id_field=id_field) for path in (train, valid))
+    if options.depth == 1 and any(map(is_nested, found)):
+        raise UsageError("the data have entities inside entities; give --nested")
+    return found[0], found[1]
+
+
+def files_hash(*patterns: str) -> str:
+    """What the files hold, as the probe remembers it. Raises UsageError for standard input."""
+    from genner_cli.files import STDIO, expand
+    from genner_cli.files.hashing import hash_files
+
+    if STDIO in patterns:
+        raise UsageError("a probe must know its files again to go on; name files, not '-'")
+    return hash_files(map(Path, expand(patterns)))
+
+
+@contextmanager
+def told_on_stderr() -> Iterator[Told]:
+    """What is told of trainings, exports and extractions."""
+    from genner_cli.probing.making import Told
+
+    with telling_on_stderr() as training:
+        yield Told(training, training.stage)

@@ -1,0 +1,95 @@
+"""What the probes show on the terminal, and the picture of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from genner_cli.commands.evaluation_tables import new_table, percent, with_interval
+
+if TYPE_CHECKING:
+    from genner_cli.probing.cells import Cell
+    from genner_cli.scoring import Comparison, Estimate
+
+
+def cells_table(first: str, cells: Mapping[tuple[str, str], Cell]) -> Table:
+    """A row for each cell, called by its two names."""
+    columns = ("constraint", "F1 (95 % interval)", "precision", "recall", "invalid", "invented", "tokens/doc", "s/doc")
+    table = new_table(first, *columns)
+    for (name, constraint), cell in cells.items():
+        found, documents = cell.figures, max(1, cell.documents)
+        rates = with_interval(found.f1), percent(found.precision.value), percent(found.recall.value)
+        table.add_row(
+            name, constraint, *rates, percent((cell.invalid + cell.failed) / documents), invented(cell),
+            f"{cell.tokens / documents:,.1f}", f"{cell.seconds / documents:.3f}",
+        )  # fmt: skip
+    return table
+
+
+def invented(cell: Cell) -> str:
+    """The share of claimed entities that are invented; nothing where nothing is claimed."""
+    return percent(cell.invented / cell.claimed) if cell.claimed else ""
+
+
+def rates_table(first: str, cells: Mapping[str, Cell]) -> Table:
+    """Precision, recall and F1, each with its interval."""
+    table = new_table(first, "precision (95 % interval)", "recall", "F1")
+    for name, cell in cells.items():
+        found = cell.figures
+        table.add_row(name, *map(with_interval, (found.precision, found.recall, found.f1)))
+    return table
+
+
+def changes_table(first: str, rows: Mapping[str, tuple[Mapping[str, Estimate], Comparison]]) -> Table:
+    """Differences of precision, recall and F1, in points, and how likely chance alone makes one as large of F1."""
+    table = new_table(first, "precision", "recall", "F1 (95 % interval)", "p")
+    for name, (rates, compared) in rows.items():
+        table.add_row(name, *map(change_text, rates.values()), f"{compared.micro.p:.3g}")
+    return table
+
+
+def change_text(change: Estimate) -> str:
+    """Points: `-1.2 (-2.0 to -0.3)`."""
+    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+
+
+def changes(
+    pairs: Mapping[str, tuple[Cell, Cell]],
+) -> dict[str, tuple[Mapping[str, Estimate], Comparison]]:
+    """For each pair, the first minus the second, document by document."""
+    from genner_cli.scoring import compare, rate_differences
+
+    return {
+        name: (rate_differences(one.counts, other.counts), compare(one.counts, other.counts))
+        for name, (one, other) in pairs.items()
+    }
+
+
+def changes_value(found: Mapping[str, tuple[Mapping[str, Estimate], Comparison]]) -> dict[str, Any]:
+    """As a JSON value."""
+    return {
+        name: {**{rate: each._asdict() for rate, each in rates.items()}, "p": compared.micro.p}
+        for name, (rates, compared) in found.items()
+    }
+
+
+def write_results(path: Path, value: dict[str, Any]) -> None:
+    """`results.json` in the probe's folder."""
+    from genner_cli.files.writing import Writer, encode_value
+
+    with Writer(str(path / "results.json"), suffixes=(".json",)) as writer:
+        writer.write(encode_value(value))
+
+
+def draw(panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]], path: Path) -> None:
+    """The picture; its panels' titles, rows, and whether zero is marked."""
+    try:
+        from genner_cli.plots.probe import Panel, draw_probe
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"genner: no {path}, which needs {error.name}; run: pip install 'genner[plots]'\n")
+        return
+    draw_probe([Panel(*each) for each in panels], path)

@@ -1,0 +1,114 @@
+"""A model on labelled documents under one constraint -> a cell: everything that a probe counts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import Any
+
+from genner_cli.api import ExtractOptions, open_extractor
+from genner_cli.chunking import split
+from genner_cli.extraction import Task
+from genner_cli.probing.claims import claims, is_invented
+from genner_cli.probing.folder import ProbeFolder
+from genner_cli.scoring import Counts, Figures
+from genner_cli.scoring.counts import counts_by_label
+from genner_cli.scoring.evaluation import sides
+from genner_cli.scoring.figures import MICRO, DocumentCounts, Key, figures
+from genner_cli.types import Document, Extraction
+
+Progress = Callable[[Iterable[Extraction]], Iterator[Extraction]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`counts`: strict, for each document and label. `invalid`: documents with a completion that cannot be read;
+    `failed`: those without one. `claimed`: entities that completions name, readable or not; `invented`: those of them
+    that the text does not have, or not there. `tokens`: of all completions; `seconds`: of wall-clock time.
+    """
+
+    counts: tuple[DocumentCounts, ...]
+    invalid: int
+    failed: int
+    claimed: int
+    invented: int
+    tokens: int
+    seconds: float
+
+    @property
+    def documents(self) -> int:
+        """How many."""
+        return len(self.counts)
+
+    @property
+    def figures(self) -> Figures:
+        """Precision, recall and F1 over all labels, strict."""
+        return figures(self.counts)[MICRO]
+
+    def value(self) -> dict[str, Any]:
+        """As a JSON value, from which `of_value` makes the cell again."""
+        told = {name: value for name, value in asdict(self).items() if name != "counts"}
+        counted = [{key.name: asdict(each) for key, each in document.items()} for document in self.counts]
+        return {"documents": self.documents, **told, **self.figures.value(), "counts": counted}
+
+    @classmethod
+    def of_value(cls, value: dict[str, Any]) -> Cell:
+        """The cell of what `value` gave."""
+        counts = tuple(
+            {Key("label", label): Counts(**each) for label, each in document.items()} for document in value["counts"]
+        )
+        numbers = ("invalid", "failed", "claimed", "invented", "tokens", "seconds")
+        return cls(counts, *(value[name] for name in numbers))
+
+    def summary(self) -> dict[str, Any]:
+        """As a JSON value, without the counts of each document."""
+        return {name: each for name, each in self.value().items() if name != "counts"}
+
+
+def measured(
+    folder: ProbeFolder, stage: str, documents: Sequence[Document], options: ExtractOptions, progress: Progress
+) -> Cell:
+    """The cell of a stage: the one that stands in the folder, else a new one."""
+    return Cell.of_value(folder.stage(stage, lambda: measure(documents, options, progress).value()))
+
+
+def measure(documents: Sequence[Document], options: ExtractOptions, progress: Progress = iter) -> Cell:
+    """Extracts and counts. Raises ModelError and UsageError where the model cannot be opened."""
+    with open_extractor(options) as extractor:
+        began = perf_counter()
+        done = list(progress(extractor.extract(documents)))
+        seconds = perf_counter() - began
+        return cell_of(done, extractor.task, tokens=extractor.engine.statistics.written, seconds=seconds)
+
+
+def cell_of(done: Sequence[Extraction], task: Task, *, tokens: int, seconds: float) -> Cell:
+    """What is to be counted of extractions."""
+    claimed = _Claimed()
+    for each in done:
+        claimed.add(each, task)
+    bad = [each for each in done if each.error is not None]
+    invalid = sum(any(each.completions) for each in bad)
+    counts = tuple(_counts(each) for each in done)
+    return Cell(counts, invalid, len(bad) - invalid, claimed.all, claimed.invented, tokens, seconds)
+
+
+def _counts(extraction: Extraction) -> DocumentCounts:
+    gold, predicted = (set(side) for side in sides(extraction))
+    return {Key("label", label): counts for label, counts in counts_by_label(gold, predicted).items()}
+
+
+@dataclass(slots=True)
+class _Claimed:
+    all: int = field(default=0)
+    invented: int = field(default=0)
+
+    def add(self, extraction: Extraction, task: Task) -> None:
+        """Counts the claims of a document's completions, each against its own chunk."""
+        if not isinstance(extraction.document, Document):
+            return
+        chunks = split(extraction.document.text, task.chunk_bytes, task.overlap_bytes)
+        for chunk, completion in zip(chunks, extraction.completions, strict=False):
+            found = claims(completion, task.format)
+            self.all += len(found)
+            self.invented += sum(is_invented(claim, chunk.text) for claim in found)

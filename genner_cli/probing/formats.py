@@ -1,0 +1,70 @@
+"""Which output format, under which constraint: one training for each format, all alike, each measured three times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from genner_cli.errors import UsageError
+from genner_cli.files.gold import write_gold
+from genner_cli.formats import output_format
+from genner_cli.probing.cells import Cell, Progress, measured
+from genner_cli.probing.constraint import CONSTRAINTS
+from genner_cli.probing.folder import ProbeFolder
+from genner_cli.probing.making import Making, Told, make_model
+from genner_cli.training.samples import label_set
+from genner_cli.types import Document
+
+PAPER = ("bracketed", "xml", "category", "occurrence", "offset")
+Cells = Mapping[str, Mapping[str, Cell]]
+"""By format and by constraint."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatsProbe:
+    """What to learn from, what to measure on, and how a model is made; `making.options.format` does not count."""
+
+    train: Sequence[Document]
+    valid: Sequence[Document]
+    formats: tuple[str, ...]
+    making: Making
+
+
+def run(probe: FormatsProbe, folder: ProbeFolder, told: Told, progress: Progress = iter) -> Cells:
+    """Does what is not done yet. Raises UsageError where no document can be said in all formats."""
+    data = folder.path / "train.jsonl"
+    kept = carriable(probe.train, probe.formats, depth=probe.making.options.depth)
+    if not kept:
+        raise UsageError(f"no training document can be said in all of {', '.join(probe.formats)}; choose fewer")
+    if not data.exists():
+        write_gold(data, kept)
+    found: dict[str, dict[str, Cell]] = {}
+    for format in probe.formats:
+        making = replace(probe.making, options=replace(probe.making.options, format=format))
+        found[format] = _measured(making, data, probe.valid, folder, told, progress)
+    return found
+
+
+def _measured(
+    making: Making, data: Path, valid: Sequence[Document], folder: ProbeFolder, told: Told, progress: Progress
+) -> dict[str, Cell]:
+    format = str(making.options.format)
+    told.step(f"{format}: training and export")
+    gguf = make_model(making, data, folder.path / format, told)
+    found = {}
+    for constraint in CONSTRAINTS:
+        told.step(f"{format}: extracting with constraint {constraint}")
+        options = making.extracting(gguf, constraint)
+        found[constraint.value] = measured(folder, f"{format}/{constraint}", valid, options, progress)
+    return found
+
+
+def carriable(documents: Sequence[Document], formats: Sequence[str], *, depth: int) -> list[Document]:
+    """The documents all of whose entities every format can say, so that all formats learn from the same."""
+    names = [label.name for label in label_set(documents)]
+
+    def said(document: Document, format: str) -> bool:
+        return not output_format(format).render(document.text, document.entities, names, depth=depth).left_out
+
+    return [document for document in documents if all(said(document, format) for format in formats)]
