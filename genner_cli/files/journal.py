@@ -60,8 +60,8 @@ class Journal:
     """Lines that were written one by one, with their entries; a context manager that holds a lock on the index.
 
     Raises `UsageError` where a file cannot be opened, `BlockingIOError` where another process holds the lock,
-    `GennerError` where the disk refuses a line. `lines` is opened by `resume` only, so that an index can be read whose lines
-    stand elsewhere.
+    `GennerError` where the disk refuses a line. `lines` is opened by `resume` only: those of an
+    index may stand elsewhere.
     """
 
     def __init__(self, lines: str, index: str) -> None:
@@ -132,7 +132,7 @@ class Journal:
         self._unsynced, self._synced = 0, time.monotonic()
 
     def take_over(self, other: Journal) -> None:
-        """Puts another journal's files in the place of this one's, which gives up its lock for theirs; `resume` then."""
+        """Puts another journal's files in the place of this one's, and has the lock of those; `resume` comes next."""
         other.sync()
         self.__exit__()
         if other._data:

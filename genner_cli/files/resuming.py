@@ -238,7 +238,11 @@ class Retry:
         self._journal.resume()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(f"what was made again is in {self._journal.lines}; run the same command again to go on")
         self._journal.__exit__()
 
     def rest(self, documents: Iterator[DocumentType]) -> Iterator[DocumentType]:
