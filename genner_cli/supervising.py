@@ -49,9 +49,6 @@ class SupervisedEngine:
         except ChildDied as death:
             remedy = "use a smaller model or a smaller --context"
             raise ModelError(f"the engine {death} while the model was opened; {remedy}") from death
-        except BaseException:
-            self.close()
-            raise
 
     def __enter__(self) -> SupervisedEngine:
         return self
@@ -60,15 +57,10 @@ class SupervisedEngine:
         self.close()
 
     def close(self) -> None:
-        """Ends the child; at once if it is still at work."""
+        """Ends the child at once, which has nothing to lose."""
         self._connection.close()
-        if self._in_hand:
-            self._process.kill()
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers of their requests, in the order they finish (`generation.Generate`)."""
@@ -151,6 +143,13 @@ class SupervisedEngine:
         self._connection, theirs = Pipe()
         with theirs:
             self._process = _spawned(self._child, theirs)
+        try:
+            return self._opened()
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self) -> Task:
         try:
             self._connection.send(self._options)
         except _GONE:

@@ -198,6 +198,7 @@ def test_other_options_and_another_model_are_refused_until_restart(start: Start,
     shutil.copy(hub.BUNDLED, model)
     limit = ("--model", model, "--limit", 3)
     told(start(docs, "-o", out, *limit), 0)
+    assert "nothing was to be done" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
     error = told(start(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5), 2)
     assert '(format: "inserted" then, "xml" now; min-score: 0.0 then, 0.5 now)' in error
     assert "begin anew by --restart" in error
@@ -209,6 +210,19 @@ def test_other_options_and_another_model_are_refused_until_restart(start: Start,
     assert manifest(out)["options"]["format"] == "xml"
 
 
+def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, docs: Path, out: Path) -> None:
+    interrupt(start, docs, out)
+    described, before = Path(f"{out}.run.json"), partial(out).read_bytes()
+    content = described.read_bytes()
+    described.unlink()
+    assert "is not there; restore it, or begin anew by --restart" in told(start(docs, "-o", out), 2)
+    described.write_bytes(content[:40])
+    assert "is no manifest of a run" in told(start(docs, "-o", out), 2)
+    described.write_bytes(content)
+    told(start(docs, "-o", out), 0)
+    assert out.read_bytes().startswith(before)
+
+
 def test_changed_and_cut_input_is_found_and_named(start: Start, docs: Path, out: Path) -> None:
     interrupt(start, docs, out)
     lines = docs.read_bytes().splitlines(keepends=True)
@@ -218,7 +232,9 @@ def test_changed_and_cut_input_is_found_and_named(start: Start, docs: Path, out:
     docs.write_bytes(b"".join(lines[2:]))
     assert f"{docs}:1: is not the document that record 1 " in told(start(docs, "-o", out), 2)
     docs.write_bytes(b"".join(lines[:9]))
-    assert "the input ends before document 10, which has a record" in told(start(docs, "-o", out), 2)
+    assert "the input ends (or --limit is reached) before document 10, which has a record" in told(
+        start(docs, "-o", out), 2
+    )
 
 
 def test_input_that_has_grown_is_gone_on_with(start: Start, tmp_path: Path, out: Path, undisturbed: Path) -> None:

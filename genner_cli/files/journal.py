@@ -168,6 +168,9 @@ def _locked(path: str) -> IO[bytes]:
         except BlockingIOError:
             file.close()
             raise BlockingIOError(errno.EAGAIN, "another process writes it", path) from None
+        except OSError as error:
+            file.close()
+            raise UsageError(f"{path}: cannot be locked ({error.strerror}); write to another disk with -o") from error
         file.close()
 
 

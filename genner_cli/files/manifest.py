@@ -15,6 +15,8 @@ from genner_cli import __version__
 from genner_cli.errors import UsageError
 from genner_cli.files.journal import refused
 
+NAMES_ONLY = ("model",)
+"""Options that are there to be read: what shapes a record is the model's content, wherever it lies."""
 _SHOWN = 60
 
 
@@ -59,7 +61,8 @@ class Manifest:
         """Raises UsageError that says which option differs from those it was begun with."""
         now = {"genner version": __version__, **options}
         before = {"genner version": self.genner, **self.options}
-        differing = [name for name in now | before if now.get(name) != before.get(name) and name != "model"]
+        names = [name for name in now | before if name not in NAMES_ONLY]
+        differing = [name for name in names if now.get(name) != before.get(name)]
         if differing:
             told = "; ".join(_difference(name, before.get(name), now.get(name)) for name in differing)
             raise UsageError(

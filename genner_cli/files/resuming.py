@@ -23,7 +23,7 @@ import orjson
 
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files.journal import Entry, Journal, digest_of, refused
-from genner_cli.files.manifest import Manifest
+from genner_cli.files.manifest import NAMES_ONLY, Manifest
 from genner_cli.files.reading import UNREADABLE, opened
 from genner_cli.files.writing import PARTIAL, check_target, packed
 from genner_cli.ledger import Ledger, Outcome
@@ -72,8 +72,8 @@ class ResumableOutput:
                 self._journal.sync()
             with suppress(GennerError) if error else nullcontext():
                 self._write_manifest(self._state)
-        elif not os.path.exists(self._manifest):
-            Path(self._journal.index).unlink(missing_ok=True)
+        elif not os.path.exists(self._manifest) and not os.path.getsize(self._journal.index):
+            Path(self._journal.index).unlink()
         self._journal.__exit__()
 
     def begin(self, options: dict[str, Any], *, restart: bool = False) -> None:
@@ -82,7 +82,8 @@ class ResumableOutput:
         Raises UsageError that names the option in which an earlier run differs; `restart` forgets that run.
         """
         self._options = options
-        self._key = blake2b(orjson.dumps(options), digest_size=32).digest()
+        shaping = {name: value for name, value in options.items() if name not in NAMES_ONLY}
+        self._key = blake2b(orjson.dumps(shaping), digest_size=32).digest()
         manifest = None if restart else Manifest.read(self._manifest)
         partial, target = os.path.exists(self._journal.lines), os.path.exists(self._target)
         if manifest and (partial or target):
@@ -139,14 +140,13 @@ class ResumableOutput:
         for number, entry in enumerate(entries, 1):
             document = next(documents, None)
             if document is None:
-                raise self._other_input(f"the input ends before document {number:,}, which has a record")
-            if digest_of(document, self._key) != entry.digest and not (
-                corrected and entry.outcome.reason is Reason.INPUT
-            ):
                 raise self._other_input(
-                    f"{document.source}: is not the document that record {number:,} was made of"
-                    + (", which could not be read" if entry.outcome.reason is Reason.INPUT else "")
+                    f"the input ends (or --limit is reached) before document {number:,}, which has a record"
                 )
+            unread = entry.outcome.reason is Reason.INPUT
+            if digest_of(document, self._key) != entry.digest and not (corrected and unread):
+                known = f"is not the document that record {number:,} was made of"
+                raise self._other_input(f"{document.source}: {known}{', which could not be read' if unread else ''}")
             yield document, entry
 
     def _other_input(self, what: str) -> UsageError:
