@@ -91,6 +91,11 @@ class Journal:
         self._entries.truncate(0)
         Path(self.lines).unlink(missing_ok=True)
 
+    def remove(self) -> None:
+        """Deletes both files, if they are there."""
+        for path in (self.lines, self.index):
+            Path(path).unlink(missing_ok=True)
+
     def resume(self) -> None:
         """Opens the lines, cuts lines and index to their common whole prefix, and goes on behind it."""
         self._data = _opened(self.lines)
@@ -127,7 +132,7 @@ class Journal:
     def sync(self) -> None:
         """Makes durable what was written: the lines before what speaks of them."""
         for file in (self._data, self._entries):
-            if file:
+            if file and not file.closed:
                 os.fsync(file.fileno())
         self._unsynced, self._synced = 0, time.monotonic()
 

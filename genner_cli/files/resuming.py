@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from hashlib import blake2b
 from itertools import chain
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from zlib import crc32
@@ -29,7 +28,7 @@ from genner_cli.files.writing import PARTIAL, check_target, packed
 from genner_cli.ledger import Ledger, Outcome
 from genner_cli.types import Document, FailedDocument, Reason
 
-COMPLETE, RUNNING, STOPPED = "complete", "running", "stopped"
+COMPLETE, RUNNING, STOPPED, RETRYING = "complete", "running", "stopped", "retrying"
 DocumentType = TypeVar("DocumentType", bound=Document | FailedDocument)
 
 
@@ -64,17 +63,23 @@ class ResumableOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._begun:
-            if isinstance(error, KeyboardInterrupt):
-                count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
-                error.add_note(f"{count}; run the same command again to go on from there")
-            with suppress(OSError):
-                self._journal.sync()
-            with suppress(GennerError) if error else nullcontext():
-                self._write_manifest(self._state)
-        elif not os.path.exists(self._manifest) and not os.path.getsize(self._journal.index):
-            Path(self._journal.index).unlink()
-        self._journal.__exit__()
+        try:
+            if self._begun:
+                self._leave(error)
+            elif not os.path.exists(self._manifest) and not os.path.getsize(self._journal.index):
+                os.unlink(self._journal.index)
+        finally:
+            self._journal.__exit__()
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Says how to go on, in the manifest and to whoever interrupted."""
+        if isinstance(error, KeyboardInterrupt) and self._state == STOPPED:
+            count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
+            error.add_note(f"{count}; run the same command again to go on from there")
+        with suppress(OSError):
+            self._journal.sync()
+        with suppress(GennerError) if error else nullcontext():
+            self._write_manifest(self._state)
 
     def begin(self, options: dict[str, Any], *, restart: bool = False) -> None:
         """Finds out what is there already. `options`: all that shapes a record, but the documents.
@@ -91,23 +96,26 @@ class ResumableOutput:
         elif not restart and partial and any(True for _ in self._journal):
             raise UsageError(f"{self._manifest}: is not there; restore it, or begin anew by --restart")
         else:
-            self._clear()
+            self._journal.clear()
+        if not manifest or manifest.state != RETRYING:
+            self._retried.remove()
+        self._new.remove()
         self.finished = target and not partial and manifest is not None and not restart
+        self.ledger = Ledger.of(entry.outcome for entry in self._journal)
         if not self.finished:
             self._open()
-        self.ledger = Ledger.of(entry.outcome for entry in self._journal)
+        elif manifest and manifest.state in (RUNNING, STOPPED):  # it ended between its last two steps
+            self._enter_state(COMPLETE)
 
     def _open(self) -> None:
         self._journal.resume()
-        self._begun, self._state = True, STOPPED
         self.ledger = Ledger.of(entry.outcome for entry in self._journal)
-        self._write_manifest(RUNNING)
+        self._enter_state(RUNNING)
 
-    def _clear(self) -> None:
-        self._journal.clear()
-        for journal in (self._retried, self._new):
-            for path in (journal.lines, journal.index):
-                Path(path).unlink(missing_ok=True)
+    def _enter_state(self, state: str) -> None:
+        """The manifest says so from now on; `stopped` afterwards, where it was `running`."""
+        self._begun, self._state = True, STOPPED if state == RUNNING else state
+        self._write_manifest(state, None if state == COMPLETE else os.getpid())
 
     @property
     def _retried(self) -> Journal:
@@ -202,6 +210,7 @@ class ResumableOutput:
                 if entry.outcome.reason:
                     line, entry = next(replacements, (line, entry))
                 new.append(line, entry.digest, entry.outcome)
+            self._enter_state(RUNNING)  # what was made again counts no more beside what comes now
             self._journal.take_over(new)
         except BaseException:
             new.__exit__()
@@ -221,8 +230,7 @@ class ResumableOutput:
         except UNREADABLE as error:
             raise UsageError(f"{path}: cannot be read ({error}); begin anew by --restart") from error
 
-    def _write_manifest(self, state: str) -> None:
-        process = os.getpid() if state == RUNNING else None
+    def _write_manifest(self, state: str, process: int | None = None) -> None:
         Manifest(self._options, state, process, self.ledger.value()).write(self._manifest)
 
 
@@ -235,7 +243,12 @@ class Retry:
 
     def __enter__(self) -> Self:
         self._journal.__enter__()
-        self._journal.resume()
+        try:
+            self._journal.resume()
+            self._output._enter_state(RETRYING)
+        except BaseException:
+            self._journal.__exit__()
+            raise
         return self
 
     def __exit__(
@@ -262,8 +275,9 @@ class Retry:
         self._journal.sync()
         if any(True for _ in self._journal):
             self._take_places()
-        for path in (self._journal.lines, self._journal.index):
-            os.unlink(path)
+        else:
+            self._output._enter_state(COMPLETE if self._output.finished else RUNNING)
+        self._journal.remove()
 
     def _take_places(self) -> None:
         with open(self._journal.lines, "rb") as lines:
