@@ -24,6 +24,12 @@ OPTIONS: dict[str, Any] = {"model": "m.gguf", "format": "xml", "labels": {"PER":
 Input = Document | FailedDocument
 
 
+@pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is durable is not tested here; it takes most of the time."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
 def documents(count: int, unread: Sequence[int] = ()) -> list[Input]:
     """All of the same text, as duplicates are documents as well."""
     return [
@@ -199,8 +205,7 @@ def many(count: int) -> Iterator[Document]:
     return (Document("John ran", source="in") for _ in range(count))
 
 
-def test_memory_does_not_grow_with_what_is_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
+def test_memory_does_not_grow_with_what_is_there_already(tmp_path: Path) -> None:
     peaks = []
     for count in (200, 4000):
         path = tmp_path / f"{count}.jsonl"

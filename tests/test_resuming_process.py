@@ -276,6 +276,21 @@ def test_an_unfinished_output_is_retried_and_then_gone_on_with(start: Start, doc
     assert [record["text"] for record in records(out)] == [value["text"] for value in documents(40)]
 
 
+def test_a_retry_can_be_interrupted_and_gone_on_with(start: Start, docs: Path, out: Path, undisturbed: Path) -> None:
+    told(start(docs, "-o", out, "--max-document-bytes", 5), 1)
+    before = out.read_bytes()
+    process = start(docs, "-o", out, "--retry-errors")
+    wait_for_lines(Path(f"{out}.retry"), 10, process)
+    process.send_signal(signal.SIGINT)
+    assert f"what was made again is in {out}.retry; run the same command again" in told(process, 130)
+    count = len(records(Path(f"{out}.retry")))
+    assert out.read_bytes() == before
+    assert manifest(out)["state"] == "retrying"
+    error = told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert f", {count} of them before; " in error
+    assert_same(records(out), records(undisturbed))
+
+
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_compressed_input_that_is_broken_in_the_middle_costs_its_rest_and_no_neighbour(
     start: Start, docs: Path, out: Path, suffix: str
