@@ -10,23 +10,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from genner_cli import extraction, hub
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.engine.statistics import report
+from genner_cli.engine.statistics import Costs, Statistics, report
 from genner_cli.errors import UsageError
 from genner_cli.extraction import DocumentOrFailure, Task
 from genner_cli.files.calibrations import beside, read_calibration
+from genner_cli.files.hashing import fingerprint
 from genner_cli.files.labels import parse_types
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
-from genner_cli.generation import Constraint, EngineOptions
-from genner_cli.prompting import Instructions
+from genner_cli.generation import Completion, Constraint, EngineOptions, Request
+from genner_cli.prompting import PROMPT_VERSION, Instructions
 from genner_cli.types import Calibration, Extraction, Label
 
 log = logging.getLogger("genner")
@@ -62,12 +63,24 @@ class ExtractOptions:
         object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give its name
 
 
+class Worker(Protocol):
+    """What answers requests, and counts what it does: an `Engine`, in this process or another."""
+
+    @property
+    def statistics(self) -> Statistics: ...
+
+    @property
+    def costs(self) -> Costs: ...
+
+    def generate(self, requests: Iterable[Request | None], /) -> Iterator[tuple[int, Completion]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Extractor:
     """A model that is open for one task."""
 
     task: Task
-    engine: Engine
+    engine: Worker
 
     def extract(self, documents: Iterable[DocumentOrFailure]) -> Iterator[Extraction]:
         """One extraction for each document, in order."""
@@ -98,6 +111,28 @@ def model_files(options: ExtractOptions) -> list[Path]:
     """The files that the model and its adapter stand in. Raises ModelError."""
     references = (options.model, options.adapter) if options.adapter else (options.model,)
     return [hub.resolve(reference, download=options.download) for reference in references]
+
+
+def configuration(task: Task, options: ExtractOptions) -> dict[str, Any]:
+    """All that shapes the record of a document that does not fail, as JSON values by the names of options.
+
+    What only decides speed, or whether a document fails (--context), is not in it.
+    """
+    files = model_files(options)
+    return {
+        "model": str(files[0]),
+        "model's content": fingerprint(files[:1]),
+        "adapter's content": fingerprint(files[1:]) if files[1:] else None,
+        "calibration": repr(task.calibration) if task.calibration else None,
+        "prompt": [PROMPT_VERSION, *asdict(task.prompt).values()],
+        "labels": {label.name: label.definition for label in task.labels},
+        "format": task.format,
+        "depth": task.depth,
+        "constraint": task.constraint.value,
+        "chunk": task.chunk_bytes,
+        "overlap": task.overlap_bytes,
+        "min-score": task.min_score,
+    }
 
 
 def _calibration(task: Task, files: Sequence[Path], options: ExtractOptions) -> Calibration | None:

@@ -18,7 +18,18 @@ from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import Completion, Constraint, Generate, Request
 from genner_cli.merging import merge
 from genner_cli.prompting import Prompt
-from genner_cli.types import Calibration, Chunk, Document, Entity, Extraction, FailedDocument, Label, Piece, Range
+from genner_cli.types import (
+    Calibration,
+    Chunk,
+    Document,
+    Entity,
+    Extraction,
+    FailedDocument,
+    Label,
+    Piece,
+    Range,
+    Reason,
+)
 
 DocumentOrFailure = Document | FailedDocument
 UNASKED_RESULTS = 64
@@ -115,7 +126,7 @@ def _request(text: str, task: Task, output: OutputFormat, *, prefix: tuple[Piece
 def _finish(progress: _Progress, task: Task) -> Extraction:
     document = progress.document
     if isinstance(document, FailedDocument):
-        return Extraction(document, error=document.message)
+        return Extraction(document, error=document.message, reason=Reason.INPUT)
     completions = [progress.completions[number] for number in range(len(progress.chunks))]
     texts = tuple(completion.text for completion in completions)
     parts = []
@@ -123,7 +134,8 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
         for chunk, completion in zip(progress.chunks, completions, strict=True):
             parts.append((chunk, entities_of(completion, chunk.text, task)))
     except DataError as error:
-        return Extraction(document, error=f"{document.source}: {error}", completions=texts)
+        reason = Reason.ENGINE if any(completion.error for completion in completions) else Reason.COMPLETION
+        return Extraction(document, error=f"{document.source}: {error}", completions=texts, reason=reason)
     entities: Iterable[Entity] = merge(parts, task.depth)
     if task.calibration:
         entities = task.calibration.applied(entities)

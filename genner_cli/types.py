@@ -6,6 +6,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from genner_cli.errors import UsageError
@@ -102,14 +103,23 @@ class Piece(NamedTuple):
     literal: bool = False
 
 
+class Reason(StrEnum):
+    """Why a document failed: it could not be read, the engine could not answer, or its answer is not of the format."""
+
+    INPUT = "input"
+    ENGINE = "engine"
+    COMPLETION = "completion"
+
+
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What became of one document: its entities, or the message of its error."""
+    """What became of one document: its entities, or the message of its error and the kind of it."""
 
     document: Document | FailedDocument
     entities: tuple[Entity, ...] = ()
     error: str | None = None
     completions: tuple[str, ...] = ()
+    reason: Reason | None = field(default=None, compare=False)
 
 
 class Knot(NamedTuple):

@@ -37,7 +37,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(141) from None
         except KeyboardInterrupt as error:
             _say("interrupted", error)
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(error, "exit_code", 130)) from None
 
 
 app = typer.Typer(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genner_cli.commands.extracting import Plan, run
 from genner_cli.commands.options import (
     AdapterReference,
     BatchTokens,
@@ -44,14 +41,9 @@ from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
 
 if TYPE_CHECKING:
-    from genner_cli.api import ExtractOptions, Extractor
-    from genner_cli.extraction import DocumentOrFailure
     from genner_cli.files.writing import Writer
-    from genner_cli.types import Extraction
 
 _DEFAULTS = EngineOptions()
-_SHOW = 0.25
-
 
 Inputs = Annotated[
     list[str],
@@ -70,6 +62,10 @@ KeepCompletion = Annotated[bool, typer.Option("--keep-completion", help="Add wha
 StatisticsFile = Annotated[
     str | None,
     typer.Option("--stats", metavar="FILE", help="JSON file for what the run did and where its time went."),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Forget what an earlier run wrote to the output.")]
+RetryErrors = Annotated[
+    bool, typer.Option("--retry-errors", help="Extract the documents once more that failed, before going on.")
 ]
 
 
@@ -102,8 +98,12 @@ def extract(
     gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
     keep_completion: KeepCompletion = False,
     stats: StatisticsFile = None,
+    restart: Restart = False,
+    retry_errors: RetryErrors = False,
 ) -> None:
     """Extract named entities from documents, with exact character offsets.
+
+    An interrupted run with `-o FILE` goes on where it was when the same command is run again.
 
     Examples:
 
@@ -139,12 +139,13 @@ def extract(
     )
     to_line = partial(encode, text_field=text_field, id_field=id_field, keep_completion=keep_completion)
     talk_on_stderr()
-    run = _run(paths, output, options, read, to_line, limit)
-    sys.stderr.write(run.summary() + "\n")
+    shape = {"text-field": text_field, "id-field": id_field, "keep-completion": keep_completion}
+    done = run(Plan(paths, output, options, read, to_line, limit, shape, restart=restart, retry=retry_errors))
+    sys.stderr.write(done.summary() + "\n")
     if report:
         with report:
-            report.write(encode_value(run.report()))
-    if run.failed:
+            report.write(encode_value(done.report()))
+    if done.ledger.failed:
         raise typer.Exit(1)
 
 
@@ -156,97 +157,3 @@ def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:
     if path == STDIO:
         raise UsageError("--stats -: standard output is for records; name a .json file after --stats")
     return Writer(path, inputs=inputs, option="--stats", suffixes=(".json",)) if path is not None else None
-
-
-def _run(
-    paths: Sequence[str],
-    output: str,
-    options: ExtractOptions,
-    read: Callable[..., Iterator[DocumentOrFailure]],
-    to_line: Callable[[Extraction], bytes],
-    limit: int | None,
-) -> _Run:
-    from genner_cli.api import open_extractor
-    from genner_cli.files import total_bytes
-    from genner_cli.files.writing import Writer
-
-    total = total_bytes(paths) if limit is None else None
-    with (
-        Writer(output, inputs=paths) as writer,
-        open_extractor(options) as extractor,
-        _progress(total, extractor) as run,
-    ):
-        for result in run.count(extractor.extract(islice(read(progress=run.read), limit))):
-            writer.write(to_line(result))
-    return run
-
-
-@dataclass
-class _Run:
-    """What was done so far, and what to show of it."""
-
-    extractor: Extractor
-    show: Callable[[int, str], None]
-    started: float
-    bytes_read: int = 0
-    documents: int = 0
-    entities: int = 0
-    failed: int = 0
-    shown: float = 0.0
-
-    def read(self, count: int) -> None:
-        """Counts bytes of the input files."""
-        self.bytes_read += count
-
-    def count(self, results: Iterable[Extraction]) -> Iterator[Extraction]:
-        """Counts and hands on."""
-        for result in results:
-            self.documents += 1
-            self.entities += len(result.entities)
-            self.failed += result.error is not None
-            now = time.monotonic()
-            if now - self.shown > _SHOW:
-                self.shown = now
-                self.show(self.bytes_read, f"{self.documents:,} documents, {self._rate():,.0f} tokens/s")
-            yield result
-
-    def summary(self) -> str:
-        """One line of what was done."""
-        seconds = self._seconds()
-        return (
-            f"{self.documents:,} documents, {self.entities:,} entities, {self.failed:,} failed"
-            f" in {seconds:,.1f} s ({self.documents / seconds:,.1f} documents/s, {self._rate():,.0f} tokens/s)"
-        )
-
-    def report(self) -> dict[str, Any]:
-        """What was done and where the time went, as a JSON value."""
-        return self.extractor.report(seconds=self._seconds(), documents=self.documents, failed=self.failed)
-
-    def _rate(self) -> float:
-        return self.extractor.engine.statistics.decoded / self._seconds()
-
-    def _seconds(self) -> float:
-        return max(1e-9, time.monotonic() - self.started)
-
-
-@contextmanager
-def _progress(total: int | None, extractor: Extractor) -> Iterator[_Run]:
-    """A bar on stderr if that is a terminal; total: bytes of all inputs, None where nobody knows."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=total)
-        yield _Run(
-            extractor,
-            show=lambda done, text: bar.update(task, completed=done, description=text),
-            started=time.monotonic(),
-        )

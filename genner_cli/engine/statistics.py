@@ -48,6 +48,10 @@ class Statistics:
         """Tokens that a slot writes in a step, on average; 3 as long as little is known."""
         return (24 + self.outputs - self.drafted + self.accepted) / (8 + self.advances)
 
+    def plus(self, other: Statistics) -> Statistics:
+        """The sums of both."""
+        return Statistics(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
     def note_step(self, tokens: int, outputs: int, seconds: float) -> None:
         """One llama_decode of so many tokens, so many with logits, took so long."""
         self.steps += 1

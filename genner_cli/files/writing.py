@@ -108,12 +108,11 @@ class Writer:
         self._target = os.path.realpath(path)
         self._partial = self._target + PARTIAL
         if path != STDIO:
-            _check_suffix(path, suffixes)
-            _check_target(path, self._target, inputs, option)
+            check_target(path, inputs=inputs, option=option, suffixes=suffixes)
 
     def __enter__(self) -> Self:
         self._raw = _standard_output() if self.path == STDIO else self._open()
-        self._stream = _packed(self._raw, self.path)
+        self._stream = packed(self._raw, self.path)
         return self
 
     def _open(self) -> IO[bytes]:
@@ -172,6 +171,14 @@ class Writer:
         return GennerError(f"{name}: cannot be written ({error.strerror}); {remedy} with {self._option}{kept}")
 
 
+def check_target(
+    path: str, *, inputs: Sequence[str] = (), option: str = "-o", suffixes: tuple[str, ...] = SUFFIXES
+) -> None:
+    """Raises `UsageError` for a file that cannot be written (see `Writer`)."""
+    _check_suffix(path, suffixes)
+    _check_place(path, os.path.realpath(path), inputs, option)
+
+
 def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
     if path.lower().endswith(suffixes):
         return
@@ -180,7 +187,7 @@ def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
     raise UsageError(f"{path}: unknown kind of file; let the name end in {' or '.join(suffixes)}")
 
 
-def _check_target(path: str, target: str, inputs: Sequence[str], option: str) -> None:
+def _check_place(path: str, target: str, inputs: Sequence[str], option: str) -> None:
     if any(name != STDIO and os.path.realpath(name) == target for name in inputs):
         raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after {option}")
     if os.path.isdir(target):
@@ -201,7 +208,8 @@ def _standard_output() -> IO[bytes]:
         return sys.stdout.buffer
 
 
-def _packed(raw: IO[bytes], path: str) -> IO[bytes]:
+def packed(raw: IO[bytes], path: str) -> IO[bytes]:
+    """A stream that compresses into `raw` as the suffix of `path` says, or `raw` itself."""
     if path.lower().endswith(".gz"):
         return cast(IO[bytes], gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0))
     if path.lower().endswith(".zst"):

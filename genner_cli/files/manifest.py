@@ -1,0 +1,78 @@
+"""`PATH.run.json`: with what a run was begun, and what became of its documents so far.
+
+Takes and gives JSON values. Knows nothing of what the options mean.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from genner_cli import __version__
+from genner_cli.errors import UsageError
+from genner_cli.files.journal import refused
+
+NAMES_ONLY = ("model",)
+"""Options that are there to be read: what shapes a record is the model's content, wherever it lies."""
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`options`: all that shapes a record; `process`: who works on it, None when nobody does; `ledger`: as of then."""
+
+    options: dict[str, Any]
+    state: str
+    process: int | None
+    ledger: dict[str, Any]
+    genner: str = __version__
+
+    def write(self, path: str) -> None:
+        """Puts it there whole, or not at all. Raises GennerError where the disk refuses."""
+        data = orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        new = f"{path}.new"
+        try:
+            with open(new, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(new, path)
+        except OSError as error:
+            raise refused(path, error) from error
+
+    @classmethod
+    def read(cls, path: str) -> Manifest | None:
+        """What stands there, None if nothing does. Raises UsageError for something else."""
+        try:
+            with open(path, "rb") as file:
+                value = orjson.loads(file.read())
+            return cls(**value)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{path}: is no manifest of a run ({error}); restore it, or begin anew by --restart"
+            ) from (error)
+
+    def refuse_other(self, path: str, options: dict[str, Any]) -> None:
+        """Raises UsageError that says which option differs from those it was begun with."""
+        now = {"genner version": __version__, **options}
+        before = {"genner version": self.genner, **self.options}
+        names = [name for name in now | before if name not in NAMES_ONLY]
+        differing = [name for name in names if now.get(name) != before.get(name)]
+        if differing:
+            told = "; ".join(_difference(name, before.get(name), now.get(name)) for name in differing)
+            raise UsageError(
+                f"{path}: was begun with other options ({told}); use the same ones, name another file after -o,"
+                " or begin anew by --restart"
+            )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    then, here = (orjson.dumps(value).decode() for value in (before, now))
+    if max(len(then), len(here)) > _SHOWN:
+        return f"{name} differs"
+    return f"{name}: {then} then, {here} now"

@@ -1,0 +1,292 @@
+"""An output file that an interrupted run goes on with: what stands beside it, and when it is whole.
+
+`PATH.partial` holds the records so far, never compressed: a torn line can be cut off there, and a torn frame could
+not. `PATH.run.index` has an entry for each (`journal`), `PATH.run.json` says with what they were made (`manifest`).
+When all are there, the partial file takes the output's name, or is compressed into it. `PATH.retry` and its index
+hold records that are made again, until they take their places. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from hashlib import blake2b
+from itertools import chain
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from zlib import crc32
+
+import orjson
+
+from genner_cli.errors import GennerError, UsageError
+from genner_cli.files.journal import Entry, Journal, digest_of, refused
+from genner_cli.files.manifest import NAMES_ONLY, Manifest
+from genner_cli.files.reading import UNREADABLE, opened
+from genner_cli.files.writing import PARTIAL, check_target, packed
+from genner_cli.ledger import Ledger, Outcome
+from genner_cli.types import Document, FailedDocument, Reason
+
+COMPLETE, RUNNING, STOPPED, RETRYING = "complete", "running", "stopped", "retrying"
+DocumentType = TypeVar("DocumentType", bound=Document | FailedDocument)
+
+
+class ResumableOutput:
+    """Takes records one by one, in order; a context manager, in which `begin` comes first.
+
+    Raises `UsageError` at once for a path that cannot be written, and for one that another process is writing;
+    `GennerError` when the disk refuses a line. What was written before stays for the next run.
+    """
+
+    def __init__(self, path: str, *, inputs: Sequence[str] = ()) -> None:
+        check_target(path, inputs=inputs)
+        self.path = path
+        self.ledger = Ledger()
+        self._target = os.path.realpath(path)
+        self._manifest = f"{self._target}.run.json"
+        self._journal = Journal(self._target + PARTIAL, f"{self._target}.run.index")
+        self._state = STOPPED
+        self._begun = self.finished = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._journal.__enter__()
+        except BlockingIOError as error:
+            manifest = Manifest.read(self._manifest)
+            other = f"process {manifest.process}" if manifest and manifest.process else "another process"
+            raise UsageError(f"{self.path}: {other} is writing it; wait for it, or name another file after -o") from (
+                error
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self._begun:
+                self._leave(error)
+            elif not os.path.exists(self._manifest) and not os.path.getsize(self._journal.index):
+                os.unlink(self._journal.index)
+        finally:
+            self._journal.__exit__()
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Says how to go on, in the manifest and to whoever interrupted."""
+        if isinstance(error, KeyboardInterrupt) and self._state == STOPPED:
+            count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
+            error.add_note(f"{count}; run the same command again to go on from there")
+        with suppress(OSError):
+            self._journal.sync()
+        with suppress(GennerError) if error else nullcontext():
+            self._write_manifest(self._state)
+
+    def begin(self, options: dict[str, Any], *, restart: bool = False) -> None:
+        """Finds out what is there already. `options`: all that shapes a record, but the documents.
+
+        Raises UsageError that names the option in which an earlier run differs; `restart` forgets that run.
+        """
+        self._options = options
+        shaping = {name: value for name, value in options.items() if name not in NAMES_ONLY}
+        self._key = blake2b(orjson.dumps(shaping), digest_size=32).digest()
+        manifest = None if restart else Manifest.read(self._manifest)
+        partial, target = os.path.exists(self._journal.lines), os.path.exists(self._target)
+        if manifest and (partial or target):
+            manifest.refuse_other(self._manifest, options)
+        elif not restart and partial and any(True for _ in self._journal):
+            raise UsageError(f"{self._manifest}: is not there; restore it, or begin anew by --restart")
+        else:
+            self._journal.clear()
+        if not manifest or manifest.state != RETRYING:
+            self._retried.remove()
+        self._new.remove()
+        self.finished = target and not partial and manifest is not None and not restart
+        self.ledger = Ledger.of(entry.outcome for entry in self._journal)
+        if not self.finished:
+            self._open()
+        elif manifest and manifest.state in (RUNNING, STOPPED):  # it ended between its last two steps
+            self._enter_state(COMPLETE)
+
+    def _open(self) -> None:
+        self._journal.resume()
+        self.ledger = Ledger.of(entry.outcome for entry in self._journal)
+        self._enter_state(RUNNING)
+
+    def _enter_state(self, state: str) -> None:
+        """The manifest says so from now on; `stopped` afterwards, where it was `running`."""
+        self._begun, self._state = True, STOPPED if state == RUNNING else state
+        self._write_manifest(state, None if state == COMPLETE else os.getpid())
+
+    @property
+    def _retried(self) -> Journal:
+        return Journal(f"{self._target}.retry", f"{self._target}.retry.index")
+
+    @property
+    def _new(self) -> Journal:
+        return Journal(f"{self._journal.lines}.new", f"{self._journal.index}.new")
+
+    def rest(self, documents: Iterator[DocumentType]) -> Iterator[DocumentType]:
+        """The documents that have no record yet. Those that have one are drawn, and compared with it.
+
+        Raises UsageError that names the first one that is not the document its record was made of.
+        """
+        for _ in self._matched(self._journal, documents):
+            pass
+        if self.finished:
+            first = next(documents, None)
+            if first is None:
+                return documents
+            self._rewrite(iter(()))
+            documents = chain((first,), documents)
+        return documents
+
+    def _matched(
+        self, entries: Iterable[Entry], documents: Iterator[DocumentType], *, corrected: bool = False
+    ) -> Iterator[tuple[DocumentType, Entry]]:
+        """Each entry with its document; one that could not be read may have been `corrected` since."""
+        number = 0
+        for number, entry in enumerate(entries, 1):
+            document = next(documents, None)
+            if document is None:
+                raise self._other_input(
+                    f"the input ends (or --limit is reached) before document {number:,}, which has a record"
+                )
+            unread = entry.outcome.reason is Reason.INPUT
+            if digest_of(document, self._key) != entry.digest and not (corrected and unread):
+                known = f"is not the document that record {number:,} was made of"
+                raise self._other_input(f"{document.source}: {known}{', which could not be read' if unread else ''}")
+            yield document, entry
+
+    def _other_input(self, what: str) -> UsageError:
+        return UsageError(
+            f"{self.path}: {what}; the input was changed or moved since: restore it, use --retry-errors if only"
+            " documents that could not be read were corrected, or begin anew by --restart"
+        )
+
+    def write(self, line: bytes, document: Document | FailedDocument, outcome: Outcome) -> None:
+        """Adds a record. Raises GennerError for a full or failing disk."""
+        self._journal.append(line, digest_of(document, self._key), outcome)
+        self.ledger.note(outcome)
+
+    def finish(self) -> None:
+        """All records are there: the output takes its name. Raises GennerError where the disk refuses."""
+        if not self.finished:
+            self._journal.sync()
+            try:
+                self._give_name()
+            except OSError as error:
+                raise refused(self.path, error) from error
+        self.finished = True
+        self._state = COMPLETE
+
+    def _give_name(self) -> None:
+        partial = self._journal.lines
+        if self._target.lower().endswith((".gz", ".zst")):
+            whole = f"{self._target}.packed"
+            with open(partial, "rb") as lines, open(whole, "wb") as raw:
+                stream = packed(raw, self._target)
+                shutil.copyfileobj(lines, stream, 2**20)
+                stream.close()
+                raw.flush()
+                os.fsync(raw.fileno())
+            os.replace(whole, self._target)
+            os.unlink(partial)
+        else:
+            os.replace(partial, self._target)
+        _sync_folder(self._target)
+
+    def retry(self) -> Retry:
+        """The failed records so far, to be made again; a context manager."""
+        return Retry(self)
+
+    def _rewrite(self, replacements: Iterator[tuple[bytes, Entry]]) -> None:
+        """Puts records in the place of failed ones, in order, as many as there are; a finished output is open again."""
+        source = self._target if self.finished else self._journal.lines
+        new = self._new.__enter__()
+        try:
+            new.clear()
+            new.resume()
+            for line, entry in self._written(source):
+                if entry.outcome.reason:
+                    line, entry = next(replacements, (line, entry))
+                new.append(line, entry.digest, entry.outcome)
+            self._enter_state(RUNNING)  # what was made again counts no more beside what comes now
+            self._journal.take_over(new)
+        except BaseException:
+            new.__exit__()
+            raise
+        self.finished = False
+        self._open()
+
+    def _written(self, path: str) -> Iterator[tuple[bytes, Entry]]:
+        """The records of a file, which must be as they were written."""
+        try:
+            with opened(path) as (_, lines):
+                for number, entry in enumerate(self._journal, 1):
+                    line = lines.readline()
+                    if crc32(line) != entry.check:
+                        raise UsageError(f"{path}:{number}: is not as it was written; begin anew by --restart")
+                    yield line, entry
+        except UNREADABLE as error:
+            raise UsageError(f"{path}: cannot be read ({error}); begin anew by --restart") from error
+
+    def _write_manifest(self, state: str, process: int | None = None) -> None:
+        Manifest(self._options, state, process, self.ledger.value()).write(self._manifest)
+
+
+class Retry:
+    """Failed records of an output that are made again, in order; they can be interrupted as well."""
+
+    def __init__(self, output: ResumableOutput) -> None:
+        self._output = output
+        self._journal = output._retried
+
+    def __enter__(self) -> Self:
+        self._journal.__enter__()
+        try:
+            self._journal.resume()
+            self._output._enter_state(RETRYING)
+        except BaseException:
+            self._journal.__exit__()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(f"what was made again is in {self._journal.lines}; run the same command again to go on")
+        self._journal.__exit__()
+
+    def rest(self, documents: Iterator[DocumentType]) -> Iterator[DocumentType]:
+        """The documents whose record failed, but for those that were made again already."""
+        pairs = self._output._matched(self._output._journal, documents, corrected=True)
+        failed = (document for document, entry in pairs if entry.outcome.reason)
+        for _ in self._output._matched(self._journal, failed):
+            pass
+        return failed
+
+    def write(self, line: bytes, document: Document | FailedDocument, outcome: Outcome) -> None:
+        """Adds a record that was made again."""
+        self._journal.append(line, digest_of(document, self._output._key), outcome)
+
+    def finish(self) -> None:
+        """All of them are there: they take their places."""
+        self._journal.sync()
+        if any(True for _ in self._journal):
+            self._take_places()
+        else:
+            self._output._enter_state(COMPLETE if self._output.finished else RUNNING)
+        self._journal.remove()
+
+    def _take_places(self) -> None:
+        with open(self._journal.lines, "rb") as lines:
+            self._output._rewrite((lines.readline(), entry) for entry in self._journal)
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,116 @@
+"""The child's side of `supervising`: opens the model and answers requests that come through a pipe.
+
+What passes through the pipe are pickled values of these classes and of `generation`, between a process and its own
+child only. Prints nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from genner_cli.api import ExtractOptions, open_task
+from genner_cli.engine.engine import Engine
+from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.extraction import Task
+from genner_cli.generation import Completion, Request
+
+
+class Ready(NamedTuple):
+    """The model is open."""
+
+    task: Task
+
+
+class Wanted(NamedTuple):
+    """A request is asked for; `Finished` is the answer where there is none."""
+
+
+class Finished(NamedTuple):
+    """There are no more requests; or, from the child, all of them are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion, with its request's number and the engine's figures as of then."""
+
+    number: int
+    completion: Completion
+    statistics: Statistics
+    costs: Costs
+
+
+class Said(NamedTuple):
+    """A line for the log."""
+
+    level: int
+    text: str
+
+
+class Raised(NamedTuple):
+    """The child ends with this exception."""
+
+    error: Exception
+
+
+class _Forward(logging.Handler):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._connection.send(Said(record.levelno, record.getMessage()))
+
+
+def serve(connection: Connection) -> None:
+    """Answers requests until the parent hangs up."""
+    logging.getLogger("genner").handlers[:] = [_Forward(connection)]
+    options: ExtractOptions = connection.recv()
+    try:
+        with open_task(options) as (task, model), Engine(model, options.engine) as engine:
+            connection.send(Ready(task))
+            while True:
+                for number, completion in engine.generate(_requests(connection)):
+                    connection.send(Answer(number, completion, engine.statistics, engine.costs))
+                connection.send(Finished())
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as error:
+        if not error.args or not hasattr(error, "exit_code"):
+            error.add_note(traceback.format_exc())
+        connection.send(Raised(error))
+
+
+def _requests(connection: Connection) -> Iterator[Request | None]:
+    while True:
+        connection.send(Wanted())
+        request = connection.recv()
+        if isinstance(request, Finished):
+            return
+        yield request
+
+
+def _offer_to_be_killed_first() -> None:
+    """Where memory runs out, the system ends this process and not the one that holds the output."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
+def main() -> None:
+    """`python -m genner_cli.serving FD`; the parent decides what a signal to both means."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _offer_to_be_killed_first()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(int(sys.argv[1])) as connection:
+        serve(connection)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""An engine in a process of its own, which is started again when it dies.
+
+Takes requests, gives completions, as `generation.Generate` says. When the child dies (an abort in llama.cpp, the
+system out of memory), the requests it had in hand are asked one by one; one that kills it again gets a completion
+with an error. Knows nothing of documents.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+
+from genner_cli.api import ExtractOptions, Extractor
+from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.errors import ModelError
+from genner_cli.extraction import Task
+from genner_cli.generation import Completion, Request
+from genner_cli.serving import Answer, Finished, Raised, Ready, Said, Wanted
+
+log = logging.getLogger("genner")
+Numbered = tuple[int, Request | None]
+CHILD = "from genner_cli.serving import main; main()"
+PATIENCE_SECONDS = 5
+_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+
+
+class ChildDied(Exception):
+    """The child ended without a word; the message says how."""
+
+
+class SupervisedEngine:
+    """Opens model and engine in a child process. Raises what `open_task` and `Engine` raise; a context manager."""
+
+    def __init__(self, options: ExtractOptions, *, child: str = CHILD) -> None:
+        self._options = options
+        self._child = child
+        self._in_hand: dict[int, Request | None] = {}
+        self._earlier = Statistics()
+        self.statistics = Statistics()
+        self.costs = Costs(0.0, 0.0, 0.0)
+        try:
+            self.task = self._start()
+        except ChildDied as death:
+            remedy = "use a smaller model or a smaller --context"
+            raise ModelError(f"the engine {death} while the model was opened; {remedy}") from death
+
+    def __enter__(self) -> SupervisedEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child at once, which has nothing to lose."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+        """Completions with the numbers of their requests, in the order they finish (`generation.Generate`)."""
+        source = enumerate(requests)
+        while True:
+            try:
+                yield from self._session(source)
+                return
+            except ChildDied as death:
+                log.warning("the engine %s; it is started again", death)
+                yield from self._one_by_one()
+
+    def _one_by_one(self) -> Iterator[tuple[int, Completion]]:
+        """What was in hand when the child died. Whoever kills it alone is guilty."""
+        suspects, self._in_hand = self._in_hand, {}
+        self._start_again()
+        for number, request in suspects.items():
+            try:
+                yield from self._session(iter([(number, request)]))
+            except ChildDied as death:
+                yield from ((number, Completion("", error=_guilty(death))) for number in self._in_hand)
+                self._in_hand = {}
+                self._start_again()
+
+    def _session(self, requests: Iterator[Numbered]) -> Iterator[tuple[int, Completion]]:
+        """Answers requests until there are none. Raises ChildDied; `_in_hand` then has those without an answer."""
+        numbers: list[int] = []
+        while not isinstance(message := self._received(), Finished):
+            if isinstance(message, Wanted):
+                self._give(next(requests, None), numbers)
+            elif isinstance(message, Answer):
+                self._note(message)
+                number = numbers[message.number]
+                del self._in_hand[number]
+                yield number, message.completion
+
+    def _give(self, item: Numbered | None, numbers: list[int]) -> None:
+        if item:
+            numbers.append(item[0])
+            self._in_hand[item[0]] = item[1]
+        try:
+            self._connection.send(item[1] if item else Finished())
+        except _GONE:
+            raise self._death() from None
+
+    def _received(self) -> object:
+        """The next message that is not for the log, and no exception."""
+        while True:
+            try:
+                message = self._connection.recv()
+            except _GONE:
+                raise self._death() from None
+            if isinstance(message, Raised):
+                self._in_hand = {}
+                raise message.error
+            if not isinstance(message, Said):
+                return message
+            log.log(message.level, "%s", message.text)
+
+    def _note(self, answer: Answer) -> None:
+        self.statistics = self._earlier.plus(answer.statistics)
+        self.costs = answer.costs
+
+    def _death(self) -> ChildDied:
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_SECONDS)
+        self._process.kill()
+        status = self._process.wait()
+        return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
+
+    def _start_again(self) -> None:
+        self._earlier = self.statistics
+        try:
+            self._start()
+        except ChildDied as death:
+            raise ModelError(f"the engine {death} when it was started again; run the same command again") from death
+
+    def _start(self) -> Task:
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._process = _spawned(self._child, theirs)
+        try:
+            return self._opened()
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self) -> Task:
+        try:
+            self._connection.send(self._options)
+        except _GONE:
+            raise self._death() from None
+        ready = self._received()
+        assert isinstance(ready, Ready)
+        return ready.task
+
+
+def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
+    """Python that runs `child`, with this process's module path: `-m` would look in the working folder first."""
+    fd = connection.fileno()
+    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
+    return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def _guilty(death: ChildDied) -> str:
+    return f"the engine {death} at this text, twice; leave it out, or use a smaller --context or another model"
+
+
+@contextmanager
+def open_supervised(options: ExtractOptions) -> Iterator[Extractor]:
+    """Like `api.open_extractor`, with the engine in a process of its own."""
+    with SupervisedEngine(options) as engine:
+        yield Extractor(engine.task, engine)

@@ -1,0 +1,97 @@
+"""`genner extract` as a process that tests disturb, and documents that keep it busy for a while."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from asking import news
+
+from genner_cli import hub
+
+COMMAND = (sys.executable, "-m", "genner_cli", "extract")
+PATIENCE = 60
+SCORE_NOISE = 0.01
+"""What batches of other sizes may change in a score (docs/LOG.md)."""
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def documents(count: int) -> list[dict[str, Any]]:
+    """Short documents of the example stories; every tenth one is there twice."""
+    sentences = news(30, 60)
+    return [{"id": n - (n % 10 == 1), "text": sentences[(n - (n % 10 == 1)) % len(sentences)]} for n in range(count)]
+
+
+def write_documents(path: Path, values: Sequence[object]) -> Path:
+    path.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
+    return path
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts `genner extract` on the bundled model, one slot on one thread; what still runs at the end is killed."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(*args: object, **options: Any) -> subprocess.Popen[bytes]:
+        model = () if "--model" in args else ("--model", hub.BUNDLED)
+        fixed = (*model, "--slots", 1, "--threads", 1, "--gpu-layers", 0)
+        command = [*COMMAND, *map(str, (*args, *fixed))]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def told(process: subprocess.Popen[bytes], status: int) -> str:
+    """What a process said on stderr until it ended with this status."""
+    out, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == status, error.decode()
+    assert out == b""
+    assert b"Traceback" not in error
+    return error.decode()
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def manifest(output: Path) -> dict[str, Any]:
+    return dict(orjson.loads(Path(f"{output}.run.json").read_bytes()))
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Until so many records are in a file."""
+    patience = time.monotonic() + PATIENCE
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, "it is done already"
+        assert time.monotonic() < patience
+        time.sleep(0.005)
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes that it started."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+    return [int(id) for id in listed.split()]
+
+
+def assert_same(found: Sequence[dict[str, Any]], undisturbed: Sequence[dict[str, Any]]) -> None:
+    """Record by record; scores up to the noise of batches."""
+    assert len(found) == len(undisturbed)
+    for one, other in zip(found, undisturbed, strict=True):
+        bare = [
+            {**r, "entities": [{k: v for k, v in e.items() if k != "score"} for e in r["entities"]]}
+            for r in (one, other)
+        ]
+        assert bare[0] == bare[1]
+        for left, right in zip(one["entities"], other["entities"], strict=True):
+            assert abs(left["score"] - right["score"]) <= SCORE_NOISE

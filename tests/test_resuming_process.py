@@ -1,0 +1,359 @@
+"""`genner extract -o FILE` in a real process, with the bundled model, disturbed in every way that a test can."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+from resuming import (
+    Start,
+    assert_same,
+    children,
+    documents,
+    manifest,
+    records,
+    start,
+    told,
+    wait_for_lines,
+    write_documents,
+)
+
+from genner_cli import hub
+
+__all__ = ["start"]
+MANY = 120
+"""Documents enough that a run is far from done when a test interferes."""
+KILLS = 5
+"""At random moments in one run; a long test can set GENNER_KILLS."""
+
+
+@pytest.fixture(scope="module")
+def values() -> list[dict[str, object]]:
+    return documents(MANY)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(values: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    begin = start.__wrapped__()  # type: ignore[attr-defined]
+    process = next(begin)(write_documents(folder / "in.jsonl", values), "-o", folder / "out.jsonl")
+    assert told(process, 0).startswith(f"{MANY} documents, ")
+    begin.close()
+    return folder / "out.jsonl"
+
+
+@pytest.fixture
+def docs(values: list[dict[str, object]], tmp_path: Path) -> Path:
+    return write_documents(tmp_path / "in.jsonl", values)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+def partial(out: Path) -> Path:
+    return Path(f"{out}.partial")
+
+
+def interrupt(start: Start, docs: Path, out: Path, *more: object, after: int = 10) -> str:
+    process = start(docs, "-o", out, *more)
+    wait_for_lines(partial(out), after, process)
+    process.send_signal(signal.SIGINT)
+    return told(process, 130)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_like_an_undisturbed_one(
+    start: Start, docs: Path, out: Path, undisturbed: Path
+) -> None:
+    chance = random.Random(7)
+    kills = int(os.environ.get("GENNER_KILLS", KILLS))
+    done = 0
+    for kill in range(kills):
+        process = start(docs, "-o", out)
+        wait_for_lines(partial(out), min(done + 1, MANY * (kill + 1) // (kills + 1)), process)
+        time.sleep(chance.random() * 0.3)
+        process.kill()
+        process.wait()
+        if not out.exists():
+            lines = partial(out).read_bytes()
+            assert lines.count(b"\n") >= done
+            done = lines.count(b"\n")
+    error = told(start(docs, "-o", out), 0)
+    assert error.startswith(f"{MANY} documents, ")
+    assert_same(records(out), records(undisturbed))
+    assert not partial(out).exists()
+    assert manifest(out)["ledger"] == manifest(undisturbed)["ledger"]
+
+
+def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_does(
+    start: Start, docs: Path, out: Path, undisturbed: Path
+) -> None:
+    error = interrupt(start, docs, out)
+    count = len(records(partial(out)))
+    assert error.splitlines() == [
+        "genner: interrupted",
+        f"genner: {count} documents are in {partial(out)}; run the same command again to go on from there",
+    ]
+    assert manifest(out)["state"] == "stopped"
+    assert manifest(out)["process"] is None
+    assert manifest(out)["ledger"]["documents"] == count
+    kept = records(partial(out))
+    error = told(start(docs, "-o", out), 0)
+    assert f", {count} of them before; " in error
+    assert records(out)[:count] == kept
+    assert_same(records(out), records(undisturbed))
+    assert manifest(out)["state"] == "complete"
+
+
+def test_a_second_ctrl_c_ends_it_at_once(start: Start, tmp_path: Path, out: Path) -> None:
+    slow = write_documents(tmp_path / "slow.jsonl", [{"text": "Ann met Bob in Rome. " * 20_000}])
+    process = start(slow, "-o", out)
+    while not Path(f"{out}.run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert told(process, 130).startswith("genner: interrupted\n")
+    assert time.monotonic() - began < 5
+    assert manifest(out)["state"] == "stopped"
+
+
+def test_sigterm_is_like_ctrl_c_with_its_own_status(start: Start, docs: Path, out: Path, undisturbed: Path) -> None:
+    process = start(docs, "-o", out)
+    wait_for_lines(partial(out), 10, process)
+    process.send_signal(signal.SIGTERM)
+    assert "run the same command again" in told(process, 143)
+    told(start(docs, "-o", out), 0)
+    assert_same(records(out), records(undisturbed))
+
+
+def test_ctrl_c_while_standard_input_is_waited_for_ends_the_run(start: Start, out: Path) -> None:
+    process = start("-", "-o", out, stdin=subprocess.PIPE)
+    assert process.stdin
+    process.stdin.write(b'{"text": "Ann met Bob."}\n' * 3)
+    process.stdin.flush()
+    while not Path(f"{out}.run.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    assert process.returncode == 130
+    assert len(records(partial(out))) in (0, 1, 2, 3)
+
+
+def test_a_complete_output_is_left_as_it_is_and_made_anew_if_it_is_gone(start: Start, tmp_path: Path) -> None:
+    docs, out = write_documents(tmp_path / "in.jsonl", [*documents(5), "no object"]), tmp_path / "out.jsonl"
+    told(start(docs, "-o", out), 1)
+    before, described = out.stat(), Path(f"{out}.run.json").read_bytes()
+    error = told(start(docs, "-o", out), 1)
+    assert error.startswith("6 documents, ")
+    assert ", 1 failed (1 input); the output is complete, nothing was to be done" in error
+    assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert Path(f"{out}.run.json").read_bytes() == described
+    lines = out.read_bytes()
+    out.unlink()
+    told(start(docs, "-o", out), 1)
+    assert out.read_bytes() == lines
+
+
+@pytest.mark.parametrize("name", ["out.jsonl.gz", "out.jsonl.zst"])
+def test_compressed_outputs_go_on_as_well(start: Start, docs: Path, undisturbed: Path, name: str) -> None:
+    out, plain = docs.parent / name, docs.parent / "plain.jsonl"
+    interrupt(start, docs, out, "--limit", 40)
+    told(start(docs, "-o", out, "--limit", 40), 0)
+
+    def unpack(data: bytes) -> bytes:
+        if name.endswith("gz"):
+            return gzip.decompress(data)
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+
+    plain.write_bytes(unpack(out.read_bytes()))
+    assert_same(records(plain), records(undisturbed)[:40])
+    told(start(docs, "-o", out, "--limit", 45), 0)
+    plain.write_bytes(unpack(out.read_bytes()))
+    assert_same(records(plain), records(undisturbed)[:45])
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted(
+        ["in.jsonl", "plain.jsonl", name, f"{name}.run.json", f"{name}.run.index"]
+    )
+
+
+def test_other_options_and_another_model_are_refused_until_restart(start: Start, docs: Path, out: Path) -> None:
+    model = docs.parent / "model.gguf"
+    shutil.copy(hub.BUNDLED, model)
+    limit = ("--model", model, "--limit", 3)
+    told(start(docs, "-o", out, *limit), 0)
+    assert "nothing was to be done" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
+    error = told(start(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5), 2)
+    assert '(format: "inserted" then, "xml" now; min-score: 0.0 then, 0.5 now)' in error
+    assert "begin anew by --restart" in error
+    with open(model, "r+b") as file:  # as a model that was trained once more: same size, other weights
+        file.seek(-64, os.SEEK_END)
+        file.write(bytes(64))
+    assert "model's content differs" in told(start(docs, "-o", out, *limit), 2)
+    told(start(docs, "-o", out, *limit, "--restart", "--format", "xml"), 0)
+    assert manifest(out)["options"]["format"] == "xml"
+
+
+def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, docs: Path, out: Path) -> None:
+    interrupt(start, docs, out)
+    described, before = Path(f"{out}.run.json"), partial(out).read_bytes()
+    content = described.read_bytes()
+    described.unlink()
+    assert "is not there; restore it, or begin anew by --restart" in told(start(docs, "-o", out), 2)
+    described.write_bytes(content[:40])
+    assert "is no manifest of a run" in told(start(docs, "-o", out), 2)
+    described.write_bytes(content)
+    told(start(docs, "-o", out), 0)
+    assert out.read_bytes().startswith(before)
+
+
+def test_changed_and_cut_input_is_found_and_named(start: Start, docs: Path, out: Path) -> None:
+    interrupt(start, docs, out)
+    lines = docs.read_bytes().splitlines(keepends=True)
+    docs.write_bytes(b"".join([*lines[:6], b'{"id": 6, "text": "Eve was here."}\n', *lines[7:]]))
+    error = told(start(docs, "-o", out), 2)
+    assert f"{docs}:7: is not the document that record 7 was made of; the input was changed or moved since" in error
+    docs.write_bytes(b"".join(lines[2:]))
+    assert f"{docs}:1: is not the document that record 1 " in told(start(docs, "-o", out), 2)
+    docs.write_bytes(b"".join(lines[:9]))
+    assert "the input ends (or --limit is reached) before document 10, which has a record" in told(
+        start(docs, "-o", out), 2
+    )
+
+
+def test_input_that_has_grown_is_gone_on_with(start: Start, tmp_path: Path, out: Path, undisturbed: Path) -> None:
+    values = documents(30)
+    docs = write_documents(tmp_path / "in.jsonl", values[:20])
+    told(start(docs, "-o", out), 0)
+    write_documents(docs, values)
+    assert ", 20 of them before; " in told(start(docs, "-o", out), 0)
+    assert_same(records(out), records(undisturbed)[:30])
+
+
+def test_errors_are_tried_again_when_asked_to_and_all_else_stays(start: Start, tmp_path: Path, out: Path) -> None:
+    values = documents(30)
+    good = write_documents(tmp_path / "good.jsonl", values)
+    told(start(good, "-o", tmp_path / "good-out.jsonl"), 0)
+    lines = good.read_bytes().splitlines(keepends=True)
+    docs = tmp_path / "in.jsonl"
+    docs.write_bytes(b"".join([b"{torn\n", *lines[1:12], b"[]\n", *lines[13:29], lines[29][:20]]))
+    assert "3 failed (3 input)" in told(start(docs, "-o", out), 1)
+    kept = records(out)
+    docs.write_bytes(good.read_bytes())
+    assert f"{docs}:1: is not the document" in told(start(docs, "-o", out), 2)
+    error = told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert error.startswith("30 documents, ")
+    assert "27 of them before" in error
+    found = records(out)
+    assert_same(found, records(tmp_path / "good-out.jsonl"))
+    assert [n for n in range(30) if found[n] != kept[n]] == [0, 12, 29]
+    assert "nothing was to be done" in told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert not list(tmp_path.glob("*.retry*"))
+
+
+def test_an_unfinished_output_is_retried_and_then_gone_on_with(start: Start, docs: Path, out: Path) -> None:
+    lines = docs.read_bytes().splitlines(keepends=True)
+    docs.write_bytes(b"".join([lines[0], b"{torn\n", *lines[2:40]]))
+    interrupt(start, docs, out)
+    docs.write_bytes(b"".join(lines[:40]))
+    told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert [record["text"] for record in records(out)] == [value["text"] for value in documents(40)]
+
+
+def test_a_retry_can_be_interrupted_and_gone_on_with(start: Start, docs: Path, out: Path, undisturbed: Path) -> None:
+    told(start(docs, "-o", out, "--max-document-bytes", 5), 1)
+    before = out.read_bytes()
+    process = start(docs, "-o", out, "--retry-errors")
+    wait_for_lines(Path(f"{out}.retry"), 10, process)
+    process.send_signal(signal.SIGINT)
+    assert f"what was made again is in {out}.retry; run the same command again" in told(process, 130)
+    count = len(records(Path(f"{out}.retry")))
+    assert out.read_bytes() == before
+    assert manifest(out)["state"] == "retrying"
+    error = told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert f", {count} of them before; " in error
+    assert_same(records(out), records(undisturbed))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_compressed_input_that_is_broken_in_the_middle_costs_its_rest_and_no_neighbour(
+    start: Start, docs: Path, out: Path, suffix: str
+) -> None:
+    content = docs.read_bytes()
+    packed = gzip.compress(content) if suffix == "gz" else zstandard.compress(content)
+    broken = docs.parent / f"a.jsonl.{suffix}"
+    broken.write_bytes(packed[: len(packed) // 3])
+    after = write_documents(docs.parent / "b.jsonl", documents(3))
+    error = told(start(broken, after, "-o", out), 1)
+    found = records(out)
+    assert ", 1 failed (1 input) in " in error
+    assert [number for number, record in enumerate(found) if "error" in record] == [len(found) - 4]
+    assert str(broken) in found[-4]["error"]["message"]
+    assert [record["text"] for record in found[-3:]] == [value["text"] for value in documents(3)]
+
+
+def test_two_processes_do_not_write_one_output(start: Start, docs: Path, out: Path) -> None:
+    first = start(docs, "-o", out)
+    wait_for_lines(partial(out), 5, first)
+    error = told(start(docs, "-o", out), 2)
+    assert f"{out}: process {first.pid} is writing it; wait for it, or name another file after -o" in error
+    assert first.poll() is None
+    told(first, 0)
+    assert len(records(out)) == MANY
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
+    start: Start, docs: Path, out: Path, undisturbed: Path
+) -> None:
+    """A limit on the size of files, which the system answers in the middle of a line."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_001, resource.RLIM_INFINITY))
+
+    error = told(start(docs, "-o", out, preexec_fn=limit), 1)
+    assert f"{partial(out)}: cannot be written (File too large); make room and run the same command again" in error
+    assert partial(out).stat().st_size <= 9_001
+    told(start(docs, "-o", out), 0)
+    assert_same(records(out), records(undisturbed))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which nobody may make files")
+def test_a_folder_that_may_not_be_written_is_told_before_any_work(start: Start, docs: Path) -> None:
+    error = told(start(docs, "-o", "/proc/self/out.jsonl"), 2)
+    assert error.startswith("genner: /proc/self/out.jsonl")
+    assert error.count("\n") == 1
+
+
+def test_an_engine_that_is_killed_is_started_again_and_nothing_is_lost(
+    start: Start, docs: Path, out: Path, undisturbed: Path
+) -> None:
+    """As the system does when memory runs out."""
+    process = start(docs, "-o", out)
+    for count in (10, 50):
+        wait_for_lines(partial(out), count, process)
+        (child,) = children(process)
+        os.kill(child, signal.SIGKILL)
+    error = told(process, 0)
+    assert error.count("genner: the engine was ended by SIGKILL; it is started again") == 2
+    assert_same(records(out), records(undisturbed))
+
+
+def test_restart_and_retry_need_a_file(start: Start, docs: Path, out: Path) -> None:
+    assert "name it after -o" in told(start(docs, "--restart"), 2)
+    assert "reads the input twice" in told(start("-", "-o", out, "--retry-errors", stdin=subprocess.DEVNULL), 2)

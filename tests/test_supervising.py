@@ -1,0 +1,151 @@
+"""An engine in a process of its own: deaths, guilty texts, errors and talk, with the bundled model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ONE_THREAD
+
+from genner_cli.api import ExtractOptions, Extractor, open_extractor
+from genner_cli.engine.statistics import Statistics
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.generation import EngineOptions
+from genner_cli.supervising import CHILD, SupervisedEngine, open_supervised
+from genner_cli.types import Document, Extraction, FailedDocument, Label, Reason
+
+SLOTS = EngineOptions(slots=4, threads=1, gpu_layers=0)
+OPTIONS = ExtractOptions(engine=SLOTS)
+DEADLY = """
+import os
+from genner_cli.engine.engine import Engine
+start = Engine._start
+def dying(self, job):
+    if "DEADLY" in job.request.rest[0].text:
+        os.abort()
+    return start(self, job)
+Engine._start = dying
+"""
+"""As if llama.cpp aborted at a text."""
+
+
+def extracted(texts: list[str], child: str = CHILD) -> list[Extraction]:
+    with SupervisedEngine(OPTIONS, child=child) as engine:
+        documents = (Document(text, source=f"line {number}") for number, text in enumerate(texts))
+        return list(Extractor(engine.task, engine).extract(documents))
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    return [f"Ann Smith of Acme met Bob in Rome, {number}." for number in range(20)]
+
+
+def test_the_child_gives_what_the_engine_gives(texts: list[str]) -> None:
+    with open_extractor(ExtractOptions(engine=ONE_THREAD)) as extractor:
+        expected = list(extractor.extract(Document(text) for text in texts))
+        counted = extractor.engine.statistics
+    with open_supervised(ExtractOptions(engine=ONE_THREAD)) as extractor:
+        found = list(extractor.extract(Document(text) for text in texts))
+        assert extractor.engine.statistics.requests == counted.requests == len(texts)
+        assert extractor.engine.statistics.written == counted.written
+        assert extractor.report(seconds=1, documents=20, failed=0)["documents"] == 20
+    assert [result.entities for result in found] == [result.entities for result in expected]
+    assert any(result.entities for result in found)
+
+
+def test_a_text_that_kills_the_engine_becomes_an_error_and_its_neighbours_are_whole(
+    texts: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    disturbed = [*texts[:7], "DEADLY one", *texts[7:9], "DEADLY two", *texts[9:]]
+    with caplog.at_level(logging.WARNING, "genner"):
+        results = extracted(disturbed, DEADLY + CHILD)
+    assert [result.document.text for result in results if isinstance(result.document, Document)] == disturbed
+    failed = {number: result for number, result in enumerate(results) if result.error}
+    assert list(failed) == [7, 10]
+    assert failed[7].error
+    assert failed[7].error.startswith("line 7: the engine was ended by SIGABRT at this text, twice; leave it out")
+    assert failed[7].reason is Reason.ENGINE
+    whole = [result.entities for result in results if not result.error]
+    assert whole == [result.entities for result in extracted(texts)]
+    assert "the engine was ended by SIGABRT; it is started again" in caplog.text
+
+
+def test_documents_without_requests_pass_through_the_child() -> None:
+    documents = [FailedDocument("f:1: broken", "f:1")] * 200 + [Document("Ann met Bob.")]
+    with open_supervised(OPTIONS) as extractor:
+        results = list(extractor.extract(documents))
+    assert [result.document for result in results] == documents
+
+
+def test_an_engine_can_be_used_again_and_closed_in_the_middle(texts: list[str]) -> None:
+    with open_supervised(OPTIONS) as extractor:
+        first = list(extractor.extract(Document(text) for text in texts[:3]))
+        assert [r.entities for r in extractor.extract(Document(text) for text in texts[:3])] == [
+            r.entities for r in first
+        ]
+        running = extractor.extract(Document(text) for text in texts)
+        next(running)
+    assert isinstance(extractor.engine, SupervisedEngine)
+    assert extractor.engine._process.poll() is not None
+
+
+def test_what_opening_raises_is_raised_here(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"), open_supervised(ExtractOptions(model=str(tmp_path / "x"))):
+        pass
+    with pytest.raises(UsageError, match="choose a larger --context"):
+        list(_run(ExtractOptions(engine=EngineOptions(slots=1, context=16, threads=1, gpu_layers=0, batch=8))))
+
+
+def _run(options: ExtractOptions) -> Iterator[Extraction]:
+    with open_supervised(options) as extractor:
+        yield from extractor.extract([Document("Ann met Bob.")])
+
+
+def test_an_error_of_the_input_passes_through_and_leaves_no_process() -> None:
+    def documents() -> Iterator[Document]:
+        yield Document("Ann met Bob.")
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"), open_supervised(OPTIONS) as extractor:
+        list(extractor.extract(documents()))
+    assert isinstance(extractor.engine, SupervisedEngine)
+    assert extractor.engine._process.poll() is not None
+
+
+def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING, "genner"),
+        open_supervised(ExtractOptions(labels=(Label("PERSONN"),), engine=SLOTS)),
+    ):
+        pass
+    assert "was not trained on the label 'PERSONN'" in caplog.text
+
+
+@pytest.mark.parametrize(("end", "how"), [("import os; os.abort()", "SIGABRT"), ("raise SystemExit(3)", "with 3")])
+def test_a_child_that_dies_before_the_model_is_open_is_an_error(end: str, how: str) -> None:
+    with pytest.raises(ModelError, match=how):
+        SupervisedEngine(OPTIONS, child=end)
+
+
+def test_a_bug_in_the_child_shows_where_it_was() -> None:
+    bug = "from genner_cli.engine.engine import Engine\ndef wrong(*_): raise KeyError('a bug')\nEngine._start = wrong\n"
+    with pytest.raises(KeyError, match="a bug") as caught:
+        extracted(["Ann met Bob."], bug + CHILD)
+    assert "in wrong" in caught.value.__notes__[0]
+
+
+def test_statistics_add_up() -> None:
+    assert Statistics(requests=1, decode_seconds=0.5).plus(Statistics(requests=2, decode_seconds=1)) == Statistics(
+        requests=3, decode_seconds=1.5
+    )
+
+
+def test_the_child_is_the_first_to_go_when_memory_runs_out() -> None:
+    with SupervisedEngine(OPTIONS) as engine:
+        score = Path(f"/proc/{engine._process.pid}/oom_score_adj")
+        if not os.path.exists(score):
+            pytest.skip("needs /proc")
+        assert score.read_text(encoding="ascii").strip() == "1000"
