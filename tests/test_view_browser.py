@@ -55,7 +55,8 @@ def load(browser: Browser) -> Iterator[Open]:
     def opened(path: Path, **context: Any) -> Page:
         contexts.append(browser.new_context(**context))
         page = contexts[-1].new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
         page.on("request", lambda request: asked.append(request.url))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -490,7 +491,7 @@ def test_ten_thousand_documents_keep_the_page_small(view: Open) -> None:
     page.get_by_role("searchbox").fill("")
     set_slider(page, 0.6)
     expect(label_button(page, "PER")).to_contain_text("20,000")
-    assert "recall 50.0" in page.locator("#summary").inner_text()
+    expect(page.locator("#summary")).to_contain_text("recall 50.0")
 
 
 CONTRAST = """
