@@ -253,6 +253,39 @@ def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
 
 
+def test_a_label_that_only_validation_has_is_named(train: Callable[..., Run], tmp_path: Path) -> None:
+    valid = write_jsonl(
+        tmp_path / "valid.jsonl", [{"text": "Ann.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}]
+    )
+    run = train("--valid", valid)
+    assert run.status == 1
+    assert f"{valid}:1: entities[0]: label 'DOG' is not in the label set" in run.stderr
+
+
+@pytest.mark.parametrize("content", ['{"opt', "[]", "{}"])
+def test_a_broken_run_file_is_told(content: str, train: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "adapter" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "adapter" / "checkpoint" / "run.json").write_text(content)
+    run = train("--resume")
+    assert run.status == 1
+    assert "run.json is broken" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_training_killed_before_its_first_checkpoint_begins_anew(train: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "adapter" / "checkpoint").mkdir(parents=True)
+    assert train("--resume").status == 0
+
+
+@pytest.mark.parametrize("record", [None, {"text": "  ", "entities": []}, {"text": "No one.", "entities": []}])
+def test_data_without_anything_to_learn_are_a_usage_error(
+    record: dict[str, object] | None, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = train(paths=(write_jsonl(tmp_path / "data.jsonl", [record] if record else []),))
+    assert run.status == 2
+    assert "to train on; give labelled documents" in run.stderr
+
+
 def test_the_same_call_gives_the_same_adapter(train: Callable[..., Run], tmp_path: Path) -> None:
     assert train("--augment", "--dropout", "0.1").status == 0
     (tmp_path / "adapter").rename(tmp_path / "first")

@@ -65,9 +65,9 @@ def load(
 ) -> Dataset:
     """Reads and encodes all data; `labels` None takes those that the training files have. `progress` gets 1 for each
     sample. Raises DataError with a note for each problem, and UsageError where there is nothing to train on."""
-    names = [label.name for label in labels] if labels else None
-    gold = [_read(paths, files, options, names) for paths in (files.train, files.valid)]
-    asked = tuple(labels) if labels else label_set(gold[0].documents)
+    trained = _read(files.train, files, options, labels)
+    asked = tuple(labels) if labels else label_set(trained.documents)
+    gold = [trained, _read(files.valid, files, options, asked)]
     instructions = Instructions(
         prompt=base.prompt,
         format=base.format(options),
@@ -89,7 +89,8 @@ def load(
     return Dataset(instructions, *parts)
 
 
-def _read(paths: Sequence[str], files: Files, options: TrainOptions, names: Sequence[str] | None) -> GoldData:
+def _read(paths: Sequence[str], files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> GoldData:
+    names = None if labels is None else [label.name for label in labels]
     fields = {"text_field": files.text_field, "id_field": files.id_field}
     return read_gold(paths, **fields, labels=names, nested=options.depth > 1)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.whole import write_whole
 from genner_cli.provenance import WORDS
@@ -123,7 +123,7 @@ def _begin(job: Job, said: dict[str, str]) -> None:
     folder = job.out / CHECKPOINT
     path = folder / RUN
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _begun(path)
         differing = changed(before["options"], _plain(job.options))
         differing += [f"{key} was another" for key in said if key not in _FREE and before["said"].get(key) != said[key]]
         if differing:
@@ -133,6 +133,14 @@ def _begin(job: Job, said: dict[str, str]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"options": _plain(job.options), "said": said}, ensure_ascii=False))
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {"options": dict(found["options"]), "said": dict(found["said"])}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
 
 
 _FREE = ("genner.training.options", "genner.training.versions", "genner.base.reference")
