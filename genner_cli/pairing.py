@@ -37,7 +37,7 @@ def beside(
         last = found.source
     if whole and waiting:
         left = next(iter(waiting.values()))
-        also = f" (nor have {len(waiting) - 1:,} others)" if len(waiting) > 1 else ""
+        also = f" (one of {len(waiting):,} without)" if len(waiting) > 1 else ""
         raise DataError(f"{left.source}: {_name(left.id)} has no prediction{also}; the last is {last}; {_REMEDY}")
 
 

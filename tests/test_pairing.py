@@ -84,7 +84,7 @@ def test_a_failed_document_takes_text_and_gold_from_the_gold_data() -> None:
         (
             [gold("Ann.", 1, "a"), gold("Ann.", 2, "b"), gold("Ann.", 3, "c")],
             [predicted("Ann.", 5, "a")],
-            ["gold.jsonl:2: document 'b' has no prediction (nor have 1 others); the last is pred.jsonl:5"],
+            ["gold.jsonl:2: document 'b' has no prediction (one of 2 without); the last is pred.jsonl:5"],
         ),
         (
             [gold("Ann.", 1, "a")],
