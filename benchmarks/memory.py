@@ -14,7 +14,7 @@ TEXTS = ("Ann met Bob in Rome.", "Oslo is cold.", "Nobody came.", "IBM hired her
 
 
 def peak(documents: int, threads: int) -> int:
-    """Bytes: the largest resident set of the process (wait4)."""
+    """Bytes: the largest resident set of the process or of its child, which holds the engine (wait4)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "documents.jsonl"
         with path.open("w", encoding="utf-8") as lines:
