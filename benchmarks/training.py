@@ -27,7 +27,7 @@ from transformers.trainer_utils import set_seed
 
 from convert.base import base_folder
 from genner_cli.files.labels import read_labels
-from genner_cli.training.base import find_base, open_model, with_lora
+from genner_cli.training.base import Base, find_base, open_model, with_lora
 from genner_cli.training.dataset import Dataset, Files, Plan, load
 from genner_cli.training.examples import Example
 from genner_cli.training.loop import Loop, LoopOptions, read_log
@@ -104,9 +104,9 @@ def report(workload: Workload, folder: Path, reference: str, options: TrainOptio
     examples = [data.train.examples[at] for step in first for at in step]
     tokens = sum(len(example.ids) for example in examples)
     ways: dict[str, Callable[[], Timed]] = {
-        "genner": lambda: genner(copy.deepcopy(model), data, base.tokens, options, len(first), device),
+        "genner": lambda: genner(copy.deepcopy(model), data, base, options, len(first), device),
         "genner, length-grouped": lambda: genner(
-            copy.deepcopy(model), data, base.tokens, replace(options, packing=False), len(first), device
+            copy.deepcopy(model), data, base, replace(options, packing=False), len(first), device
         ),
         "Trainer, 8 x 1": lambda: trainer(copy.deepcopy(model), examples, options, (8, 1), args),
         "Trainer, 1 x 8": lambda: trainer(copy.deepcopy(model), examples, options, (1, 8), args),
@@ -136,10 +136,10 @@ def compare(found: dict[str, list[Timed]], tokens: float) -> None:
 
 
 def genner(
-    model: PreTrainedModel, data: Dataset, tokens: Any, options: TrainOptions, steps: int, device: torch.device
+    model: PreTrainedModel, data: Dataset, base: Base, options: TrainOptions, steps: int, device: torch.device
 ) -> Timed:
     """Trains as `genner train` does."""
-    plan = Plan(data, tokens, options, pack_tokens=PACK_TOKENS[device.type])
+    plan = Plan(data, base, options, pack_tokens=PACK_TOKENS[device.type])
     chosen = LoopOptions(
         steps, options.learning_rate, warm_up=0.0, bfloat16=options.dtype == "bfloat16", checkpoint_every=steps + 1
     )

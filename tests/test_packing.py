@@ -19,7 +19,7 @@ from genner_cli.training.checkpoints import trained
 from genner_cli.training.examples import Decision, Example
 from genner_cli.training.head import logits
 from genner_cli.training.loss import Objective
-from genner_cli.training.options import Loss
+from genner_cli.training.options import Loss, made_of
 from genner_cli.training.packing import Pack, in_a_row, order, side_by_side
 
 OBJECTIVES = [Objective(Loss.COMPLETION), Objective(Loss.COMPLETION, 0.3), Objective(Loss.LOCKED, 0.1, 2.0)]
@@ -209,3 +209,9 @@ def test_text_positions_are_a_part_of_the_text_only() -> None:
         assert min(found) >= each.prefix
         assert max(found) < each.completion_start
         assert {b - a for a, b in pairwise(found)} <= {TEXT_STRIDE}
+
+
+def test_attention_that_takes_no_mask_gets_rows_of_one_example() -> None:
+    assert made_of("fast").packed
+    assert not made_of("fast", {"attention": "flash_attention_2"}).packed
+    assert not made_of("fast", {"packing": False}).packed

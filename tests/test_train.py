@@ -119,6 +119,7 @@ def test_log_curve_and_card_tell_of_the_training(train: Callable[..., Run], data
     card = (folder / "README.md").read_text()
     best = max(validations, key=lambda line: (line["valid_f1"], -line["valid_loss"]))
     assert f"F1 {best['valid_f1']:.3f} at step {best['step']}" in card
+    assert f"{len(RECORDS)} of all validation documents were trained on as well" in card
     assert "`PER`" in card
     assert "- learning_rate: 0.002" in card
     assert "step 9: valid loss" in run.stderr
@@ -191,6 +192,7 @@ def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path
         (["--types", "PER", "--labels", "x.yaml"], "give one of them"),
         (["--options", "none.yaml"], "none.yaml: cannot be read"),
         (["--device", "quantum"], "--device quantum: torch cannot use it"),
+        (["--device", "cuda:99"], "--device cuda:99: torch cannot use it"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(options: list[str], said: str, train: Callable[..., Run]) -> None:
@@ -284,6 +286,66 @@ def test_data_without_anything_to_learn_are_a_usage_error(
     run = train(paths=(write_jsonl(tmp_path / "data.jsonl", [record] if record else []),))
     assert run.status == 2
     assert "to train on; give labelled documents" in run.stderr
+
+
+def test_validation_without_documents_is_refused_before_anything_is_trained(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    blank = write_jsonl(tmp_path / "blank.jsonl", [{"text": "  \n ", "entities": []}])
+    run = train("--valid", blank)
+    assert (run.status, "step 1" in run.stderr) == (2, False)
+    assert f"{blank}: no documents to validate on" in run.stderr
+    assert "--patience needs --valid" in train("--patience", 2).stderr
+
+
+def test_a_training_that_diverges_is_an_error_and_leaves_no_adapter(train: Callable[..., Run], tmp_path: Path) -> None:
+    assert "--learning-rate is inf" in train("--learning-rate", "inf").stderr
+    run = train("--learning-rate", "1e30")
+    assert run.status == 1
+    assert "begin anew with a lower --learning-rate" in run.stderr
+    assert not (tmp_path / "adapter" / "genner.json").exists()
+
+
+def test_any_seed_of_63_bits_will_do(train: Callable[..., Run]) -> None:
+    assert train("--seed", 2**63 - 1, "--epochs", 1).status == 0
+    assert "--seed is -1" in train("--seed", -1).stderr
+
+
+def test_a_training_is_gone_on_with_only_with_its_own_validation_data(
+    train: Callable[..., Run], data: Path, tmp_path: Path
+) -> None:
+    interrupted = tmp_path / "adapter"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genner_cli.training.run.write_adapter", stopped)
+        assert train("--valid", data).status == 130
+    assert "validation data was another" in train("--resume").stderr
+    (interrupted / "checkpoint" / "best.safetensors").write_bytes(b"broken")
+    assert "best.safetensors is broken" in train("--resume", "--valid", data).stderr
+    (interrupted / "checkpoint" / "run.json").unlink()
+    run = train("--resume", "--valid", data, "--learning-rate", "0.5")
+    assert (run.status, "run.json is missing" in run.stderr) == (1, True)
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_document_with_one_bad_chunk_is_left_out_whole(train: Callable[..., Run], tmp_path: Path) -> None:
+    text = "Ann met Bob. " * 100 + "x" * 300 + " went."
+    long = {"text": text, "entities": [{"start": 1300, "end": 1600, "label": "PER"}]}
+    path = write_jsonl(tmp_path / "long.jsonl", [long, *RECORDS])
+    run = train("--chunk-bytes", 200, "--on-bad-data", "skip", "--batch", 1, "--epochs", 1, paths=(path,))
+    assert run.status == 0
+    assert len(read_log(tmp_path / "adapter" / "training_log.jsonl")) == len(RECORDS)
+
+
+def test_processes_without_a_rank_are_told_how_to_start(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    run = train()
+    assert (run.status, "start it with torchrun" in run.stderr) == (2, True)
 
 
 def test_the_same_call_gives_the_same_adapter(train: Callable[..., Run], tmp_path: Path) -> None:

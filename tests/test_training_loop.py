@@ -176,6 +176,22 @@ def test_a_checkpoint_is_safetensors_and_no_partial_file_stays(tmp_path: Path) -
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["step"] == 1
 
 
+def test_a_broken_line_in_the_log_is_a_model_error(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("{oops\n")
+    with pytest.raises(ModelError, match=r"log\.jsonl is broken"):
+        loop(adapted("qwen2"), tmp_path).run(packs_at)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path: Path) -> None:
+    model = adapted("qwen2")
+    with torch.no_grad():
+        next(iter(trained(model).values())).fill_(float("nan"))
+    before = weights(model)
+    with pytest.raises(ModelError, match="step 1: the loss is nan"):
+        loop(model, tmp_path).run(packs_at)
+    assert all(torch.equal(value, before[name]) or value.isnan().any() for name, value in weights(model).items())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_training_runs_on_cuda(tmp_path: Path) -> None:

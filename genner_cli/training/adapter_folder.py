@@ -22,7 +22,6 @@ from genner_cli.provenance import WORDS, Provenance
 from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import TrainOptions
-from genner_cli.types import Document
 
 LOG, CURVE, CARD, VERIFY, CHECKPOINT = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl", "checkpoint"
 VERIFIED = 20
@@ -44,26 +43,24 @@ def provenance_of(base: Base, data_files: Sequence[str], options: TrainOptions) 
 def write_adapter(
     folder: Path, model: PeftModel, base: Base, data: Dataset, provenance: Provenance, best: Mapping[str, float] | None
 ) -> None:
-    """Writes all but the log and the curve, which are there already."""
+    """Writes all but the log, which is there already, and the curve, which whoever draws adds."""
     model.peft_config["default"].base_model_name_or_path = base.reference
     model.save_pretrained(folder, save_embedding_layers=False)  # to find out for itself peft would ask the Hub
     base.tokens.tokenizer.save_pretrained(folder)
-    write_gold(folder / VERIFY, _some(data.valid.documents or data.train.documents))
+    write_gold(folder / VERIFY, (data.valid if data.valid.documents else data.train).some(VERIFIED).documents)
     write_whole(folder / CARD, _card(data, provenance, best))
     said = {**data.instructions.to_metadata(), **provenance.to_metadata()}
     write_whole(folder / WORDS, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
 
 
-def _some(documents: Sequence[Document]) -> list[Document]:
-    """A few of them, from all over."""
-    step = max(1, len(documents) // VERIFIED)
-    return list(documents[::step][:VERIFIED])
-
-
 def _card(data: Dataset, provenance: Provenance, best: Mapping[str, float] | None) -> str:
     """The model card, in Markdown."""
     told = data.instructions
-    measured = _measured(data, best) if best else "It was not validated: no `--valid` was given."
+    measured = (
+        _measured(data, best, provenance.options["valid_limit"])
+        if best
+        else "It was not validated: no `--valid` was given."
+    )
     documents = data.train.documents
     entities = sum(len(document.entities) for document in documents)
     nesting = f"nested up to {told.depth} deep" if told.depth > 1 else "flat"
@@ -108,12 +105,15 @@ genner extract docs.jsonl --model model.gguf
 """
 
 
-def _measured(data: Dataset, best: Mapping[str, float]) -> str:
+def _measured(data: Dataset, best: Mapping[str, float], limit: int) -> str:
+    count = len(data.valid.some(limit).documents)
+    trained = {document.text for document in data.train.documents}
+    seen = sum(document.text in trained for document in data.valid.documents)
+    warning = f" {seen:,} of all validation documents were trained on as well." if seen else ""
+    scores = ", ".join(f"{name} {best[f'valid_{name.lower()}']:.3f}" for name in ("precision", "recall", "F1"))
     return (
-        f"Strict micro scores before quantization, on {len(data.valid.documents):,} documents that it was not trained"
-        f" on: precision {best['valid_precision']:.3f}, recall {best['valid_recall']:.3f},"
-        f" F1 {best['valid_f1']:.3f} at step {best['step']:.0f}. These documents chose the step, so the figure is a"
-        " little too good."
+        f"Strict micro scores before quantization, on {count:,} validation documents: {scores} at step"
+        f" {best['step']:.0f}. These documents chose the step, so the figure is a little too good.{warning}"
     )
 
 

@@ -48,21 +48,29 @@ def counters(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads(file.metadata()[_COUNTERS]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is broken ({error!r}); remove it, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
 
 
 def load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Puts weights, and the optimizer's state, back. Raises ModelError where they are those of another model."""
+    """Puts weights, and the optimizer's state, back. Raises ModelError where they are broken or another model's."""
+    try:
+        _load(path, model, optimizer)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
+
+
+def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
     weights = trained(model)
     with safe_open(path, framework="pt", device=str(next(iter(weights.values())).device)) as file:
         names = set(file.keys())
         if {name.removeprefix(_WEIGHT) for name in names if name.startswith(_WEIGHT)} != weights.keys():
-            raise ModelError(f"{path} holds other weights than this training's; remove it, and begin anew")
+            raise ModelError(f"{path} holds other weights than this training's; remove {path.parents[1]}")
         with torch.no_grad():
             for name, value in weights.items():
                 value.copy_(file.get_tensor(_WEIGHT + name))
         for name, value in weights.items() if optimizer else ():
             keys = {key.removeprefix(_STATE).split(".")[0] for key in names if key.startswith(_STATE)}
-            states = {key: file.get_tensor(f"{_STATE}{key}.{name}") for key in sorted(keys)}
+            full = {key: f"{_STATE}{key}.{name}" for key in sorted(keys)}
+            states = {key: file.get_tensor(name) for key, name in full.items() if name in names}
             if optimizer and states:
                 optimizer.state[value] = {key: part.cpu() if key == "step" else part for key, part in states.items()}

@@ -19,7 +19,6 @@ from genner_cli.training.examples import Example, Sample, encode
 from genner_cli.training.options import Loss, TrainOptions
 from genner_cli.training.packing import Pack, in_a_row, order, side_by_side
 from genner_cli.training.samples import encode_samples, label_set, make_samples
-from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document, Label
 
 log = logging.getLogger("genner")
@@ -44,6 +43,15 @@ class Part:
     documents: tuple[Document, ...]
     samples: tuple[Sample, ...]
     examples: tuple[Example, ...]
+
+    def some(self, count: int) -> Part:
+        """So many of the documents at most, from all over, with their samples and examples."""
+        step = max(1, -(-len(self.documents) // count))
+        chosen = self.documents[::step]
+        sources = {document.source for document in chosen}
+        pairs = zip(self.samples, self.examples, strict=True)
+        kept = [(sample, example) for sample, example in pairs if sample.source in sources]
+        return Part(chosen, tuple(sample for sample, _ in kept), tuple(example for _, example in kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,8 @@ def load(
         parts.append(part)
         problems += more
     _settle(problems, skip=files.skip)
+    if files.valid and not parts[1].examples:
+        raise UsageError(f"{', '.join(files.valid)}: no documents to validate on; give labelled ones, or no --valid")
     if not parts[0].examples or not asked:
         what = "entities" if parts[0].examples else "documents"
         raise UsageError(f"{', '.join(files.train)}: no {what} to train on; give labelled documents")
@@ -111,9 +121,12 @@ def _encoded(
         decisions=options.loss is Loss.LOCKED,
         progress=progress,
     )
-    bad = {problem.source for problem in (*samples.problems, *found.problems)}
+    problems = [*samples.problems, *found.problems]
+    bad = {problem.source for problem in problems}
     good = tuple(document for document in documents if document.source not in bad)
-    return Part(good, found.samples, found.examples), [*samples.problems, *found.problems]
+    pairs = zip(found.samples, found.examples, strict=True)
+    kept = [(sample, example) for sample, example in pairs if sample.source not in bad]
+    return Part(good, tuple(sample for sample, _ in kept), tuple(example for _, example in kept)), problems
 
 
 def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
@@ -121,9 +134,8 @@ def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
     if not problems:
         return
     if not skip:
-        error = DataError(
-            f"{len(problems)} problems in the data; correct them, or leave these out with --on-bad-data skip"
-        )
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        error = DataError(f"{count} in the data; correct them, or leave such documents out with --on-bad-data skip")
         for problem in problems:
             error.add_note(problem.message)
         raise error
@@ -134,10 +146,11 @@ def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
 class Plan:
     """The packs of every step, the same in every run and process."""
 
-    def __init__(self, data: Dataset, tokens: Tokens, options: TrainOptions, *, pack_tokens: int, processes: int = 1):
+    def __init__(self, data: Dataset, base: Base, options: TrainOptions, *, pack_tokens: int, processes: int = 1):
         """`pack_tokens`: most tokens of a pack; packs are smaller where `processes` would have nothing to do."""
         self._data = data
-        self._tokens = tokens
+        self._tokens = base.tokens
+        self._longest = min(options.cutoff, base.context)
         self._options = options
         self._pack_tokens = pack_tokens
         self._processes = processes
@@ -150,14 +163,14 @@ class Plan:
         if self._epoch[0] != epoch:
             lengths = [len(example.ids) for example in self._data.train.examples]
             seed = f"{self._options.seed} {epoch}"
-            by_length = not self._options.packing
+            by_length = not self._options.packed
             self._epoch = (epoch, order(lengths, self._options.batch, seed, by_length=by_length))
         return self.packed([self._example(at, epoch) for at in self._epoch[1][number]])
 
     def packed(self, examples: Sequence[Example]) -> list[Pack]:
         """Examples as they are computed."""
         share = -(-sum(len(example.ids) for example in examples) // self._processes)
-        return (in_a_row if self._options.packing else side_by_side)(examples, min(self._pack_tokens, share))
+        return (in_a_row if self._options.packed else side_by_side)(examples, min(self._pack_tokens, share))
 
     def _example(self, at: int, epoch: int) -> Example:
         """The example of a sample as it is asked for in this epoch; as it is where another list makes it too long."""
@@ -168,4 +181,4 @@ class Plan:
         told = self._data.instructions
         decisions = options.loss is Loss.LOCKED
         example = encode(sample, self._tokens, told.prompt, told.format, told.depth, decisions=decisions)
-        return example if len(example.ids) <= options.cutoff else part.examples[at]
+        return example if len(example.ids) <= self._longest else part.examples[at]

@@ -7,6 +7,7 @@ data and of adapters.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from genner_cli.errors import ModelError
 from genner_cli.files.whole import write_whole
 from genner_cli.training import checkpoints
 from genner_cli.training.batches import Batch
@@ -117,7 +119,7 @@ class Loop:
         self._model.train()
         while not self._progress.enough(self._options):
             self._one(packs_at(self._progress.step))
-        if self._progress.best and (self._folder / BEST).exists():
+        if self._progress.best and self._processes.first:
             checkpoints.load(self._folder / BEST, self._model)
         self._model.eval()
         return self._progress.best
@@ -142,7 +144,7 @@ class Loop:
         """One update of the weights; gives the loss and the gradient's length before it is clipped."""
         mine = packs[self._processes.rank :: self._processes.count]
         amounts = self._objective.amounts(example for pack in packs for example in pack.examples)
-        torch.manual_seed((self._options.seed << 40) + (self._progress.step << 8) + self._processes.rank)
+        torch.manual_seed(_seed(self._options.seed, self._progress.step, self._processes.rank))
         total = torch.zeros((), device=self._model.device)
         for pack in mine:
             batch = Batch.of(pack).to(self._model.device)
@@ -151,12 +153,16 @@ class Loop:
             loss.backward()
             total += loss.detach()
         self._processes.sum_gradients(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._options.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._options.clip_norm).item()
+        loss_of_all = self._processes.summed(total).item()
+        if not math.isfinite(loss_of_all + norm):
+            where = f"step {self._progress.step + 1}: the loss is {loss_of_all}, the gradient's length {norm}"
+            raise ModelError(f"{where}; begin anew with a lower --learning-rate")
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return self._processes.summed(total).item(), norm.item()
+        return loss_of_all, norm
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._options.bfloat16)
@@ -193,6 +199,11 @@ class Loop:
         self._processes.shared(None)  # nobody goes on before the log is cut
 
 
+def _seed(*numbers: int) -> int:
+    """The same for the same numbers, and unlike that of any others."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "little")
+
+
 def _groups(parameters: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay, vectors do not."""
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
@@ -201,9 +212,12 @@ def _groups(parameters: Sequence[torch.nn.Parameter], weight_decay: float) -> li
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The lines of a log; a last one that was cut short is left out."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    """The lines of a log; a last one that was cut short is left out. Raises ModelError where another is broken."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []
+    try:
+        return [dict(json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path} is broken ({error}); remove {path.parent}, and begin anew") from error
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -6,6 +6,7 @@ and `genner.json` follow them. Knows nothing of torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -118,7 +119,13 @@ class TrainOptions:
         _refuse(self, ("text_weight", "weight_decay"), lambda value: value >= 0, "0 or more")
         _refuse(self, ("opening_weight",), lambda value: value > 0, "greater than 0")
         _refuse(self, ("dropout", "warm_up"), lambda value: 0 <= value < 1, "0 or more and less than 1")
+        _refuse(self, ("seed",), lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1")
         self.augmentation  # noqa: B018  raises for what is no augmentation
+
+    @property
+    def packed(self) -> bool:
+        """Whether examples share rows: not where attention cannot be told which tokens see each other."""
+        return self.packing and self.attention is not Attention.FLASH
 
     @property
     def augmentation(self) -> Augmentation:
@@ -128,8 +135,9 @@ class TrainOptions:
 
 def _refuse(options: TrainOptions, names: Iterable[str], right: Any, rule: str) -> None:
     for name in names:
-        if not right(getattr(options, name)):
-            raise UsageError(f"{option_name(name)} is {getattr(options, name)}; give a number {rule}")
+        value = getattr(options, name)
+        if not right(value) or (value is not None and not math.isfinite(value)):
+            raise UsageError(f"{option_name(name)} is {value}; give a number {rule}")
 
 
 MACHINE = frozenset({"checkpoint_every", "device", "attention", "packing", "pack_tokens", "gradient_checkpointing"})

@@ -6,7 +6,7 @@ Each computes a part of every step; gradients are summed over all of them. Knows
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import distributed
+
+from genner_cli.errors import GennerError, UsageError
 
 PATIENCE = timedelta(hours=12)
 """The others wait so long at most while the first one validates."""
@@ -30,6 +32,17 @@ class Processes:
     def first(self) -> bool:
         """Whether this is the one that validates and writes."""
         return self.rank == 0
+
+    def first_only(self, work: Callable[[], None]) -> None:
+        """Works in the first process; all others wait, and end with its GennerError if there is one."""
+        error = None
+        if self.first:
+            try:
+                work()
+            except GennerError as found:
+                error = found
+        if error := self.shared(error):
+            raise error
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Each gradient becomes the sum of all processes' gradients; a missing one counts as zeros."""
@@ -64,6 +77,10 @@ def processes(device: torch.device) -> Iterator[Processes]:
     if count == 1:
         yield Processes()
         return
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UsageError(
+            f"WORLD_SIZE is {count} and {missing[0]} is not set; start it with torchrun, or unset WORLD_SIZE"
+        )
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Processes(distributed.get_rank(), count)
@@ -78,6 +95,8 @@ def chosen_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RuntimeError("there is no CUDA device")
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(torch.device(name))

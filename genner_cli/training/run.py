@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import Task
+from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.provenance import WORDS
 from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
@@ -24,7 +25,7 @@ from genner_cli.training.base import Base, find_base, number_type, open_model, w
 from genner_cli.training.batches import Batch
 from genner_cli.training.dataset import Dataset, Files, Plan, load
 from genner_cli.training.decoding import evaluate
-from genner_cli.training.loop import Line, Loop, LoopOptions, read_log
+from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
 from genner_cli.training.loss import Amounts, Objective
 from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
@@ -73,21 +74,20 @@ def train(job: Job, telling: Telling = Telling()) -> Outcome | None:
 
     Raises DataError with all that is wrong with the data, UsageError and ModelError, before anything is trained.
     """
+    if job.options.patience and not job.files.valid:
+        raise UsageError("--patience needs --valid, by which training is judged")
     device = _device(job.options.device)
     with processes(device) as group:
         told = telling if group.first else Telling()
-        if group.first:
-            refuse_folder(job.out, resume=job.resume)
+        group.first_only(lambda: refuse_folder(job.out, resume=job.resume))
         told.stage("reading the data")
         base = find_base(job.base, job.reference)
         data = load(job.files, base, job.options, job.labels, progress=told.encoded)
         told.stage(f"opening the base model {job.reference}")
         provenance = provenance_of(base, job.files.train, job.options)
-        if group.first:
-            _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()})
-        group.shared(None)
+        group.first_only(lambda: _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()}))
         adapted = with_lora(open_model(base, job.options, device), job.options)
-        plan = Plan(data, base.tokens, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count)
+        plan = Plan(data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count)
         best = _loop(job, adapted.get_base_model(), base, data, plan, group, told).run(plan)
         if not group.first:
             return None
@@ -112,8 +112,8 @@ def refuse_folder(out: Path, *, resume: bool) -> None:
 def _device(name: str) -> torch.device:
     try:
         device = chosen_device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(f"--device {name}: torch cannot use it ({str(error).splitlines()[0]}); give cpu") from error
     return device
 
@@ -122,6 +122,8 @@ def _begin(job: Job, said: dict[str, str]) -> None:
     """Writes down what is trained how, or raises UsageError where a run that was cut off was another."""
     folder = job.out / CHECKPOINT
     path = folder / RUN
+    files = job.files
+    said |= {"validation data": hash_files(map(Path, files.valid)), "fields": f"{files.text_field} {files.id_field}"}
     if path.exists():
         before = _begun(path)
         differing = changed(before["options"], _plain(job.options))
@@ -131,6 +133,8 @@ def _begin(job: Job, said: dict[str, str]) -> None:
                 f"{job.out} holds another training: {'; '.join(differing)}; give the same, or a new folder"
             )
         return
+    if (folder / STATE).exists():
+        raise ModelError(f"{path} is missing, which says what was trained how; remove {job.out}, and begin anew")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps({"options": _plain(job.options), "said": said}, ensure_ascii=False))
 
@@ -198,13 +202,13 @@ class _Validation:
     """Loss and strict F1 on the validation documents."""
 
     def __init__(self, model: PreTrainedModel, base: Base, data: Dataset, plan: Plan, options: TrainOptions) -> None:
-        told, most = data.instructions, options.valid_limit
+        told, chosen = data.instructions, data.valid.some(options.valid_limit)
         self._model = model
         self._tokens = base.tokens
         self._objective = objective_of(options)
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
-        self._documents = data.valid.documents[:most]
-        self._packs = plan.packed(data.valid.examples[:most])
+        self._documents = chosen.documents
+        self._packs = plan.packed(chosen.examples)
         self._task = Task(told.labels, told.prompt, told.format, told.depth, told.chunk_bytes)
 
     def __call__(self) -> dict[str, float]:
