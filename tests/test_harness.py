@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import Run
 from small_bases import RECORDS, write_jsonl, write_small_base
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.probing.harness import estimated
 from genner_cli.probing.suite import TaskFiles, task_files
 from genner_cli.training.likelihood import open_language_model
 
@@ -40,14 +42,31 @@ doc_to_text: ""
 doc_to_target: "{{text}}"
 metric_list: [{metric: byte_perplexity}]
 """
+WRITTEN = """\
+task: counting
+tag: other
+dataset_path: json
+dataset_kwargs: {data_files: {test: counting.jsonl}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{prompt}}"
+doc_to_target: answer
+generation_kwargs: {until: ["\\n"], max_gen_toks: 4}
+filter_list:
+  - {name: strict, filter: [{function: take_first}]}
+  - {name: digits, filter: [{function: regex, regex_pattern: "([0-9]+)"}, {function: take_first}]}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
 CITIES = ("Rome", "Oslo", "Łódź", "New York", "Riga", "Bern")
 
 
 def write_tasks(folder: Path) -> Path:
-    """Six questions of two choices, and three texts."""
+    """Six questions of two choices, three texts, and two lines to go on with."""
     (folder / "data").mkdir(parents=True)
     (folder / "capitals.yaml").write_text(CHOICES)
     (folder / "prose.yaml").write_text(PROSE)
+    (folder / "counting.yaml").write_text(WRITTEN)
+    write_jsonl(folder / "counting.jsonl", [{"prompt": f"{n} {n + 1}", "answer": f"{n + 2}"} for n in range(2)])
     questions = [
         {"question": f"Which is a city, {n}?", "choices": [city, "a small table"][:: 1 - 2 * (n % 2)], "answer": n % 2}
         for n, city in enumerate(CITIES)
@@ -83,13 +102,14 @@ def test_tasks_are_asked_before_and_after_and_only_once(
     adapter, tasks, out = tmp_path / "adapter", write_tasks(tmp_path / "tasks"), tmp_path / "tasks" / "out"
     data = write_jsonl(tmp_path / "train.jsonl", RECORDS[:8])
     assert genner("train", data, "--base", base, "-o", adapter, *TRAIN).status == 0
-    call = ("probe", "retention", "--before", base, "--after", adapter, "--suite", f"lm-eval:{tasks}", "-o", out)
+    call = ("probe", "retention", "--before", base, "--after", adapter, "--suite", "lm-eval:tasks", "-o", out)
     run = genner(*call)
     assert run.status == 0, run.stderr
     found = json.loads((out / "results.json").read_text())
     assert {name: (value["measure"], value["questions"]) for name, value in found.items()} == {
         "capitals/acc": ("acc", 6), "capitals/acc_norm": ("acc_norm", 6),
-        "prose/byte_perplexity": ("byte_perplexity", 3),
+        "counting/exact_match/strict": ("exact_match/strict", 2),
+        "counting/exact_match/digits": ("exact_match/digits", 2), "prose/byte_perplexity": ("byte_perplexity", 3),
     }  # fmt: skip
     for value in found.values():
         assert value["difference"]["value"] == value["after"]["value"] - value["before"]["value"]
@@ -128,6 +148,42 @@ def right_of(base: Path, tasks: Path) -> int:
 
 
 @pytest.mark.usefixtures("lm_eval")
+def test_tasks_are_found_by_name_and_by_tag(tmp_path: Path) -> None:
+    from genner_cli.training.harness import opened_harness
+
+    folder = write_tasks(tmp_path / "tasks")
+    for names, tasks in (((), ["capitals", "counting", "prose"]), (("other", "prose"), ["counting", "prose"])):
+        with opened_harness(folder, names) as harness:
+            assert sorted(harness.loaded["tasks"]) == tasks
+
+
+@pytest.mark.usefixtures("lm_eval")
+def test_a_record_that_a_task_cannot_ask_is_told_without_a_traceback(base: Path, tmp_path: Path) -> None:
+    from genner_cli.training.harness import opened_harness
+
+    folder = write_tasks(tmp_path / "tasks")
+    with (folder / "capitals.jsonl").open("a") as file:
+        file.write('{"question": "Which?", "choices": null, "answer": 1}\n')
+    with (
+        opened_harness(folder, ["capitals"]) as harness,
+        pytest.raises(ModelError, match=r"harness broke off \(.*see that all records"),
+    ):
+        harness.ask(base)
+
+
+def test_an_aggregation_that_is_no_mean_is_made_of_each_set_that_is_drawn() -> None:
+    def spread(values: Sequence[Any]) -> float:
+        return float(max(value for [value, _] in values) - min(value for [value, _] in values))
+
+    before, after = ([[factor * number, 1] for number in range(20)] for factor in (1, 3))
+    old, new, change = estimated(spread, before, after)
+    assert (old.value, new.value, change.value) == (19, 57, 38)
+    assert old.low < old.high == 19
+    assert (new.low, change.low, change.high) == (3 * old.low, 2 * old.low, 38)
+    assert estimated(spread, before, before)[2] == (0, 0, 0)
+
+
+@pytest.mark.usefixtures("lm_eval")
 @pytest.mark.parametrize(
     ("file", "names", "said"),
     [
@@ -143,7 +199,8 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_made(
     genner: Genner, tmp_path: Path, file: str, names: str, said: str
 ) -> None:
     tasks = write_tasks(tmp_path / "tasks")
-    (tasks / "prose.yaml").unlink()
+    for name in ("prose", "counting"):
+        (tasks / f"{name}.yaml").unlink()
     (tasks / "capitals.yaml").write_text(file)
     suite = f"lm-eval:{tasks}" + (f":{names}" if names else "")
     out = tmp_path / "out"
@@ -175,5 +232,5 @@ def test_a_folder_of_tasks_may_have_a_colon_and_its_files_are_all_but_hidden_and
         (folder / name).parent.mkdir()
         (folder / name).touch()
     assert [str(path.relative_to(folder)) for path in TaskFiles(folder, ()).files(outside=folder / "out")] == [
-        "capitals.jsonl", "capitals.yaml", "data/prose.jsonl", "prose.yaml",
+        "capitals.jsonl", "capitals.yaml", "counting.jsonl", "counting.yaml", "data/prose.jsonl", "prose.yaml",
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.making import Told
@@ -13,7 +13,9 @@ from genner_cli.probing.retention import Retained, both_sides
 from genner_cli.scoring import Estimate
 from genner_cli.scoring.figures import RESAMPLES
 from genner_cli.scoring.resampling import interval
-from genner_cli.training.harness import Counted, Harness
+
+if TYPE_CHECKING:
+    from genner_cli.training.harness import Counted, Harness
 
 Aggregation = Callable[[Sequence[Any]], float]
 

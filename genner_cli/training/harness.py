@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import ModelError, UsageError
 from genner_cli.training.likelihood import opened_model
 
 os.environ |= {"HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}  # read once, by the imports below
@@ -35,27 +35,34 @@ Counted = Mapping[str, Mapping[str, Sequence[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """Tasks whose data are loaded."""
+    """Tasks whose data are loaded; `loaded`: as the harness's TaskManager gives them."""
 
-    _loaded: dict[str, Any]
+    loaded: dict[str, Any]
 
     def ask(self, model: Path) -> Counted:
-        """Asks the model of a transformers folder all questions. Raises ModelError where it cannot be opened."""
+        """Asks the model of a transformers folder all questions. Raises ModelError where it or a task breaks."""
         opened, tokens = opened_model(model)
         torch.manual_seed(_SEED)
-        with _silent():
-            language_model = HFLM(pretrained=opened, tokenizer=tokens.tokenizer, backend="causal", batch_size=1)
-            found = evaluate(language_model, self._loaded, bootstrap_iters=0, log_samples=True)
+        try:
+            with _silent():
+                language_model = HFLM(pretrained=opened, tokenizer=tokens.tokenizer, backend="causal", batch_size=1)
+                found = evaluate(language_model, self.loaded, bootstrap_iters=0, log_samples=True)
+        except Exception as error:  # as in loading, a task may fail in any way
+            said = f"{type(error).__name__}: {error}"
+            raise ModelError(
+                f"lm-evaluation-harness broke off ({said}); see that all records have what the task files name,"
+                " and that the model fits into memory"
+            ) from error
         return {task: _by_measure(samples) for task, samples in found["samples"].items()}
 
     def aggregation(self, task: str, measure: str) -> Callable[[Sequence[Any]], float]:
         """What makes one figure of what the questions count: the task's own."""
-        aggregate: Callable[[Sequence[Any]], float] = self._loaded["tasks"][task].aggregation()[_metric(measure)]
+        aggregate: Callable[[Sequence[Any]], float] = self.loaded["tasks"][task].aggregation()[_metric(measure)]
         return aggregate
 
     def higher_is_better(self, task: str, measure: str) -> bool:
         """As the task has it."""
-        return bool(self._loaded["tasks"][task].higher_is_better()[_metric(measure)])
+        return bool(self.loaded["tasks"][task].higher_is_better()[_metric(measure)])
 
 
 @contextmanager
@@ -68,7 +75,7 @@ def opened_harness(folder: Path, names: Sequence[str] = ()) -> Iterator[Harness]
     with TemporaryDirectory(prefix="genner-tasks-") as temporary:
         datasets.config.HF_DATASETS_CACHE = Path(temporary)
         try:
-            yield Harness(_loaded(folder, names))
+            yield Harness(_loaded(folder.resolve(), names))
         finally:
             datasets.config.HF_DATASETS_CACHE = cache
 

@@ -42,9 +42,10 @@ def retention(
     Tasks of lm-evaluation-harness are asked from a folder of its YAML files and their data, without network: files they
     name are looked for in that folder. Each measure of a task becomes a row.
 
-    Example: `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ -o retention/`
+    Examples:
 
-    Example: `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ --suite lm-eval:tasks/ -o retention/`
+    - `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ -o retention/`
+    - `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ --suite lm-eval:tasks/ -o retention/`
     """
     needs_training()
     from genner_cli.files.hashing import hash_files
@@ -111,11 +112,12 @@ def _table(found: list[Retained]) -> Table:
             figures = [*map(with_interval, sides), change_text(each.difference)]
         else:
             figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
-        table.add_row(each.task, each.measure, f"{each.questions:,}", *figures)
+        table.add_row(each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures)
     return table
 
 
 def _number_text(estimate: Estimate, *, sign: str = "") -> str:
-    """`21.5 (19.0 to 24.1)`, small ones with three decimals."""
-    form = f"{sign},.{1 if abs(estimate.value) >= 10 else 3}f"
+    """`21.5 (19.0 to 24.1)`: more decimals the smaller its bounds are."""
+    largest = max(map(abs, estimate))
+    form = f"{sign},.{0 if largest >= 1000 else 1 if largest >= 10 else 3}f"
     return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
