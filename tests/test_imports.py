@@ -48,6 +48,8 @@ HOMES = {
     "tokenizers": {"training", "convert"},
     "peft": {"training", "convert"},
     "bitsandbytes": {"training"},
+    "lm_eval": {"training"},
+    "datasets": {"training"},
     "safetensors": {"training", "convert"},
     "gguf": {"convert"},
     "matplotlib": {"plots"},

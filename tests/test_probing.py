@@ -284,6 +284,7 @@ def test_accuracy_and_perplexity_are_compared_question_by_question() -> None:
     choice, prose = compared(items, before, after)
     assert (choice.before.value, choice.after.value, choice.difference.value) == (0.75, 0.5, -0.25)
     assert choice.difference.low < -0.25 < choice.difference.high == 0.0
-    assert (prose.perplexity, prose.questions) == (True, 2)
+    assert (choice.measure, choice.share, prose.measure, prose.share) == ("accuracy", True, "perplexity", False)
+    assert prose.questions == 2
     assert prose.before == pytest.approx((2.71828,) * 3, abs=1e-4)
     assert prose.after == pytest.approx((7.38906,) * 3, abs=1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,10 +35,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """A task before and after. Accuracy is in [0, 1]; `perplexity` is that of a token, and lower is better."""
+    """A task before and after. A `share`, as accuracy, is in [0, 1], and higher is better."""
 
     task: str
-    perplexity: bool
+    measure: str
+    share: bool
     questions: int
     before: Estimate
     after: Estimate
@@ -48,7 +49,7 @@ class Retained:
         """As a JSON value."""
         estimates = {"before": self.before, "after": self.after, "difference": self.difference}
         return {
-            "measure": "perplexity" if self.perplexity else "accuracy",
+            "measure": self.measure,
             "questions": self.questions,
             **{name: each._asdict() for name, each in estimates.items()},
         }
@@ -58,6 +59,27 @@ def run(
     before: str, after: Path, items: Sequence[Item], folder: ProbeFolder, told: Told, *, download: bool = False
 ) -> list[Retained]:
     """Asks both models what is not asked yet. `after`: an adapter's folder, merged into `before` for the time."""
+
+    def ask(model: Path) -> dict[str, Any]:
+        return _asked(model, items)
+
+    sides = both_sides(before, after, ask, folder, told, download=download)
+    return compared(items, *([Answer(*each) for each in side["answers"]] for side in sides))
+
+
+def both_sides(
+    before: str,
+    after: Path,
+    ask: Callable[[Path], dict[str, Any]],
+    folder: ProbeFolder,
+    told: Told,
+    *,
+    download: bool = False,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `ask` gives for the folder of the base, and for that of the base with the adapter merged; each asked once.
+
+    Raises UsageError where `after` is no adapter, ModelError where it is one of another base.
+    """
     source = read_source(after, check=False)
     if not source.is_adapter:
         raise UsageError(f"{after} is no adapter; give a folder that `genner train` has written")
@@ -65,7 +87,7 @@ def run(
     def ask_base() -> dict[str, Any]:
         told.step(f"asking {before}")
         with base_folder(before, download=download) as base:
-            return _asked(base, items)
+            return ask(base)
 
     def ask_adapted() -> dict[str, Any]:
         told.step(f"asking {after}")
@@ -73,11 +95,10 @@ def run(
             TemporaryDirectory(prefix="merged-", dir=folder.path) as merged,
             opened(source, Path(merged) / "model", base=before, download=download) as (whole, _),
         ):
-            return _asked(whole, items)
+            return ask(whole)
 
     adapted = folder.stage("after", ask_adapted)  # first, for it refuses the adapter of another base
-    answers = [folder.stage("before", ask_base), adapted]
-    return compared(items, *([Answer(*each) for each in side["answers"]] for side in answers))
+    return folder.stage("before", ask_base), adapted
 
 
 def _asked(folder: Path, items: Iterable[Item]) -> dict[str, Any]:
@@ -119,7 +140,8 @@ def _task(task: str, items: Sequence[Item], before: Sequence[Answer], after: Seq
     found = figures([sum(column) for column in zip(*vectors, strict=True)])
     drawn = [figures(sums) for sums in bootstrap(vectors, times=RESAMPLES)]
     estimates = [Estimate(value, *interval(each[at] for each in drawn)) for at, value in enumerate(found)]
-    return Retained(task, perplexity, len(chosen), *estimates)
+    measure = "perplexity" if perplexity else "accuracy"
+    return Retained(task, measure, not perplexity, len(chosen), *estimates)
 
 
 def _figure(amount: int, weight: int, perplexity: bool) -> float:

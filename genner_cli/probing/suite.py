@@ -4,7 +4,7 @@
     {"task": "sums", "prompt": "...", "answer": "..."}                             whether it goes on so
     {"task": "prose", "text": "..."}                                               how likely the text is
 
-Knows nothing of models.
+Or a folder of task files of lm-evaluation-harness, which is only found here. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from genner_cli.errors import UsageError
 
 OWN = "own"
+HARNESS = "lm-eval:"
 OWN_FILE = Path(__file__).parent / "suite" / "own.jsonl"
 _SHAPE = "give task and question, choices and answer; or prompt and answer; or text"
 
@@ -56,8 +57,41 @@ def suite_file(reference: str) -> Path:
     """The file of a suite: genner's own, or one by its path. Raises UsageError."""
     path = OWN_FILE if reference == OWN else Path(reference).expanduser()
     if not path.is_file():
-        raise UsageError(f"there is no suite {reference!r}; give {OWN}, or a JSON Lines file of questions")
+        raise UsageError(
+            f"there is no suite {reference!r}; give {OWN}, a JSON Lines file of questions, or {HARNESS}FOLDER of tasks"
+        )
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFiles:
+    """A folder of lm-evaluation-harness's task files with their data; `names`: of the tasks, none for all."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def files(self, *, outside: Path) -> list[Path]:
+        """All that decides about the questions, by name: what lies there and is not hidden, but not what is written."""
+        whole, written = self.folder.resolve(), outside.resolve()
+        found = sorted(path for path in whole.rglob("*") if path.is_file() and written not in path.parents)
+        return [path for path in found if not any(map(_is_passed_over, path.relative_to(whole).parts))]
+
+
+def _is_passed_over(part: str) -> bool:
+    return part == "__pycache__" or part.startswith(".")
+
+
+def task_files(reference: str) -> TaskFiles | None:
+    """Of `lm-eval:FOLDER` or `lm-eval:FOLDER:TASK,TASK`; None for suites of another kind. Raises UsageError."""
+    if not reference.startswith(HARNESS):
+        return None
+    said = reference.removeprefix(HARNESS)
+    whole, (folder, _, names) = Path(said).expanduser(), said.rpartition(":")
+    if said and whole.is_dir():
+        return TaskFiles(whole, ())
+    if folder and Path(folder).expanduser().is_dir():
+        return TaskFiles(Path(folder).expanduser(), tuple(name.strip() for name in names.split(",") if name.strip()))
+    raise UsageError(f"there is no folder of tasks {said!r}; give {HARNESS}FOLDER, or {HARNESS}FOLDER:TASK,TASK")
 
 
 def read_suite(path: Path) -> list[Item]:

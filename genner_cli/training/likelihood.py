@@ -73,6 +73,11 @@ class LanguageModel:
 @contextmanager
 def open_language_model(folder: Path, *, device: str = "auto") -> Iterator[LanguageModel]:
     """Opens it in the folder's own number type, in F32 on a CPU. Raises ModelError where transformers cannot."""
+    yield LanguageModel(*opened_model(folder, device=device))
+
+
+def opened_model(folder: Path, *, device: str = "auto") -> tuple[PreTrainedModel, Tokens]:
+    """The model as transformers has it, and its tokenizer; as `open_language_model` opens them."""
     place = chosen_device(device)
     number: torch.dtype | str = torch.float32 if place.type == "cpu" else "auto"
     tokens = Tokens(load_tokenizer(folder))
@@ -81,4 +86,4 @@ def open_language_model(folder: Path, *, device: str = "auto") -> Iterator[Langu
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot open the model ({error}); save it there again") from error
-    yield LanguageModel(model.to(place).eval(), tokens)
+    return model.to(place).eval(), tokens

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genner_cli.commands.probe.options import Folder, told_on_stderr
 from genner_cli.commands.train import DownloadBase, absolute, needs_training
+from genner_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from genner_cli.probing.retention import Retained
+    from genner_cli.probing.suite import TaskFiles
+    from genner_cli.scoring import Estimate
 
 Before = Annotated[str, typer.Option("--before", metavar="BASE", help="Base model: folder, Hub reference, or bundled.")]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
-Suite = Annotated[str, typer.Option(metavar="SUITE", help="own, or a JSON Lines file of questions.")]
+Suite = Annotated[
+    str,
+    typer.Option(
+        metavar="SUITE",
+        help="own, a JSON Lines file of questions, or lm-eval:FOLDER (lm-eval:FOLDER:TASK,TASK) of task files.",
+    ),
+]
 
 
 def retention(
@@ -30,23 +39,52 @@ def retention(
     a JSON object a line: task and question, choices, answer (from 0); or task, prompt, answer; or task and text. The
     same command goes on where it was cut off.
 
-    Example: `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ -o retention/`
+    Tasks of lm-evaluation-harness are asked from a folder of its YAML files and their data, without network: files they
+    name are looked for in that folder. Each measure of a task becomes a row.
+
+    Examples:
+
+    - `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ -o retention/`
+    - `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ --suite lm-eval:tasks/ -o retention/`
     """
     needs_training()
+    from genner_cli.files.hashing import hash_files
+    from genner_cli.probing.suite import task_files
+    from genner_cli.provenance import WORDS
+
+    tasks = task_files(suite)
+    adapter = sorted(path for path in after.glob("*") if path.name in (WORDS, "adapter_model.safetensors"))
+    asked = {"probe": "retention", "before": absolute(before), "after": hash_files(adapter)}
+    where = after, output, download
+    _finish(_by_tasks(tasks, asked, *where) if tasks else _by_items(suite, asked, *where), output)
+
+
+def _by_items(suite: str, asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.retention import run
     from genner_cli.probing.suite import read_suite, suite_file
-    from genner_cli.provenance import WORDS
 
     file = suite_file(suite)
     items = read_suite(file)
-    adapter = sorted(path for path in after.glob("*") if path.name in (WORDS, "adapter_model.safetensors"))
-    reference = absolute(before)
-    asked = {"probe": "retention", "before": reference, "after": hash_files(adapter), "suite": hash_files([file])}
+    folder = ProbeFolder(output, {**asked, "suite": hash_files([file])})
     with told_on_stderr() as told:
-        found = run(reference, after, items, ProbeFolder(output, asked), told, download=download)
-    _finish(found, output)
+        return run(asked["before"], after, items, folder, told, download=download)
+
+
+def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
+    from genner_cli.files.hashing import hash_files
+    from genner_cli.probing.folder import ProbeFolder
+
+    try:
+        from genner_cli.probing.harness import run
+        from genner_cli.training.harness import opened_harness
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--suite lm-eval needs {error.name}; run: pip install 'genner[retention]'") from error
+    with told_on_stderr() as told, opened_harness(tasks.folder, tasks.names) as harness:
+        suite = {"suite": hash_files(tasks.files(outside=output)), "tasks": list(tasks.names)}
+        folder = ProbeFolder(output, {**asked, **suite})
+        return run(asked["before"], after, harness, folder, told, download=download)
 
 
 def _finish(found: list[Retained], path: Path) -> None:
@@ -56,11 +94,9 @@ def _finish(found: list[Retained], path: Path) -> None:
 
     write_results(path, {each.task: each.value() for each in found})
     panels = []
-    for perplexity, title in ((False, "accuracy, 95 % interval"), (True, "perplexity of a token")):
-        rows = {
-            each.task: {"before": each.before, "after": each.after} for each in found if each.perplexity == perplexity
-        }
-        panels += [(title, rows, False)] if rows else []
+    for measure in dict.fromkeys(each.measure for each in found):
+        rows = {each.task: {"before": each.before, "after": each.after} for each in found if each.measure == measure}
+        panels.append((f"{measure}, 95 % interval", rows, False))
     draw(panels, path / "results.svg")
     show([_table(found)])
 
@@ -72,12 +108,16 @@ def _table(found: list[Retained]) -> Table:
     table = new_table("task", "measure", "questions", "before (95 % interval)", "after", "difference")
     for each in found:
         sides = each.before, each.after
-        if each.perplexity:
-            figures = [f"{side.value:,.1f} ({side.low:,.1f} to {side.high:,.1f})" for side in sides]
-            change = each.difference
-            figures.append(f"{change.value:+,.1f} ({change.low:+,.1f} to {change.high:+,.1f})")
-        else:
+        if each.share:
             figures = [*map(with_interval, sides), change_text(each.difference)]
-        measure = "perplexity" if each.perplexity else "accuracy"
-        table.add_row(each.task, measure, f"{each.questions:,}", *figures)
+        else:
+            figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
+        table.add_row(each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures)
     return table
+
+
+def _number_text(estimate: Estimate, *, sign: str = "") -> str:
+    """`21.5 (19.0 to 24.1)`: more decimals the smaller its bounds are."""
+    largest = max(map(abs, estimate))
+    form = f"{sign},.{0 if largest >= 1000 else 1 if largest >= 10 else 3}f"
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
