@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import TextField
 from genner_cli.commands.terminal import size_text, status_line
-from genner_cli.errors import DataError, UsageError
+from genner_cli.errors import UsageError
 from genner_cli.types import FailedDocument
 
 if TYPE_CHECKING:
-    from genner_cli.types import Document, Extraction
+    from genner_cli.types import Extraction
     from genner_cli.view.viewed import Viewed
 
-_MOST_PROBLEMS = 5
 
 Predictions = Annotated[
     str, typer.Argument(metavar="PRED", help="JSONL that `genner extract` wrote (also .gz, .zst), or - for stdin.")
@@ -60,8 +60,8 @@ def view(
     extractions = count.over(islice(read_predictions(inputs, text_field=text_field, id_field=id_field), limit))
     documents: Iterator[Viewed] = map(alone, extractions)
     if gold is not None:
-        pairs = beside(_gold(gold_inputs, text_field, id_field), extractions, whole=limit is None)
-        documents = starmap(with_gold, pairs)
+        golden = read_gold_files([gold], text_field=text_field, id_field=id_field)
+        documents = starmap(with_gold, beside(golden, extractions, whole=limit is None))
     if output is None:
         _print(documents)
     else:
@@ -95,18 +95,6 @@ class _Count:
         """One line of what was shown."""
         counts = f"{self.documents:,} documents, {self.entities:,} entities, {self.failed:,} failed"
         return counts + (f", {self.unread:,} could not be read" if self.unread else "")
-
-
-def _gold(paths: list[str], text_field: str, id_field: str) -> tuple[Document, ...]:
-    """The gold documents. Raises `DataError` with the first problems, if there are any."""
-    from genner_cli.files.gold import read_gold
-
-    data = read_gold(paths, text_field=text_field, id_field=id_field)
-    if data.problems:
-        first = "\n".join(problem.message for problem in data.problems[:_MOST_PROBLEMS])
-        more = len(data.problems) - _MOST_PROBLEMS
-        raise DataError(first + (f"\nand {more:,} more problems in the gold data" if more > 0 else ""))
-    return data.documents
 
 
 def _print(documents: Iterable[Viewed]) -> None:
