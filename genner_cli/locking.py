@@ -134,6 +134,20 @@ def forced(lock: Lock, places: Places) -> bytes:
     return found
 
 
+def forced_tokens(lock: Lock, places: Places, plain: Callable[[str], Sequence[int]]) -> list[int]:
+    """The canonical tokens, as `plain` gives them, of text that must come; without the last one, in whose place a
+    longer token may come, unless the completion ends there."""
+    literal = forced(lock, places)
+    if not literal:
+        return []
+    ends = finished(lock, advance(lock, places, literal))
+    try:
+        ids = list(plain(literal.decode()))
+    except UnicodeDecodeError:
+        return []
+    return ids if ends else ids[:-1]
+
+
 def _common(literals: Sequence[bytes]) -> bytes:
     """What all of them start with."""
     first, last = min(literals, default=b""), max(literals, default=b"")

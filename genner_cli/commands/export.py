@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.options import GpuLayers, Threads
+from genner_cli.commands.options import DownloadBase, GpuLayers, Threads
 from genner_cli.commands.terminal import size_text, steps
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
@@ -50,7 +50,6 @@ Base = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="Base model: folder, Hub reference, or bundled.", show_default="the adapter's"),
 ]
-DownloadBase = Annotated[bool, typer.Option("--download", help="Fetch a base model that is not in the local cache.")]
 Verify = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Labelled JSONL to check with.", show_default="documents it was trained on"),

@@ -57,6 +57,7 @@ AdapterReference = Annotated[
     typer.Option("--adapter", metavar="ADAPTER", help="Adapter GGUF to apply to the model, named like a model."),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a Hub model that is not in the local cache.")]
+DownloadBase = Annotated[bool, typer.Option("--download", help="Fetch a base model that is not in the local cache.")]
 Format = Annotated[FormatName | None, typer.Option(help="Output format.", show_default="the model's own")]
 Held = Annotated[Constraint, typer.Option(help="Hold completions to format and source text, the format, or nothing.")]
 TextField = Annotated[str, typer.Option(help="Field that holds the text.")]

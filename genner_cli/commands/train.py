@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from genner_cli.commands.options import FormatName, LabelsFile, TextField, Types, asked_labels
+from genner_cli.commands.options import DownloadBase, FormatName, IdField, LabelsFile, TextField, Types, asked_labels
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.training.options import AUGMENTED, TrainOptions, made_of, option_name
@@ -58,8 +58,6 @@ Augment = Annotated[
 NestedGold = Annotated[bool, typer.Option("--nested", help="Learn entities inside entities.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")]
 BadData = Annotated[OnBadData, typer.Option("--on-bad-data", help="Stop, or leave such documents out.")]
-IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
-DownloadBase = Annotated[bool, typer.Option("--download", help="Fetch a base model that is not in the local cache.")]
 
 
 def train(

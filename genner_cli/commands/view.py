@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.gold import read_gold_files
-from genner_cli.commands.options import TextField
+from genner_cli.commands.options import IdField, TextField
 from genner_cli.commands.terminal import size_text, status_line
 from genner_cli.errors import UsageError
 from genner_cli.types import FailedDocument
@@ -27,7 +27,6 @@ Predictions = Annotated[
 Gold = Annotated[str | None, typer.Option("--gold", metavar="FILE", help="JSONL with the right entities, to compare.")]
 Page = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write; - is stdout.")]
 Terminal = Annotated[bool, typer.Option("--terminal", help="Print the documents instead; no colour in pipes.")]
-IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Show the first so many documents.")]
 
 

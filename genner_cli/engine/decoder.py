@@ -130,7 +130,7 @@ class Decoder:
             choice = self._if_legal(next(iter(legal))) if len(legal) == 1 else None
         else:
             if not self._forced:
-                self._forced.extend(self._forced_tokens())
+                self._forced.extend(locking.forced_tokens(self._lock, self._places, self._model.plain))
             choice = self._if_legal(self._forced.popleft()) if self._forced else None
         if choice is None:
             self._forced.clear()
@@ -176,17 +176,6 @@ class Decoder:
         """Bytes of the source that are written -> the number of the source token that comes next."""
         sizes = (len(self._vocabulary.pieces[id] or b"") for id in self._source)
         return {end: number for number, end in enumerate(accumulate(sizes, initial=0))}
-
-    def _forced_tokens(self) -> list[int]:
-        literal = locking.forced(self._lock, self._places)
-        if not literal:
-            return []
-        ends = locking.finished(self._lock, locking.advance(self._lock, self._places, literal))
-        try:
-            ids = self._model.plain(literal.decode())
-        except UnicodeDecodeError:
-            return []
-        return ids if ends else ids[:-1]
 
     def _move(self, choice: Choice) -> int:
         self._tokens_left -= 1

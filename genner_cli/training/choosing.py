@@ -84,25 +84,13 @@ class Choosing:
             legal = self._legal()
             return next(iter(legal.items())) if len(legal) == 1 else None
         if not self._forced:
-            self._forced.extend(self._forced_tokens())
+            self._forced.extend(locking.forced_tokens(self._lock, self._places, self._tokens.plain))
         if not self._forced:
             return None
         id = self._forced.popleft()
         data = self._tokens.vocabulary.bytes_of(id, self._lock)
         after = locking.advance(self._lock, self._places, data) if data else ()
         return (id, after) if after and locking.remaining(self._lock, after) < self._tokens_left else None
-
-    def _forced_tokens(self) -> list[int]:
-        """The canonical tokens of text that must come, but for the last one, in whose place a longer one may come."""
-        literal = locking.forced(self._lock, self._places)
-        if not literal:
-            return []
-        ends = locking.finished(self._lock, locking.advance(self._lock, self._places, literal))
-        try:
-            ids = self._tokens.plain(literal.decode())
-        except UnicodeDecodeError:
-            return []
-        return ids if ends else ids[:-1]
 
     def _legal(self) -> dict[int, Places]:
         if self._choices is None:

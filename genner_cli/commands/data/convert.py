@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.data.input import tell
-from genner_cli.commands.options import FormatName, LabelsFile, TextField, Types, asked_labels
+from genner_cli.commands.options import FormatName, IdField, LabelsFile, TextField, Types, asked_labels
 from genner_cli.commands.terminal import status_line, talk_on_stderr
 from genner_cli.data.offsets import Unit
 from genner_cli.data.tags import Scheme
@@ -68,7 +68,6 @@ AlpacaFormat = Annotated[
 ]
 Trim = Annotated[bool, typer.Option("--trim", help="Move borders of entities off white space.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where something cannot be carried over.")]
-IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
 
 
 def convert(

@@ -10,7 +10,9 @@ import typer
 
 from genner_cli.commands.options import (
     ContextTokens,
+    DownloadBase,
     GpuLayers,
+    IdField,
     LabelsFile,
     TextField,
     Threads,
@@ -31,8 +33,6 @@ from genner_cli.commands.probe.options import (
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
     BaseReference,
-    DownloadBase,
-    IdField,
     NestedGold,
     OptionsFile,
     Preset,

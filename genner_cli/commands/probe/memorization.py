@@ -11,9 +11,11 @@ import typer
 from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import (
     ContextTokens,
+    DownloadBase,
     FormatName,
     GpuLayers,
     Held,
+    IdField,
     LabelsFile,
     TextField,
     Threads,
@@ -34,8 +36,6 @@ from genner_cli.commands.probe.options import (
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
     BaseReference,
-    DownloadBase,
-    IdField,
     NestedGold,
     OptionsFile,
     Preset,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genner_cli.commands.options import DownloadBase
 from genner_cli.commands.probe.options import Folder, told_on_stderr
-from genner_cli.commands.train import DownloadBase, absolute, needs_training
+from genner_cli.commands.train import absolute, needs_training
 from genner_cli.errors import UsageError
 
 if TYPE_CHECKING:
