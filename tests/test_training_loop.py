@@ -30,9 +30,16 @@ def packs_at(step: int) -> Sequence[Pack]:
     return in_a_row([EXAMPLES[step % 6], EXAMPLES[(step + 1) % 6]], 1000)
 
 
-def loop(model: PreTrainedModel, folder: Path, evaluate: Any = None, **options: Any) -> Loop:
+def loop(model: PreTrainedModel, folder: Path, evaluate: Any = None, optimizers: Any = (), **options: Any) -> Loop:
     chosen = LoopOptions(**{"steps": STEPS, "learning_rate": 0.01, "checkpoint_every": 3, **options})
-    return Loop(model, Objective(), chosen, folder / "checkpoint", log=folder / "log.jsonl", evaluate=evaluate)
+    log, folder = folder / "log.jsonl", folder / "checkpoint"
+    return Loop(model, Objective(), chosen, folder, log=log, evaluate=evaluate, optimizers=optimizers)
+
+
+def two_optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+    """Half of the matrices each, at unlike rates."""
+    values = [value for value in trained(model).values() if value.dim() == 2]
+    return [torch.optim.Muon(values[::2], lr=0.02), torch.optim.AdamW(values[1::2], lr=0.001)]
 
 
 def weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -90,6 +97,29 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(at: int, dropout: flo
         assert torch.equal(value, weights(resumed)[name]), name
     logs = [without_clock(read_log(tmp_path / run / "log.jsonl")) for run in ("whole", "cut")]
     assert logs[0] == logs[1]
+
+
+def test_optimizers_of_ones_own_keep_their_rates_apart_and_outlive_a_break(tmp_path: Path) -> None:
+    whole, resumed = adapted("qwen2"), adapted("qwen2")
+    optimizers = two_optimizers(whole)
+    before = weights(whole)
+    loop(whole, tmp_path / "whole", optimizers=optimizers, warm_up=0.5).run(packs_at)
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    assert rates[0] == pytest.approx(20 * rates[1])
+    assert 0 < rates[1] < 0.001
+    assert any(not torch.equal(value, before[name]) for name, value in weights(whole).items())
+
+    def cut_off(step: int) -> Sequence[Pack]:
+        if step == 5:
+            raise Cut
+        return packs_at(step)
+
+    cut = adapted("qwen2")
+    with pytest.raises(Cut):
+        loop(cut, tmp_path / "cut", optimizers=two_optimizers(cut), warm_up=0.5).run(cut_off)
+    loop(resumed, tmp_path / "cut", optimizers=two_optimizers(resumed), warm_up=0.5).run(packs_at)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
 
 
 def test_a_log_that_was_cut_in_a_line_is_mended(tmp_path: Path) -> None:

@@ -1,97 +1,90 @@
 """The corpora that the bundled model learns from, their labels in its terms, and the mix.
 
-Takes a folder with one sub-folder a corpus (`train.jsonl.gz`, `valid.jsonl.gz`; `{"text", "entities"}`
-a line), gives samples. The label maps stand here, written before anything was scored.
+Takes a folder with one sub-folder a corpus (`train.jsonl.gz`, `valid.jsonl.gz`; `{"text", "entities"}` a line) and the
+silver passages, gives samples. The names of labels stand in labels.json, written before anything was scored.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import silver
+from edits import noisy, recased, swapped
+from heldout import HeldOut
+
 from genner_cli.chunking import sentences
+from genner_cli.training.augment import augmented
 from genner_cli.training.examples import Sample
+from genner_cli.training.options import Augmentation
 from genner_cli.types import Document, Entity, Label
 
 LONGEST_TEXT = 1000
-LABELS = {
-    "PER": "named people",
-    "ORG": "named companies, institutions, teams and bands",
-    "LOC": "named countries, cities, regions, buildings and natural places",
-    "NORP": "nationalities, religions and political groups",
-    "TIME": "dates and times",
-    "EVENT": "named events",
-    "WORK": "titles of books, films, songs and other works",
-    "PRODUCT": "named products",
-    "MISC": "other names",
-    "NUM": "numbers and amounts",
-    "person": "people, named or not",
-    "place": "places, named or not",
-    "organization": "organizations, named or not",
-    "event": "events, named or not",
-    "time": "times, named or not",
-    "object": "objects, named or not",
-    "abstract": "abstract things, named or not",
-    "animal": "animals, named or not",
-    "plant": "plants, named or not",
-    "substance": "substances, named or not",
-    "people": "characters of a novel, named or not",
-    "facility": "buildings and rooms, named or not",
-    "location": "natural places, named or not",
-    "polity": "cities and countries, named or not",
-    "vehicle": "vehicles, named or not",
-    "group": "organizations of a novel, named or not",
-}
+NAMES: dict[str, dict[str, list[str] | None]] = json.loads(Path(__file__).with_name("labels.json").read_text("utf-8"))
+DEFINITIONS: dict[str, str] = json.loads(Path(__file__).with_name("definitions.json").read_text("utf-8"))
+FAMILIES = {"PER": "person", "ORG": "organization", "LOC": "location", "WORK": "creative work", "EVENT": "event",
+            "PRODUCT": "product"}  # fmt: skip
+SENTENCES = (50, 22, 10, 6, 5, 3, 2, 2)  # how often a sample has one, two, three ... sentences
+LOWERED = 0.06  # shares of the samples
+SPACED = 0.05
+SWAPPED = 0.3
+ASKED_TWICE = 0.4
+DEFINED = 0.2
+STYLED = 0.25
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: its share of the examples and its labels in the model's terms ("" leaves one out).
-
-    A label that is left out is one that its annotators gave and the model is not asked for.
-    """
+    """A corpus: its share of the samples, what joins its sentences, whether they stand in documents."""
 
     share: float
-    labels: dict[str, str]
+    joins: tuple[str, ...] = (" ", " ", "\n")
     whole_documents: bool = False
-    joins: tuple[str, ...] = field(default=(" ", " ", " ", "\n"))
+    lowered: bool = False
+    swaps: bool = False
 
 
 CORPORA = {
-    "btc": Corpus(0.24, {"PER": "PER", "ORG": "ORG", "LOC": "LOC"}, joins=("\n", " ")),
-    "wnut17": Corpus(0.12, {"person": "PER", "location": "LOC", "corporation": "ORG", "group": "ORG",
-                            "product": "PRODUCT", "creative-work": "WORK"}, joins=("\n", " ")),
-    "gmb": Corpus(0.24, {"per": "PER", "org": "ORG", "geo": "LOC", "gpe": "NORP", "tim": "TIME", "eve": "EVENT",
-                         "art": "", "nat": ""}),
-    "redocred": Corpus(0.12, {"PER": "PER", "ORG": "ORG", "LOC": "LOC", "TIME": "TIME", "NUM": "NUM", "MISC": "MISC"},
-                       whole_documents=True),
-    "multiconer1": Corpus(0.10, {"PER": "PER", "LOC": "LOC", "CORP": "ORG", "GRP": "ORG", "CW": "WORK",
-                                 "PROD": "PRODUCT"}),
-    "gum_docs": Corpus(0.09, {name: name for name in ("person", "place", "organization", "event", "time", "object",
-                                                      "abstract", "animal", "plant", "substance")},
-                       whole_documents=True),
-    "litbank": Corpus(0.09, {"PER": "people", "FAC": "facility", "LOC": "location", "GPE": "polity", "VEH": "vehicle",
-                             "ORG": "group"}, whole_documents=True),
-}  # fmt: skip
-EVALUATED_ONLY = {"uner_ewt": Corpus(0.0, {"PER": "PER", "ORG": "ORG", "LOC": "LOC"})}
+    "btc": Corpus(0.15, joins=("\n", " "), swaps=True),
+    "gmb": Corpus(0.12, swaps=True),
+    "wnut17": Corpus(0.09, joins=("\n", " "), swaps=True),
+    "multiconer2": Corpus(0.05, lowered=True),
+    "multiconer1": Corpus(0.04, lowered=True),
+    "redocred": Corpus(0.05, whole_documents=True),
+    "sec": Corpus(0.01),
+    "gum_docs": Corpus(0.07, whole_documents=True),
+    "litbank": Corpus(0.07, whole_documents=True),
+    "bc5cdr": Corpus(0.06),
+    "stackoverflow": Corpus(0.06),
+    "snips": Corpus(0.05, joins=("\n", " ")),
+    "tasteset": Corpus(0.03, whole_documents=True, joins=("\n",)),
+    "sgd": Corpus(0.02, joins=("\n", " ")),
+    "hwu64": Corpus(0.01, joins=("\n",)),
+    "ncbi_disease": Corpus(0.02),
+    "bionlp13cg": Corpus(0.02),
+    "bc2gm": Corpus(0.02),
+}
+SILVER = 0.16
+EVALUATED_ONLY = ("uner_ewt", "wikigold")
 
 
 def read(folder: Path, name: str, split: str) -> list[Document]:
-    """The documents of a split, labels in the model's terms, entities without one left out."""
-    labels = (CORPORA | EVALUATED_ONLY)[name].labels
+    """The documents of a split, labels as in the corpus, without entities that the model is not asked for."""
+    asked = NAMES[name]
     documents = []
     with gzip.open(folder / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
-            starts = ((e, _start(record, e)) for e in record["entities"] if labels[e["label"]])
             entities = {
-                Entity(start, e["end"], labels[e["label"]], record["text"][start : e["end"]]): None
-                for e, start in starts
+                Entity(start, e["end"], e["label"], record["text"][start : e["end"]]): None
+                for e in record["entities"]
+                if asked[e["label"]]
+                for start in (_start(record, e),)
             }
             documents.append(Document(record["text"], record["id"], tuple(entities)))
     return documents
@@ -104,31 +97,131 @@ def _start(record: dict[str, Any], entity: dict[str, Any]) -> int:
 
 
 def labels_of(name: str) -> list[Label]:
-    """The labels of a corpus in the model's terms, with definitions."""
-    names = dict.fromkeys(label for label in (CORPORA | EVALUATED_ONLY)[name].labels.values() if label)
-    return [Label(label, LABELS[label]) for label in names]
+    """The labels of a corpus as the model is asked for them."""
+    return [Label(label) for label in dict.fromkeys(names[0] for names in NAMES[name].values() if names)]
+
+
+def known_labels() -> tuple[Label, ...]:
+    """The labels that the model knows best: those of the corpora that are scored."""
+    corpora = ("gmb", "wnut17", "redocred", "gum", "litbank", "bc5cdr", "bc2gm", "tasteset", "stackoverflow", "snips")
+    names = dict.fromkeys(label.name for corpus in corpora for label in labels_of(corpus))
+    return tuple(Label(name, DEFINITIONS.get(name, "")) for name in names)
+
+
+def named(entities: Iterable[Entity], names: dict[str, str]) -> tuple[Entity, ...]:
+    """The entities under other labels, each once."""
+    return tuple(dict.fromkeys(Entity(e.start, e.end, names[e.label], e.text) for e in entities if e.label in names))
 
 
 class Mix:
-    """Draws samples: one to eight consecutive sentences, labels shuffled and often only some of them."""
+    """Draws samples: consecutive sentences, asked for with all labels or some, under names of many kinds."""
 
-    def __init__(self, folder: Path) -> None:
-        self._parts = {name: [_as_sentences(d, c) for d in read(folder, name, "train")] for name, c in CORPORA.items()}
+    def __init__(self, folder: Path, silver_passages: Path) -> None:
+        held_out = HeldOut(folder)
+        self._parts = {
+            name: [parts for document in read(folder, name, "train") if (parts := held_out.without(
+                   _as_sentences(document, corpus)))]
+            for name, corpus in CORPORA.items()
+        }  # fmt: skip
         self._sentences = {
             name: [part for parts in documents for part in parts] if not CORPORA[name].whole_documents else []
             for name, documents in self._parts.items()
         }
+        passages = [passage for passage in silver.read(silver_passages) if not held_out.shows(passage["text"])]
+        self._silver = _Silver(passages)
+        self.left_out = held_out.found
 
-    def draw(self, random: random.Random) -> Sample:
-        """A sample; the same for the same state of `random`."""
+    def draw(self, random: Random) -> list[Sample]:
+        """One or two samples of the same text; the same for the same state of `random`."""
+        sample = self._silver.draw(random) if random.random() < SILVER else self._gold(random)
+        again = ASKED_TWICE if len(sample.labels) > 1 else 0.0
+        asked = [_ask(sample, random, subset=0.35)]
+        return [*asked, _ask(sample, random, subset=1.0)] if random.random() < again else asked
+
+    def _gold(self, random: Random) -> Sample:
         name = random.choices(list(CORPORA), [corpus.share for corpus in CORPORA.values()])[0]
+        corpus = CORPORA[name]
         parts = self._sentences[name] or random.choice(self._parts[name])
-        count = random.choices(range(1, 9), (40, 20, 12, 8, 6, 5, 5, 4))[0]
+        count = random.choices(range(1, 9), SENTENCES)[0]
         first = random.randrange(max(1, len(parts) - count + 1))
-        text, entities = _join(parts[first : first + count], random.choice(CORPORA[name].joins))
-        labels = _ask_for(labels_of(name), random)
-        asked = {label.name for label in labels}
-        return Sample(text, tuple(e for e in entities if e.label in asked), labels)
+        text, entities = _join(parts[first : first + count], random.choice(corpus.joins))
+        if corpus.swaps and random.random() < SWAPPED:
+            text, entities = swapped(text, entities, self._silver.titles, NAMES[name], random)
+        if corpus.lowered and random.random() < 0.7:
+            text = recased(text, entities)
+            entities = [Entity(e.start, e.end, e.label, text[e.start : e.end]) for e in entities]
+        text, entities = noisy(text, entities, random, lowered=LOWERED, spaced=SPACED)
+        chosen = {names[0]: names[0] if random.random() < 0.6 else random.choice(names)
+                  for names in NAMES[name].values() if names}  # fmt: skip
+        if len(set(chosen.values())) < len(chosen):
+            chosen = {canonical: canonical for canonical in chosen}
+        names = {label: chosen[names[0]] for label, names in NAMES[name].items() if names}
+        definitions = {other: DEFINITIONS.get(canonical, "") for canonical, other in chosen.items()}
+        return _sample(text, named(entities, names), chosen.values(), definitions, random)
+
+
+class _Silver:
+    """Silver passages, asked for by families or by types, and titles by family to swap names for."""
+
+    def __init__(self, passages: list[dict[str, Any]]) -> None:
+        self._passages = passages
+        self.titles: dict[str, list[str]] = {}
+        self._heads: dict[str, str] = {}
+        for passage in passages:
+            for entity in passage["entities"]:
+                family = entity["types"][-1] if entity["types"][-1] in FAMILIES else ""
+                head = entity["types"][-2] if family else entity["types"][-1]
+                self._heads[head] = family
+                if family:
+                    self.titles.setdefault(family, []).append(passage["text"][entity["start"] : entity["end"]])
+        self._all_heads = sorted(self._heads)
+
+    def draw(self, random: Random) -> Sample:
+        """A passage. Only a whole one can be asked for all people, or be said to have no more of what it shows."""
+        passage = random.choice(self._passages)
+        families = passage["whole"] and random.random() < 0.5
+        entities = []
+        for entity in passage["entities"]:
+            types = [t for t in entity["types"] if (t in FAMILIES) == families]
+            if types:
+                text = passage["text"][entity["start"] : entity["end"]]
+                entities.append(Entity(entity["start"], entity["end"], types[-1] if len(types) == 1 else
+                                       types[_coin(passage["text"] + types[-1], 2)], text))  # fmt: skip
+        labels = dict.fromkeys(FAMILIES if families else (e.label for e in entities))
+        if not families:
+            labels |= dict.fromkeys(self._negatives(passage, random))
+        text, found = noisy(passage["text"], entities, random, lowered=LOWERED, spaced=SPACED)
+        names = {label: FAMILIES[label] if families and random.random() < 0.4 else label for label in labels}
+        definitions = {name: DEFINITIONS.get(label, "") for label, name in names.items()}
+        return _sample(text, named(found, names), dict.fromkeys(names.values()), definitions, random)
+
+    def _negatives(self, passage: dict[str, Any], random: Random) -> list[str]:
+        """Types that the passage has none of: in a whole one any other, else of other families only."""
+        families = {self._heads.get(t, "") for entity in passage["entities"] for t in entity["types"]}
+        types = {t for entity in passage["entities"] for t in entity["types"]}
+        drawn = random.sample(self._all_heads, random.randint(0, 5))
+        known = passage["whole"] or "" not in families
+        return [head for head in drawn if head not in types and self._heads[head] not in families and known]
+
+
+def _coin(text: str, sides: int) -> int:
+    return Random(text).randrange(sides)
+
+
+def _sample(
+    text: str, entities: tuple[Entity, ...], labels: Iterable[str], definitions: dict[str, str], random: Random
+) -> Sample:
+    """The labels all in one style, and with definitions or without."""
+    style = random.choice((str.lower, str.upper, str.title)) if random.random() < STYLED else str
+    defined = random.random() < DEFINED
+    names = {label: style(label) for label in labels}
+    asked = {name: definitions.get(label, "") if defined else "" for label, name in names.items()}
+    return Sample(text, named(entities, names), tuple(Label(name, text) for name, text in asked.items()))
+
+
+def _ask(sample: Sample, random: Random, *, subset: float) -> Sample:
+    many = 1.0 if len(sample.labels) > 16 and random.random() < 0.8 else subset
+    return augmented(sample, Augmentation(subset=many, shuffle=True, negatives=2), random)
 
 
 def _as_sentences(document: Document, corpus: Corpus) -> list[Document]:
@@ -151,11 +244,3 @@ def _join(parts: Sequence[Document], separator: str) -> tuple[str, list[Entity]]
         text = text + separator + part.text if text else part.text
         entities += [Entity(e.start + at, e.end + at, e.label, e.text) for e in part.entities]
     return text, entities
-
-
-def _ask_for(labels: Sequence[Label], random: random.Random) -> tuple[Label, ...]:
-    count = len(labels) if random.random() < 0.4 else random.randint(1, len(labels))
-    chosen = random.sample(list(labels), count)
-    if random.random() < 0.2:
-        chosen = [label for label in labels if label in chosen]
-    return tuple(label if random.random() < 0.5 else Label(label.name) for label in chosen)

@@ -18,7 +18,7 @@ from convert.quantize import quantize
 ABOUT = {
     "general.name": "genner-small",
     "general.license": "cc-by-sa-4.0",
-    "general.description": "English named entities, source-locked; made by examples/bundled_model",
+    "general.description": "English entities under open labels, source-locked; made by examples/bundled_model",
 }
 
 

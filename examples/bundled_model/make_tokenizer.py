@@ -1,4 +1,4 @@
-"""Makes the bundled model's tokenizer: byte-level BPE of 12,000 tokens.
+"""Makes the bundled model's tokenizer: byte-level BPE of 32,000 tokens.
 
 Merges never join punctuation marks, so that a mention can begin or end at any of them. At run time the
 pre-tokenizer is GPT-2's, which llama.cpp knows as `gpt-2`; on text split so it applies the same merges.
@@ -12,25 +12,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import zstandard
-from corpora import CORPORA, LABELS, read
+from corpora import CORPORA, DEFINITIONS, NAMES, read
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from genner_cli.formats.inserted import MARKS
 from genner_cli.prompting import Prompt
 
-VOCABULARY = 12_000
+VOCABULARY = 32_000
 END = "<|end|>"
 PROMPT = Prompt(before_labels="<|labels|>", before_text="<|text|>", after_text="<|entities|>")
 CONTROL = (END, PROMPT.before_labels, PROMPT.before_text, PROMPT.after_text)
-TEXT_CHARACTERS = 30_000_000
-LABEL_COPIES = 3_000
+TEXT_CHARACTERS = 60_000_000
+LABEL_COPIES = 1_000
 
 
 def texts(ner: Path, plain: Path) -> Iterator[str]:
     """The labels, the training texts of the corpora twice, then plain English up to TEXT_CHARACTERS."""
+    names = {name for corpus in CORPORA for names in NAMES[corpus].values() for name in names or ()}
     for _ in range(LABEL_COPIES):
-        yield "".join(f"{name}: {definition}\n{name}\n" for name, definition in LABELS.items())
+        yield "".join(f"{name}\n" for name in sorted(names)) + "".join(f": {text}\n" for text in DEFINITIONS.values())
     for name in CORPORA:
         for document in read(ner, name, "train"):
             yield document.text
@@ -40,7 +41,7 @@ def texts(ner: Path, plain: Path) -> Iterator[str]:
         with zstandard.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
                 text = json.loads(line)["text"][:4000]
-                if random.Random(text).random() < 0.15 and left > 0:
+                if random.Random(text).random() < 0.2 and left > 0:
                     left -= len(text)
                     yield text
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,15 @@ def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def save(
-    path: Path, model: torch.nn.Module, counters: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
+    path: Path, model: torch.nn.Module, counters: Mapping[str, Any], optimizers: Sequence[torch.optim.Optimizer] = ()
 ) -> None:
-    """Writes the file; without an optimizer its weights only. The counters are a JSON value."""
+    """Writes the file; without optimizers its weights only. The counters are a JSON value."""
     weights = trained(model)
     tensors = {_WEIGHT + name: value.detach().contiguous() for name, value in weights.items()}
-    if optimizer:
-        states = optimizer.state
-        for name, value in weights.items():
-            tensors |= {f"{_STATE}{key}.{name}": part.contiguous() for key, part in states.get(value, {}).items()}
+    for name, value in weights.items():
+        for optimizer in optimizers:
+            parts = optimizer.state.get(value, {})
+            tensors |= {f"{_STATE}{key}.{name}": part.contiguous() for key, part in parts.items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata={_COUNTERS: json.dumps(counters)})
     with partial.open("rb") as file:
@@ -51,15 +51,15 @@ def counters(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
 
 
-def load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Puts weights, and the optimizer's state, back. Raises ModelError where they are broken or another model's."""
+def load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer] = ()) -> None:
+    """Puts weights, and the optimizers' states, back. Raises ModelError where they are broken or another model's."""
     try:
-        _load(path, model, optimizer)
+        _load(path, model, optimizers)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
 
 
-def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+def _load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     weights = trained(model)
     with safe_open(path, framework="pt", device=str(next(iter(weights.values())).device)) as file:
         names = set(file.keys())
@@ -68,9 +68,10 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer |
         with torch.no_grad():
             for name, value in weights.items():
                 value.copy_(file.get_tensor(_WEIGHT + name))
-        for name, value in weights.items() if optimizer else ():
-            keys = {key.removeprefix(_STATE).split(".")[0] for key in names if key.startswith(_STATE)}
+        keys = {key.removeprefix(_STATE).split(".")[0] for key in names if key.startswith(_STATE)}
+        owner = {value: one for one in optimizers for group in one.param_groups for value in group["params"]}
+        for name, value in weights.items() if optimizers else ():
             full = {key: f"{_STATE}{key}.{name}" for key in sorted(keys)}
             states = {key: file.get_tensor(name) for key, name in full.items() if name in names}
-            if optimizer and states:
-                optimizer.state[value] = {key: part.cpu() if key == "step" else part for key, part in states.items()}
+            if states:
+                owner[value].state[value] = {key: part.cpu() if key == "step" else part for key, part in states.items()}

@@ -96,9 +96,11 @@ class Loop:
         evaluate: Callable[[], Line] | None = None,
         report: Callable[[Line], None] = lambda line: None,
         processes: Processes = Processes(),  # noqa: B008  it is frozen
+        optimizers: Sequence[torch.optim.Optimizer] = (),
     ) -> None:
         """`evaluate`, in all processes or in none, gives at least valid_f1 and valid_loss, and is called in the first
-        one; `report` gets each line of the log there."""
+        one; `report` gets each line of the log there. `optimizers`, each parameter in one of them, take the place of
+        AdamW; their learning rates rise and fall as the options' does."""
         self._model = model
         self._objective = objective
         self._options = options
@@ -108,8 +110,8 @@ class Loop:
         self._report = report
         self._processes = processes
         self._parameters = list(trained(model).values())
-        groups = _groups(self._parameters, options.weight_decay)
-        self._optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, options.beta))
+        self._optimizers = optimizers or (_adamw(self._parameters, options),)
+        self._peaks = [group["lr"] for optimizer in self._optimizers for group in optimizer.param_groups]
         self._progress = _Progress()
 
     def run(self, packs_at: Callable[[int], Sequence[Pack]]) -> dict[str, float] | None:
@@ -158,10 +160,12 @@ class Loop:
         if not math.isfinite(loss_of_all + norm):
             where = f"step {self._progress.step + 1}: the loss is {loss_of_all}, the gradient's length {norm}"
             raise ModelError(f"{where}; begin anew with a lower --learning-rate")
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        groups = (group for optimizer in self._optimizers for group in optimizer.param_groups)
+        for group, peak in zip(groups, self._peaks, strict=True):
+            group["lr"] = peak * (rate / self._options.learning_rate)
+        for optimizer in self._optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         return loss_of_all, norm
 
     def _precision(self) -> torch.autocast:
@@ -184,14 +188,14 @@ class Loop:
         if self._processes.first:
             progress = self._progress
             found = {"step": progress.step, "best": progress.best, "since_best": progress.since_best}
-            checkpoints.save(self._folder / STATE, self._model, found, self._optimizer)
+            checkpoints.save(self._folder / STATE, self._model, found, self._optimizers)
 
     def _resume(self) -> None:
         """Goes back to the last checkpoint, if there is one, and the log with it."""
         path = self._folder / STATE
         if path.exists():
             found = checkpoints.counters(path)
-            checkpoints.load(path, self._model, self._optimizer)
+            checkpoints.load(path, self._model, self._optimizers)
             self._progress = _Progress(found["step"], found["best"], found["since_best"])
         if self._processes.first:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -204,11 +208,15 @@ def _seed(*numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:7], "little")
 
 
-def _groups(parameters: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+def _adamw(parameters: Sequence[torch.nn.Parameter], options: LoopOptions) -> torch.optim.Optimizer:
     """Matrices decay, vectors do not."""
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
     vectors = [parameter for parameter in parameters if parameter.dim() <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": options.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, options.beta))
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
