@@ -75,7 +75,11 @@ def _neighbour(lowered: Sequence[str], shapes: Sequence[str], at: int, step: int
     other = at + step
     if not 0 <= other < len(lowered):
         return [f"{step}=border"]
-    return [f"{step}lower={lowered[other]}", f"{step}short={_short(shapes[other])}", f"{step}ends={lowered[other][-3:]}"]
+    return [
+        f"{step}lower={lowered[other]}",
+        f"{step}short={_short(shapes[other])}",
+        f"{step}ends={lowered[other][-3:]}",
+    ]
 
 
 def _cut(by_sentence: bool) -> Cut:
