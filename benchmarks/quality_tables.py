@@ -90,7 +90,7 @@ def targets(results: Results) -> Iterator[Target]:
         rates = {name: each["sentences_per_second"] for name, each in speed["systems"].items()}
         yield Target("sentences per second, times GLiNER-small", rates["genner"] / rates["gliner_small"], 5, 10, "x")
     if both := results.get("transformers"):
-        worse = -100 * abs(both["f1"]["gguf"] - both["f1"]["transformers"])
+        worse = 0.0 - 100 * abs(both["f1"]["gguf"] - both["f1"]["transformers"])
         yield Target("GGUF against transformers, points of F1", worse, -0.2, 0)
 
 
@@ -146,7 +146,7 @@ def _speed(speed: Results) -> Rows:
         low, high = each["range"]
         rate = each["sentences_per_second"]
         rows.append((name, f"{rate:.1f} ({low:.1f} to {high:.1f})", f"{genner / rate:.2f}"))
-    title = f"Speed on {speed['threads']} threads, {speed['sentences']} sentences of {speed['set']} {speed['split']}"
+    title = f"Speed: {speed['sentences']} sentences of {speed['set']} {speed['split']}, threads: {speed['threads']}"
     return Rows(title, ("", "sentences per second (range)", "genner is faster by"), tuple(rows))
 
 

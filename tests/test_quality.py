@@ -10,6 +10,8 @@ import pytest
 import quality
 from made_sets import record, write
 
+from genner_cli import hub
+
 TRIPS = (("Angela Merkel", "Paris"), ("Barack Obama", "London"))
 
 
@@ -48,6 +50,15 @@ def test_valid_splits_are_scored_and_sets_without_one_left_out(
     assert (micro["gazetteer"]["hit"], micro["gazetteer"]["spurious"]) == (2, 0)
     assert micro["genner"]["hit"] + micro["genner"]["missed"] == 2
     assert "no final figures" in capsys.readouterr().out
+
+
+def test_final_figures_are_those_of_test_splits_with_the_model_before_beside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path
+) -> None:
+    found = run(monkeypatch, tmp_path, ner, "--final", "--only", "wnut17", "--before", str(hub.BUNDLED))
+    assert (found["wnut17"]["split"], found["wnut17"]["documents"]) == ("test", 1)
+    assert isinstance(found["wnut17"]["systems"], dict)
+    assert found["wnut17"]["systems"]["before"] == found["wnut17"]["systems"]["genner"]
 
 
 def test_a_typing_error_in_a_set_or_part_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path) -> None:
