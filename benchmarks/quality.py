@@ -1,0 +1,247 @@
+"""How good the bundled model is, beside baselines trained on the same sets, and how fast.
+
+    python benchmarks/quality.py --ner DIR [--only btc,uner_ewt] [--documents 300]     while developing
+    python benchmarks/quality.py --ner DIR --before FILE --transformers DIR --final -o FILE     the final figures
+
+DIR holds the sets (`quality_sets.py`). Everything is scored by strict spans, with the labels and splits that stand in
+`quality_sets.py` and labels.json. Test splits are read with --final only; without it valid splits are, and sets that
+have none are left out. Models run through GGUF and llama.cpp, as `genner extract` runs them. CRFs take minutes to
+train and are kept in --kept. Prints tables; -o writes them as JSON, and as Markdown beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import quality_sets
+from baselines import with_crf, with_gazetteer
+from quality_scores import Found, agreement, difference, scores
+from quality_sets import SETS, Set
+from quality_tables import tables
+from rich.console import Console
+
+from genner_cli import hub
+from genner_cli.api import ExtractOptions, open_extractor
+from genner_cli.files.hashing import hash_files
+from genner_cli.files.whole import write_whole
+from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.generation import EngineOptions
+from genner_cli.scoring import score
+from genner_cli.types import Document, Extraction, Label
+
+KEPT = Path(__file__).parents[1] / "runs" / "quality"
+PARTS = ("sets", "obedience", "speed", "transformers")
+WEB = next(chosen for chosen in SETS if chosen.name == "uner_ewt")
+"""What obedience, speed and the transformers model are measured on."""
+SENTENCES, WARM_UP, ROUNDS = 200, 8, 3
+WIDE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is measured, and on what. `before`: another model in the table; `sample`: most documents of a set."""
+
+    ner: Path
+    model: str | None
+    before: str | None
+    transformers: Path | None
+    final: bool
+    sample: int | None
+    threads: int | None
+    kept: Path
+
+    def documents(self, chosen: Set, split: str) -> list[Document]:
+        """The documents to score."""
+        documents = quality_sets.read(self.ner, chosen.name, split)
+        return [documents[at] for at in quality_sets.sampled(documents, self.sample)]
+
+    def extracting(self, labels: Sequence[Label], *, model: str | None, nested: bool = False) -> ExtractOptions:
+        """How genner is asked."""
+        depth = DEFAULT_DEPTH if nested else 1
+        return ExtractOptions(tuple(labels), model=model, depth=depth, engine=EngineOptions(threads=self.threads))
+
+
+def extractions(documents: Sequence[Document], options: ExtractOptions) -> list[Extraction]:
+    """What genner makes of each document."""
+    with open_extractor(options) as extractor:
+        return list(extractor.extract(documents))
+
+
+def entities(results: Sequence[Extraction]) -> Found:
+    """None where a document failed."""
+    return [() if result.error else result.entities for result in results]
+
+
+def measure_set(chosen: Set, split: str, options: Options) -> dict[str, Any]:
+    """The figures of all systems on one set."""
+    documents = options.documents(chosen, split)
+    labels = quality_sets.asked_for(chosen.name)
+    models = {"genner": options.model, **({"before": options.before} if options.before else {})}
+    found: dict[str, Found] = {}
+    failed = {}
+    for name, model in models.items():
+        results = extractions(documents, options.extracting(labels, model=model, nested=chosen.nested))
+        found[name], failed[name] = entities(results), sum(bool(result.error) for result in results)
+    if chosen.train:
+        train = quality_sets.train_documents(options.ner, chosen)
+        found["crf"] = with_crf(chosen, train, documents, options.kept)
+        found["gazetteer"] = with_gazetteer(train, documents)
+    measured = {
+        "split": split,
+        "documents": len(documents),
+        "failed": failed,
+        "systems": {name: scores(documents, each, nested=chosen.nested) for name, each in found.items()},
+    }
+    if "crf" in found:
+        measured["difference"] = difference(documents, found["genner"], found["crf"], nested=chosen.nested)
+    return measured
+
+
+def measure_sets(chosen: Sequence[Set], options: Options, console: Console) -> dict[str, Any]:
+    """Each set that has a split to score."""
+    measured = {}
+    for each in chosen:
+        if split := each.split(final=options.final):
+            with console.status(f"{each.name} {split}"):
+                measured[each.name] = measure_set(each, split, options)
+    return measured
+
+
+def measure_obedience(options: Options) -> dict[str, Any]:
+    """F1 between what is found for a label alone and what is found for it among PER, ORG and LOC."""
+    split = WEB.split(final=options.final) or WEB.final
+    documents, labels = options.documents(WEB, split), quality_sets.asked_for(WEB.name)
+    among = entities(extractions(documents, options.extracting(labels, model=options.model)))
+    agreements = {}
+    for label in labels:
+        alone = entities(extractions(documents, options.extracting([label], model=options.model)))
+        agreements[label.name] = agreement([[e for e in each if e.label == label.name] for each in among], alone)
+    return {"set": WEB.name, "split": split, "documents": len(documents), "labels": agreements}
+
+
+def measure_speed(options: Options) -> dict[str, Any]:
+    """Sentences per second, systems taking turns, each after a few sentences to warm up; models are loaded before."""
+    from small_architectures import gliner_small, spacy_small
+
+    split = WEB.developing or WEB.final
+    texts = [document.text for document in quality_sets.read(options.ner, WEB.name, split)[:SENTENCES]]
+    labels = quality_sets.asked_for(WEB.name)
+    names = [label.name for label in labels]
+    threads = options.threads or os.cpu_count() or 1
+    with open_extractor(options.extracting(labels, model=options.model)) as extractor:
+        systems: dict[str, Callable[[Sequence[str]], object]] = {
+            "genner": lambda texts: list(extractor.extract(map(Document, texts))),
+            "gliner_small": gliner_small(names, threads=threads),
+            "spacy_small": spacy_small(names),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in systems}
+        for system in systems.values():
+            system(texts[:WARM_UP])
+        for _ in range(ROUNDS):
+            for name, system in systems.items():
+                started = time.perf_counter()
+                system(texts)
+                seconds[name].append(time.perf_counter() - started)
+    about = {"set": WEB.name, "split": split, "sentences": len(texts), "threads": threads, "rounds": ROUNDS}
+    return {**about, "systems": {name: _rates(len(texts), times) for name, times in seconds.items()}}
+
+
+def _rates(sentences: int, seconds: Sequence[float]) -> dict[str, Any]:
+    rates = sorted(sentences / each for each in seconds)
+    return {"sentences_per_second": statistics.median(rates), "range": [rates[0], rates[-1]]}
+
+
+def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
+    """The F1 of the GGUF and of the transformers model that it was made of, on the same sentences, decoded alike."""
+    import torch
+
+    from genner_cli.extraction import extract
+    from genner_cli.training.base import find_base, open_model
+    from genner_cli.training.decoding import TorchEngine
+    from genner_cli.training.options import made_of
+
+    split = WEB.developing or WEB.final
+    documents = quality_sets.read(options.ner, WEB.name, split)
+    documents = [documents[at] for at in quality_sets.sampled(documents, SENTENCES)]
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    base = find_base(folder, str(folder))
+    model = open_model(base, made_of("fast", {"dtype": "float32"}, {}), torch.device("cpu")).eval()
+    with open_extractor(options.extracting(quality_sets.asked_for(WEB.name), model=options.model)) as extractor:
+        gguf = entities(list(extractor.extract(documents)))
+        other = entities(list(extract(documents, extractor.task, TorchEngine(model, base.tokens).generate)))
+    gold = [document.entities for document in documents]
+    values = {
+        name: score(zip(gold, found, strict=True)).micro.f1 for name, found in (("gguf", gguf), ("transformers", other))
+    }
+    differ = sum(set(one) != set(two) for one, two in zip(gguf, other, strict=True))
+    return {"set": WEB.name, "split": split, "documents": len(documents), "f1": values, "differ": differ}
+
+
+def measure(parts: Sequence[str], chosen: Sequence[Set], options: Options, console: Console) -> dict[str, Any]:
+    """All figures, as a JSON value."""
+    paths = {"genner": hub.resolve(options.model)}
+    if options.before:
+        paths["before"] = hub.resolve(options.before)
+    results: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "final": options.final,
+        "sample": options.sample,
+        "models": {name: {"file": path.name, "sha256": hash_files([path])} for name, path in paths.items()},
+    }
+    if "sets" in parts:
+        results["sets"] = measure_sets(chosen, options, console)
+    if "obedience" in parts:
+        with console.status("label obedience"):
+            results["obedience"] = measure_obedience(options)
+    if "speed" in parts:
+        with console.status("speed"):
+            results["speed"] = measure_speed(options)
+    if "transformers" in parts and options.transformers:
+        with console.status("transformers"):
+            results["transformers"] = measure_transformers(options, options.transformers)
+    return results
+
+
+def main() -> None:
+    """Reads the command line, measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ner", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--model", help="a GGUF file; the bundled one if left out")
+    parser.add_argument("--before", help="another GGUF file, as a system of its own in the table")
+    parser.add_argument("--transformers", type=Path, metavar="DIR", help="the transformers model of the GGUF")
+    parser.add_argument("--final", action="store_true", help="score test splits")
+    parser.add_argument("--documents", type=int, metavar="N", help="score at most so many of each set")
+    parser.add_argument("--only", default=",".join(each.name for each in SETS), metavar="SETS")
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--threads", type=int, help="all cores if left out")
+    parser.add_argument("--kept", type=Path, default=KEPT, metavar="DIR", help="where trained CRFs are kept")
+    parser.add_argument("-o", "--out", type=Path)
+    args = parser.parse_args()
+    wanted, parts = args.only.split(","), args.parts.split(",")
+    if unknown := {*wanted} - {each.name for each in SETS} | {*parts} - {*PARTS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    options = Options(
+        args.ner, args.model, args.before, args.transformers, args.final, args.documents, args.threads, args.kept
+    )
+    results = measure(parts, [each for each in SETS if each.name in wanted], options, Console(stderr=True))
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    for table in tables(results):
+        console.print(table.rich())
+    if args.out:
+        write_whole(args.out, json.dumps(results, indent=1) + "\n")
+        write_whole(args.out.with_suffix(".md"), "\n".join(table.markdown() for table in tables(results)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The results of `quality.py` -> tables, for the terminal and as Markdown. Knows nothing of models and sets' files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quality_scores import f1
+from quality_sets import SETS, Goal
+from rich import box
+from rich.table import Table
+
+CROSSNER = "crossner_"
+NONE = "-"
+SYSTEMS = {"genner": "genner", "before": "genner before", "crf": "CRF", "gazetteer": "gazetteer"}
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table: its title, the names of its columns, and its cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """As GitHub reads it."""
+        lines = [self.columns, tuple("---" for _ in self.columns), *self.cells]
+        return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+    def rich(self) -> Table:
+        """For the terminal."""
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, title_justify="left")
+        for column in self.columns:
+            table.add_column(column, no_wrap=True)
+        for line in self.cells:
+            table.add_row(*line)
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure beside what it should reach; `unit` stands behind each number."""
+
+    figure: str
+    measured: float
+    at_least: float
+    aim: float
+    unit: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        """Its row, and whether it is reached."""
+        reached = "aim" if self.measured >= self.aim else "at least" if self.measured >= self.at_least else "no"
+        numbers = (f"{number:.1f}{self.unit}" for number in (self.measured, self.at_least, self.aim))
+        return (self.figure, *numbers, reached)
+
+
+def tables(results: Results) -> Iterator[Rows]:
+    """All that the results have."""
+    if sets := results.get("sets"):
+        yield _sets(sets, results)
+    if obedience := results.get("obedience"):
+        rows = [(label, f"{100 * value:.1f}") for label, value in obedience["labels"].items()]
+        title = f"Label obedience: a label alone against it among all, F1 in percent ({_where(obedience)})"
+        yield Rows(title, ("label", "agreement"), tuple(rows))
+    if speed := results.get("speed"):
+        yield _speed(speed)
+    if both := results.get("transformers"):
+        numbers = (f"{100 * both['f1'][name]:.2f}" for name in ("gguf", "transformers"))
+        title = f"The same model by llama.cpp and by transformers ({_where(both)})"
+        yield Rows(title, ("F1 GGUF", "F1 transformers", "documents that differ"), ((*numbers, str(both["differ"])),))
+    if reached := list(targets(results)):
+        columns = ("figure", "measured", "at least", "aim", "reached")
+        yield Rows("Targets", columns, tuple(target.cells() for target in reached))
+
+
+def targets(results: Results) -> Iterator[Target]:
+    """Each figure that has a target; CRFs set those of the sets they were trained on."""
+    goals = {chosen.name: chosen.goal for chosen in SETS}
+    for name, scored in results.get("sets", {}).items():
+        if (goal := goals[name]) and {"genner", "crf"} <= scored["systems"].keys():
+            yield _against_crf(name, scored, goal)
+    if average := crossner_average(results, "genner"):
+        yield Target("crossner, average of five domains, zero-shot: F1", 100 * average, 25, 40)
+    if obedience := results.get("obedience"):
+        yield Target("label obedience, PER alone", 100 * obedience["labels"]["PER"], 95, 98, " %")
+    if speed := results.get("speed"):
+        rates = {name: each["sentences_per_second"] for name, each in speed["systems"].items()}
+        yield Target("sentences per second, times GLiNER-small", rates["genner"] / rates["gliner_small"], 5, 10, "x")
+    if both := results.get("transformers"):
+        worse = 0.0 - 100 * abs(both["f1"]["gguf"] - both["f1"]["transformers"])
+        yield Target("GGUF against transformers, points of F1", worse, -0.2, 0)
+
+
+def crossner_average(results: Results, system: str) -> float | None:
+    """The mean F1 over the five domains; None where one is missing."""
+    domains = [chosen.name for chosen in SETS if chosen.name.startswith(CROSSNER)]
+    found = [results.get("sets", {}).get(name, {"systems": {}})["systems"].get(system) for name in domains]
+    return sum(map(f1, found)) / len(found) if all(found) else None
+
+
+def _against_crf(name: str, scored: Results, goal: Goal) -> Target:
+    crf = 100 * f1(scored["systems"]["crf"])
+    figure = f"{name} {scored['split']}: F1{', outermost' if 'nested' in scored['systems']['genner'] else ''}"
+    return Target(figure, 100 * f1(scored["systems"]["genner"]), crf + goal.at_least, crf + goal.aim)
+
+
+def _sets(sets: Results, results: Results) -> Rows:
+    systems = [name for name in SYSTEMS if any(name in each["systems"] for each in sets.values())]
+    rows = []
+    for name, each in sets.items():
+        found = [_interval(each["systems"].get(system)) for system in systems]
+        rows.append((name, each["split"], f"{each['documents']:,}", *found, _less(each.get("difference"))))
+        if any("nested" in scored for scored in each["systems"].values()):
+            inner = [_interval(each["systems"].get(system, {}).get("nested")) for system in systems]
+            rows.append((f"{name}, nested", each["split"], f"{each['documents']:,}", *inner, NONE))
+    averages = [crossner_average(results, system) for system in systems]
+    if any(averages):
+        numbers = (NONE if average is None else f"{100 * average:.1f}" for average in averages)
+        rows.append(("crossner, average", "", "", *numbers, NONE))
+    columns = ("set", "split", "documents", *(SYSTEMS[system] for system in systems), "genner - CRF")
+    sample = f"; samples of {results['sample']} documents at most, no final figures" if results["sample"] else ""
+    return Rows(f"Strict micro F1 (95 % interval){sample}", columns, tuple(rows))
+
+
+def _interval(scored: Results | None) -> str:
+    if not scored:
+        return NONE
+    low, value, high = (f"{100 * scored['micro']['f1'][part]:.1f}" for part in ("low", "value", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _less(compared: Results | None) -> str:
+    if not compared:
+        return NONE
+    value, low, high = (f"{100 * compared['difference'][part]:+.1f}" for part in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _speed(speed: Results) -> Rows:
+    genner = speed["systems"]["genner"]["sentences_per_second"]
+    rows = []
+    for name, each in speed["systems"].items():
+        low, high = each["range"]
+        rate = each["sentences_per_second"]
+        rows.append((name, f"{rate:.1f} ({low:.1f} to {high:.1f})", f"{genner / rate:.2f}"))
+    title = f"Speed: {speed['sentences']} sentences of {speed['set']} {speed['split']}, threads: {speed['threads']}"
+    return Rows(title, ("", "sentences per second (range)", "genner is faster by"), tuple(rows))
+
+
+def _where(part: Results) -> str:
+    return f"{part['set']} {part['split']}, {part['documents']:,} documents"

@@ -1,0 +1,66 @@
+"""benchmarks/quality.py, run on a few made-up documents with the bundled model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import quality
+from made_sets import record, write
+
+from genner_cli import hub
+
+TRIPS = (("Angela Merkel", "Paris"), ("Barack Obama", "London"))
+
+
+@pytest.fixture
+def ner(tmp_path: Path) -> Path:
+    """Two sets, one with a valid and a test split, one with a test split only."""
+    folder = tmp_path / "ner"
+    people = [record(f"{name} flew to {place}.", (name, "person"), (place, "location")) for name, place in TRIPS]
+    for split in ("train", "valid", "test"):
+        write(folder, "wnut17", split, *people[: 1 if split == "test" else 2])
+    write(folder, "snips", "test", record("play jazz", ("jazz", "genre")))
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path, *more: str) -> dict[str, dict[str, object]]:
+    out = tmp_path / "found.json"
+    kept = ("--kept", str(tmp_path / "kept"), "-o", str(out))
+    fixed = ("--ner", str(ner), "--only", "wnut17,snips", "--parts", "sets", "--threads", "1")
+    monkeypatch.setattr(sys, "argv", ["quality.py", *fixed, *kept, *more])
+    quality.main()
+    assert "wnut17" in out.with_suffix(".md").read_text("utf-8")
+    found: dict[str, dict[str, object]] = json.loads(out.read_text("utf-8"))["sets"]
+    return found
+
+
+def test_valid_splits_are_scored_and_sets_without_one_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run(monkeypatch, tmp_path, ner, "--documents", "1")
+    assert {name: (each["split"], each["documents"], each["failed"]) for name, each in found.items()} == {
+        "wnut17": ("valid", 1, {"genner": 0})
+    }
+    assert isinstance(found["wnut17"]["systems"], dict)
+    micro = {name: each["micro"] for name, each in found["wnut17"]["systems"].items()}
+    assert set(micro) == {"genner", "crf", "gazetteer"}
+    assert (micro["gazetteer"]["hit"], micro["gazetteer"]["spurious"]) == (2, 0)
+    assert micro["genner"]["hit"] + micro["genner"]["missed"] == 2
+    assert "no final figures" in capsys.readouterr().out
+
+
+def test_final_figures_are_those_of_test_splits_with_the_model_before_beside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path
+) -> None:
+    found = run(monkeypatch, tmp_path, ner, "--final", "--only", "wnut17", "--before", str(hub.BUNDLED))
+    assert (found["wnut17"]["split"], found["wnut17"]["documents"]) == ("test", 1)
+    assert isinstance(found["wnut17"]["systems"], dict)
+    assert found["wnut17"]["systems"]["before"] == found["wnut17"]["systems"]["genner"]
+
+
+def test_a_typing_error_in_a_set_or_part_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, tmp_path, ner, "--only", "wnut18")
