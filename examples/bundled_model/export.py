@@ -22,17 +22,22 @@ ABOUT = {
 }
 
 
+def export(model: Path, out: Path) -> Path:
+    """Writes one GGUF file, and gives its path back."""
+    (model / "genner.json").write_text(json.dumps(INSTRUCTIONS.to_metadata(), indent=2, ensure_ascii=False))
+    with tempfile.TemporaryDirectory() as folder:
+        whole = hf_to_gguf(model, Path(folder) / "f32.gguf", metadata=ABOUT)
+        quantize(whole, out, "Q8_0")
+    return out
+
+
 def main() -> None:
     """Reads the command line and exports."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
-    (args.model / "genner.json").write_text(json.dumps(INSTRUCTIONS.to_metadata(), indent=2, ensure_ascii=False))
-    with tempfile.TemporaryDirectory() as folder:
-        whole = hf_to_gguf(args.model, Path(folder) / "f32.gguf", metadata=ABOUT)
-        quantize(whole, args.out, "Q8_0")
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
+    print(f"{args.out}: {export(args.model, args.out).stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

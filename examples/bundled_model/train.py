@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -42,6 +42,7 @@ OBJECTIVE = Objective(Loss.LOCKED, opening_weight=2.0)  # with 1, precision is t
 RATE, MUON_RATE = 1e-3, 0.02  # at their highest
 POOL = 8  # batches that are drawn together and grouped by length
 AHEAD = 3  # pools that are drawn before they are needed
+SNAPSHOT = 500  # steps; for curve.py
 LONGEST_PLAIN = 3_000
 
 INSTRUCTIONS = Instructions(
@@ -147,7 +148,13 @@ def main() -> None:
         start_embeddings(model, tokenizer, args.plain, args.out / "embeddings.safetensors")
     print(f"{model.num_parameters():,} parameters, corpora {', '.join(CORPORA)}", flush=True)
     options = LoopOptions(args.steps, learning_rate=RATE, warm_up=60 / args.steps, bfloat16=args.bfloat16)
-    log, report = args.out / "training_log.jsonl", lambda line: print(line, flush=True)
+
+    def report(line: Mapping[str, float]) -> None:
+        print(line, flush=True)
+        if line["step"] % SNAPSHOT == 0:
+            save(model, tokenizer, args.out / f"model-{line['step']}")
+
+    log = args.out / "training_log.jsonl"
     loop = Loop(
         model,
         replace(OBJECTIVE, text_weight=args.text_weight),
