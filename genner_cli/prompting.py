@@ -8,7 +8,8 @@ Knows nothing of tokenizers and files.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from genner_cli.errors import ModelError, UsageError
@@ -36,6 +37,18 @@ class Prompt:
     def rest(self, text: str) -> tuple[Piece, ...]:
         """The text, read as plain characters, and what stands behind it."""
         return (Piece(text), Piece(self.after_text, literal=True))
+
+
+def label_passes(labels: Sequence[Label], fits: Callable[[Sequence[Label]], bool]) -> tuple[tuple[Label, ...], ...]:
+    """The labels in order, in as few runs as there can be of which each `fits`, or is a single label."""
+    passes = []
+    rest = tuple(labels)
+    while rest:
+        counts = range(2, len(rest) + 1)
+        count = len(rest) if fits(rest) else 1 + bisect_left(counts, True, key=lambda count: not fits(rest[:count]))
+        passes.append(rest[:count])
+        rest = rest[count:]
+    return tuple(passes)
 
 
 GENERAL_PROMPT = Prompt(

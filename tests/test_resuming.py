@@ -42,7 +42,7 @@ def made(document: Input) -> tuple[bytes, Input, Outcome]:
     if isinstance(document, FailedDocument):
         extraction = Extraction(document, error=document.message, reason=Reason.INPUT)
     else:
-        extraction = Extraction(document, (Entity(0, 4, "PER", "John"),), completions=("x",))
+        extraction = Extraction(document, (Entity(0, 4, "PER", "John"),), completions=("x",), chunks=1)
     return encode(extraction), document, outcome_of(extraction)
 
 
