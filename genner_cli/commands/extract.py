@@ -53,7 +53,7 @@ Inputs = Annotated[
     ),
 ]
 Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
+    str, typer.Option("--output", "-o", metavar="FILE", help="Output .jsonl (also .gz, .zst) or .parquet; - is stdout.")
 ]
 MinScore = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities that score lower.")]
 StrictLabels = Annotated[bool, typer.Option("--strict-labels", help="Refuse labels the model was not trained on.")]

@@ -150,7 +150,9 @@ def _to_file(plan: Plan, stopper: Stopper) -> Run:
     if plan.retry and STDIO in plan.paths:
         raise UsageError("--retry-errors reads the input twice; name files, not '-'")
     with (
-        ResumableOutput(plan.output, inputs=plan.paths) as output,
+        ResumableOutput(
+            plan.output, inputs=plan.paths, text_field=plan.shape["text-field"], id_field=plan.shape["id-field"]
+        ) as output,
         open_supervised(plan.options) as extractor,
         progress(plan, extractor) as run,
     ):

@@ -182,8 +182,9 @@ def check_target(
 def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
     if path.lower().endswith(suffixes):
         return
-    if suffixes == SUFFIXES:
-        raise UsageError(f"{path}: output is JSON Lines; let the name end in one of {', '.join(SUFFIXES)}, or use '-'")
+    if set(SUFFIXES) <= set(suffixes):
+        what = "JSON Lines or Parquet" if len(suffixes) > len(SUFFIXES) else "JSON Lines"
+        raise UsageError(f"{path}: output is {what}; let the name end in one of {', '.join(suffixes)}, or use '-'")
     raise UsageError(f"{path}: unknown kind of file; let the name end in {' or '.join(suffixes)}")
 
 
