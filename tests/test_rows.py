@@ -56,6 +56,11 @@ def lines(draw: st.DrawFn) -> bytes:
     return encode(Extraction(document, entities, error, completions), keep_completion=draw(st.booleans()))
 
 
+def unpacked(path: Path) -> list[bytes]:
+    with path.open("rb") as file:
+        return list(rows.unpack(file, **NAMES))
+
+
 def packed(path: Path, written: list[bytes], names: dict[str, str] = NAMES) -> Path:
     with path.open("wb") as file:
         rows.pack(iter(written), file, **names)
@@ -66,7 +71,7 @@ def packed(path: Path, written: list[bytes], names: dict[str, str] = NAMES) -> P
 @given(written=st.lists(lines(), max_size=5))
 def test_lines_come_back_byte_for_byte(written: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = packed(tmp_path_factory.mktemp("rows") / "out.parquet", written)
-    assert list(rows.unpack(str(path), **NAMES)) == written
+    assert unpacked(path) == written
     assert pq.read_schema(path).names == COLUMNS, "whatever the documents bring along"
 
 
@@ -106,6 +111,11 @@ def test_predictions_are_read_from_it_as_from_lines(tmp_path: Path) -> None:
     assert told(path) == told(tmp_path / "out.jsonl")
 
 
+def counted(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in rows.unpack(file, **NAMES))
+
+
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "GROUP_ROWS", 100)
     line = encode(Extraction(Document("Ann ran to Rome. " * 20, fields={"year": 2024}), (Entity(0, 3, "PER", "Ann"),)))
@@ -118,7 +128,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
         tracemalloc.start()
         with (tmp_path / f"{count}.parquet").open("wb") as file:
             rows.pack(many(count), file, **NAMES)
-        assert sum(1 for _ in rows.unpack(str(tmp_path / f"{count}.parquet"), **NAMES)) == count
+        assert counted(tmp_path / f"{count}.parquet") == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 200_000
@@ -144,13 +154,13 @@ def test_the_command_writes_it_goes_on_with_it_and_retries_what_failed_in_it(
     command = ("extract", docs, "--types", "PER,ORG,LOC")
     assert genner(*command, "-o", plain).status == 1
     assert genner(*command, "-o", out).status == 1
-    assert b"".join(rows.unpack(str(out), **NAMES)) == plain.read_bytes()
+    assert b"".join(unpacked(out)) == plain.read_bytes()
     assert not Path(f"{out}.partial").exists()
     assert "nothing was to be done" in genner(*command, "-o", out).stderr
     write_documents(docs, [*map(orjson.loads, docs.read_bytes().splitlines()[:6]), {"id": "bad", "text": "Ann ran."}])
     assert genner(*command, "-o", out, "--retry-errors").status == 0
     assert genner(*command, "-o", plain, "--retry-errors").status == 0
-    assert b"".join(rows.unpack(str(out), **NAMES)) == plain.read_bytes()
+    assert b"".join(unpacked(out)) == plain.read_bytes()
     assert manifest(out)["ledger"] == manifest(plain)["ledger"]
     assert manifest(out)["ledger"]["failed"]["input"] == 0
 

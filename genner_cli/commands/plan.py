@@ -115,7 +115,7 @@ def _rereadable(inputs: Sequence[str]) -> list[str]:
     """The files; a stream is refused, for its documents would be gone."""
     from genner_cli.files import expand, size
 
-    paths = expand(inputs)
+    paths = expand(inputs, addresses=True)
     for path in paths:
         if size(path) is None:
             raise UsageError(

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from genner_cli.files import COMPRESSIONS, rows
+from genner_cli.files import COMPRESSIONS, remote, rows
 from genner_cli.files.reading import opened
 from genner_cli.files.writing import SUFFIXES, packed
 
@@ -21,9 +21,13 @@ OUTPUTS = (*SUFFIXES, rows.SUFFIX)
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What `target`, an absolute path, is to be; the fields name columns of a Parquet file.
+    """What `target`, a path or an address, is to be; the fields name columns of a Parquet file.
 
-    Raises `UsageError` for Parquet where there is no pyarrow, or where names collide.
+    `base` is what the names of all files begin with that belong to the target: the target, or for an address a name in
+    the current folder. It is put there whole at the end.
+
+    Raises `UsageError` for Parquet where there is no pyarrow, or where names collide, and for an address of no known
+    kind.
     """
 
     target: str
@@ -31,22 +35,36 @@ class Packing:
     id_field: str = "id"
 
     def __post_init__(self) -> None:
+        if remote.is_address(self.target):
+            remote.check(self.target)
         if self._in_rows(self.target):
             rows.check_names(self.target, text_field=self.text_field, id_field=self.id_field)
 
+    @property
+    def base(self) -> str:
+        return remote.beside(self.target) if remote.is_address(self.target) else os.path.realpath(self.target)
+
+    def exists(self) -> bool:
+        """Whether the target is there. Raises OSError where nobody can say."""
+        return remote.exists(self.target) if remote.is_address(self.target) else os.path.exists(self.target)
+
     def give_name(self, partial: str) -> None:
         """Lets the file of lines become the target, which is whole or not there. Raises OSError."""
+        whole = partial
         if self.target.lower().endswith((*COMPRESSIONS, rows.SUFFIX)):
-            whole = f"{self.target}.packed"
+            whole = f"{self.base}.packed"
             with open(partial, "rb") as lines, open(whole, "wb") as raw:
                 self._pack(lines, raw)
                 raw.flush()
                 os.fsync(raw.fileno())
-            os.replace(whole, self.target)
-            os.unlink(partial)
+        if remote.is_address(self.target):
+            remote.put(whole, self.target)
+            os.unlink(whole)
         else:
-            os.replace(partial, self.target)
-        _sync_folder(self.target)
+            os.replace(whole, self.base)
+        if whole != partial:
+            os.unlink(partial)
+        _sync_folder(self.base)
 
     def _pack(self, lines: IO[bytes], raw: IO[bytes]) -> None:
         if self._in_rows(self.target):
@@ -58,11 +76,11 @@ class Packing:
     @contextmanager
     def lines(self, path: str) -> Iterator[Iterator[bytes]]:
         """The lines of the target or of a partial file. Raises one of `reading.UNREADABLE` for a broken file."""
-        if self._in_rows(path):
-            with closing(rows.unpack(path, text_field=self.text_field, id_field=self.id_field)) as lines:
-                yield lines
-        else:
-            with opened(path) as (_, stream):
+        with opened(path) as (_, stream):
+            if self._in_rows(path):
+                with closing(rows.unpack(stream, text_field=self.text_field, id_field=self.id_field)) as lines:
+                    yield lines
+            else:
                 yield iter(stream)
 
     @staticmethod

@@ -27,7 +27,7 @@ import zstandard
 
 from genner_cli.data.losses import Losses
 from genner_cli.errors import UsageError
-from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, size, total_bytes
+from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, remote, size, total_bytes
 from genner_cli.types import Document, FailedDocument
 
 if TYPE_CHECKING:
@@ -142,13 +142,17 @@ def _read_form(path: str, names: _Names, limit: int) -> Iterator[Record]:
 @contextmanager
 def opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file as it lies on disk, and its content decompressed (the same stream if it is not compressed)."""
-    with nullcontext(sys.stdin.buffer) if path == STDIO else open(path, "rb") as raw:
+    with nullcontext(sys.stdin.buffer) if path == STDIO else _raw(path) as raw:
         if path.lower().endswith(".gz"):
             yield raw, cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
         elif path.lower().endswith(".zst"):
             yield raw, io.BufferedReader(_ZstdStream(raw), _BLOCK)
         else:
             yield raw, raw
+
+
+def _raw(path: str) -> IO[bytes]:
+    return remote.opened(path) if remote.is_address(path) else open(path, "rb")
 
 
 class _ZstdStream(io.RawIOBase):

@@ -42,13 +42,13 @@ class ResumableOutput:
     def __init__(
         self, path: str, *, inputs: Sequence[str] = (), text_field: str = "text", id_field: str = "id"
     ) -> None:
-        check_target(path, inputs=inputs, suffixes=OUTPUTS)
+        check_target(path, inputs=inputs, suffixes=OUTPUTS, addresses=True)
         self.path = path
         self.ledger = Ledger()
-        self._target = os.path.realpath(path)
-        self._packing = Packing(self._target, text_field=text_field, id_field=id_field)
-        self._manifest = f"{self._target}.run.json"
-        self._journal = Journal(self._target + PARTIAL, f"{self._target}.run.index")
+        self._packing = Packing(path, text_field=text_field, id_field=id_field)
+        self._base = self._packing.base
+        self._manifest = f"{self._base}.run.json"
+        self._journal = Journal(self._base + PARTIAL, f"{self._base}.run.index")
         self._state = STOPPED
         self._begun = self.finished = False
 
@@ -93,7 +93,7 @@ class ResumableOutput:
         shaping = {name: value for name, value in options.items() if name not in NAMES_ONLY}
         self._key = blake2b(orjson.dumps(shaping), digest_size=32).digest()
         manifest = None if restart else Manifest.read(self._manifest)
-        partial, target = os.path.exists(self._journal.lines), os.path.exists(self._target)
+        partial, target = os.path.exists(self._journal.lines), self._is_there()
         if manifest and (partial or target):
             manifest.refuse_other(self._manifest, options)
         elif not restart and partial and any(True for _ in self._journal):
@@ -110,6 +110,14 @@ class ResumableOutput:
         elif manifest and manifest.state in (RUNNING, STOPPED):  # it ended between its last two steps
             self._enter_state(COMPLETE)
 
+    def _is_there(self) -> bool:
+        try:
+            return self._packing.exists()
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be reached ({error.strerror}); check address and settings"
+            ) from error
+
     def _open(self) -> None:
         self._journal.resume()
         self.ledger = Ledger.of(entry.outcome for entry in self._journal)
@@ -122,7 +130,7 @@ class ResumableOutput:
 
     @property
     def _retried(self) -> Journal:
-        return Journal(f"{self._target}.retry", f"{self._target}.retry.index")
+        return Journal(f"{self._base}.retry", f"{self._base}.retry.index")
 
     @property
     def _new(self) -> Journal:
@@ -188,7 +196,7 @@ class ResumableOutput:
 
     def _rewrite(self, replacements: Iterator[tuple[bytes, Entry]]) -> None:
         """Puts records in the place of failed ones, in order, as many as there are; a finished output is open again."""
-        source = self._target if self.finished else self._journal.lines
+        source = self.path if self.finished else self._journal.lines
         new = self._new.__enter__()
         try:
             new.clear()

@@ -45,11 +45,11 @@ def pack(lines: Iterable[bytes], target: IO[bytes], *, text_field: str, id_field
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
-def unpack(path: str, *, text_field: str, id_field: str) -> Generator[bytes, None, None]:
+def unpack(source: IO[bytes], *, text_field: str, id_field: str) -> Generator[bytes, None, None]:
     """The lines that were packed. Raises OSError for what is no Parquet file."""
     pa, pq = arrow()
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source) as file:
             for group in range(file.num_row_groups):
                 for row in file.read_row_group(group).to_pylist():
                     yield _line(row, text_field, id_field)

@@ -19,7 +19,7 @@ import orjson
 import zstandard
 
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.files import OUTPUT_FIELDS, STDIO
+from genner_cli.files import OUTPUT_FIELDS, STDIO, remote
 from genner_cli.types import Document, Entity, Extraction
 
 SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
@@ -172,11 +172,19 @@ class Writer:
 
 
 def check_target(
-    path: str, *, inputs: Sequence[str] = (), option: str = "-o", suffixes: tuple[str, ...] = SUFFIXES
+    path: str,
+    *,
+    inputs: Sequence[str] = (),
+    option: str = "-o",
+    suffixes: tuple[str, ...] = SUFFIXES,
+    addresses: bool = False,
 ) -> None:
-    """Raises `UsageError` for a file that cannot be written (see `Writer`)."""
+    """Raises `UsageError` for a file that cannot be written (see `Writer`), or for what belongs to an address."""
     _check_suffix(path, suffixes)
-    _check_place(path, os.path.realpath(path), inputs, option)
+    elsewhere = remote.is_address(path)
+    if elsewhere and not addresses:
+        raise UsageError(f"{path}: only the output of genner extract may be at an address; name a file after {option}")
+    _check_place(path, remote.beside(path) if elsewhere else os.path.realpath(path), inputs, option)
 
 
 def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
@@ -189,7 +197,7 @@ def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _check_place(path: str, target: str, inputs: Sequence[str], option: str) -> None:
-    if any(name != STDIO and os.path.realpath(name) == target for name in inputs):
+    if path in inputs or any(name != STDIO and os.path.realpath(name) == target for name in inputs):
         raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after {option}")
     if os.path.isdir(target):
         raise UsageError(f"{path}: is a folder; name a file in it after {option}")

@@ -15,9 +15,9 @@ import orjson
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files import COMPRESSIONS, STDIO
-from genner_cli.files.forms.lines import content, failing_as_record, readable
+from genner_cli.files.forms.lines import failing_as_record, readable
 from genner_cli.files.forms.options import FormOptions, Lost
-from genner_cli.files.reading import Record, document_of
+from genner_cli.files.reading import Record, document_of, opened
 from genner_cli.files.writing import Writer
 from genner_cli.types import Document
 
@@ -40,9 +40,9 @@ def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
     """One record for each row, a batch of rows in memory at a time."""
     pa, pq = arrow()
     try:
-        with readable(path):
+        with readable(path), opened(path) as (_, stream):
             in_memory = path == STDIO or path.lower().endswith(COMPRESSIONS)
-            file = pq.ParquetFile(pa.BufferReader(content(path)) if in_memory else path)
+            file = pq.ParquetFile(pa.BufferReader(stream.read()) if in_memory else stream)
             marks = {field.name: (field.metadata or {}).get(b"genner", b"").decode() for field in file.schema_arrow}
             number = 0
             for batch in file.iter_batches(batch_size=_ROWS):
