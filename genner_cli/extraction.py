@@ -257,8 +257,9 @@ def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
     if completion.error:
         raise DataError(completion.error)
     entities = output_format(task.format).parse(completion.text, text)
-    asked = (entity for entity in entities if entity.label in task.names)
-    return [replace(entity, score=score(entity.rendering, completion)) for entity in asked]
+    names = {name: name for name in task.names}  # one string for all entities of a label
+    asked = (entity for entity in entities if entity.label in names)
+    return [replace(one, label=names[one.label], score=score(one.rendering, completion)) for one in asked]
 
 
 def score(rendering: Sequence[Range], completion: Completion) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 
 from genner_cli.types import Chunk, Entity, canonical_order
 
@@ -22,16 +23,20 @@ def merge(entities: Iterable[Entity], depth: int) -> tuple[Entity, ...]:
     Where two of them overlap in a way that `depth` does not allow (1: at all; else: crossing or nesting deeper), the
     better scored stays; of equals the first in canonical order.
     """
-    found = dict.fromkeys(entities)
-    return tuple(_without_conflicts(sorted(found, key=canonical_order), depth))
+    ordered = sorted(entities, key=canonical_order)
+    each_once = (next(same) for _, same in groupby(ordered))
+    return tuple(_without_conflicts(each_once, depth))
 
 
-def _without_conflicts(entities: Iterable[Entity], depth: int) -> Iterable[Entity]:
-    kept: dict[Entity, None] = {}
+def _without_conflicts(entities: Iterable[Entity], depth: int) -> Iterator[Entity]:
+    kept: dict[Entity, None] = {}  # since no entity was around; the others are settled
     around: list[Entity] = []
     for entity in entities:
         while around and around[-1].end <= entity.start:
             around.pop()
+        if not around:
+            yield from kept
+            kept.clear()
         rivals = [other for other in around if other.end < entity.end] or around[depth - 1 :]
         if any((entity.score or 0.0) <= (other.score or 0.0) for other in rivals):
             continue
@@ -40,4 +45,4 @@ def _without_conflicts(entities: Iterable[Entity], depth: int) -> Iterable[Entit
             around.remove(rival)
         kept[entity] = None
         around.append(entity)
-    return kept
+    yield from kept
