@@ -240,7 +240,7 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
     if isinstance(document, FailedDocument):
         return Extraction(document, error=document.message, reason=Reason.INPUT)
     passes = max(1, len(task.passes))
-    parts = [progress.parts[key] for key in product(range(passes), range(progress.chunks))]
+    parts = [progress.parts.pop(key) for key in product(range(passes), range(progress.chunks))]
     result = Extraction(document, completions=tuple(part.text for part in parts), chunks=progress.chunks)
     failed = [part for part in parts if part.error is not None]
     if failed:

@@ -90,7 +90,9 @@ def test_parquet_grows_in_a_bucket(bucket: Any, tmp_path: Path) -> None:
 def test_what_cannot_be_reached_is_told(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docs = write_documents(tmp_path / "in.jsonl", documents(2))
     assert f"{BUCKET}/none.jsonl: there is no such file" in genner(f"{BUCKET}/none.jsonl", status=2)
-    assert "cannot be written (" in genner(docs, "-o", "s3://no-such-bucket/out.jsonl", status=1)
+    error = genner(docs, "-o", "s3://no-such-bucket/out.jsonl", status=1)
+    assert "s3://no-such-bucket/out.jsonl: cannot be written (" in error
+    assert "check the address and run the same command again" in error
     assert len(list(tmp_path.glob("*.partial"))) == 1, "and the work is kept"
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

@@ -74,6 +74,7 @@ class Run:
             sink.write(plan.to_line(result), result.document, outcome)
             self.documents += 1
             self.failed += outcome.reason is not None
+            del result  # or it would be held beside the next, however long they are
             self._show()
 
     def _show(self) -> None:
