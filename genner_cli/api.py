@@ -131,6 +131,7 @@ def configuration(task: Task, options: ExtractOptions) -> dict[str, Any]:
         "prompt": [PROMPT_VERSION, *asdict(task.prompt).values()],
         "labels": {label.name: label.definition for label in task.labels},
         "labels of each pass": [len(labels) for labels in task.passes],
+        "labels in company": [label.name for labels in task.passes for label in labels if label not in task.labels],
         "format": task.format,
         "depth": task.depth,
         "constraint": task.constraint.value,
@@ -162,18 +163,17 @@ def _task(model: Model, options: ExtractOptions) -> Task:
         constraint=options.constraint,
         min_score=options.min_score,
     )
-    return replace(task, passes=_passes(task, model, options.engine.context))
+    labels = instructions.company(task.labels) if instructions else task.labels
+    return replace(task, passes=_passes(labels, task, model, options.engine.context))
 
 
-def _passes(task: Task, model: Model, context: int) -> tuple[tuple[Label, ...], ...]:
+def _passes(labels: tuple[Label, ...], task: Task, model: Model, context: int) -> tuple[tuple[Label, ...], ...]:
     """The labels in as few runs as leave room for any chunk and its completion, or for half of what there is room."""
     limit = min(context, model.trained_context)
     room = max(limit // 2, limit - TOKENS_A_BYTE * task.chunk_bytes)
-    passes = label_passes(task.labels, lambda labels: len(model.prefix_ids(task.prompt.prefix(labels))) <= room)
+    passes = label_passes(labels, lambda labels: len(model.prefix_ids(task.prompt.prefix(labels))) <= room)
     if len(passes) > 1:
-        log.warning(
-            "%d labels do not fit one prompt; each text is asked about in %d passes", len(task.labels), len(passes)
-        )
+        log.warning("%d labels do not fit one prompt; each text is asked about in %d passes", len(labels), len(passes))
     return passes
 
 
@@ -184,15 +184,21 @@ def _labels(options: ExtractOptions, instructions: Instructions | None) -> tuple
     known = {label.name: label for label in instructions.labels}
     if not options.labels:
         return tuple(known[name] for name in instructions.default_labels)
-    unknown = extraction.unknown_labels(options.labels, instructions.labels)
+    if options.strict_labels or not instructions.open_labels:
+        _tell_unknown(options.labels, instructions, strict=options.strict_labels)
+    return tuple(label if label.definition else known.get(label.name, label) for label in options.labels)
+
+
+def _tell_unknown(labels: tuple[Label, ...], instructions: Instructions, *, strict: bool) -> None:
+    """Warns of labels that the model was not trained on; raises UsageError where it is to be strict."""
+    unknown = extraction.unknown_labels(labels, instructions.labels)
     for name, nearest in islice(unknown.items(), UNKNOWN_TOLD):
         message = f"the model was not trained on the label {name!r}; the nearest it knows: {', '.join(nearest)}"
-        if options.strict_labels:
+        if strict:
             raise UsageError(message)
         log.warning(message)
     if len(unknown) > UNKNOWN_TOLD:
         log.warning("nor was it trained on %d more of the labels", len(unknown) - UNKNOWN_TOLD)
-    return tuple(label if label.definition else known.get(label.name, label) for label in options.labels)
 
 
 def extract(

@@ -51,7 +51,8 @@ class Task:
     """What to extract, and how the model is asked. `depth` 1 is flat; `chunk_bytes` counts UTF-8.
 
     `min_score` is compared with what the calibration makes of a score. `passes`: the labels in runs, each of which is
-    asked in a prompt of its own; without any, all of them stand in one.
+    asked in a prompt of its own; without any, all of them stand in one. Labels in passes only keep others company, and
+    their entities left out.
     """
 
     labels: tuple[Label, ...]
@@ -249,7 +250,9 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
     entities: Iterable[Entity] = merge((entity for part in parts for entity in part.entities), task.depth)
     if task.calibration:
         entities = task.calibration.applied(entities)
-    return replace(result, entities=tuple(entity for entity in entities if (entity.score or 0.0) >= task.min_score))
+    names = set(task.names)
+    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    return replace(result, entities=tuple(kept))
 
 
 def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:

@@ -55,6 +55,14 @@ def marking(**labels: str) -> Handler:
     return answer
 
 
+def test_labels_that_are_asked_for_company_are_left_out() -> None:
+    task = Task((LOC,), GENERAL_PROMPT, "xml", passes=((PER, ORG, LOC),))
+    engine = FakeEngine(marking(PER=ANN, LOC=ROME))
+    (found,) = extract([Document("Ann of Rome")], task, engine.generate)
+    assert [(entity.text, entity.label) for entity in found.entities] == [(ROME, "LOC")]
+    assert [asked(request) for request in engine.requests] == [["PER", "ORG", "LOC"]]
+
+
 @given(sizes=st.lists(st.integers(1, 9), max_size=40), room=st.integers(1, 30))
 @examples(100)
 def test_labels_are_cut_in_order_into_as_few_runs_as_fit(sizes: list[int], room: int) -> None:
