@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,12 +28,15 @@ from genner_cli.files.labels import parse_types
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.generation import Completion, Constraint, EngineOptions, Request
-from genner_cli.prompting import PROMPT_VERSION, Instructions
+from genner_cli.prompting import PROMPT_VERSION, Instructions, label_passes
 from genner_cli.types import Calibration, Extraction, Label
 
 log = logging.getLogger("genner")
 UNTRAINED_FORMAT = "xml"
 UNTRAINED_CHUNK_BYTES = 2000
+UNKNOWN_TOLD = 20
+TOKENS_A_BYTE = 3
+"""No byte of a chunk takes more: one as text, one as it is written again, and its share of the markup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ def configuration(task: Task, options: ExtractOptions) -> dict[str, Any]:
         "calibration": repr(task.calibration) if task.calibration else None,
         "prompt": [PROMPT_VERSION, *asdict(task.prompt).values()],
         "labels": {label.name: label.definition for label in task.labels},
+        "labels of each pass": [len(labels) for labels in task.passes],
+        "labels in company": [label.name for labels in task.passes for label in labels if label not in task.labels],
         "format": task.format,
         "depth": task.depth,
         "constraint": task.constraint.value,
@@ -147,7 +153,7 @@ def _task(model: Model, options: ExtractOptions) -> Task:
     instructions = Instructions.from_metadata(model.metadata)
     if instructions is None and not options.labels:
         raise UsageError(f"{model.path} brings no labels of its own; say what to extract with --types or --labels")
-    return Task(
+    task = Task(
         labels=_labels(options, instructions),
         prompt=instructions.prompt if instructions else literal_prompt(model.metadata.get(CHAT_TEMPLATE), model.path),
         format=options.format or (instructions.format if instructions else UNTRAINED_FORMAT),
@@ -157,6 +163,18 @@ def _task(model: Model, options: ExtractOptions) -> Task:
         constraint=options.constraint,
         min_score=options.min_score,
     )
+    labels = instructions.company(task.labels) if instructions else task.labels
+    return replace(task, passes=_passes(labels, task, model, options.engine.context))
+
+
+def _passes(labels: tuple[Label, ...], task: Task, model: Model, context: int) -> tuple[tuple[Label, ...], ...]:
+    """The labels in as few runs as leave room for any chunk and its completion, or for half of what there is room."""
+    limit = min(context, model.trained_context)
+    room = max(limit // 2, limit - TOKENS_A_BYTE * task.chunk_bytes)
+    passes = label_passes(labels, lambda labels: len(model.prefix_ids(task.prompt.prefix(labels))) <= room)
+    if len(passes) > 1:
+        log.warning("%d labels do not fit one prompt; each text is asked about in %d passes", len(labels), len(passes))
+    return passes
 
 
 def _labels(options: ExtractOptions, instructions: Instructions | None) -> tuple[Label, ...]:
@@ -166,12 +184,21 @@ def _labels(options: ExtractOptions, instructions: Instructions | None) -> tuple
     known = {label.name: label for label in instructions.labels}
     if not options.labels:
         return tuple(known[name] for name in instructions.default_labels)
-    for name, nearest in extraction.unknown_labels(options.labels, instructions.labels).items():
+    if options.strict_labels or not instructions.open_labels:
+        _tell_unknown(options.labels, instructions, strict=options.strict_labels)
+    return tuple(label if label.definition else known.get(label.name, label) for label in options.labels)
+
+
+def _tell_unknown(labels: tuple[Label, ...], instructions: Instructions, *, strict: bool) -> None:
+    """Warns of labels that the model was not trained on; raises UsageError where it is to be strict."""
+    unknown = extraction.unknown_labels(labels, instructions.labels)
+    for name, nearest in islice(unknown.items(), UNKNOWN_TOLD):
         message = f"the model was not trained on the label {name!r}; the nearest it knows: {', '.join(nearest)}"
-        if options.strict_labels:
+        if strict:
             raise UsageError(message)
         log.warning(message)
-    return tuple(label if label.definition else known.get(label.name, label) for label in options.labels)
+    if len(unknown) > UNKNOWN_TOLD:
+        log.warning("nor was it trained on %d more of the labels", len(unknown) - UNKNOWN_TOLD)
 
 
 def extract(

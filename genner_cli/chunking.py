@@ -6,7 +6,8 @@ Knows nothing of tokens, models or labels: sizes are UTF-8 bytes, offsets are co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from genner_cli.types import Chunk, Range
 
@@ -25,18 +26,24 @@ _LOOK_BACK = 12
 _LONGEST_CHARACTER = 4
 
 
-def sentences(text: str) -> list[Range]:
+def sentences(text: str) -> Iterator[Range]:
     """The sentences of a text, blanks between them left out; each line ends a sentence."""
-    found = []
-    start = len(text) - len(text.lstrip())
+    start, last = _first_character(text, 0, len(text)), len(text)
+    while last > start and text[last - 1].isspace():
+        last -= 1
     for border in _BORDER.finditer(text):
         end = border.start() + len(border[0].rstrip())
         if end <= start or _is_abbreviation(text, border, end):
             continue
-        found.append(Range(start, end))
+        yield Range(start, end)
         start = border.end()
-    last = len(text.rstrip())
-    return [*found, Range(start, last)] if start < last else found
+    if start < last:
+        yield Range(start, last)
+
+
+def _first_character(text: str, start: int, end: int) -> int:
+    """Where the first character stands that is no blank, `end` if there is none."""
+    return next((at for at in range(start, end) if not text[at].isspace()), end)
 
 
 def _is_abbreviation(text: str, border: re.Match[str], end: int) -> bool:
@@ -44,7 +51,7 @@ def _is_abbreviation(text: str, border: re.Match[str], end: int) -> bool:
 
 
 def split(text: str, size: int, overlap: int | None = None) -> Iterator[Chunk]:
-    """Chunks of at most `size` UTF-8 bytes, or of one character where that has more.
+    """Chunks of at most `size` UTF-8 bytes, or of one character where that has more; a few sentences in memory.
 
     A chunk owns whole sentences; sentences of up to `overlap` bytes (default: size / 8, always less than
     size / 2) stand on either side of them as context, which the neighbours own. A sentence has one owner;
@@ -53,14 +60,47 @@ def split(text: str, size: int, overlap: int | None = None) -> Iterator[Chunk]:
     """
     overlap = max(0, min(size // 8 if overlap is None else overlap, (size - _LONGEST_CHARACTER) // 2))
     own = size - 2 * overlap
-    parts = [part for sentence in sentences(text) for part in _at_most(text, sentence, own, min(own, overlap or own))]
-    spans = list(_in_bytes(text, parts))
-    for first, last in _pack(spans, own):
-        left, right = _context(spans, first, last, overlap)
-        start, end = parts[left].start, parts[right - 1].end
-        own_start = parts[first].start if first else 0
-        own_end = parts[last].start if last < len(parts) else len(text)
+    parts = (part for sentence in sentences(text) for part in _at_most(text, sentence, own, min(own, overlap or own)))
+    known = _Known(_in_bytes(text, parts))
+    first = own_start = 0
+    while known.has(first):
+        last = first + 1
+        while known.has(last) and known[last].bytes.end - known[first].bytes.start <= own:
+            last += 1
+        left, right = _context(known, first, last, overlap)
+        own_end = known[last].range.start if known.has(last) else len(text)
+        start, end = known[left].range.start, known[right - 1].range.end
         yield Chunk(text[start:end], start, own_start, own_end)
+        known.forget(left)
+        first, own_start = last - left, own_end
+
+
+class _Part(NamedTuple):
+    """A part of a text, in characters and in UTF-8 bytes."""
+
+    range: Range
+    bytes: Range
+
+
+class _Known:
+    """The parts that are under way, drawn as they are asked for, and forgotten from the front."""
+
+    def __init__(self, parts: Iterator[_Part]) -> None:
+        self._source = parts
+        self._parts: list[_Part] = []
+
+    def __getitem__(self, at: int) -> _Part:
+        return self._parts[at]
+
+    def has(self, at: int) -> bool:
+        """Whether there are so many."""
+        while len(self._parts) <= at and (part := next(self._source, None)):
+            self._parts.append(part)
+        return at < len(self._parts)
+
+    def forget(self, count: int) -> None:
+        """The first that remains is number 0 from now on."""
+        del self._parts[:count]
 
 
 def _at_most(text: str, sentence: Range, size: int, part: int) -> Iterator[Range]:
@@ -72,7 +112,7 @@ def _at_most(text: str, sentence: Range, size: int, part: int) -> Iterator[Range
     while (reach := start + _fitting(text[start : min(start + part, end)], part)) < end:
         cut = next((at for at in range(reach, start, -1) if text[at].isspace()), reach)
         yield Range(start, start + len(text[start:cut].rstrip()))
-        start = next(at for at in range(cut, end) if not text[at].isspace())
+        start = _first_character(text, cut, end)
     yield Range(start, end)
 
 
@@ -81,31 +121,20 @@ def _fitting(text: str, size: int) -> int:
     return max(1, len(text.encode()[:size].decode(errors="ignore")))
 
 
-def _in_bytes(text: str, parts: Iterable[Range]) -> Iterator[Range]:
-    """The same ranges, counted in UTF-8 bytes."""
+def _in_bytes(text: str, parts: Iterable[Range]) -> Iterator[_Part]:
+    """The same ranges, counted in UTF-8 bytes as well."""
     done = behind = 0
-    for start, end in parts:
-        begin = behind + len(text[done:start].encode())
-        done, behind = end, begin + len(text[start:end].encode())
-        yield Range(begin, behind)
+    for part in parts:
+        begin = behind + len(text[done : part.start].encode())
+        done, behind = part.end, begin + len(text[part.start : part.end].encode())
+        yield _Part(part, Range(begin, behind))
 
 
-def _pack(spans: Sequence[Range], size: int) -> Iterator[tuple[int, int]]:
-    """Runs (first, behind the last) of spans that fit into `size` together."""
-    first = 0
-    for number, span in enumerate(spans):
-        if span.end - spans[first].start > size and number > first:
-            yield first, number
-            first = number
-    if first < len(spans):
-        yield first, len(spans)
-
-
-def _context(spans: Sequence[Range], first: int, last: int, overlap: int) -> tuple[int, int]:
+def _context(known: _Known, first: int, last: int, overlap: int) -> tuple[int, int]:
     """The run [first, last), widened on either side by what fits into `overlap`."""
     left, right = first, last
-    while left > 0 and spans[first].start - spans[left - 1].start <= overlap:
+    while left > 0 and known[first].bytes.start - known[left - 1].bytes.start <= overlap:
         left -= 1
-    while right < len(spans) and spans[right].end - spans[last - 1].end <= overlap:
+    while known.has(right) and known[right].bytes.end - known[last - 1].bytes.end <= overlap:
         right += 1
     return left, right

@@ -11,12 +11,14 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.errors import DataError
 from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import Completion, Constraint, Generate, Request
-from genner_cli.merging import merge
+from genner_cli.merging import merge, owned
 from genner_cli.prompting import Prompt
 from genner_cli.types import (
     Calibration,
@@ -35,12 +37,22 @@ DocumentOrFailure = Document | FailedDocument
 UNASKED_RESULTS = 64
 """So many documents in a row may need no completion before control is handed back."""
 
+WAITING_DOCUMENTS = 1024
+WAITING_CHARACTERS = 16 * 2**20
+"""No further document is drawn while so many, or so many characters of text, are drawn and not handed out: this is
+what may wait for a slow document before it."""
+
+PASS_CHUNKS = 512
+"""Where labels take several passes, so many chunks are asked about in one before the next, which reads its labels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What to extract, and how the model is asked. `depth` 1 is flat; `chunk_bytes` counts UTF-8.
 
-    `min_score` is compared with what the calibration makes of a score.
+    `min_score` is compared with what the calibration makes of a score. `passes`: the labels in runs, each of which is
+    asked in a prompt of its own; without any, all of them stand in one. Labels in passes only keep others company, and
+    their entities left out.
     """
 
     labels: tuple[Label, ...]
@@ -52,64 +64,157 @@ class Task:
     constraint: Constraint = Constraint.SOURCE
     min_score: float = 0.0
     calibration: Calibration | None = None
+    passes: tuple[tuple[Label, ...], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The labels' names."""
         return tuple(label.name for label in self.labels)
 
+    def by_pass(self) -> list[Task]:
+        """A task of one prompt for each pass."""
+        return [replace(self, labels=labels, passes=()) for labels in self.passes or (self.labels,)]
+
+
+class _Part(NamedTuple):
+    """What came of one chunk in one pass: its entities with offsets into the document, or its error."""
+
+    text: str
+    entities: tuple[Entity, ...] = ()
+    error: str | None = None
+    reason: Reason | None = None
+
 
 @dataclass(slots=True)
 class _Progress:
-    """A document on its way: its chunks and what has come back for each."""
+    """A document on its way. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked."""
 
     document: DocumentOrFailure
-    chunks: list[Chunk] = field(default_factory=list)
-    completions: dict[int, Completion] = field(default_factory=dict)
+    chunks: int = 0
+    asked: int = 0
+    whole: bool = False
+    parts: dict[tuple[int, int], _Part] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
-        return len(self.completions) == len(self.chunks)
+        return self.whole and len(self.parts) == self.asked
+
+    @property
+    def characters(self) -> int:
+        return len(self.document.text) if isinstance(self.document, Document) else 0
+
+
+class _Window:
+    """The documents that are drawn and not handed out, in order."""
+
+    def __init__(self) -> None:
+        self._progresses: deque[_Progress] = deque()
+        self._characters = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._progresses) >= WAITING_DOCUMENTS or self._characters >= WAITING_CHARACTERS
+
+    def enter(self, document: DocumentOrFailure) -> _Progress:
+        self._progresses.append(_Progress(document))
+        self._characters += self._progresses[-1].characters
+        return self._progresses[-1]
+
+    def leave(self, *, all: bool = False) -> Iterator[_Progress]:
+        """Those at the front that are done, or all."""
+        while self._progresses and (all or self._progresses[0].done):
+            self._characters -= self._progresses[0].characters
+            yield self._progresses.popleft()
+
+
+class _Item(NamedTuple):
+    """A chunk to ask about."""
+
+    progress: _Progress
+    number: int
+    chunk: Chunk
+
+
+class _Question(NamedTuple):
+    """A request that is not answered yet: about which chunk, and in which pass."""
+
+    item: _Item
+    number: int
+    task: Task
+
+    def answer(self, completion: Completion) -> None:
+        part = _part(completion, self.item.chunk, self.task)
+        self.item.progress.parts[self.number, self.item.number] = part
 
 
 def extract(documents: Iterable[DocumentOrFailure], task: Task, generate: Generate) -> Iterator[Extraction]:
-    """One extraction for each document, in order; holds only the documents that are being worked on."""
-    under_way: deque[_Progress] = deque()
-    owners: dict[int, tuple[_Progress, int]] = {}
-    for number, completion in generate(_requests(documents, task, under_way, owners)):
-        if number in owners:
-            progress, chunk_number = owners.pop(number)
-            progress.completions[chunk_number] = completion
-        while under_way and under_way[0].done:
-            yield _finish(under_way.popleft(), task)
-    while under_way:
-        yield _finish(under_way.popleft(), task)
+    """One extraction for each document, in order; holds only the documents that are being worked on, and a bounded
+    number that wait for one before them."""
+    window = _Window()
+    asked: dict[int, _Question] = {}
+    for number, completion in generate(_requests(documents, task, window, asked)):
+        if number in asked:
+            asked.pop(number).answer(completion)
+        yield from (_finish(progress, task) for progress in window.leave())
+    yield from (_finish(progress, task) for progress in window.leave(all=True))
 
 
 def _requests(
-    documents: Iterable[DocumentOrFailure],
-    task: Task,
-    under_way: deque[_Progress],
-    owners: dict[int, tuple[_Progress, int]],
+    documents: Iterable[DocumentOrFailure], task: Task, window: _Window, asked: dict[int, _Question]
 ) -> Iterator[Request | None]:
     output = output_format(task.format)
-    prefix = task.prompt.prefix(task.labels)
-    grammar = output.grammar(task.names, depth=task.depth)
-    number = unasked = 0
-    for document in documents:
-        progress = _Progress(document)
-        if isinstance(document, Document):
-            progress.chunks = list(split(document.text, task.chunk_bytes, task.overlap_bytes))
-        under_way.append(progress)
-        unasked = 0 if progress.chunks else unasked + 1
-        for chunk_number, chunk in enumerate(progress.chunks):
-            owners[number] = (progress, chunk_number)
-            number += 1
-            yield _request(chunk.text, task, output, prefix=prefix, grammar=grammar)
-        if unasked >= UNASKED_RESULTS:
-            unasked = 0
+    passes = [
+        (each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth)) for each in task.by_pass()
+    ]
+    number = 0
+    for block in _blocks(_items(documents, task, window), PASS_CHUNKS if len(passes) > 1 else 1):
+        if not block:
             number += 1
             yield None
+        for at, (each, prefix, grammar) in enumerate(passes):
+            for item in block:
+                asked[number] = _Question(item, at, each)
+                number += 1
+                yield _request(item.chunk.text, each, output, prefix=prefix, grammar=grammar)
+
+
+def _items(documents: Iterable[DocumentOrFailure], task: Task, window: _Window) -> Iterator[_Item | None]:
+    """The chunks of all documents; None where nothing is to be asked for a while."""
+    passes = max(1, len(task.passes))
+    unasked = 0
+    for document in documents:
+        progress = window.enter(document)
+        unasked += 1
+        for chunk in _chunks(document, task):
+            progress.chunks += 1
+            progress.asked += passes
+            progress.whole = chunk.own_end == progress.characters
+            unasked = 0
+            yield _Item(progress, progress.chunks - 1, chunk)
+        progress.whole = True
+        if unasked >= UNASKED_RESULTS:
+            unasked = 0
+            yield None
+        while window.full:
+            yield None
+
+
+def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
+    if isinstance(document, Document):
+        yield from split(document.text, task.chunk_bytes, task.overlap_bytes)
+
+
+def _blocks(items: Iterable[_Item | None], size: int) -> Iterator[list[_Item]]:
+    """Runs of so many items; None ends one early, and gives an empty one where there is none to end."""
+    block: list[_Item] = []
+    for item in items:
+        if item:
+            block.append(item)
+        if item is None or len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block
 
 
 def _request(text: str, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
@@ -123,24 +228,31 @@ def _request(text: str, task: Task, output: OutputFormat, *, prefix: tuple[Piece
     )
 
 
+def _part(completion: Completion, chunk: Chunk, task: Task) -> _Part:
+    try:
+        entities = entities_of(completion, chunk.text, task)
+    except DataError as error:
+        return _Part(completion.text, (), str(error), Reason.ENGINE if completion.error else Reason.COMPLETION)
+    return _Part(completion.text, tuple(owned(chunk, entities)))
+
+
 def _finish(progress: _Progress, task: Task) -> Extraction:
     document = progress.document
     if isinstance(document, FailedDocument):
         return Extraction(document, error=document.message, reason=Reason.INPUT)
-    completions = [progress.completions[number] for number in range(len(progress.chunks))]
-    texts = tuple(completion.text for completion in completions)
-    parts = []
-    try:
-        for chunk, completion in zip(progress.chunks, completions, strict=True):
-            parts.append((chunk, entities_of(completion, chunk.text, task)))
-    except DataError as error:
-        reason = Reason.ENGINE if any(completion.error for completion in completions) else Reason.COMPLETION
-        return Extraction(document, error=f"{document.source}: {error}", completions=texts, reason=reason)
-    entities: Iterable[Entity] = merge(parts, task.depth)
+    passes = max(1, len(task.passes))
+    parts = [progress.parts.pop(key) for key in product(range(passes), range(progress.chunks))]
+    result = Extraction(document, completions=tuple(part.text for part in parts), chunks=progress.chunks)
+    failed = [part for part in parts if part.error is not None]
+    if failed:
+        reason = Reason.ENGINE if any(part.reason is Reason.ENGINE for part in failed) else Reason.COMPLETION
+        return replace(result, error=f"{document.source}: {failed[0].error}", reason=reason)
+    entities: Iterable[Entity] = merge((entity for part in parts for entity in part.entities), task.depth)
     if task.calibration:
         entities = task.calibration.applied(entities)
-    kept = tuple(entity for entity in entities if (entity.score or 0.0) >= task.min_score)
-    return Extraction(document, kept, completions=texts)
+    names = set(task.names)
+    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    return replace(result, entities=tuple(kept))
 
 
 def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
@@ -148,8 +260,9 @@ def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
     if completion.error:
         raise DataError(completion.error)
     entities = output_format(task.format).parse(completion.text, text)
-    asked = (entity for entity in entities if entity.label in task.names)
-    return [replace(entity, score=score(entity.rendering, completion)) for entity in asked]
+    names = {name: name for name in task.names}  # one string for all entities of a label
+    asked = (entity for entity in entities if entity.label in names)
+    return [replace(one, label=names[one.label], score=score(one.rendering, completion)) for one in asked]
 
 
 def score(rendering: Sequence[Range], completion: Completion) -> float:

@@ -92,4 +92,5 @@ class Completion:
 
 Generate = Callable[[Iterable[Request | None]], Iterator[tuple[int, Completion]]]
 """Completions with the numbers, from 0, of their requests. None is answered at once by an empty
-completion: it hands control back to whoever feeds the requests."""
+completion: it hands control back to whoever feeds the requests, and before the next one is drawn, work on earlier
+requests goes on."""

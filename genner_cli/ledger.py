@@ -26,7 +26,7 @@ def outcome_of(extraction: Extraction) -> Outcome:
     failed = extraction.error is not None
     return Outcome(
         characters,
-        len(extraction.completions),
+        extraction.chunks,
         0 if failed else len(extraction.entities),
         (extraction.reason or Reason.INPUT) if failed else None,
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, pairwise
+from math import ceil
 from random import Random
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
-from genner_cli.extraction import DocumentOrFailure, Task, extract
+from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, Task, extract
 from genner_cli.generation import MOST_SLOTS, Completion, Generate, Request
 from genner_cli.types import Document
 
@@ -233,7 +234,8 @@ class Plan:
     """What the whole input will take, as far as the sample tells.
 
     `tally` is of a trial with one slot, which finishes what it starts. `prefix`: tokens of the shared prefix.
-    `most_slots`: see there; `out_of_time`: more might have been tried.
+    `most_slots`: see there; `out_of_time`: more might have been tried. `passes`: over every chunk, each like those
+    that were tried.
     """
 
     survey: Survey
@@ -244,16 +246,19 @@ class Plan:
     out_of_time: bool
     model_bytes: int
     kv_cache_bytes: int
+    passes: int = 1
 
     def value(self) -> dict[str, Any]:
         """The plan as a JSON value; `slots` are those recommended, and `seconds` theirs."""
-        size, scale = self.survey.bytes, self.survey.bytes / self.tally.bytes
+        size = self.passes * self.survey.bytes
+        scale = size / self.tally.bytes
         return {
             "documents": self.survey.documents,
             "failed": self.survey.failed,
             "chunks": self.survey.chunks,
-            "bytes": size,
-            "prompt_tokens": self.prefix + round(scale * self.tally.prompt_tokens),
+            "bytes": self.survey.bytes,
+            "passes": self.passes,
+            "prompt_tokens": self._prefixes() * self.prefix + round(scale * self.tally.prompt_tokens),
             "new_tokens": round(scale * self.tally.new_tokens),
             "memory": {"model_bytes": self.model_bytes, "kv_cache_bytes": self.kv_cache_bytes},
             "sample": {"documents": len(self.survey.sample), "failed_chunks": self.tally.failed},
@@ -262,6 +267,10 @@ class Plan:
             "out_of_time": self.out_of_time,
             **_estimate(recommended(self.trials), size),
         }
+
+    def _prefixes(self) -> int:
+        """How often a prefix is read."""
+        return 1 if self.passes == 1 else self.passes * ceil(self.survey.chunks / PASS_CHUNKS)
 
 
 def _estimate(trial: Trial, size: int) -> dict[str, Any]:

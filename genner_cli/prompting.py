@@ -8,7 +8,8 @@ Knows nothing of tokenizers and files.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from genner_cli.errors import ModelError, UsageError
@@ -38,6 +39,18 @@ class Prompt:
         return (Piece(text), Piece(self.after_text, literal=True))
 
 
+def label_passes(labels: Sequence[Label], fits: Callable[[Sequence[Label]], bool]) -> tuple[tuple[Label, ...], ...]:
+    """The labels in order, in as few runs as there can be of which each `fits`, or is a single label."""
+    passes = []
+    rest = tuple(labels)
+    while rest:
+        counts = range(2, len(rest) + 1)
+        count = len(rest) if fits(rest) else 1 + bisect_left(counts, True, key=lambda count: not fits(rest[:count]))
+        passes.append(rest[:count])
+        rest = rest[count:]
+    return tuple(passes)
+
+
 GENERAL_PROMPT = Prompt(
     before_labels="Mark the named entities in the text. Use only the labels of the label set.\n\nLabel Set:\n",
     before_text="\nText:\n",
@@ -51,7 +64,8 @@ class Instructions:
     """What a trained model needs to be told, and how: stands in its GGUF as metadata.
 
     `labels` are those it was trained on; `default_labels` those used when none are asked for;
-    `chunk_bytes` the longest text it was trained on, in UTF-8 bytes.
+    `chunk_bytes` the longest text it was trained on, in UTF-8 bytes. `together`: sets of labels that it learnt to tell
+    apart; `open_labels`: it was trained on labels of any name.
     """
 
     prompt: Prompt
@@ -60,11 +74,24 @@ class Instructions:
     labels: tuple[Label, ...]
     default_labels: tuple[str, ...]
     chunk_bytes: int
+    together: tuple[tuple[str, ...], ...] = ()
+    open_labels: bool = False
 
     def __post_init__(self) -> None:
-        strangers = set(self.default_labels) - {label.name for label in self.labels}
+        named = {name for names in (self.default_labels, *self.together) for name in names}
+        strangers = named - {label.name for label in self.labels}
         if strangers:
-            raise ValueError(f"default labels that are no labels: {', '.join(sorted(strangers))}")
+            raise ValueError(f"default labels, or labels in sets, that are no labels: {', '.join(sorted(strangers))}")
+
+    def company(self, labels: Sequence[Label]) -> tuple[Label, ...]:
+        """The labels to ask for so that these are found as they are among others: the smallest set that was learnt
+        together and has them all, in its order. Without one, or where one is defined anew, these alone."""
+        known = {label.name: label for label in self.labels}
+        names = {label.name for label in labels}
+        sets = [each for each in self.together if names <= set(each)]
+        if not sets or any(known[label.name] != label for label in labels):
+            return tuple(labels)
+        return tuple(known[name] for name in min(sets, key=len))
 
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
@@ -78,6 +105,8 @@ class Instructions:
             "genner.labels": json.dumps({label.name: label.definition for label in self.labels}, ensure_ascii=False),
             "genner.default_labels": json.dumps(self.default_labels, ensure_ascii=False),
             "genner.chunk_bytes": str(self.chunk_bytes),
+            "genner.together": json.dumps(self.together, ensure_ascii=False),
+            "genner.open_labels": json.dumps(self.open_labels),
         }
 
     @classmethod
@@ -104,6 +133,8 @@ class Instructions:
                 labels=tuple(Label(name, text) for name, text in json.loads(metadata["genner.labels"]).items()),
                 default_labels=tuple(json.loads(metadata["genner.default_labels"])),
                 chunk_bytes=int(metadata["genner.chunk_bytes"]),
+                together=tuple(tuple(names) for names in json.loads(metadata.get("genner.together", "[]"))),
+                open_labels=bool(json.loads(metadata.get("genner.open_labels", "false"))),
             )
         except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
             raise ModelError(f"the model's genner metadata is broken ({error!r}); export it again") from error

@@ -113,13 +113,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What became of one document: its entities, or the message of its error and the kind of it."""
+    """What became of one document: its entities, or the message of its error and the kind of it.
+
+    `completions`: one for each chunk, and where labels take several passes, all of the first pass before the next.
+    """
 
     document: Document | FailedDocument
     entities: tuple[Entity, ...] = ()
     error: str | None = None
     completions: tuple[str, ...] = ()
     reason: Reason | None = field(default=None, compare=False)
+    chunks: int = field(default=0, compare=False)
 
 
 class Knot(NamedTuple):

@@ -40,6 +40,7 @@ HOMES = {
     "yaml": {"files"},
     "pyarrow": {"files"},
     "spacy": {"files"},
+    "fsspec": {"files"},
     "llama_cpp": {"engine", "convert"},
     "numpy": {"engine", "convert"},
     "jinja2": {"engine"},

@@ -5,11 +5,11 @@ from genner_cli.types import Document, Entity, Extraction, FailedDocument, Reaso
 
 ENTITY = Entity(0, 4, "PER", "John")
 RESULTS = [
-    Extraction(Document("John ran"), (ENTITY,), completions=("a", "b")),
+    Extraction(Document("John ran"), (ENTITY,), completions=("a", "b"), chunks=2),
     Extraction(Document(" ")),
     Extraction(FailedDocument("f:1: not JSON", "f:1"), error="f:1: not JSON", reason=Reason.INPUT),
-    Extraction(Document("John"), (ENTITY,), error="died", completions=("",), reason=Reason.ENGINE),
-    Extraction(Document("John!"), error="no parse", completions=("x",), reason=Reason.COMPLETION),
+    Extraction(Document("John"), (ENTITY,), error="died", completions=("",), reason=Reason.ENGINE, chunks=1),
+    Extraction(Document("John!"), error="no parse", completions=("x",), reason=Reason.COMPLETION, chunks=1),
 ]
 
 

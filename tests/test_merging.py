@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from genner_cli.merging import merge
+from genner_cli.merging import merge, owned
 from genner_cli.types import Chunk, Entity, canonical_order
 
 TEXT = "abcdefghijklmnopqrst"
@@ -33,12 +33,12 @@ def in_chunk(part: Chunk, *entities: Entity) -> tuple[Chunk, list[Entity]]:
 
 
 def merged(*entities: Entity, depth: int = 1) -> list[Entity]:
-    return list(merge([(WHOLE, entities)], depth))
+    return list(merge(entities, depth))
 
 
 def test_offsets_become_those_of_the_document() -> None:
     part = chunk(10, 20, 10, 20)
-    (found,) = merge([in_chunk(part, entity(12, 15))], 1)
+    (found,) = owned(*in_chunk(part, entity(12, 15)))
     assert (found, found.score) == (entity(12, 15), 0.5)
     assert TEXT[found.start : found.end] == found.text
 
@@ -46,13 +46,12 @@ def test_offsets_become_those_of_the_document() -> None:
 def test_a_chunk_reports_what_begins_in_the_range_it_owns_even_if_it_ends_behind_it() -> None:
     left, right = chunk(0, 14, 0, 10), chunk(6, 20, 10, 20)
     both = [entity(6, 8), entity(9, 13), entity(10, 12)]
-    assert merge([in_chunk(left, *both)], 2) == (entity(6, 8), entity(9, 13))
-    assert merge([in_chunk(right, *both)], 2) == (entity(10, 12),)
-    assert merge([in_chunk(left, *both), in_chunk(right, *both)], 2) == tuple(both)
+    assert list(owned(*in_chunk(left, *both))) == [entity(6, 8), entity(9, 13)]
+    assert list(owned(*in_chunk(right, *both))) == [entity(10, 12)]
 
 
 def test_what_two_chunks_find_comes_once() -> None:
-    assert merge([(WHOLE, [entity(1, 3)]), (WHOLE, [entity(1, 3, 0.9)])], 1) == (entity(1, 3),)
+    assert merged(entity(1, 3), entity(1, 3, 0.9)) == [entity(1, 3)]
 
 
 def test_entities_come_in_canonical_order() -> None:
@@ -62,7 +61,6 @@ def test_entities_come_in_canonical_order() -> None:
 
 def test_nothing_merges_to_nothing() -> None:
     assert merge([], 1) == ()
-    assert merge([(WHOLE, [])], 1) == ()
 
 
 @pytest.mark.parametrize(

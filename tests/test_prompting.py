@@ -61,7 +61,14 @@ instructions = st.builds(
     ),
     default_labels=st.just(()),
     chunk_bytes=st.integers(1, 10**6),
-).map(lambda said: replace(said, default_labels=tuple(label.name for label in said.labels[1:])))
+    open_labels=st.booleans(),
+).map(
+    lambda said: replace(
+        said,
+        default_labels=tuple(label.name for label in said.labels[1:]),
+        together=(tuple(label.name for label in said.labels[:2]),),
+    )
+)
 
 
 @examples(50)
@@ -93,7 +100,26 @@ def test_an_unknown_version_is_refused_with_both_versions_and_a_remedy(version: 
         Instructions.from_metadata(metadata)
 
 
-@pytest.mark.parametrize("key", sorted(set(INSTRUCTIONS.to_metadata()) - {"genner.prompt.version"}))
+LATER = {"genner.together", "genner.open_labels"}  # models of before do not say them
+
+
+def test_a_model_of_before_has_no_sets_and_no_open_labels() -> None:
+    metadata = {key: value for key, value in INSTRUCTIONS.to_metadata().items() if key not in LATER}
+    assert Instructions.from_metadata(metadata) == INSTRUCTIONS
+    assert (INSTRUCTIONS.together, INSTRUCTIONS.open_labels) == ((), False)
+
+
+def test_labels_are_asked_for_with_the_smallest_set_that_has_them_all() -> None:
+    a, b, c, d = (Label(name, f"all {name}") for name in "abcd")
+    said = replace(INSTRUCTIONS, labels=(a, b, c, d), default_labels=(), together=(("a", "b", "c", "d"), ("b", "a")))
+    assert said.company([a]) == said.company([a, b]) == (b, a)
+    assert said.company([c, a]) == (a, b, c, d)
+    assert said.company([a, Label("other")]) == (a, Label("other"))
+    assert said.company([Label("a", "of another meaning")]) == (Label("a", "of another meaning"),)
+    assert replace(said, together=()).company([a]) == (a,)
+
+
+@pytest.mark.parametrize("key", sorted(set(INSTRUCTIONS.to_metadata()) - {"genner.prompt.version"} - LATER))
 def test_a_missing_value_is_a_model_error(key: str) -> None:
     metadata = INSTRUCTIONS.to_metadata()
     del metadata[key]
@@ -112,6 +138,9 @@ def test_a_missing_value_is_a_model_error(key: str) -> None:
         ("genner.labels", '{"<PER>": ""}'),
         ("genner.default_labels", "7"),
         ("genner.default_labels", '["GPE"]'),
+        ("genner.together", '[["GPE"]]'),
+        ("genner.together", "5"),
+        ("genner.open_labels", "yes"),
     ],
 )
 def test_a_broken_value_is_a_model_error(key: str, value: str) -> None:

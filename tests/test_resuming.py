@@ -14,7 +14,7 @@ import pytest
 
 from genner_cli.errors import UsageError
 from genner_cli.files import journal
-from genner_cli.files.reading import opened
+from genner_cli.files.packing import Packing
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import encode
 from genner_cli.ledger import Ledger, Outcome, outcome_of
@@ -42,7 +42,7 @@ def made(document: Input) -> tuple[bytes, Input, Outcome]:
     if isinstance(document, FailedDocument):
         extraction = Extraction(document, error=document.message, reason=Reason.INPUT)
     else:
-        extraction = Extraction(document, (Entity(0, 4, "PER", "John"),), completions=("x",))
+        extraction = Extraction(document, (Entity(0, 4, "PER", "John"),), completions=("x",), chunks=1)
     return encode(extraction), document, outcome_of(extraction)
 
 
@@ -62,8 +62,8 @@ def work(path: Path, values: Iterable[Input], *, retry: bool = False, **options:
 
 
 def lines(path: Path) -> list[bytes]:
-    with opened(str(path)) as (_, stream):
-        return stream.read().splitlines(keepends=True)
+    with Packing(str(path)).lines(str(path)) as found:
+        return list(found)
 
 
 def expected(values: Iterable[Input]) -> list[bytes]:
@@ -128,7 +128,7 @@ def prepare(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["fresh.jsonl", "fresh.jsonl.gz", "fresh.jsonl.zst"])
+@pytest.mark.parametrize("name", ["fresh.jsonl", "fresh.jsonl.gz", "fresh.jsonl.zst", "fresh.parquet"])
 def test_a_run_that_is_killed_at_any_step_ends_whole(tmp_path: Path, name: str) -> None:
     values = documents(5, unread=(3,))
     for path in killed_everywhere(tmp_path, name, lambda path: work(path, values)):
@@ -136,7 +136,7 @@ def test_a_run_that_is_killed_at_any_step_ends_whole(tmp_path: Path, name: str) 
         assert_tidy(path)
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
 @pytest.mark.parametrize("count", [6, 8])
 def test_a_retry_that_is_killed_at_any_step_ends_whole(tmp_path: Path, name: str, count: int) -> None:
     values = documents(count, unread=(5,))

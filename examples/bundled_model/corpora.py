@@ -102,10 +102,10 @@ def labels_of(name: str) -> list[Label]:
 
 
 def known_labels() -> tuple[Label, ...]:
-    """The labels that the model knows best: those of the corpora that are scored."""
+    """The labels that the model knows best: those of the corpora that are scored. Without definitions, as in most
+    samples."""
     corpora = ("gmb", "wnut17", "redocred", "gum", "litbank", "bc5cdr", "bc2gm", "tasteset", "stackoverflow", "snips")
-    names = dict.fromkeys(label.name for corpus in corpora for label in labels_of(corpus))
-    return tuple(Label(name, DEFINITIONS.get(name, "")) for name in names)
+    return tuple(dict.fromkeys(label for corpus in corpora for label in labels_of(corpus)))
 
 
 def named(entities: Iterable[Entity], names: dict[str, str]) -> tuple[Entity, ...]:

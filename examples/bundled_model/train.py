@@ -18,7 +18,7 @@ from random import Random
 
 import torch
 import zstandard
-from corpora import CORPORA, LONGEST_TEXT, Mix, known_labels
+from corpora import CORPORA, LONGEST_TEXT, Mix, known_labels, labels_of
 from embeddings import embeddings
 from make_tokenizer import PROMPT, make_tokenizer
 from safetensors.torch import load_file, save_file
@@ -52,6 +52,15 @@ INSTRUCTIONS = Instructions(
     labels=known_labels(),
     default_labels=("PER", "ORG", "LOC"),
     chunk_bytes=LONGEST_TEXT,
+    together=(
+        ("PER", "ORG", "LOC"),
+        ("PER", "LOC", "ORG", "PRODUCT", "WORK"),
+        ("PER", "ORG", "LOC", "NORP", "TIME", "EVENT"),
+        tuple(label.name for label in labels_of("gum")),
+        tuple(label.name for label in labels_of("litbank")),
+        tuple(label.name for label in labels_of("bc5cdr")),
+    ),
+    open_labels=True,
 )
 
 

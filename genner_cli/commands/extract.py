@@ -49,11 +49,14 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="JSONL, .txt, .parquet, .conll, .ann (also .gz, .zst); globs; - is JSONL on stdin.",
+        help="JSONL, .txt, .parquet, .conll, .ann (also .gz, .zst); globs; s3://; - is JSONL on stdin.",
     ),
 ]
 Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
+    str,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Output .jsonl (also .gz, .zst) or .parquet, also at s3://; - is stdout."
+    ),
 ]
 MinScore = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities that score lower.")]
 StrictLabels = Annotated[bool, typer.Option("--strict-labels", help="Refuse labels the model was not trained on.")]
@@ -103,7 +106,8 @@ def extract(
 ) -> None:
     """Extract named entities from documents, with exact character offsets.
 
-    An interrupted run with `-o FILE` goes on where it was when the same command is run again.
+    An interrupted run with `-o FILE` goes on where it was when the same command is run again. What belongs to an output
+    at an address (`s3://bucket/out.parquet`) is in the current folder until all of it is put there at the end.
 
     Examples:
 
@@ -116,7 +120,7 @@ def extract(
     from genner_cli.files.reading import read_documents
     from genner_cli.files.writing import encode, encode_value
 
-    paths = expand(inputs)
+    paths = expand(inputs, addresses=True)
     report = _report_writer(stats, paths)
     options = ExtractOptions(
         labels=asked_labels(types, labels),

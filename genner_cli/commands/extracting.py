@@ -74,6 +74,7 @@ class Run:
             sink.write(plan.to_line(result), result.document, outcome)
             self.documents += 1
             self.failed += outcome.reason is not None
+            del result  # or it would be held beside the next, however long they are
             self._show()
 
     def _show(self) -> None:
@@ -150,7 +151,9 @@ def _to_file(plan: Plan, stopper: Stopper) -> Run:
     if plan.retry and STDIO in plan.paths:
         raise UsageError("--retry-errors reads the input twice; name files, not '-'")
     with (
-        ResumableOutput(plan.output, inputs=plan.paths) as output,
+        ResumableOutput(
+            plan.output, inputs=plan.paths, text_field=plan.shape["text-field"], id_field=plan.shape["id-field"]
+        ) as output,
         open_supervised(plan.options) as extractor,
         progress(plan, extractor) as run,
     ):

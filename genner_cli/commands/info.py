@@ -96,6 +96,8 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
         "chunk_bytes": instructions.chunk_bytes,
         "labels": {label.name: label.definition for label in instructions.labels},
         "default_labels": list(instructions.default_labels),
+        "together": [list(names) for names in instructions.together],
+        "open_labels": instructions.open_labels,
         "prompt": asdict(instructions.prompt),
     }
     return {"instructions": told, "provenance": provenance and asdict(provenance), "problem": None}
@@ -110,7 +112,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'genner':<14} {found['problem']}"
     elif told := found["instructions"]:
         width = max((len(name) for name in told["labels"]), default=0)
-        yield "labels"
+        yield "labels         of any name; it knows these best" if told["open_labels"] else "labels"
         for name, definition in told["labels"].items():
             mark = "" if name in told["default_labels"] else " (only when asked for)"
             yield f"  {name:<{max(12, width)}} {definition}{mark}".rstrip()

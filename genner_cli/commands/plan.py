@@ -115,7 +115,7 @@ def _rereadable(inputs: Sequence[str]) -> list[str]:
     """The files; a stream is refused, for its documents would be gone."""
     from genner_cli.files import expand, size
 
-    paths = expand(inputs)
+    paths = expand(inputs, addresses=True)
     for path in paths:
         if size(path) is None:
             raise UsageError(
@@ -142,15 +142,21 @@ def _made(documents: Iterator[DocumentOrFailure], options: ExtractOptions, sampl
 def _tried(
     counted: Survey, task: Task, model: Model, options: EngineOptions, seconds: float, say: Callable[[str], None]
 ) -> Plan:
-    """Runs the sample with one slot, then with more and more; then again in turns, for machines change their pace."""
+    """Runs the sample with one slot, then with more and more; then again in turns, for machines change their pace.
+
+    Where labels take several passes, the first is timed, for no other has more labels in its prompt.
+    """
     from genner_cli.engine.engine import Engine
     from genner_cli.planning import Plan, most_slots, next_slots, run_trial
 
     def trial(slots: int) -> tuple[Trial, Tally, int]:
         say(f"timing the sample with {slots} slots")
         with Engine(model, replace(options, slots=slots)) as engine:
-            return *run_trial(slots, counted.sample, task, engine.generate, seconds / _TRIALS), engine.statistics.prefix
+            return *run_trial(
+                slots, counted.sample, tried, engine.generate, seconds / _TRIALS
+            ), engine.statistics.prefix
 
+    tried, *others = task.by_pass()
     begun = time.monotonic()
     first, tally, prefix = trial(1)
     trials, most = [first], most_slots(counted, tally, context=options.context, prefix=prefix)
@@ -168,6 +174,7 @@ def _tried(
         out_of_time=slots is not None,
         model_bytes=model.file_bytes,
         kv_cache_bytes=model.header.kv_cache_bytes(options.context),
+        passes=1 + len(others),
     )
 
 
@@ -196,7 +203,10 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     failed = f", {found['failed']:,} of them cannot be read" if found["failed"] else ""
     weights, cache = found["memory"]["model_bytes"], found["memory"]["kv_cache_bytes"]
     yield f"documents      {found['documents']:,}{failed}"
-    yield f"chunks         {found['chunks']:,}"
+    passes = (
+        f", each in {found['passes']:,} passes, for the labels do not fit one prompt" if found["passes"] > 1 else ""
+    )
+    yield f"chunks         {found['chunks']:,}{passes}"
     yield f"prompt tokens  about {found['prompt_tokens']:,}"
     yield f"new tokens     about {found['new_tokens']:,}"
     yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"

@@ -188,7 +188,7 @@ class Engine:
         return self._grammars[gbnf].clone()
 
     def _read_prefix(self, prefix: tuple[Piece, ...]) -> None:
-        ids = self._model.begin_ids + self._model.prompt(prefix)
+        ids = self._model.prefix_ids(prefix)
         if len(ids) >= self._options.context:
             raise UsageError(f"the labels take {len(ids)} tokens; ask for fewer or choose a larger --context")
         self._context.forget(PREFIX)

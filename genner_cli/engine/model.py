@@ -167,6 +167,10 @@ class Model:
         """Ids of a prompt, each piece on its own, without BOS."""
         return self._segmenter.prompt(pieces)
 
+    def prefix_ids(self, prefix: Sequence[Piece]) -> list[int]:
+        """Ids of what stands before every text, with BOS."""
+        return self.begin_ids + self.prompt(prefix)
+
     def _encode(self, text: str) -> list[int]:
         data = text.encode()
         buffer = (llama.llama_token * (len(data) + 8))()

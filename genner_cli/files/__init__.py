@@ -1,4 +1,4 @@
-"""The border to files on disk, and the only home of orjson, zstandard, yaml, pyarrow and spacy.
+"""The border to files on disk, and the only home of orjson, zstandard, yaml, pyarrow, spacy and fsspec.
 
 Takes paths, gives the values of `genner_cli.types`, and writes them; which files a path or a glob
 names is said here. Knows nothing of models, formats or the terminal.
@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 
 from genner_cli.errors import UsageError
+from genner_cli.files import remote
 
 STDIO = "-"
 """The path that stands for standard input or standard output."""
@@ -23,16 +24,19 @@ OUTPUT_FIELDS = ("entities", "error", "completion")
 """The keys that only an output record has: never carried through from an input record."""
 
 
-def expand(patterns: Sequence[str]) -> list[str]:
+def expand(patterns: Sequence[str], *, addresses: bool = False) -> list[str]:
     """The files that paths and globs (`**` too) name, each once; a glob's in sorted order; "-" is stdin.
 
-    Raises `UsageError` for what names nothing, a folder, a file that may not be read, or a suffix that
-    is not one of `KINDS`, alone or followed by one of `COMPRESSIONS`.
+    `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError` for what names nothing, a folder, a
+    file that may not be read, or a suffix that is not one of `KINDS`, alone or followed by one of `COMPRESSIONS`.
     """
     found: dict[str, str] = {}
     for pattern in patterns:
+        if remote.is_address(pattern) and not addresses:
+            raise UsageError(f"{pattern}: only genner extract and genner plan read addresses; copy it, name the copy")
         for path in _matches(pattern):
-            found.setdefault(path if path == STDIO else os.path.realpath(path), path)
+            same = path == STDIO or remote.is_address(path)
+            found.setdefault(path if same else os.path.realpath(path), path)
     if not found:
         raise UsageError("no input: name at least one file, or '-' for standard input")
     return list(found.values())
@@ -41,6 +45,8 @@ def expand(patterns: Sequence[str]) -> list[str]:
 def _matches(pattern: str) -> list[str]:
     if pattern == STDIO:
         return [pattern]
+    if remote.is_address(pattern):
+        return _at_address(pattern)
     if os.path.isdir(pattern):
         raise UsageError(f"{pattern}: is a folder; name its files, as in '{os.path.join(pattern, '*.jsonl')}'")
     paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
@@ -53,7 +59,24 @@ def _matches(pattern: str) -> list[str]:
     return paths
 
 
+def _at_address(pattern: str) -> list[str]:
+    addresses = remote.matching(pattern)
+    if not addresses:
+        raise UsageError(f"{pattern}: there is no such file; check the address, or name its files by a glob")
+    for address in addresses:
+        _check_kind(address)
+        if kind(address) == ".ann":
+            raise UsageError(f"{address}: brat's two files of a text are read on the disk only; copy both")
+    return addresses
+
+
 def _check_file(path: str) -> None:
+    _check_kind(path)
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{path}: may not be read; give yourself permission (chmod u+r)")
+
+
+def _check_kind(path: str) -> None:
     suffix = kind(path)
     if suffix == ".json":
         raise UsageError(
@@ -65,8 +88,6 @@ def _check_file(path: str) -> None:
             f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
             "rename it, convert it (genner data convert), or pipe JSON Lines into '-'"
         )
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"{path}: may not be read; give yourself permission (chmod u+r)")
 
 
 def kind(path: str) -> str:
@@ -82,6 +103,9 @@ def total_bytes(paths: Sequence[str]) -> int | None:
 
 
 def size(path: str) -> int | None:
+    """The bytes of a file as it lies there, None for a stream."""
+    if remote.is_address(path):
+        return remote.size(path)
     try:
         status = None if path == STDIO else os.stat(path)
     except OSError:

@@ -20,6 +20,7 @@ from typing import IO, NamedTuple, Self
 import orjson
 
 from genner_cli.errors import GennerError, UsageError
+from genner_cli.files import remote
 from genner_cli.ledger import Outcome
 from genner_cli.types import Document, FailedDocument, Reason
 
@@ -181,7 +182,8 @@ def _locked(path: str) -> IO[bytes]:
 
 def refused(path: str, error: OSError) -> GennerError:
     """The disk did not take what was written."""
-    remedy = "make room" if error.errno in NO_SPACE else "check the disk"
+    place = "address" if remote.is_address(path) else "disk"
+    remedy = "make room" if error.errno in NO_SPACE else f"check the {place}"
     return GennerError(
         f"{path}: cannot be written ({error.strerror}); {remedy} and run the same command again, which goes on"
         " from there, or write elsewhere with -o"

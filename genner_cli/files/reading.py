@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
@@ -27,7 +28,7 @@ import zstandard
 
 from genner_cli.data.losses import Losses
 from genner_cli.errors import UsageError
-from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, size, total_bytes
+from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, remote, size, total_bytes
 from genner_cli.types import Document, FailedDocument
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
                 if line is None:
                     yield _too_long(f"{name}:{number}", f"the line has {length:,} bytes", limit), position
                 elif line.strip():
-                    yield _json_document(line, f"{name}:{number}", names), position
+                    record = _json_document(line, f"{name}:{number}", names)
+                    del line  # which is as long as the text
+                    yield record, position
     except UNREADABLE as error:
         yield _broken(path, name, number, position, error), position
 
@@ -142,13 +145,17 @@ def _read_form(path: str, names: _Names, limit: int) -> Iterator[Record]:
 @contextmanager
 def opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file as it lies on disk, and its content decompressed (the same stream if it is not compressed)."""
-    with nullcontext(sys.stdin.buffer) if path == STDIO else open(path, "rb") as raw:
+    with nullcontext(sys.stdin.buffer) if path == STDIO else _raw(path) as raw:
         if path.lower().endswith(".gz"):
             yield raw, cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))
         elif path.lower().endswith(".zst"):
             yield raw, io.BufferedReader(_ZstdStream(raw), _BLOCK)
         else:
             yield raw, raw
+
+
+def _raw(path: str) -> IO[bytes]:
+    return remote.opened(path) if remote.is_address(path) else open(path, "rb")
 
 
 class _ZstdStream(io.RawIOBase):
@@ -190,16 +197,21 @@ def _zstd_pieces(raw: IO[bytes]) -> Iterator[bytes]:
 
 def lines_of(stream: IO[bytes], limit: int) -> Iterator[tuple[bytes | None, int]]:
     """Each line without its end, None if that has more than `limit` bytes, and the bytes it took with its end."""
+    return iter(partial(_line, stream, limit), (b"", 0))  # which, unlike a loop, holds no line
+
+
+def _line(stream: IO[bytes], limit: int) -> tuple[bytes | None, int]:
+    """The next line; an empty one of no bytes at the end."""
     most = limit + len(b"\r\n")
-    while line := stream.readline(most):
-        length = len(line)
-        if length == most and not line.endswith(b"\n"):
-            while rest := stream.readline(_BLOCK):
-                length += len(rest)
-                if rest.endswith(b"\n"):
-                    break
-        content = line.removesuffix(b"\n").removesuffix(b"\r")
-        yield None if length > most or len(content) > limit else content, length
+    line = stream.readline(most)
+    length = len(line)
+    if length == most and not line.endswith(b"\n"):
+        while rest := stream.readline(_BLOCK):
+            length += len(rest)
+            if rest.endswith(b"\n"):
+                break
+    content = line.removesuffix(b"\n").removesuffix(b"\r")
+    return None if length > most or len(content) > limit else content, length
 
 
 def _read_at_most(stream: IO[bytes], count: int) -> bytes:

@@ -2,14 +2,13 @@
 
 `PATH.partial` holds the records so far, never compressed: a torn line can be cut off there, and a torn frame could
 not. `PATH.run.index` has an entry for each (`journal`), `PATH.run.json` says with what they were made (`manifest`).
-When all are there, the partial file takes the output's name, or is compressed into it. `PATH.retry` and its index
-hold records that are made again, until they take their places. Knows nothing of models.
+When all are there, the partial file becomes the output (`packing`). `PATH.retry` and its index hold records that are
+made again, until they take their places. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from hashlib import blake2b
@@ -23,8 +22,9 @@ import orjson
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files.journal import Entry, Journal, digest_of, refused
 from genner_cli.files.manifest import NAMES_ONLY, Manifest
-from genner_cli.files.reading import UNREADABLE, opened
-from genner_cli.files.writing import PARTIAL, check_target, packed
+from genner_cli.files.packing import OUTPUTS, Packing
+from genner_cli.files.reading import UNREADABLE
+from genner_cli.files.writing import PARTIAL, check_target
 from genner_cli.ledger import Ledger, Outcome
 from genner_cli.types import Document, FailedDocument, Reason
 
@@ -39,13 +39,16 @@ class ResumableOutput:
     `GennerError` when the disk refuses a line. What was written before stays for the next run.
     """
 
-    def __init__(self, path: str, *, inputs: Sequence[str] = ()) -> None:
-        check_target(path, inputs=inputs)
+    def __init__(
+        self, path: str, *, inputs: Sequence[str] = (), text_field: str = "text", id_field: str = "id"
+    ) -> None:
+        check_target(path, inputs=inputs, suffixes=OUTPUTS, addresses=True)
         self.path = path
         self.ledger = Ledger()
-        self._target = os.path.realpath(path)
-        self._manifest = f"{self._target}.run.json"
-        self._journal = Journal(self._target + PARTIAL, f"{self._target}.run.index")
+        self._packing = Packing(path, text_field=text_field, id_field=id_field)
+        self._base = self._packing.base
+        self._manifest = f"{self._base}.run.json"
+        self._journal = Journal(self._base + PARTIAL, f"{self._base}.run.index")
         self._state = STOPPED
         self._begun = self.finished = False
 
@@ -90,7 +93,7 @@ class ResumableOutput:
         shaping = {name: value for name, value in options.items() if name not in NAMES_ONLY}
         self._key = blake2b(orjson.dumps(shaping), digest_size=32).digest()
         manifest = None if restart else Manifest.read(self._manifest)
-        partial, target = os.path.exists(self._journal.lines), os.path.exists(self._target)
+        partial, target = os.path.exists(self._journal.lines), self._is_there()
         if manifest and (partial or target):
             manifest.refuse_other(self._manifest, options)
         elif not restart and partial and any(True for _ in self._journal):
@@ -107,6 +110,14 @@ class ResumableOutput:
         elif manifest and manifest.state in (RUNNING, STOPPED):  # it ended between its last two steps
             self._enter_state(COMPLETE)
 
+    def _is_there(self) -> bool:
+        try:
+            return self._packing.exists()
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be reached ({error.strerror}); check address and settings"
+            ) from error
+
     def _open(self) -> None:
         self._journal.resume()
         self.ledger = Ledger.of(entry.outcome for entry in self._journal)
@@ -119,7 +130,7 @@ class ResumableOutput:
 
     @property
     def _retried(self) -> Journal:
-        return Journal(f"{self._target}.retry", f"{self._target}.retry.index")
+        return Journal(f"{self._base}.retry", f"{self._base}.retry.index")
 
     @property
     def _new(self) -> Journal:
@@ -173,27 +184,11 @@ class ResumableOutput:
         if not self.finished:
             self._journal.sync()
             try:
-                self._give_name()
+                self._packing.give_name(self._journal.lines)
             except OSError as error:
                 raise refused(self.path, error) from error
         self.finished = True
         self._state = COMPLETE
-
-    def _give_name(self) -> None:
-        partial = self._journal.lines
-        if self._target.lower().endswith((".gz", ".zst")):
-            whole = f"{self._target}.packed"
-            with open(partial, "rb") as lines, open(whole, "wb") as raw:
-                stream = packed(raw, self._target)
-                shutil.copyfileobj(lines, stream, 2**20)
-                stream.close()
-                raw.flush()
-                os.fsync(raw.fileno())
-            os.replace(whole, self._target)
-            os.unlink(partial)
-        else:
-            os.replace(partial, self._target)
-        _sync_folder(self._target)
 
     def retry(self) -> Retry:
         """The failed records so far, to be made again; a context manager."""
@@ -201,7 +196,7 @@ class ResumableOutput:
 
     def _rewrite(self, replacements: Iterator[tuple[bytes, Entry]]) -> None:
         """Puts records in the place of failed ones, in order, as many as there are; a finished output is open again."""
-        source = self._target if self.finished else self._journal.lines
+        source = self.path if self.finished else self._journal.lines
         new = self._new.__enter__()
         try:
             new.clear()
@@ -221,9 +216,9 @@ class ResumableOutput:
     def _written(self, path: str) -> Iterator[tuple[bytes, Entry]]:
         """The records of a file, which must be as they were written."""
         try:
-            with opened(path) as (_, lines):
+            with self._packing.lines(path) as lines:
                 for number, entry in enumerate(self._journal, 1):
-                    line = lines.readline()
+                    line = next(lines, b"")
                     if crc32(line) != entry.check:
                         raise UsageError(f"{path}:{number}: is not as it was written; begin anew by --restart")
                     yield line, entry
@@ -282,11 +277,3 @@ class Retry:
     def _take_places(self) -> None:
         with open(self._journal.lines, "rb") as lines:
             self._output._rewrite((lines.readline(), entry) for entry in self._journal)
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

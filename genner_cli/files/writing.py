@@ -19,12 +19,13 @@ import orjson
 import zstandard
 
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.files import OUTPUT_FIELDS, STDIO
+from genner_cli.files import OUTPUT_FIELDS, STDIO, remote
 from genner_cli.types import Document, Entity, Extraction
 
 SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
 PARTIAL = ".partial"
 
+_ENTITIES = 1000
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -37,6 +38,13 @@ def record_of(
     a failure only, which has no entities, and no text if none was read. `completion` has one string for
     each chunk. A score has four decimals. An input field by the name of an output field is left out.
     """
+    entities = [_entity(entity) for entity in _valid(extraction)]
+    return _record(extraction, entities, text_field, id_field, keep_completion)
+
+
+def _record(
+    extraction: Extraction, entities: Any, text_field: str, id_field: str, keep_completion: bool
+) -> dict[str, Any]:
     document = extraction.document
     record: dict[str, Any] = {}
     if document.id is not None or id_field in document.fields:
@@ -45,20 +53,22 @@ def record_of(
         record[text_field] = document.text
     taken = {id_field, text_field, *OUTPUT_FIELDS}
     record |= {name: value for name, value in document.fields.items() if name not in taken}
-    return record | _outcome(extraction, keep_completion)
-
-
-def _outcome(extraction: Extraction, keep_completion: bool) -> dict[str, Any]:
-    error = extraction.error
-    if error is None and not isinstance(extraction.document, Document):
-        error = extraction.document.message
-    entities = extraction.entities if error is None else ()
-    outcome: dict[str, Any] = {"entities": [_entity(entity) for entity in entities]}
-    if error is not None:
-        outcome["error"] = {"message": error}
+    record["entities"] = entities
+    if (error := _error(extraction)) is not None:
+        record["error"] = {"message": error}
     if keep_completion:
-        outcome["completion"] = list(extraction.completions)
-    return outcome
+        record["completion"] = list(extraction.completions)
+    return record
+
+
+def _error(extraction: Extraction) -> str | None:
+    if extraction.error is None and not isinstance(extraction.document, Document):
+        return extraction.document.message
+    return extraction.error
+
+
+def _valid(extraction: Extraction) -> tuple[Entity, ...]:
+    return extraction.entities if _error(extraction) is None else ()
 
 
 def _entity(entity: Entity) -> dict[str, Any]:
@@ -73,12 +83,19 @@ def encode(
 
     Raises `DataError` for fields that JSON cannot carry; documents that were read from a file have none.
     """
-    record = record_of(extraction, text_field=text_field, id_field=id_field, keep_completion=keep_completion)
+    entities = orjson.Fragment(_entities_json(_valid(extraction)))
+    record = _record(extraction, entities, text_field, id_field, keep_completion)
     try:
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError as error:
         source = extraction.document.source or extraction.document.id or "document"
         raise DataError(f"{source}: cannot be written as JSON ({error}); leave out or convert that field") from error
+
+
+def _entities_json(entities: Sequence[Entity]) -> bytes:
+    """A list; its values are made a few at a time, for a long document has hundreds of thousands."""
+    batches = (entities[at : at + _ENTITIES] for at in range(0, len(entities), _ENTITIES))
+    return b"[" + b",".join(orjson.dumps([_entity(each) for each in batch])[1:-1] for batch in batches) + b"]"
 
 
 def encode_value(value: Any) -> bytes:
@@ -172,23 +189,32 @@ class Writer:
 
 
 def check_target(
-    path: str, *, inputs: Sequence[str] = (), option: str = "-o", suffixes: tuple[str, ...] = SUFFIXES
+    path: str,
+    *,
+    inputs: Sequence[str] = (),
+    option: str = "-o",
+    suffixes: tuple[str, ...] = SUFFIXES,
+    addresses: bool = False,
 ) -> None:
-    """Raises `UsageError` for a file that cannot be written (see `Writer`)."""
+    """Raises `UsageError` for a file that cannot be written (see `Writer`), or for what belongs to an address."""
     _check_suffix(path, suffixes)
-    _check_place(path, os.path.realpath(path), inputs, option)
+    elsewhere = remote.is_address(path)
+    if elsewhere and not addresses:
+        raise UsageError(f"{path}: only the output of genner extract may be at an address; name a file after {option}")
+    _check_place(path, remote.beside(path) if elsewhere else os.path.realpath(path), inputs, option)
 
 
 def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
     if path.lower().endswith(suffixes):
         return
-    if suffixes == SUFFIXES:
-        raise UsageError(f"{path}: output is JSON Lines; let the name end in one of {', '.join(SUFFIXES)}, or use '-'")
+    if set(SUFFIXES) <= set(suffixes):
+        what = "JSON Lines or Parquet" if len(suffixes) > len(SUFFIXES) else "JSON Lines"
+        raise UsageError(f"{path}: output is {what}; let the name end in one of {', '.join(suffixes)}, or use '-'")
     raise UsageError(f"{path}: unknown kind of file; let the name end in {' or '.join(suffixes)}")
 
 
 def _check_place(path: str, target: str, inputs: Sequence[str], option: str) -> None:
-    if any(name != STDIO and os.path.realpath(name) == target for name in inputs):
+    if path in inputs or any(name != STDIO and os.path.realpath(name) == target for name in inputs):
         raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after {option}")
     if os.path.isdir(target):
         raise UsageError(f"{path}: is a folder; name a file in it after {option}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from time import perf_counter
 from typing import Any
 
@@ -107,7 +108,7 @@ class _Claimed:
         """Counts the claims of a document's completions, each against its own chunk."""
         if not isinstance(extraction.document, Document):
             return
-        chunks = split(extraction.document.text, task.chunk_bytes, task.overlap_bytes)
+        chunks = cycle(split(extraction.document.text, task.chunk_bytes, task.overlap_bytes))  # once for each pass
         for chunk, completion in zip(chunks, extraction.completions, strict=False):
             found = claims(completion, task.format)
             self.all += len(found)
