@@ -43,6 +43,10 @@ bench-full: .venv/bench
 	$(PIP) --editable '.[train]'
 	@touch $@
 
+.venv/recipe: .venv/base
+	$(PIP) --editable '.[recipe]'
+	@touch $@
+
 .venv/bench: .venv/base
 	$(PIP) --editable '.[bench]'
 	@touch $@

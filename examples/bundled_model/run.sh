@@ -3,7 +3,7 @@
 set -eu
 ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/bundled}")
 cd "$(dirname "$0")"
-make -C ../.. .venv/train
+make -C ../.. .venv/recipe
 export ONEDNN_PRIMITIVE_CACHE_CAPACITY=128 PYTHONPATH=../..
 python=../../.venv/bin/python
 mkdir -p "$out"
