@@ -1,0 +1,137 @@
+"""The bundled model's recipe: silver entities, changes of labelled texts, and what is held out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+from edits import edited, noisy, recased, swapped
+from heldout import HeldOut
+from hypothesis import given
+from hypothesis import strategies as st
+from silver import Names, mentions, passages, subject_of
+from strategies import examples
+
+from genner_cli.types import Document, Entity
+
+zstandard = pytest.importorskip("zstandard")
+FILLER = " The weather was fine and the road was long and the people were glad of it." * 5
+ARTICLES = [
+    ("Ann Brown (singer)", "Ann Brown (born 1970) is an American folk singer from Rome. Brown sang in the old choir." + FILLER),
+    ("Redville", "Redville is a small village in Italy. It lies on a hill." + FILLER),
+    ("Blue Tigers", "The Blue Tigers were a rock band formed in 1990. Later Tom Brown joined." + FILLER),
+    ("List of songs", "This is a list of songs." + FILLER),
+]
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "types", "family"),
+    [
+        (*ARTICLES[0], ("folk singer", "singer"), "PER"),
+        (*ARTICLES[1], ("village",), "LOC"),
+        (*ARTICLES[2], ("rock band", "band"), "ORG"),
+        ("W-FM", "W-FM is a radio station in Ohio.", ("radio station", "station"), "ORG"),
+        ("Ena montana", "Ena montana is a species of snail.", ("species",), ""),
+    ],
+)
+def test_an_article_says_what_its_title_is(title: str, text: str, types: tuple[str, ...], family: str) -> None:
+    subject = subject_of(title, text)
+    assert subject
+    assert (subject.types, subject.family) == (types, family)
+
+
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [
+        ARTICLES[3],
+        ("Ann", "Ann lives in Rome."),
+        ("Ann", "He is a singer, and the title stands behind that: Ann."),
+        ("Ann", "Ann is a thing of a type that no list has."),
+    ],
+)
+def test_other_articles_say_nothing(title: str, text: str) -> None:
+    assert subject_of(title, text) is None
+
+
+def plain(folder: Path) -> Path:
+    lines = "".join(json.dumps({"title": title, "text": text}) + "\n" for title, text in ARTICLES)
+    (folder / "enwiki-00.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(lines.encode()))
+    return folder
+
+
+def test_passages_mark_titles_with_their_types_and_offsets(tmp_path: Path) -> None:
+    found = [(p["text"][e["start"] : e["end"]], e["types"]) for p in passages(plain(tmp_path)) for e in p["entities"]]
+    assert ("Ann Brown", ["folk singer", "singer", "PER"]) in found
+    assert ("Brown", ["folk singer", "singer", "PER"]) in found
+    assert ("Redville", ["village", "LOC"]) in found
+    assert ("Blue Tigers", ["rock band", "band", "ORG"]) in found
+
+
+def test_a_surname_takes_the_names_before_it_and_other_names_beside_names_are_left_out(tmp_path: Path) -> None:
+    names = Names(plain(tmp_path))
+    own = {("Brown",): names.subjects["Ann Brown (singer)"]}
+    text = "Mary Brown came to Redville Castle."
+    entities, whole = mentions(text, own, names)
+    assert [text[e["start"] : e["end"]] for e in entities] == ["Mary Brown"]
+    assert not whole
+    assert mentions("then Brown went on.", own, names)[1]
+
+
+TEXT = "Ann and Bob (of Rome), went to York."
+ENTITIES = [
+    Entity(at, at + len(name), name, name) for name in ("Ann", "Bob", "Rome", "York") for at in [TEXT.index(name)]
+]
+
+
+@given(swaps=st.lists(st.text(min_size=1, max_size=5), min_size=4, max_size=4), gaps=st.sets(st.integers(0, len(TEXT))))
+@examples(100)
+def test_an_edited_text_has_the_same_entities_where_they_are_then(swaps: list[str], gaps: set[int]) -> None:
+    inside = {at for e in ENTITIES for at in range(e.start, e.end + 1)}
+    changes = [(e.start, e.end, swap) for e, swap in zip(ENTITIES, swaps, strict=True)]
+    changes += [(at, at, " ") for at in gaps - inside]
+    text, found = edited(TEXT, ENTITIES, sorted(changes))
+    assert [(e.label, e.text) for e in found] == [(e.label, s) for e, s in zip(ENTITIES, swaps, strict=True)]
+    assert all(text[e.start : e.end] == e.text for e in found)
+
+
+def test_blanks_at_the_borders_of_an_entity_stay_outside() -> None:
+    entity = ENTITIES[2]
+    changes = [(entity.start, entity.start, " "), (entity.end, entity.end, " ")]
+    text, found = edited(TEXT, [entity], changes)
+    assert (text[found[0].start : found[0].end], "( of" in text) == ("Rome", False)
+
+
+def test_names_are_swapped_for_names_of_their_family() -> None:
+    people = [Entity(e.start, e.end, "person", e.text) for e in ENTITIES[:2]]
+    names: dict[str, list[str] | None] = {"person": ["PER"], "city": ["LOC"]}
+    texts = {swapped(TEXT, people, {"PER": ["Zed"]}, names, Random(seed))[0] for seed in range(30)}
+    assert texts == {TEXT.replace("Ann", a).replace("Bob", b) for a in ("Ann", "Zed") for b in ("Bob", "Zed")}
+    assert swapped(TEXT, people, {"LOC": ["Zed"]}, names, Random(0))[0] == TEXT
+
+
+def test_nested_entities_are_not_swapped() -> None:
+    nested = [Entity(0, 11, "person", TEXT[:11]), Entity(0, 3, "person", "Ann")]
+    assert swapped(TEXT, nested, {"PER": ["Zed"]}, {"person": ["PER"]}, Random(1)) == (TEXT, nested)
+
+
+def test_case_is_given_back_to_names_and_noise_keeps_entities() -> None:
+    low = TEXT.lower()
+    entities = [Entity(e.start, e.end, e.label, low[e.start : e.end]) for e in ENTITIES]
+    assert recased(low, entities) == TEXT
+    text, found = noisy(TEXT, ENTITIES, Random(0), lowered=1.0, spaced=1.0)
+    assert text == "ann and bob ( of rome), went to york ."
+    assert [text[e.start : e.end] for e in found] == ["ann", "bob", "rome", "york"]
+
+
+def test_what_shares_eight_words_with_an_evaluation_text_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for split, text in (("test", "One two three four, five six SEVEN eight nine."), ("train", "a b c d e f g h i")):
+        with gzip.open(tmp_path / "set" / f"{split}.jsonl.gz", "wt") as lines:
+            lines.write(json.dumps({"text": text}) + "\n")
+    held_out = HeldOut(tmp_path)
+    texts = ["zero one two three four five six seven eight", "one two three four five six seven", "a b c d e f g h i"]
+    assert [part.text for part in held_out.without([Document(text) for text in texts])] == texts[1:]
+    assert held_out.found == 1
