@@ -27,26 +27,11 @@ import zstandard
 from genner_cli import hub
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from resuming import SCORE_NOISE, children, documents, records, write_documents
+from resuming import ABORTING, SCORE_NOISE, children, documents, records, write_documents
 
 PATIENCE_SECONDS = 120
 ONE_SLOT = ("--slots", "1", "--threads", "1", "--gpu-layers", "0")
 MAIN = "from genner_cli.commands import main; main()"
-DEADLY = """
-import genner_cli.supervising as supervising
-supervising.SupervisedEngine.__init__.__kwdefaults__["child"] = '''
-from genner_cli.engine import engine
-start = engine.Engine._start
-def dying(self, job):
-    if "DEADLY" in job.request.rest[0].text:
-        grammar = engine.Grammar.compile(self._model, job.request.grammar)
-        for id in range(self._model.size):
-            grammar.accept(id)
-    return start(self, job)
-engine.Engine._start = dying
-''' + supervising.CHILD
-"""
-"""The engine hands llama.cpp's grammar tokens that are illegal there, which ends the process inside llama.cpp."""
 
 
 class Row(NamedTuple):
@@ -274,7 +259,7 @@ def guilty(bench: Bench) -> Row:
     lines = bench.docs.read_bytes().splitlines(keepends=True)
     at = len(lines) // 3
     docs.write_bytes(b"".join([*lines[:at], b'{"id": -1, "text": "A DEADLY one."}\n', *lines[at:]]))
-    process = bench.start(docs, "-o", out, code=DEADLY + MAIN)
+    process = bench.start(docs, "-o", out, code=ABORTING)
     process.communicate(timeout=PATIENCE_SECONDS * 4)
     found = records(out)
     failed = [record for record in found if "error" in record]

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from genner_cli.api import ExtractOptions, Extractor, model_files
 from genner_cli.engine.statistics import Costs, Statistics
@@ -135,8 +136,9 @@ class SupervisedEngine:
 
     def _start_again(self) -> None:
         self._earlier = self.statistics
-        if _stamps(self._options) != self._files:
-            raise ModelError("the model's file was replaced during the run; begin anew by --restart, or restore it")
+        for path, stamp in _stamps(self._options).items():
+            if self._files.get(path) != stamp:
+                raise ModelError(f"{path} was replaced during the run; put it back, or begin anew by --restart")
         try:
             self._start()
         except ChildDied as death:
@@ -169,10 +171,10 @@ def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def _stamps(options: ExtractOptions) -> list[tuple[int, ...]]:
-    """What changes when a file of the model is replaced."""
-    stats = [path.stat() for path in model_files(options)]
-    return [(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for found in stats]
+def _stamps(options: ExtractOptions) -> dict[Path, tuple[int, ...]]:
+    """The files of the model, with what changes when one is replaced."""
+    stats = {path: path.stat() for path in model_files(options)}
+    return {path: (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for path, found in stats.items()}
 
 
 def _guilty(death: ChildDied) -> str:

@@ -92,7 +92,7 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
     path = Path(reference).expanduser()
     if path.exists():
         if lacking := missing(path):
-            raise ModelError(f"base model {reference!r} has no {lacking}; give a folder written by save_pretrained")
+            raise ModelError(f"base model {reference!r} has no {lacking}; {weights_remedy(path)}")
         return path
     wanted = parse(reference, revision=revision)
     folder = cached(wanted)
@@ -131,6 +131,14 @@ def missing(folder: Path) -> str | None:
     if not (folder / "tokenizer.model").exists():
         wanted.append("tokenizer.json")
     return next((name for name in wanted if not (folder / name).exists()), None)
+
+
+def weights_remedy(folder: Path) -> str:
+    """What to do about a folder without the files that are read; weights in pickles are none."""
+    pickles = sorted(found.name for suffix in (".bin", ".pt", ".pth") for found in folder.glob(f"*{suffix}"))
+    if not pickles:
+        return "give a folder written by save_pretrained"
+    return f"{pickles[0]} is a pickle, which can run anything, and is never opened; save the weights as safetensors"
 
 
 def weights_of(folder: Path) -> list[str]:
