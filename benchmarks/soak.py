@@ -30,7 +30,7 @@ from fuzzing import LINES, TARGETS, Fuzzed, fuzz
 
 DOCUMENTS = 400
 """Of the runs that faults are done to."""
-SHARES = {"fuzzing": 0.2, "faults": 0.6}
+SHARES = {"fuzzing": 0.15, "faults": 0.65}
 """At which part of the time fuzzing and faults end at the latest; memory has the rest."""
 
 
