@@ -69,10 +69,11 @@ def grown(count: int, folder: Path, until: float, *, blank: bool = False) -> Gro
             process.send_signal(signal.SIGTERM)
             until = float("inf")
         time.sleep(0.05)
-    done = json.loads(Path(f"{out}.run.json").read_bytes())["ledger"]["documents"]
+    told = Path(f"{out}.run.json")
+    done = json.loads(told.read_bytes())["ledger"]["documents"] if told.exists() else 0
     for left in folder.glob(f"{out.name}*"):
         left.unlink()
-    return Grown(count, done, blank, done / max(1e-9, time.monotonic() - first), *peaks)
+    return Grown(count, done, blank, done / (time.monotonic() - first) if first else 0.0, *peaks)
 
 
 def _begun(path: Path) -> bool:

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from fuzzing import LINES, TARGETS, Fuzzed, fuzz
 
 DOCUMENTS = 400
 """Of the runs that faults are done to."""
-SHARES = {"fuzzing": 0.15, "faults": 0.65}
+LEAST_SECONDS = 10
+"""That a run is given before it is ended: the model must be open, at least."""
+SHARES = {"fuzzing": 0.2, "faults": 0.75}
 """At which part of the time fuzzing and faults end at the latest; memory has the rest."""
 
 
@@ -54,20 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it all, prints the tables, writes JSON if asked to."""
     asked = _parser().parse_args(arguments)
     began = time.monotonic()
-    end = began + 60 * asked.minutes
-    console = Console(stderr=True)
+    seconds = 60 * asked.minutes
+    console = Console(stderr=True, width=120)
+    found = Found({}, [], [])
     with tempfile.TemporaryDirectory() as folder:
-        console.print("fuzzing ...")
-        fuzzed = _fuzzed(asked.lines, asked.seed, began + 60 * asked.minutes * SHARES["fuzzing"])
-        console.print("faults ...")
+        for target, fuzzed in _fuzzed(asked.lines, asked.seed, began + seconds * SHARES["fuzzing"]):
+            console.print(f"{target}: {fuzzed.inputs:,} inputs, {len(fuzzed.failures)} failures")
+            found.fuzzed[target] = fuzzed
         bench = Bench(Path(folder), min(DOCUMENTS, 100 + 4 * asked.kills), asked.seed)
-        faults = []
-        for row in all_faults(bench, asked.kills, began + 60 * asked.minutes * SHARES["faults"]):
-            console.print(f"  {row}")
-            faults.append(row)
-        console.print("memory ...")
-        memory = [grown(count, Path(folder), end, blank=blank) for count, blank in _sizes(asked.documents)]
-    found = Found(fuzzed, faults, memory)
+        for row in all_faults(bench, asked.kills, began + seconds * SHARES["faults"]):
+            console.print(f"{row.fault}: {row.survived} of {row.injected} survived in {row.seconds:,.0f} s")
+            found.faults.append(row)
+        for measured in _grown(asked.documents, Path(folder), began + seconds):
+            console.print(f"{measured.documents:,} of {measured.asked:,} documents")
+            found.memory.append(measured)
     _print(found, time.monotonic() - began)
     if asked.json:
         value = {"kills": asked.kills, "seed": asked.seed, **_value(found)}
@@ -88,20 +90,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sizes(most: int) -> list[tuple[int, bool]]:
-    """Numbers of documents, and whether they are blank: those need no engine, so a million takes a minute or two."""
-    sizes = [size for size in (1_000, 30_000) if size < most]
-    return [(1_000_000 if most >= 100_000 else most, True), *((size, False) for size in (*sizes, most))]
+def _grown(most: int, folder: Path, end: float) -> Iterator[Grown]:
+    """More and more documents, the last of them with most of the time; blank ones as well, which need no engine."""
+    blank = (1_000_000 if most >= 100_000 else most, True, 0.25)
+    for count, is_blank, share in ((1_000, False, 0.25), blank, (30_000, False, 0.4), (most, False, 1.0)):
+        now = time.monotonic()
+        if count <= most or is_blank:
+            yield grown(count, folder, now + max(LEAST_SECONDS, (end - now) * share), blank=is_blank)
 
 
-def _fuzzed(lines: int, seed: int, until: float) -> dict[str, Fuzzed]:
+def _fuzzed(lines: int, seed: int, until: float) -> Iterator[tuple[str, Fuzzed]]:
     files = {target: -(-lines // LINES) if target == "lines" else max(20, lines // 20) for target in TARGETS}
-    found = {}
     for number, (target, count) in enumerate(files.items()):
         left = until - time.monotonic()
-        share = left if target == "lines" else left / (len(files) - number)
-        found[target] = fuzz(target, seed=seed, files=count, until=time.monotonic() + share)
-    return found
+        share = left / (2 if target == "lines" else len(files) - number)
+        yield target, fuzz(target, seed=seed, files=count, until=time.monotonic() + share)
 
 
 def _value(found: Found) -> dict[str, Any]:
