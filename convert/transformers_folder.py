@@ -22,7 +22,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ModelError where there is none."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} holds no JSON object ({error}); {REMEDY}") from error
 
 

@@ -105,5 +105,5 @@ class Instructions:
                 default_labels=tuple(json.loads(metadata["genner.default_labels"])),
                 chunk_bytes=int(metadata["genner.chunk_bytes"]),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
             raise ModelError(f"the model's genner metadata is broken ({error!r}); export it again") from error

@@ -50,6 +50,8 @@ from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label
 CHILD = "from fuzzing import main; main()"
 PATIENCE_SECONDS = 30.0
 """An input that takes longer hangs."""
+STARTING_SECONDS = 300.0
+"""A process that has not begun by then will not."""
 LINES = 24
 """Fuzzed lines in one file; as many good ones stand between them."""
 
@@ -316,6 +318,18 @@ def _parquet_seed() -> bytes:
     return written.getvalue()
 
 
+def _form_seed(name: str) -> bytes:
+    """What the form writes of a document."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "seed"
+        FORMS[name].write([Document(_TEXT, "1", tuple(_ENTITIES))], str(path), FormOptions(), Losses())
+        return path.read_bytes()
+
+
+def _form_target(name: str, file: str) -> Target:
+    return Target(_from(lambda: [_form_seed(name)]), _from_file(file, _read_form(name)))
+
+
 def _from(seeds: Callable[[], Sequence[bytes]]) -> Callable[[Random], bytes]:
     """Mutates seeds that are made when they are first needed."""
     kept: list[bytes] = []
@@ -341,6 +355,10 @@ TARGETS: dict[str, Target] = {
     "brat": Target(_from(lambda: _BRAT_SEEDS), _from_file("a.ann", _read_form("brat"))),
     "csv": Target(_from(lambda: _CSV_SEEDS), _from_file("a.csv", _read_form("csv"))),
     "parquet": Target(_from(lambda: [_parquet_seed()]), _from_file("a.parquet", _read_form("parquet"))),
+    "label-studio": _form_target("label-studio", "a.json"),
+    "doccano": _form_target("doccano", "a.jsonl"),
+    "prodigy": _form_target("prodigy", "a.jsonl"),
+    "alpaca": _form_target("alpaca", "a.json"),
     "gguf": Target(_from(lambda: [_gguf_seed()]), _from_file("a.gguf", lambda path: read_header(Path(path)))),
     "metadata": Target(_from(_metadata_seeds), _refuses_or_reads(_read_metadata)),
     "state": Target(_from(lambda: _STATE_SEEDS), _from_file("a.json", _read_state)),
@@ -403,8 +421,9 @@ def _watched(
     target: str, seed: int, first: int, files: int, folder: Path, until: float, patience: float, child: str
 ) -> tuple[int, str | None]:
     """The number under way when the process ended, or was ended, and by what if not by its own will."""
-    now = folder / "now"
+    now, begun = folder / "now", folder / "begun"
     now.write_bytes(struct.pack("<q", first))
+    begun.unlink(missing_ok=True)
     path = [str(Path(__file__).parent), *sys.path]
     command = (sys.executable, "-c", f"import sys; sys.path[:] = {path!r}\n{child}", target)
     process = subprocess.Popen(
@@ -419,7 +438,7 @@ def _watched(
                 at, moved = reached, time.monotonic()
             if time.monotonic() > until:
                 return at, None
-            if time.monotonic() - moved > patience:
+            if time.monotonic() - moved > (patience if begun.exists() else STARTING_SECONDS):
                 return at, f"hangs: no end after {patience:.0f} s"
     finally:
         process.kill()
@@ -444,6 +463,7 @@ def main() -> None:
     target = TARGETS[name]
     with open(folder / "now", "r+b") as file, mmap.mmap(file.fileno(), 8) as now:
         first: int = struct.unpack("<q", now[:])[0]
+        (folder / "begun").touch()
         for number in range(first, files):
             now[:] = struct.pack("<q", number)
             data = target.make(random_of(name, seed, number))

@@ -148,7 +148,7 @@ def weights_of(folder: Path) -> list[str]:
         return [WEIGHTS]
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ModelError(f"{index} is broken ({error!r}); fetch or save the model again") from error
 
 
