@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs bench bench-full
+.PHONY: demo test soak lint docs bench bench-full
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC
@@ -11,6 +11,10 @@ demo: .venv/base
 # Two test files at a time, each on one thread: OpenMP's threads wait for each other actively.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The long half of the tests, under half an hour: faults, fuzzing, memory (benchmarks/README.md).
+soak: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 lint: .venv/test
 	$(BIN)/ruff check .

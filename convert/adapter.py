@@ -20,6 +20,7 @@ from convert.transformers_folder import read_object
 from convert.words import read_words
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.hub import weights_remedy
 from genner_cli.provenance import WORDS, Provenance
 
 MODULES = "base_model.model."
@@ -109,7 +110,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); train again") from error
+        remedy = "train again" if path.exists() else weights_remedy(path.parent)
+        raise ModelError(f"{path} cannot be read ({error}); {remedy}") from error
 
 
 def _in_text(name: str) -> str:

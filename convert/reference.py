@@ -51,10 +51,12 @@ def _opened(folder: Path, number: torch.dtype | str) -> Iterator[Any]:
     """The model, in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
+    from genner_cli.training.tokens import DATA_ONLY
+
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=number, attn_implementation="eager", local_files_only=True
+                folder, dtype=number, attn_implementation="eager", use_safetensors=True, **DATA_ONLY
             )
         yield model.eval()
     except (OSError, ValueError, RuntimeError) as error:

@@ -22,7 +22,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ModelError where there is none."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} holds no JSON object ({error}); {REMEDY}") from error
 
 
@@ -34,11 +34,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
+    from genner_cli.training.tokens import DATA_ONLY
+
     config = read_object(folder / "config.json")
     if config.get("model_type") not in CONFIG_MAPPING:
         return config
     try:
-        return dict(AutoConfig.from_pretrained(folder, local_files_only=True).to_dict())
+        return dict(AutoConfig.from_pretrained(folder, **DATA_ONLY).to_dict())
     except Exception as error:  # transformers and huggingface_hub raise their own kinds
         raise ModelError(f"{folder / 'config.json'} is broken ({error}); {REMEDY}") from error
 

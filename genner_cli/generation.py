@@ -15,6 +15,10 @@ from genner_cli.errors import UsageError
 from genner_cli.locking import Lock
 from genner_cli.types import Piece
 
+MOST_TOKENS = 2**31 - 1
+"""llama.cpp counts positions in 32 bits with a sign (llama_pos)."""
+SMALLEST_CONTEXT = 256
+
 MOST_SLOTS = 255
 """llama.cpp runs 256 sequences side by side (LLAMA_MAX_SEQ); one of them holds the shared prefix."""
 
@@ -45,15 +49,22 @@ class EngineOptions:
     flash_attention: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.slots <= MOST_SLOTS or min(self.context, self.batch) < 1:
+        sizes = self.context, self.batch
+        if not 1 <= self.slots <= MOST_SLOTS or min(sizes) < 1 or max(sizes) > MOST_TOKENS:
             raise UsageError(
                 f"{self.slots} slots, a context of {self.context} and a batch of {self.batch} tokens are no engine;"
-                f" choose 1 to {MOST_SLOTS} slots and positive sizes"
+                f" choose 1 to {MOST_SLOTS} slots and sizes from 1 to {MOST_TOKENS}"
             )
         if self.batch <= self.slots:
             raise UsageError(
                 f"a batch of {self.batch} tokens does not serve {self.slots} slots; choose a larger --batch"
             )
+
+
+def smaller_context(context: int) -> str:
+    """The remedy where a context is too large, nobody knows by how much."""
+    half = context // 2
+    return f"try --context {half}, or a smaller model" if half >= SMALLEST_CONTEXT else "use a smaller model"
 
 
 @dataclass(frozen=True, slots=True)

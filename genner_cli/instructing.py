@@ -77,7 +77,7 @@ def entities_of(text: str, output: str, instruction: str, format: str | None = N
 def _json_format(output: str) -> str | None:
     try:
         value = json.loads(output)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(value, dict):
         return "category"

@@ -136,5 +136,5 @@ class Instructions:
                 together=tuple(tuple(names) for names in json.loads(metadata.get("genner.together", "[]"))),
                 open_labels=bool(json.loads(metadata.get("genner.open_labels", "false"))),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, UsageError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
             raise ModelError(f"the model's genner metadata is broken ({error!r}); export it again") from error

@@ -50,5 +50,5 @@ class Provenance:
                 options=dict(json.loads(metadata["genner.training.options"])),
                 versions=dict(json.loads(metadata["genner.training.versions"])),
             )
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"what the model says of its training is broken ({error!r}); train it again") from error

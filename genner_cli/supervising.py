@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 
-from genner_cli.api import ExtractOptions, Extractor
+from genner_cli.api import ExtractOptions, Extractor, model_files
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError
 from genner_cli.extraction import Task
-from genner_cli.generation import Completion, Request
+from genner_cli.generation import Completion, Request, smaller_context
 from genner_cli.serving import Answer, Finished, Raised, Ready, Said, Wanted
 
 log = logging.getLogger("genner")
@@ -47,8 +48,9 @@ class SupervisedEngine:
         try:
             self.task = self._start()
         except ChildDied as death:
-            remedy = "use a smaller model or a smaller --context"
+            remedy = smaller_context(options.engine.context)
             raise ModelError(f"the engine {death} while the model was opened; {remedy}") from death
+        self._files = _stamps(options)
 
     def __enter__(self) -> SupervisedEngine:
         return self
@@ -134,6 +136,9 @@ class SupervisedEngine:
 
     def _start_again(self) -> None:
         self._earlier = self.statistics
+        for path, stamp in _stamps(self._options).items():
+            if self._files.get(path) != stamp:
+                raise ModelError(f"{path} was replaced during the run; put it back, or begin anew by --restart")
         try:
             self._start()
         except ChildDied as death:
@@ -164,6 +169,12 @@ def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
     fd = connection.fileno()
     command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
     return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def _stamps(options: ExtractOptions) -> dict[Path, tuple[int, ...]]:
+    """The files of the model, with what changes when one is replaced."""
+    stats = {path: path.stat() for path in model_files(options)}
+    return {path: (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for path, found in stats.items()}
 
 
 def _guilty(death: ChildDied) -> str:

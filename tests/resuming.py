@@ -20,6 +20,23 @@ PATIENCE = 60
 SCORE_NOISE = 0.01
 """What batches of other sizes may change in a score (docs/LOG.md)."""
 
+ABORTING = """
+import genner_cli.supervising as supervising
+supervising.SupervisedEngine.__init__.__kwdefaults__["child"] = '''
+from genner_cli.engine import engine
+start = engine.Engine._start
+def dying(self, job):
+    if "DEADLY" in job.request.rest[0].text:
+        grammar = engine.Grammar.compile(self._model, job.request.grammar)
+        for id in range(self._model.size):
+            grammar.accept(id)
+    return start(self, job)
+engine.Engine._start = dying
+''' + supervising.CHILD
+from genner_cli.commands import main; main()
+"""
+"""genner, whose llama.cpp is handed illegal tokens at a DEADLY text: it throws, and its process ends."""
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 

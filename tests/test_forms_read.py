@@ -277,6 +277,22 @@ def test_csv_offsets_that_cannot_be_are_a_problem(tmp_path: Path) -> None:
     assert "a.csv:3: 'Bob' cannot stand at 2:5; correct start and end" in done.problems[0].message
 
 
+def test_a_csv_whose_header_is_no_csv_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('token,"tag\nAnn,B-PER\n')
+    _, done = converted(tmp_path / "a.csv", "csv", tmp_path)
+    assert "not CSV (unexpected end of data); correct the line" in done.problems[0].message
+
+
+def test_a_parquet_whose_text_is_no_utf8_is_a_problem(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.array([b"Zo\xeb"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
+    _, done = converted(tmp_path / "a.parquet", "parquet", tmp_path)
+    assert "a.parquet: no Parquet that can be read ('utf-8' codec can't decode" in done.problems[0].message
+
+
 def test_a_docbin_that_spacy_wrote_gives_its_entities(tmp_path: Path) -> None:
     import spacy
     from spacy.tokens import DocBin, Span

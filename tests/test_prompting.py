@@ -133,6 +133,7 @@ def test_a_missing_value_is_a_model_error(key: str) -> None:
         ("genner.depth", "deep"),
         ("genner.chunk_bytes", ""),
         ("genner.labels", "{"),
+        pytest.param("genner.labels", "[" * 100_000, id="nested without end"),
         ("genner.labels", '["PER"]'),
         ("genner.labels", '{"PER": 1}'),
         ("genner.labels", '{"<PER>": ""}'),

@@ -20,7 +20,10 @@ from genner_cli.types import Document, Entity
 zstandard = pytest.importorskip("zstandard")
 FILLER = " The weather was fine and the road was long and the people were glad of it." * 5
 ARTICLES = [
-    ("Ann Brown (singer)", "Ann Brown (born 1970) is an American folk singer from Rome. Brown sang in the old choir." + FILLER),
+    (
+        "Ann Brown (singer)",
+        "Ann Brown (born 1970) is an American folk singer. Brown sang in the old choir." + FILLER,
+    ),
     ("Redville", "Redville is a small village in Italy. It lies on a hill." + FILLER),
     ("Blue Tigers", "The Blue Tigers were a rock band formed in 1990. Later Tom Brown joined." + FILLER),
     ("List of songs", "This is a list of songs." + FILLER),

@@ -22,6 +22,7 @@ from genner_cli.commands.info import info
 from genner_cli.commands.plan import plan
 from genner_cli.commands.probe import probe
 from genner_cli.commands.pull import pull
+from genner_cli.commands.terminal import printable_lines
 from genner_cli.commands.train import train
 from genner_cli.commands.view import view
 from genner_cli.errors import GennerError
@@ -90,4 +91,5 @@ def main() -> None:
 
 
 def _say(message: str, error: BaseException) -> None:
-    sys.stderr.write("".join(f"genner: {line}\n" for line in (message, *getattr(error, "__notes__", ()))))
+    told = (message, *getattr(error, "__notes__", ()))
+    sys.stderr.write("".join(f"genner: {printable_lines(line)}\n" for line in told))

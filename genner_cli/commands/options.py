@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.errors import UsageError
-from genner_cli.generation import MOST_SLOTS, Constraint
+from genner_cli.generation import MOST_SLOTS, SMALLEST_CONTEXT, Constraint
 
 if TYPE_CHECKING:
     from genner_cli.types import Label
@@ -71,7 +71,9 @@ OverlapBytes = Annotated[
     int | None,
     typer.Option("--overlap", min=0, help="Context beside a chunk, in UTF-8 bytes.", show_default="chunk / 8"),
 ]
-ContextTokens = Annotated[int, typer.Option("--context", min=256, help="Tokens that all slots hold together.")]
+ContextTokens = Annotated[
+    int, typer.Option("--context", min=SMALLEST_CONTEXT, help="Tokens that all slots hold together.")
+]
 BatchTokens = Annotated[int, typer.Option("--batch", min=32, help="Most tokens of one decoding step.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
 Slots = Annotated[

@@ -11,10 +11,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable_lines(super().format(record))
+
+
 def talk_on_stderr() -> None:
     """Lets the library's warnings be seen, one line each."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("genner: %(message)s"))
+    handler.setFormatter(_Printable("genner: %(message)s"))
     logging.getLogger("genner").handlers[:] = [handler]
 
 
@@ -86,6 +91,11 @@ def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
                 bar.advance(task)
 
         yield counted
+
+
+def printable_lines(text: str) -> str:
+    """Lines without what would steer the terminal."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def printable(text: str) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 
 from genner_cli.engine.adapter import changes_output
 from genner_cli.engine.head import OutputHead, Row
-from genner_cli.engine.model import Model, check_memory, llama_errors
+from genner_cli.engine.model import Model, check_context, llama_errors
 from genner_cli.errors import ModelError
-from genner_cli.generation import EngineOptions
+from genner_cli.generation import EngineOptions, smaller_context
 
 PREFIX = 0
 
@@ -37,7 +37,7 @@ class Context:
 
     def __init__(self, model: Model, options: EngineOptions, threads: int) -> None:
         """Raises ModelError where llama.cpp cannot make a context of this size."""
-        check_memory(model.path, model.header.kv_cache_bytes(options.context), f"{options.context} tokens of --context")
+        check_context(model.path, model.header, options.context)
         params = llama.llama_context_default_params()
         params.n_ctx = options.context
         params.n_batch = params.n_ubatch = options.batch
@@ -55,7 +55,7 @@ class Context:
             if not self._handle:
                 raise ModelError(
                     f"{model.path}: llama.cpp makes no context of {options.context} tokens"
-                    f" ({'; '.join(errors) or 'no reason given'}); choose a smaller --context"
+                    f" ({'; '.join(errors) or 'no reason given'}); {smaller_context(options.context)}"
                 )
         model.apply_adapter(self._handle)
         self._memory = llama.llama_get_memory(self._handle)

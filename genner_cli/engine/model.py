@@ -24,6 +24,9 @@ from genner_cli.types import Piece
 
 _NEVER_WRITTEN = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN | llama.LLAMA_TOKEN_ATTR_UNUSED
 _LOG_LEVEL_ERROR = 4
+_SHARE = 0.8
+"""Of the free memory that a suggested context may take: buffers and other programs need some as well."""
+_ROUND = 1024
 _log: list[str] = []
 
 
@@ -213,8 +216,21 @@ def check_memory(path: Path, needed: int, what: str) -> None:
     if free is not None and needed > free:
         raise ModelError(
             f"{path}: {what} take {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free;"
-            " use a smaller quantization, a smaller --context, or a smaller model"
+            " use a smaller quantization, or a smaller model"
         )
+
+
+def check_context(path: Path, header: Header, context: int) -> None:
+    """Raises ModelError if fewer bytes are free than the KV cache needs, with a context that would fit."""
+    needed, free = header.kv_cache_bytes(context), free_memory()
+    if free is None or needed <= free:
+        return
+    fitting = int(context * free * _SHARE / needed) // _ROUND * _ROUND
+    remedy = f"use --context {fitting}, or a smaller one" if fitting else "use a smaller --context, or a smaller model"
+    raise ModelError(
+        f"{path}: {context} tokens of --context take {needed / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free;"
+        f" {remedy}"
+    )
 
 
 def free_memory() -> int | None:

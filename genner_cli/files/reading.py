@@ -104,8 +104,11 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
     position = number = 0
     try:
         with opened(path) as (raw, stream):
+            length_then = _length(raw)
             if kind(path) == ".txt":
-                yield _text_document(_read_at_most(stream, limit + 1), name, limit), 0
+                content = _read_at_most(stream, limit + 1)
+                _refuse_cut(raw, length_then)
+                yield _text_document(content, name, limit), 0
                 return
             compressed = stream is not raw and raw.seekable()
             for line, length in lines_of(stream, limit):
@@ -119,8 +122,23 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
                     record = _json_document(line, f"{name}:{number}", names)
                     del line  # which is as long as the text
                     yield record, position
+            _refuse_cut(raw, length_then)
     except UNREADABLE as error:
         yield _broken(path, name, number, position, error), position
+
+
+def _length(raw: IO[bytes]) -> int:
+    """Bytes of the file as it is now; 0 for a stream."""
+    try:
+        return os.fstat(raw.fileno()).st_size
+    except OSError:
+        return 0
+
+
+def _refuse_cut(raw: IO[bytes], length_then: int) -> None:
+    """Raises EOFError if the file has become shorter since: its end is not that of the documents."""
+    if (now := _length(raw)) < length_then:
+        raise EOFError(f"it was cut from {length_then:,} to {now:,} bytes while it was read")
 
 
 def _read_form(path: str, names: _Names, limit: int) -> Iterator[Record]:

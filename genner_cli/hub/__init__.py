@@ -92,7 +92,7 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
     path = Path(reference).expanduser()
     if path.exists():
         if lacking := missing(path):
-            raise ModelError(f"base model {reference!r} has no {lacking}; give a folder written by save_pretrained")
+            raise ModelError(f"base model {reference!r} has no {lacking}; {weights_remedy(path)}")
         return path
     wanted = parse(reference, revision=revision)
     folder = cached(wanted)
@@ -133,6 +133,14 @@ def missing(folder: Path) -> str | None:
     return next((name for name in wanted if not (folder / name).exists()), None)
 
 
+def weights_remedy(folder: Path) -> str:
+    """What to do about a folder without the files that are read; weights in pickles are none."""
+    pickles = sorted(found.name for suffix in (".bin", ".pt", ".pth") for found in folder.glob(f"*{suffix}"))
+    if not pickles:
+        return "give a folder written by save_pretrained"
+    return f"{pickles[0]} is a pickle, which can run anything, and is never opened; save the weights as safetensors"
+
+
 def weights_of(folder: Path) -> list[str]:
     """The names of the files with a model's weights, as transformers finds them, whether they are there or not."""
     index = folder / INDEX
@@ -140,7 +148,7 @@ def weights_of(folder: Path) -> list[str]:
         return [WEIGHTS]
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ModelError(f"{index} is broken ({error!r}); fetch or save the model again") from error
 
 

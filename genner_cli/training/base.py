@@ -28,7 +28,7 @@ from genner_cli.prompting import Instructions, Prompt
 from genner_cli.provenance import WORDS
 from genner_cli.training.options import Attention, Number, TrainOptions
 from genner_cli.training.quiet import quiet
-from genner_cli.training.tokens import Tokens, load_tokenizer
+from genner_cli.training.tokens import DATA_ONLY, Tokens, load_tokenizer
 
 DEFAULT_FORMAT = "bracketed"
 """The best of the paper's five, on average (arXiv 2601.17898, micro F1 of eight models)."""
@@ -65,13 +65,13 @@ def find_base(folder: Path, reference: str) -> Base:
     """Raises ModelError where the folder's config, tokenizer, chat template or genner.json cannot be used."""
     tokenizer = load_tokenizer(folder)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+        config = AutoConfig.from_pretrained(folder, **DATA_ONLY).get_text_config()
     except Exception as error:  # transformers and huggingface_hub raise their own kinds
         raise ModelError(f"{folder / 'config.json'} is broken ({error}); give a folder of save_pretrained") from error
     words = folder / WORDS
     try:
         instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{words} is no JSON ({error}); leave it out, or save it again") from error
     template = tokenizer.chat_template
     chosen = template.get("default") if isinstance(template, dict) else template
@@ -88,7 +88,7 @@ def _context(config: PreTrainedConfig) -> int:
 
 def open_model(base: Base, options: TrainOptions, device: torch.device) -> PreTrainedModel:
     """The base model on the device, its weights frozen. Raises ModelError where transformers cannot open it."""
-    choices: dict[str, Any] = {"dtype": number_type(options, device), "local_files_only": True}
+    choices: dict[str, Any] = {"dtype": number_type(options, device), "use_safetensors": True, **DATA_ONLY}
     if options.attention is not Attention.AUTO:
         choices["attn_implementation"] = options.attention.value
     if options.qlora:

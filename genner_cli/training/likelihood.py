@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from genner_cli.errors import ModelError
 from genner_cli.training.processes import chosen_device
 from genner_cli.training.quiet import quiet
-from genner_cli.training.tokens import Tokens, load_tokenizer
+from genner_cli.training.tokens import DATA_ONLY, Tokens, load_tokenizer
 
 
 class Likelihood(NamedTuple):
@@ -83,7 +83,7 @@ def opened_model(folder: Path, *, device: str = "auto") -> tuple[PreTrainedModel
     tokens = Tokens(load_tokenizer(folder))
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, use_safetensors=True, **DATA_ONLY)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot open the model ({error}); save it there again") from error
     return model.to(place).eval(), tokens

@@ -25,6 +25,8 @@ from genner_cli.training import pretokenizers
 from genner_cli.training.quiet import quiet
 from genner_cli.types import Piece
 
+DATA_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How transformers opens a folder: nothing is fetched, and no code that lies in it is run."""
 Kind = Literal["normal", "byte", "control", "user-defined", "unused"]
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _BYTE_OF = {char: byte for byte, char in bytes_to_unicode().items()}
@@ -150,7 +152,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         raise ModelError(f"{folder} has no tokenizer.json; {remedy}")
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **DATA_ONLY)
     except Exception as error:  # the tokenizers package raises nothing narrower
         raise ModelError(f"the tokenizer in {folder} cannot be read ({error}); {remedy}") from error
     if tokenizer.eos_token_id is None:

@@ -49,7 +49,7 @@ def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
                 for row in batch.to_pylist():
                     number += 1
                     yield _record(row, marks, f"{path}:{number}", options)
-    except (pa.ArrowException, orjson.JSONDecodeError) as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # the latter of bytes and numbers in its cells
         raise DataError(f"{path}: no Parquet that can be read ({error}); make or download the file again") from error
 
 

@@ -70,9 +70,9 @@ def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
 def _rows(path: str, options: FormOptions, lost: Lost) -> Iterator[_Row]:
     text = decoded(content(path), path).removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path), strict=True)
-    columns = _columns(path, next(reader, []), options, lost)
     document = ""
     try:
+        columns = _columns(path, next(reader, []), options, lost)
         for row in reader:
             cells = {key: row[column] for key, column in columns.items() if column < len(row)}
             document = cells.get("document") or document
