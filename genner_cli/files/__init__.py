@@ -10,6 +10,7 @@ import glob
 import os
 import stat
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from genner_cli.errors import UsageError
 
@@ -21,6 +22,18 @@ COMPRESSIONS = (".gz", ".zst")
 
 OUTPUT_FIELDS = ("entities", "error", "completion")
 """The keys that only an output record has: never carried through from an input record."""
+
+
+class Block(NamedTuple):
+    """The lines of a file that begin in its bytes [start, end); `end` None: all from `start` on.
+
+    `lines`: how many line ends stand before `start`. Only a file of lines that is not compressed has blocks but the whole.
+    """
+
+    path: str
+    start: int = 0
+    end: int | None = None
+    lines: int = 0
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
