@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import orjson
@@ -57,7 +57,7 @@ def test_blocks_between_any_cuts_give_the_documents_of_the_whole_in_order(
     path.write_bytes(content)
     cuts = data.draw(st.lists(st.integers(0, len(content)), max_size=6).map(sorted))
     borders = [0, *cuts, len(content)]
-    blocks = [Block(str(path), a, b) for a, b in zip(borders, borders[1:], strict=False) if a < b]
+    blocks = [Block(str(path), a, b) for a, b in pairwise(borders) if a < b]
     found = [read([block]) for block in surveyed_blocks(blocks)]
     assert list(chain.from_iterable(found)) == read([str(path)])
 

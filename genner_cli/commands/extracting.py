@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +16,7 @@ from genner_cli.ledger import Ledger, Outcome, outcome_of
 if TYPE_CHECKING:
     from genner_cli.api import ExtractOptions, Extractor
     from genner_cli.extraction import DocumentOrFailure
+    from genner_cli.files import Block
     from genner_cli.types import Extraction
 
 _SHOW = 0.25
@@ -29,12 +30,13 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to read and how to write it. `read` is handed what counts bytes; `total`: bytes of all inputs, if known.
+    """What to read and how to write it. `read` is handed what counts bytes; `blocks`: what it reads of `paths`.
 
     `shape`: options that shape a record, beyond those of extraction. `restart`, `retry`: see `genner extract`.
     """
 
     paths: list[str]
+    blocks: Sequence[str | Block]
     output: str
     options: ExtractOptions
     read: Callable[..., Iterator[DocumentOrFailure]]
@@ -186,7 +188,7 @@ def progress(plan: Plan, extractor: Extractor) -> Iterator[Run]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=total_bytes(plan.paths) if plan.limit is None else None)
+        task = bar.add_task("reading", total=total_bytes(plan.blocks) if plan.limit is None else None)
         yield Run(
             extractor,
             show=lambda done, text: bar.update(task, completed=done, description=text),

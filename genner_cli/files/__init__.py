@@ -27,7 +27,7 @@ OUTPUT_FIELDS = ("entities", "error", "completion")
 class Block(NamedTuple):
     """The lines of a file that begin in its bytes [start, end); `end` None: all from `start` on.
 
-    `lines`: how many line ends stand before `start`. Only a file of lines that is not compressed has blocks but the whole.
+    `lines`: how many lines end before `start`. Files that are compressed, or no lines, are one block each.
     """
 
     path: str
@@ -88,9 +88,10 @@ def kind(path: str) -> str:
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
 
 
-def total_bytes(paths: Sequence[str]) -> int | None:
-    """The size of all files as they lie on disk (compressed), None if one of them is a stream."""
-    sizes = [size(path) for path in paths]
+def total_bytes(paths: Sequence[str | Block]) -> int | None:
+    """The size of all files or blocks as they lie on disk (compressed), None if one of them is a stream."""
+    blocks = [path if isinstance(path, Block) else Block(path) for path in paths]
+    sizes = [size(block.path) if block.end is None else block.end - block.start for block in blocks]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
