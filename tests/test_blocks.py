@@ -17,7 +17,7 @@ from strategies import examples, hostile_text
 
 from genner_cli.errors import UsageError
 from genner_cli.files import Block
-from genner_cli.files.blocks import Shard, cut, input_of, surveyed
+from genner_cli.files.blocks import Shard, cut, input_of, suitable_length, surveyed
 from genner_cli.files.reading import Record, read_documents
 from genner_cli.types import Document, FailedDocument
 
@@ -125,7 +125,7 @@ def test_an_empty_file_and_one_that_is_gone_are_told_once(tmp_path: Path) -> Non
     os.unlink(paths[1])
     told = [record.message for record in read(paths) if isinstance(record, FailedDocument)]
     assert [
-        record.message for record in read(surveyed_blocks(cut(paths))) if isinstance(record, FailedDocument)
+        record.message for record in read(surveyed_blocks(cut(paths, 99))) if isinstance(record, FailedDocument)
     ] == told
     shards = [read(Shard(number, 3).blocks(paths)) for number in (1, 2, 3)]
     assert [r.message for r in chain.from_iterable(shards) if isinstance(r, FailedDocument)] == told
@@ -166,7 +166,7 @@ def test_a_stream_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is a stream, which cannot be shared out"):
             Shard(1, 2).blocks([path])
         with pytest.raises(UsageError, match="is a stream"):
-            cut([path])
+            cut([path], 99)
 
 
 def test_an_input_is_known_by_names_and_sizes_wherever_it_lies(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_blocks_are_long_enough_to_be_few_and_short_enough_to_lose(
     monkeypatch: pytest.MonkeyPatch, size: int, length: int
 ) -> None:
     monkeypatch.setattr("genner_cli.files.blocks.size", lambda path: size)
-    blocks = cut(["a.jsonl"])
+    blocks = cut(["a.jsonl"], suitable_length(["a.jsonl"]))
     assert blocks[0].end == min(size, length)
     assert blocks[-1].end == size
 

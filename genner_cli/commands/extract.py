@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genner_cli.commands.clustering import run_on_cluster
 from genner_cli.commands.extracting import Plan, run
 from genner_cli.commands.options import (
     AdapterReference,
@@ -38,12 +38,12 @@ from genner_cli.commands.options import (
     nesting,
     obeyed,
 )
+from genner_cli.commands.sharing import Actors, Address, BlockBytes, OnCluster, ShardOfInput, cluster_options, share_of
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
 
 if TYPE_CHECKING:
-    from genner_cli.files import Block
     from genner_cli.files.writing import Writer
 
 _DEFAULTS = EngineOptions()
@@ -68,12 +68,6 @@ StatisticsFile = Annotated[
 ]
 RetryErrors = Annotated[
     bool, typer.Option("--retry-errors", help="Extract the documents once more that failed, before going on.")
-]
-ShardOfInput = Annotated[
-    str | None,
-    typer.Option(
-        "--shard", metavar="i/n", help="Extract the i-th of n equal shares; `genner data merge` joins the outputs."
-    ),
 ]
 
 
@@ -109,6 +103,10 @@ def extract(
     restart: Restart = False,
     retry_errors: RetryErrors = False,
     shard: ShardOfInput = None,
+    cluster: OnCluster = None,
+    address: Address = None,
+    actors: Actors = None,
+    block: BlockBytes = None,
 ) -> None:
     """Extract named entities from documents, with exact character offsets.
 
@@ -120,6 +118,7 @@ def extract(
     - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
     - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
     - `genner extract big.jsonl --shard 2/5 -o entities-2.jsonl`
+    - `genner extract big.jsonl --cluster ray --address head:6379 -o entities.jsonl`
     """
     from genner_cli.api import ExtractOptions
     from genner_cli.files import expand
@@ -127,7 +126,8 @@ def extract(
     from genner_cli.files.writing import encode, encode_value
 
     paths = expand(inputs)
-    share = _share(shard, paths, output=output, limit=limit)
+    share = share_of(paths, shard, output=output, limit=limit)
+    on_cluster = cluster_options(cluster, address, actors, block, shard=shard)
     report = _report_writer(stats, paths)
     options = ExtractOptions(
         labels=asked_labels(types, labels),
@@ -145,54 +145,19 @@ def extract(
         strict_labels=strict_labels,
         engine=EngineOptions(slots=slots, context=context, batch=batch, threads=threads, gpu_layers=gpu_layers),
     )
-    read = partial(
-        read_documents, share.blocks, text_field=text_field, id_field=id_field, max_document_bytes=max_document_bytes
-    )
+    read = partial(read_documents, text_field=text_field, id_field=id_field, max_document_bytes=max_document_bytes)
     to_line = partial(encode, text_field=text_field, id_field=id_field, keep_completion=keep_completion)
     talk_on_stderr()
     shape = {"text-field": text_field, "id-field": id_field, "keep-completion": keep_completion}
-    done = run(
-        Plan(
-            paths,
-            share.blocks,
-            output,
-            options,
-            read,
-            to_line,
-            limit,
-            {**shape, **share.told},
-            restart=restart,
-            retry=retry_errors,
-        )
-    )
+    shape |= share.told
+    plan = Plan(paths, share.blocks, output, options, read, to_line, limit, shape, restart=restart, retry=retry_errors)
+    done = run_on_cluster(plan, on_cluster) if on_cluster else run(plan)
     sys.stderr.write(done.summary() + "\n")
     if report:
         with report:
             report.write(encode_value(done.report()))
     if done.ledger.failed:
         raise typer.Exit(1)
-
-
-class _Share(NamedTuple):
-    """What of the input is to be read, and what the manifest tells of that."""
-
-    blocks: Sequence[str | Block]
-    told: Mapping[str, str] = MappingProxyType({})
-
-
-def _share(shard: str | None, paths: list[str], *, output: str, limit: int | None) -> _Share:
-    """Raises UsageError where a shard makes no sense."""
-    from genner_cli.files import STDIO
-    from genner_cli.files.blocks import Shard, input_of
-
-    if shard is None:
-        return _Share(paths)
-    asked = Shard.parse(shard)
-    if output == STDIO:
-        raise UsageError("--shard: what `genner data merge` needs stands beside a file; name it after -o")
-    if limit is not None:
-        raise UsageError("--limit counts documents from the start of the input, which a shard does not see; drop one")
-    return _Share(asked.blocks(paths), {"shard": str(asked), "input": input_of(paths)})
 
 
 def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:

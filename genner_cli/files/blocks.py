@@ -67,17 +67,20 @@ def input_of(paths: Sequence[str]) -> str:
     return f"{len(paths)} files, {sum(sizes)} bytes, {digest}"
 
 
-def cut(paths: Sequence[str], length: int | None = None) -> list[Block]:
-    """The blocks of these files, of `length` bytes each, or as long as suits the size of the input.
+def suitable_length(paths: Sequence[str]) -> int:
+    """Bytes of a block: few enough blocks of a large input, and little to do again where one is lost."""
+    return min(max(sum(_sizes(paths)) // _MANY, _SMALLEST), _LARGEST)
+
+
+def cut(paths: Sequence[str], length: int) -> list[Block]:
+    """The blocks of these files, of `length` bytes each.
 
     Their lines are not counted yet (see `surveyed`). Raises UsageError for a stream.
     """
-    sizes = _sizes(paths)
-    step = length or min(max(sum(sizes) // _MANY, _SMALLEST), _LARGEST)
     blocks = []
-    for path, whole in zip(paths, sizes, strict=True):
+    for path, whole in zip(paths, _sizes(paths), strict=True):
         if whole and _can_be_cut(path):
-            blocks += [Block(path, start, min(start + step, whole)) for start in range(0, whole, step)]
+            blocks += [Block(path, start, min(start + length, whole)) for start in range(0, whole, length)]
         else:
             blocks.append(Block(path))
     return blocks

@@ -73,7 +73,7 @@ class ResumableOutput:
 
     def _leave(self, error: BaseException | None) -> None:
         """Says how to go on, in the manifest and to whoever interrupted."""
-        if isinstance(error, KeyboardInterrupt) and self._state == STOPPED:
+        if isinstance(error, KeyboardInterrupt) and self._state == STOPPED and self.ledger.documents:
             count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
             error.add_note(f"{count}; run the same command again to go on from there")
         with suppress(OSError):
@@ -166,6 +166,12 @@ class ResumableOutput:
         """Adds a record. Raises GennerError for a full or failing disk."""
         self._journal.append(line, digest_of(document, self._key), outcome)
         self.ledger.note(outcome)
+
+    def covers(self, documents: Iterator[Document | FailedDocument]) -> bool:
+        """Whether there is a record for each document. Raises like `rest`."""
+        for _ in self._matched(self._journal, documents):
+            pass
+        return next(documents, None) is None
 
     def fill(self, records: Iterable[tuple[bytes, Entry]]) -> None:
         """Takes records that were made elsewhere, all there are and in order, and no others: the output is whole."""

@@ -1,0 +1,213 @@
+"""`genner extract --cluster ray` with real Ray processes and the bundled model, disturbed in the middle.
+
+Without ray (pip install 'genner[cluster]') these tests are skipped. A cluster takes seconds to start: `-m 'not slow'`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from resuming import Start, assert_same, documents, manifest, records, start, write_documents
+
+__all__ = ["start"]
+pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
+pytestmark = pytest.mark.slow
+PATIENCE = 150
+TWO = ("--cluster", "ray", "--actors", 2, "--block", 400)
+FIXED = ("--max-document-bytes", 500)
+BAD = [b"{torn", b"", b'{"text": 5}', b'{"text": "%s"}' % (b"x" * 600), b'{"text": ""}']
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents, with lines among them that fail: at the start, in the middle, and longer than a block."""
+    path = write_documents(tmp_path_factory.mktemp("input") / "in.jsonl", documents(120))
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\r\n".join([*lines[:2], *BAD, *lines[2:70], *BAD, *lines[70:]]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run on this machine alone."""
+    out = tmp_path_factory.mktemp("local") / "out.jsonl"
+    begin = start.__wrapped__()  # type: ignore[attr-defined]
+    said(next(begin)(docs, *FIXED, "-o", out), 1)
+    begin.close()
+    return out
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+def said(process: subprocess.Popen[bytes], status: int) -> str:
+    """What a process said on stderr until it ended with this status."""
+    found, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == status, error.decode()
+    assert found == b""
+    assert b"Traceback" not in error
+    return error.decode()
+
+
+def parts(out: Path) -> dict[str, os.stat_result]:
+    """The parts that are whole."""
+    return {path.name: path.stat() for path in Path(f"{out}.parts").glob("*.jsonl")}
+
+
+def wait_for_parts(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    patience = time.monotonic() + PATIENCE
+    while len(parts(out)) < count:
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def descendants(pid: int) -> Iterator[tuple[int, str]]:
+    """All processes that a process started, and those that they did, with their names."""
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    for child in map(int, listed):
+        try:
+            yield child, Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        yield from descendants(child)
+
+
+def actors(process: subprocess.Popen[bytes]) -> list[int]:
+    return [pid for pid, name in descendants(process.pid) if name.startswith("ray::BlockExtractor")]
+
+
+def assert_like_local(out: Path, local: Path) -> None:
+    """Record by record, ledger and options, but for what says that a cluster made it; and nothing else is left."""
+    assert_same(records(out), records(local))
+    assert manifest(out)["ledger"] == manifest(local)["ledger"]
+    made = {**manifest(out)["options"]}
+    assert made.pop("cluster").startswith("blocks of ")
+    assert made == manifest(local)["options"]
+    assert manifest(out)["state"] == "complete"
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        out.name,
+        f"{out.name}.run.index",
+        f"{out.name}.run.json",
+    ]
+
+
+def test_an_actor_that_is_killed_in_the_middle_is_replaced_and_the_output_is_that_of_a_local_run(
+    start: Start, docs: Path, out: Path, local: Path
+) -> None:
+    process = start(docs, *FIXED, "-o", out, *TWO, "--stats", out.parent.parent / "stats.json")
+    wait_for_parts(out, 3, process)
+    before = parts(out)
+    found = actors(process)
+    assert len(found) == 2
+    os.kill(found[0], signal.SIGKILL)
+    wait_for_parts(out, 6, process)
+    assert {name: parts(out)[name].st_ino for name in before} == {name: s.st_ino for name, s in before.items()}
+    error = said(process, 1)
+    assert error.count("it is started again") == 1
+    assert "128 documents, " in error
+    assert_like_local(out, local)
+    statistics = orjson.loads((out.parent.parent / "stats.json").read_bytes())
+    assert statistics["documents"] == 128
+    assert statistics["failed"] == 8
+
+
+def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is_missing(
+    start: Start, docs: Path, out: Path, local: Path
+) -> None:
+    process = start(docs, *FIXED, "-o", out, *TWO)
+    wait_for_parts(out, 4, process)
+    started = [pid for pid, _ in descendants(process.pid)]
+    process.kill()
+    process.communicate()
+    wait_for_the_end(started)
+    before = parts(out)
+    error = said(start(docs, *FIXED, "-o", out), 2)
+    assert 'cluster: "blocks of 400 bytes" then, null now' in error
+    process = start(docs, *FIXED, "-o", out, *TWO)
+    wait_for_parts(out, len(before) + 2, process)
+    process.send_signal(signal.SIGINT)
+    error = said(process, 130)
+    count = len(parts(out))
+    assert f"parts are in {out}.parts; run the same command again to go on from there" in error
+    assert count > len(before)
+    kept = parts(out)
+    assert {name: (s.st_ino, s.st_mtime_ns) for name, s in before.items()} == {
+        name: (kept[name].st_ino, kept[name].st_mtime_ns) for name in before
+    }
+    done = sum(len(records(path)) for path in Path(f"{out}.parts").glob("*.jsonl"))
+    error = said(start(docs, *FIXED, "-o", out, *TWO), 1)
+    assert f", {done} of them before; " in error
+    assert_like_local(out, local)
+    inode = out.stat().st_ino
+    assert "the output is complete, nothing was to be done" in said(start(docs, *FIXED, "-o", out), 1)
+    assert out.stat().st_ino == inode
+
+
+def wait_for_the_end(pids: list[int]) -> None:
+    """Until none of these processes runs any more: a killed driver leaves nothing behind."""
+    patience = time.monotonic() + PATIENCE
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < patience, left
+        time.sleep(0.1)
+
+
+TWO_MACHINES = """
+import logging, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(nodes[0], allow_graceful=False)
+print("removed", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+def test_a_cluster_is_joined_and_the_blocks_of_a_lost_machine_are_done_by_another(
+    start: Start, docs: Path, out: Path, local: Path
+) -> None:
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    with subprocess.Popen(
+        (sys.executable, "-c", TWO_MACHINES), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as cluster:
+        assert cluster.stdin
+        assert cluster.stdout
+        address = next(line for line in cluster.stdout if line.startswith("127.0.0.1:")).strip()
+        process = start(docs, *FIXED, "-o", out, "--cluster", "ray", "--block", 400, "--address", address)
+        wait_for_parts(out, 4, process)
+        cluster.stdin.write("\n")
+        cluster.stdin.flush()
+        assert cluster.stdout.readline() == "removed\n"
+        error = said(process, 1)
+        cluster.stdin.write("\n")
+        cluster.stdin.flush()
+    assert "an actor died" in error
+    assert_like_local(out, local)
+
+
+def test_what_is_wrong_in_an_actor_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
+    error = said(start(docs, "-o", out, *TWO, "--model", out.parent / "none.gguf"), 1)
+    assert "none.gguf" in error
+    assert "genner: this was on machine " in error
+    assert not list(out.parent.iterdir())
+
+
+def test_no_cluster_at_an_address_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
+    error = said(start(docs, "-o", out, *TWO, "--address", "127.0.0.1:9"), 2)
+    assert error.startswith("genner: --address 127.0.0.1:9: no Ray cluster answers there")
