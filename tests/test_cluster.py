@@ -11,11 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 import pytest
+from fake_hub import Repository, fake_hub
 from resuming import Start, assert_same, documents, manifest, records, start, write_documents
+
+from genner_cli import hub
 
 __all__ = ["start"]
 pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
@@ -90,6 +94,25 @@ def actors(process: subprocess.Popen[bytes]) -> list[int]:
     return [pid for pid, name in descendants(process.pid) if name.startswith("ray::BlockExtractor")]
 
 
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same mapped into IPv6, and ::1, as /proc/net writes them."""
+
+
+def listening(process: subprocess.Popen[bytes]) -> set[str]:
+    """The addresses that a process and all that it started take connections at."""
+    sockets = set()
+    for pid in (process.pid, *(pid for pid, _ in descendants(process.pid))):
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):
+                sockets.add(os.readlink(link))
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    found = {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+    assert found
+    return found
+
+
 def assert_like_local(out: Path, local: Path) -> None:
     """Record by record, ledger and options, but for what says that a cluster made it; and nothing else is left."""
     assert_same(records(out), records(local))
@@ -113,6 +136,7 @@ def test_an_actor_that_is_killed_in_the_middle_is_replaced_and_the_output_is_tha
     before = parts(out)
     found = actors(process)
     assert len(found) == 2
+    assert listening(process) <= LOOPBACK
     os.kill(found[0], signal.SIGKILL)
     wait_for_parts(out, 6, process)
     assert {name: parts(out)[name].st_ino for name in before} == {name: s.st_ino for name, s in before.items()}
@@ -197,7 +221,8 @@ def test_a_cluster_is_joined_and_the_blocks_of_a_lost_machine_are_done_by_anothe
         assert cluster.stdin
         assert cluster.stdout
         address = next(line for line in cluster.stdout if line.startswith("127.0.0.1:")).strip()
-        process = start(docs, *FIXED, "-o", out, "--cluster", "ray", "--block", 400, "--address", address)
+        joining = ("--cluster", "ray", "--block", 400, "--address", address)
+        process = start(docs, *FIXED, "-o", out, *joining, env=environment)
         wait_for_parts(out, 4, process)
         cluster.stdin.write("\n")
         cluster.stdin.flush()
@@ -207,6 +232,19 @@ def test_a_cluster_is_joined_and_the_blocks_of_a_lost_machine_are_done_by_anothe
         cluster.stdin.flush()
     assert "an actor died" in error
     assert_like_local(out, local)
+
+
+def test_a_model_of_the_hub_is_fetched_once_for_the_actors_of_a_machine(
+    start: Start, docs: Path, out: Path, local: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with fake_hub() as remote:
+        remote.repositories["own/small"] = Repository({"m.gguf": hub.BUNDLED.read_bytes()})
+        cache = str(tmp_path_factory.mktemp("cache"))
+        environment = {**os.environ, "HF_ENDPOINT": remote.address, "HF_HOME": cache, "HF_HUB_OFFLINE": "0"}
+        model = ("--model", "own/small:m.gguf", "--download")
+        said(start(docs, *FIXED, "-o", out, *TWO, *model, env=environment), 1)
+        assert [name for name in remote.ranges if name.startswith("m.gguf")] == ["m.gguf"]
+    assert_same(records(out), records(local))
 
 
 def test_what_is_wrong_in_an_actor_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:

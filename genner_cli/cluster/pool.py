@@ -7,6 +7,8 @@ lost) is replaced, and its block is done again by whoever is free. Knows nothing
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +29,7 @@ log = logging.getLogger("genner")
 DEATHS = 3
 """So often in a row an actor, or whoever does a block, may die before it is given up."""
 _TICK_SECONDS = 0.25
+_PATIENCE_SECONDS = 60
 
 
 class Given(NamedTuple):
@@ -100,9 +103,13 @@ class Pool:
 
     def first(self) -> Opened:
         """What the first actor says that has opened the model."""
+        told = time.monotonic() + _PATIENCE_SECONDS
         while not self._first:
             for _ in self._events():
                 pass
+            if time.monotonic() > told:
+                log.warning("no actor has opened the model yet; `ray status` says what they wait for")
+                told = math.inf
         return self._first
 
     def work(self, blocks: Iterator[Block]) -> Iterator[Event]:
