@@ -257,3 +257,43 @@ def test_what_is_wrong_in_an_actor_is_told_in_a_line(start: Start, docs: Path, o
 def test_no_cluster_at_an_address_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
     error = said(start(docs, "-o", out, *TWO, "--address", "127.0.0.1:9"), 2)
     assert error.startswith("genner: --address 127.0.0.1:9: no Ray cluster answers there")
+
+
+POISON = """
+import os, sys
+from genner_cli.api import ExtractOptions
+from genner_cli.cluster.actor import Job
+from genner_cli.cluster.pool import Given, Pool
+from genner_cli.cluster.sizing import Size
+from genner_cli.cluster.starting import connected
+from genner_cli.errors import GennerError
+from genner_cli.files import Block
+from genner_cli.files.reading import read_documents
+from genner_cli.files.writing import encode
+from genner_cli.generation import EngineOptions
+
+def read(blocks, progress):
+    if blocks[0].start:
+        os.kill(os.getpid(), 9)
+    return read_documents(blocks, progress=progress)
+
+job = Job(ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
+blocks = [Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]
+with connected(None, cpus=1), Pool(job, Size(1, 1, 0, 1)) as pool:
+    try:
+        for event in pool.work(iter(blocks)):
+            if not isinstance(event, Given):
+                print(*event, file=sys.stderr)
+    except GennerError as error:
+        print(error, file=sys.stderr)
+"""
+
+
+def test_a_block_that_kills_every_actor_ends_the_run_and_not_the_blocks_before_it(docs: Path) -> None:
+    process = subprocess.Popen(
+        (sys.executable, "-c", POISON, str(docs)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    lines = [line for line in said(process, 0).splitlines() if line]
+    starts = [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")]
+    assert starts == ["0", "300", "300", "300"], "done, then lost three times"
+    assert lines[-1].startswith(f"{docs}, bytes 300 to 600: 3 actors died of it (")

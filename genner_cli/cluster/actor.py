@@ -50,9 +50,13 @@ class Opened(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Records of a block, the bytes of it that were read for them, the engine's figures so far, lines for the log."""
+    """Records of a block, the bytes of it that were read for them, the engine's figures so far, lines for the log.
+
+    `last`: no more records come.
+    """
 
     records: list[Record]
+    last: bool
     read: int
     statistics: Statistics
     costs: Costs
@@ -83,20 +87,20 @@ class BlockExtractor:
         """The records of a block, in order, as they come; the last batch may have none."""
         records: list[Record] = []
         counted: list[int] = []
-        last = time.monotonic()
+        sent = time.monotonic()
         documents = self._job.read([block], progress=counted.append)
         for result in Extractor(self._engine.task, self._engine).extract(documents):
             digest = digest_of(result.document, self._key)
             records.append(Record(self._job.to_line(result), digest, outcome_of(result)))
-            if len(records) >= BATCH_RECORDS or time.monotonic() - last > BATCH_SECONDS:
-                yield self._batch(records, counted)
-                records, last = [], time.monotonic()
-        yield self._batch(records, counted)
+            if len(records) >= BATCH_RECORDS or time.monotonic() - sent > BATCH_SECONDS:
+                yield self._batch(records, counted, last=False)
+                records, sent = [], time.monotonic()
+        yield self._batch(records, counted, last=True)
 
-    def _batch(self, records: list[Record], counted: list[int]) -> Batch:
+    def _batch(self, records: list[Record], counted: list[int], *, last: bool) -> Batch:
         read = sum(counted)
         counted.clear()
-        return Batch(records, read, self._engine.statistics, self._engine.costs, self._said.taken())
+        return Batch(records, last, read, self._engine.statistics, self._engine.costs, self._said.taken())
 
 
 class _Said(logging.Handler):

@@ -24,6 +24,7 @@ from genner_cli.cluster.sizing import Size
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files import Block
+from genner_cli.files.resuming import key_of
 
 log = logging.getLogger("genner")
 DEATHS = 3
@@ -60,10 +61,11 @@ Event = Given | Done | Lost | Tick
 
 @dataclass(eq=False, slots=True)
 class _Seat:
-    """The place of an actor, which outlives it."""
+    """The place of an actor, which outlives it. `whole`: the last records of its block have come."""
 
     actor: Any = None
     block: Block | None = None
+    whole: bool = False
     opened: bool = False
     deaths: int = 0
     statistics: Statistics = field(default_factory=Statistics)
@@ -130,7 +132,7 @@ class Pool:
         busy = set(self._running.values())
         for seat in self._seats:
             if seat.opened and seat not in busy:
-                seat.block = self._again.popleft() if self._again else next(blocks, None)
+                seat.block, seat.whole = self._again.popleft() if self._again else next(blocks, None), False
                 if seat.block:
                     self._start(seat, "extract", seat.block)
 
@@ -155,7 +157,7 @@ class Pool:
                 raise (error.cause if isinstance(error.cause, GennerError) else error) from None
             except RayError as error:
                 del self._running[stream]
-                yield from self._lost(seat, error)
+                yield from self._lost(seat, str(error).strip().split("\n")[0])
 
     def _taken(self, seat: _Seat, value: Opened | Batch) -> Iterator[Event]:
         for level, text in value.said:
@@ -167,12 +169,12 @@ class Pool:
             self._refuse_other(value)
             seat.opened = True
         elif seat.block:
-            seat.statistics, self.costs = value.statistics, value.costs
+            seat.whole, seat.statistics, self.costs = value.last, value.statistics, value.costs
             yield Given(seat.block, value)
 
     def _refuse_other(self, opened: Opened) -> None:
-        first = self._first
-        if first and (opened.options, opened.genner, __version__) != (first.options, first.genner, first.genner):
+        first = self._first or opened
+        if key_of(opened.options) != key_of(first.options) or {opened.genner, first.genner} != {__version__}:
             raise UsageError(
                 f"machines {first.host} and {opened.host} do not have the same model and genner {__version__};"
                 " install the same genner and put the same model everywhere"
@@ -180,13 +182,14 @@ class Pool:
 
     def _finished(self, seat: _Seat) -> Iterator[Event]:
         """The end of a method: of a block, or of the opening."""
-        if seat.block:
+        if seat.block and not seat.whole:
+            yield from self._lost(seat, "its records broke off")
+        elif seat.block:
             yield Done(seat.block)
             seat.block, seat.deaths = None, 0
 
-    def _lost(self, seat: _Seat, error: RayError) -> Iterator[Event]:
+    def _lost(self, seat: _Seat, reason: str) -> Iterator[Event]:
         """An actor is gone: another takes its seat, and its block is done again."""
-        reason = str(error).strip().split("\n")[0]
         log.warning("an actor died (%s); it is started again", reason)
         self._end(seat)
         self._earlier, seat.statistics = self._earlier.plus(seat.statistics), Statistics()

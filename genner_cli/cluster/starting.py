@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -13,6 +14,7 @@ from genner_cli.errors import GennerError, UsageError
 
 LOOPBACK = "127.0.0.1"
 _OBJECT_STORE_BYTES = 200 * 2**20
+_PATIENCE_SECONDS = 10
 
 
 @contextmanager
@@ -48,13 +50,29 @@ def _machines(address: str | None) -> list[Machine]:
 def _init(address: str | None, cpus: int) -> None:
     import ray
 
+    if address and ":" in address:
+        _knock(address)
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         ray.init(**(_here(cpus) if address is None else {"address": address}), **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises any kind, Exception itself among them
         reason = str(error).strip().split("\n")[0]
-        told = f"--address {address}: no Ray cluster answers there" if address else "Ray cannot be started here"
-        raise UsageError(f"{told} ({reason}); check with `ray status`") from error
+        raise (
+            _no_cluster(address, reason) if address else UsageError(f"Ray cannot be started here ({reason})")
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Whether anybody is there: Ray itself would ask for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> UsageError:
+    return UsageError(f"--address {address}: no Ray cluster answers there ({reason}); see `ray status` on its head")
 
 
 def _here(cpus: int) -> dict[str, Any]:

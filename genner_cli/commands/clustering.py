@@ -30,16 +30,20 @@ class ClusterOptions:
 def run_on_cluster(plan: Plan, cluster: ClusterOptions) -> Run:
     """Extracts to a file; what an earlier run on a cluster left of it is gone on with."""
     from genner_cli.cluster.starting import connected
+    from genner_cli.files.blocks import cut, suitable_length
     from genner_cli.files.resuming import ResumableOutput
 
     _check(plan)
+    length = cluster.block_bytes or suitable_length(plan.paths)
+    blocks = cut(plan.paths, length)
     wanted = (cluster.actors or 1) * (plan.options.engine.threads or 1)
     with (
         ResumableOutput(plan.output, inputs=plan.paths) as output,
         connected(cluster.address, cpus=wanted) as machines,
         Stopper() as stopper,  # the last, for ray sets handlers of its own
     ):
-        return _run(plan, cluster, machines, output, stopper)
+        plan = replace(plan, shape={**plan.shape, "cluster": f"blocks of {length:,} bytes"})
+        return _run(plan, _sized(plan, cluster, machines), blocks, output, stopper)
 
 
 def _check(plan: Plan) -> None:
@@ -53,20 +57,15 @@ def _check(plan: Plan) -> None:
         raise UsageError("--retry-errors: leave --cluster out; what failed is extracted again on this machine")
 
 
-def _run(
-    plan: Plan, cluster: ClusterOptions, machines: list[Machine], output: ResumableOutput, stopper: Stopper
-) -> Run:
+def _run(plan: Plan, size: Size, blocks: list[Block], output: ResumableOutput, stopper: Stopper) -> Run:
     from genner_cli.cluster.pool import Pool
-    from genner_cli.files.blocks import cut, suitable_length, surveyed
+    from genner_cli.files.blocks import surveyed
     from genner_cli.files.parts import Parts, remove_parts
     from genner_cli.files.resuming import key_of
 
-    length = cluster.block_bytes or suitable_length(plan.paths)
-    blocks = cut(plan.paths, length)
-    size = _sized(plan, cluster, machines)
     with Pool(_job(plan, size), size) as pool:
         opened = pool.first()
-        output.begin({**opened.options, "cluster": f"blocks of {length:,} bytes"}, restart=plan.restart)
+        output.begin(opened.options, restart=plan.restart)
         with progress(plan, pool) as run:
             if output.finished or plan.restart:
                 remove_parts(plan.output)
