@@ -263,7 +263,6 @@ POISON = """
 import os, sys
 from genner_cli.api import ExtractOptions
 from genner_cli.cluster.actor import Job
-from genner_cli.cluster.pool import Given, Pool
 from genner_cli.cluster.sizing import Size
 from genner_cli.cluster.starting import connected
 from genner_cli.errors import GennerError
@@ -279,13 +278,16 @@ def read(blocks, progress):
 
 job = Job(ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
 blocks = [Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]
-with connected(None, cpus=1), Pool(job, Size(1, 1, 0, 1)) as pool:
-    try:
-        for event in pool.work(iter(blocks)):
-            if not isinstance(event, Given):
-                print(*event, file=sys.stderr)
-    except GennerError as error:
-        print(error, file=sys.stderr)
+with connected(None, cpus=1):
+    from genner_cli.cluster.pool import Given, Pool  # not before: ray reads its settings when it is imported
+
+    with Pool(job, Size(1, 1, 0, 1)) as pool:
+        try:
+            for event in pool.work(iter(blocks)):
+                if not isinstance(event, Given):
+                    print(*event, file=sys.stderr)
+        except GennerError as error:
+            print(error, file=sys.stderr)
 """
 
 
@@ -297,3 +299,11 @@ def test_a_block_that_kills_every_actor_ends_the_run_and_not_the_blocks_before_i
     starts = [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")]
     assert starts == ["0", "300", "300", "300"], "done, then lost three times"
     assert lines[-1].startswith(f"{docs}, bytes 300 to 600: 3 actors died of it (")
+
+
+def test_a_cluster_that_others_could_reach_is_not_worked_on() -> None:
+    """Ray reads its settings when it is imported; who has done so before gets it refused, not another's ear."""
+    script = "import ray, genner_cli.cluster.starting as s\nwith s.connected(None): pass"
+    process = subprocess.run((sys.executable, "-c", script), capture_output=True, check=False, timeout=PATIENCE)
+    assert process.returncode == 1
+    assert b"GennerError: Ray would listen to other machines; start a cluster yourself" in process.stderr

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genner_cli.commands.extracting import Plan, Run, progress
 from genner_cli.commands.stopping import Stopper
 from genner_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from genner_cli.cluster.actor import Job
     from genner_cli.cluster.pool import Event, Pool
     from genner_cli.cluster.sizing import Machine, Size
     from genner_cli.files import Block
     from genner_cli.files.parts import Parts
     from genner_cli.files.resuming import ResumableOutput
+
+log = logging.getLogger("genner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +83,16 @@ def _run(plan: Plan, size: Size, blocks: list[Block], output: ResumableOutput, s
 
 
 def _sized(plan: Plan, cluster: ClusterOptions, machines: list[Machine]) -> Size:
-    import logging
-
     from genner_cli.cluster.sizing import sized
 
     engine = plan.options.engine
     size = sized(machines, actors=cluster.actors, threads=engine.threads, gpu=engine.gpu_layers != 0)
     if size.actors > size.room:
-        log = logging.getLogger("genner")
         log.warning("there is room for %d of %d actors; others start when machines join", size.room, size.actors)
     return size
 
 
-def _job(plan: Plan, size: Size) -> Any:
+def _job(plan: Plan, size: Size) -> Job:
     from genner_cli.cluster.actor import Job
 
     options = replace(plan.options, engine=replace(plan.options.engine, threads=size.cpus))
