@@ -111,12 +111,16 @@ def _checked(plan: Plan, output: ResumableOutput, run: Run) -> Run:
 
 
 def _make_parts(pool: Pool, parts: Parts, run: Run, stopper: Stopper) -> None:
+    from genner_cli.cluster.pool import Lost
+
     missing = parts.missing()
     run.ledger = parts.ledger()
     making = _Making(parts, run, len(parts) - len(missing))
     try:
         for event in pool.work(stopper.feed(iter(missing))):
             making.obey(event)
+            if isinstance(event, Lost):
+                stopper.check()  # after a signal to all processes there is nobody to do it again
         stopper.check()
     except KeyboardInterrupt as error:
         told = f"{making.whole:,} of {len(parts):,} parts are in {parts.folder}"
