@@ -182,6 +182,16 @@ def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is
     assert out.stat().st_ino == inode
 
 
+def test_a_signal_to_all_processes_of_a_run_ends_it_and_its_parts_stay(start: Start, docs: Path, out: Path) -> None:
+    """As a scheduler does: nobody is left to do a block again."""
+    process = start(docs, *FIXED, "-o", out, *TWO, start_new_session=True)
+    wait_for_parts(out, 3, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    error = said(process, 143)
+    assert f"parts are in {out}.parts; run the same command again to go on from there" in error
+    assert len(parts(out)) >= 3
+
+
 def wait_for_the_end(pids: list[int]) -> None:
     """Until none of these processes runs any more: a killed driver leaves no engine behind."""
     patience = time.monotonic() + PATIENCE
