@@ -19,7 +19,7 @@ from genner_cli import extraction, hub
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.engine.statistics import Costs, Statistics, report
+from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
 from genner_cli.extraction import DocumentOrFailure, Task
 from genner_cli.files.calibrations import beside, read_calibration
@@ -67,14 +67,18 @@ class ExtractOptions:
         object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give its name
 
 
-class Worker(Protocol):
-    """What answers requests, and counts what it does: an `Engine`, in this process or another."""
+class Counting(Protocol):
+    """What counts what it does, and knows what a step costs: an engine, or many."""
 
     @property
     def statistics(self) -> Statistics: ...
 
     @property
     def costs(self) -> Costs: ...
+
+
+class Worker(Counting, Protocol):
+    """What answers requests: an `Engine`, in this process or another."""
 
     def generate(self, requests: Iterable[Request | None], /) -> Iterator[tuple[int, Completion]]: ...
 
@@ -89,10 +93,6 @@ class Extractor:
     def extract(self, documents: Iterable[DocumentOrFailure]) -> Iterator[Extraction]:
         """One extraction for each document, in order."""
         return extraction.extract(documents, self.task, self.engine.generate)
-
-    def report(self, *, seconds: float, documents: int, failed: int) -> dict[str, Any]:
-        """What a run did and where its time went (`statistics.report`)."""
-        return report(self.engine.statistics, self.engine.costs, seconds=seconds, documents=documents, failed=failed)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genner_cli.commands.clustering import run_on_cluster
 from genner_cli.commands.extracting import Plan, run
 from genner_cli.commands.options import (
     AdapterReference,
@@ -27,6 +28,7 @@ from genner_cli.commands.options import (
     ModelReference,
     Nested,
     OverlapBytes,
+    Restart,
     Slots,
     TextField,
     Threads,
@@ -36,6 +38,7 @@ from genner_cli.commands.options import (
     nesting,
     obeyed,
 )
+from genner_cli.commands.sharing import Actors, Address, BlockBytes, OnCluster, ShardOfInput, cluster_options, share_of
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
@@ -66,7 +69,6 @@ StatisticsFile = Annotated[
     str | None,
     typer.Option("--stats", metavar="FILE", help="JSON file for what the run did and where its time went."),
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Forget what an earlier run wrote to the output.")]
 RetryErrors = Annotated[
     bool, typer.Option("--retry-errors", help="Extract the documents once more that failed, before going on.")
 ]
@@ -103,6 +105,11 @@ def extract(
     stats: StatisticsFile = None,
     restart: Restart = False,
     retry_errors: RetryErrors = False,
+    shard: ShardOfInput = None,
+    cluster: OnCluster = None,
+    address: Address = None,
+    actors: Actors = None,
+    block: BlockBytes = None,
 ) -> None:
     """Extract named entities from documents, with exact character offsets.
 
@@ -114,6 +121,8 @@ def extract(
     - `genner extract news.jsonl --types PER,ORG`
     - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
     - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
+    - `genner extract big.jsonl --shard 2/5 -o entities-2.jsonl`
+    - `genner extract big.jsonl --cluster ray --address head:6379 -o entities.jsonl`
     """
     from genner_cli.api import ExtractOptions
     from genner_cli.files import expand
@@ -121,6 +130,8 @@ def extract(
     from genner_cli.files.writing import encode, encode_value
 
     paths = expand(inputs, addresses=True)
+    share = share_of(paths, shard, output=output, limit=limit)
+    on_cluster = cluster_options(cluster, address, actors, block, shard=shard)
     report = _report_writer(stats, paths)
     options = ExtractOptions(
         labels=asked_labels(types, labels),
@@ -138,13 +149,13 @@ def extract(
         strict_labels=strict_labels,
         engine=EngineOptions(slots=slots, context=context, batch=batch, threads=threads, gpu_layers=gpu_layers),
     )
-    read = partial(
-        read_documents, paths, text_field=text_field, id_field=id_field, max_document_bytes=max_document_bytes
-    )
+    read = partial(read_documents, text_field=text_field, id_field=id_field, max_document_bytes=max_document_bytes)
     to_line = partial(encode, text_field=text_field, id_field=id_field, keep_completion=keep_completion)
     talk_on_stderr()
     shape = {"text-field": text_field, "id-field": id_field, "keep-completion": keep_completion}
-    done = run(Plan(paths, output, options, read, to_line, limit, shape, restart=restart, retry=retry_errors))
+    shape |= share.told
+    plan = Plan(paths, share.blocks, output, options, read, to_line, limit, shape, restart=restart, retry=retry_errors)
+    done = run_on_cluster(plan, on_cluster) if on_cluster else run(plan)
     sys.stderr.write(done.summary() + "\n")
     if report:
         with report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,8 +14,9 @@ from genner_cli.errors import UsageError
 from genner_cli.ledger import Ledger, Outcome, outcome_of
 
 if TYPE_CHECKING:
-    from genner_cli.api import ExtractOptions, Extractor
+    from genner_cli.api import Counting, ExtractOptions
     from genner_cli.extraction import DocumentOrFailure
+    from genner_cli.files import Block
     from genner_cli.types import Extraction
 
 _SHOW = 0.25
@@ -29,12 +30,13 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to read and how to write it. `read` is handed what counts bytes; `total`: bytes of all inputs, if known.
+    """What to read and how to write it. `read` is handed `blocks`, the share of `paths`, and what counts bytes.
 
     `shape`: options that shape a record, beyond those of extraction. `restart`, `retry`: see `genner extract`.
     """
 
     paths: list[str]
+    blocks: Sequence[str | Block]
     output: str
     options: ExtractOptions
     read: Callable[..., Iterator[DocumentOrFailure]]
@@ -46,14 +48,14 @@ class Plan:
 
     def documents(self, run: Run) -> Iterator[DocumentOrFailure]:
         """The input from its beginning."""
-        return islice(self.read(progress=run.read), self.limit)
+        return islice(self.read(self.blocks, progress=run.read), self.limit)
 
 
 @dataclass
 class Run:
     """What was done so far, and what to show of it. The ledger counts earlier runs on the same output as well."""
 
-    extractor: Extractor
+    engine: Counting
     show: Callable[[int, str], None]
     started: float
     ledger: Ledger = field(default_factory=Ledger)
@@ -67,17 +69,27 @@ class Run:
         """Counts bytes of the input files."""
         self.bytes_read += count
 
-    def extract(self, documents: Iterable[DocumentOrFailure], plan: Plan, sink: Sink) -> None:
-        """Documents -> records in the sink."""
-        for result in self.extractor.extract(documents):
+    def write(self, results: Iterable[Extraction], plan: Plan, sink: Sink) -> None:
+        """Extractions -> records in the sink."""
+        for result in results:
             outcome = outcome_of(result)
             sink.write(plan.to_line(result), result.document, outcome)
-            self.documents += 1
-            self.failed += outcome.reason is not None
             del result  # or it would be held beside the next, however long they are
-            self._show()
+            self._count(outcome)
+            self.tell()
 
-    def _show(self) -> None:
+    def note(self, outcomes: Iterable[Outcome]) -> None:
+        """Counts documents whose records were made and written elsewhere."""
+        for outcome in outcomes:
+            self.ledger.note(outcome)
+            self._count(outcome)
+
+    def _count(self, outcome: Outcome) -> None:
+        self.documents += 1
+        self.failed += outcome.reason is not None
+
+    def tell(self) -> None:
+        """Shows how far it is, unless that was shown just now."""
         now = time.monotonic()
         if now - self.shown > _SHOW:
             self.shown = now
@@ -99,10 +111,13 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """What was done and where the time went, as a JSON value."""
-        return self.extractor.report(seconds=self._seconds(), documents=self.documents, failed=self.failed)
+        from genner_cli.engine.statistics import report
+
+        counts = (self.engine.statistics, self.engine.costs)
+        return report(*counts, seconds=self._seconds(), documents=self.documents, failed=self.failed)
 
     def _rate(self) -> float:
-        return self.extractor.engine.statistics.decoded / self._seconds()
+        return self.engine.statistics.decoded / self._seconds()
 
     def _seconds(self) -> float:
         return max(1e-9, time.monotonic() - self.started)
@@ -124,8 +139,12 @@ def _to_standard_output(plan: Plan, stopper: Stopper) -> Run:
 
     if plan.restart or plan.retry:
         raise UsageError("--restart and --retry-errors go on with a file; name it after -o")
-    with Writer(plan.output) as writer, open_supervised(plan.options) as extractor, progress(plan, extractor) as run:
-        run.extract(stopper.feed(plan.documents(run)), plan, _Counted(writer.write, run.ledger))
+    with (
+        Writer(plan.output) as writer,
+        open_supervised(plan.options) as extractor,
+        progress(plan, extractor.engine) as run,
+    ):
+        run.write(extractor.extract(stopper.feed(plan.documents(run))), plan, _Counted(writer.write, run.ledger))
         stopper.check()
     return run
 
@@ -155,25 +174,25 @@ def _to_file(plan: Plan, stopper: Stopper) -> Run:
             plan.output, inputs=plan.paths, text_field=plan.shape["text-field"], id_field=plan.shape["id-field"]
         ) as output,
         open_supervised(plan.options) as extractor,
-        progress(plan, extractor) as run,
+        progress(plan, extractor.engine) as run,
     ):
         output.begin({**configuration(extractor.task, plan.options), **plan.shape}, restart=plan.restart)
         if plan.retry:
             with output.retry() as retry:
-                run.extract(stopper.feed(retry.rest(plan.documents(run))), plan, retry)
+                run.write(extractor.extract(stopper.feed(retry.rest(plan.documents(run)))), plan, retry)
                 stopper.check()
                 retry.finish()
             run.bytes_read = 0
         rest = output.rest(plan.documents(run))
         run.ledger, run.complete = output.ledger, output.finished
-        run.extract(stopper.feed(rest), plan, output)
+        run.write(extractor.extract(stopper.feed(rest)), plan, output)
         stopper.check()
         output.finish()
     return run
 
 
 @contextmanager
-def progress(plan: Plan, extractor: Extractor) -> Iterator[Run]:
+def progress(plan: Plan, engine: Counting) -> Iterator[Run]:
     """A bar on stderr if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -189,9 +208,9 @@ def progress(plan: Plan, extractor: Extractor) -> Iterator[Run]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=total_bytes(plan.paths) if plan.limit is None else None)
+        task = bar.add_task("reading", total=total_bytes(plan.blocks) if plan.limit is None else None)
         yield Run(
-            extractor,
+            engine,
             show=lambda done, text: bar.update(task, completed=done, description=text),
             started=time.monotonic(),
         )

@@ -87,6 +87,7 @@ Uncalibrated = Annotated[bool, typer.Option("--no-calibration", help="Obey no ca
 GoldFiles = Annotated[
     list[str], typer.Argument(metavar="GOLD...", help="Labelled JSONL files (also .gz, .zst), or globs.")
 ]
+Restart = Annotated[bool, typer.Option("--restart", help="Forget what an earlier run wrote to the output.")]
 GpuLayers = Annotated[int, typer.Option(min=-1, help="Layers on a GPU; -1: all, where there is one.")]
 
 

@@ -10,6 +10,7 @@ import glob
 import os
 import stat
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from genner_cli.errors import UsageError
 from genner_cli.files import remote
@@ -22,6 +23,18 @@ COMPRESSIONS = (".gz", ".zst")
 
 OUTPUT_FIELDS = ("entities", "error", "completion")
 """The keys that only an output record has: never carried through from an input record."""
+
+
+class Block(NamedTuple):
+    """The lines of a file that begin in its bytes [start, end); `end` None: all from `start` on.
+
+    `lines`: how many lines end before `start`. Files that are compressed, or no lines, are one block each.
+    """
+
+    path: str
+    start: int = 0
+    end: int | None = None
+    lines: int = 0
 
 
 def expand(patterns: Sequence[str], *, addresses: bool = False) -> list[str]:
@@ -96,9 +109,10 @@ def kind(path: str) -> str:
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
 
 
-def total_bytes(paths: Sequence[str]) -> int | None:
-    """The size of all files as they lie on disk (compressed), None if one of them is a stream."""
-    sizes = [size(path) for path in paths]
+def total_bytes(paths: Sequence[str | Block]) -> int | None:
+    """The size of all files or blocks as they lie on disk (compressed), None if one of them is a stream."""
+    blocks = [path if isinstance(path, Block) else Block(path) for path in paths]
+    sizes = [size(block.path) if block.end is None else block.end - block.start for block in blocks]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
 

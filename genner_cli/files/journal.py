@@ -88,7 +88,9 @@ class Journal:
                 yield Entry(digest, end, check, Outcome(characters, chunks, entities, known))
 
     def clear(self) -> None:
-        """Forgets all lines."""
+        """Forgets all lines; `resume` comes next."""
+        if self._data:
+            self._data.close()
         self._entries.truncate(0)
         Path(self.lines).unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ Takes and gives JSON values. Knows nothing of what the options mean.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,12 @@ from genner_cli.files.journal import refused
 
 NAMES_ONLY = ("model",)
 """Options that are there to be read: what shapes a record is the model's content, wherever it lies."""
+SHARES = ("shard", "input")
+"""Options that say which documents a run is to make records of."""
+WAYS = ("cluster",)
+"""Options that say how records are made that are not there yet: a whole output may be gone on with in another way."""
+NOT_SHAPING = (*NAMES_ONLY, *SHARES, *WAYS)
+"""The record of a document is the same whatever they are."""
 _SHOWN = 60
 
 
@@ -57,14 +64,19 @@ class Manifest:
                 f"{path}: is no manifest of a run ({error}); restore it, or begin anew by --restart"
             ) from (error)
 
-    def refuse_other(self, path: str, options: dict[str, Any]) -> None:
-        """Raises UsageError that says which option differs from those it was begun with."""
+    def differences(self, options: dict[str, Any], *, besides: Collection[str] = NAMES_ONLY) -> str:
+        """Tells for people what differs from these options; `besides`: names that may differ."""
         now = {"genner version": __version__, **options}
         before = {"genner version": self.genner, **self.options}
-        names = [name for name in now | before if name not in NAMES_ONLY]
-        differing = [name for name in names if now.get(name) != before.get(name)]
-        if differing:
-            told = "; ".join(_difference(name, before.get(name), now.get(name)) for name in differing)
+        names = [name for name in now | before if name not in besides]
+        return "; ".join(
+            _difference(name, before.get(name), now.get(name)) for name in names if now.get(name) != before.get(name)
+        )
+
+    def refuse_other(self, path: str, options: dict[str, Any], *, whole: bool = False) -> None:
+        """Raises UsageError that says which option differs from those it was begun with; `whole`: no record lacks."""
+        told = self.differences(options, besides=(*NAMES_ONLY, *WAYS) if whole else NAMES_ONLY)
+        if told:
             raise UsageError(
                 f"{path}: was begun with other options ({told}); use the same ones, name another file after -o,"
                 " or begin anew by --restart"

@@ -28,7 +28,7 @@ import zstandard
 
 from genner_cli.data.losses import Losses
 from genner_cli.errors import UsageError
-from genner_cli.files import OUTPUT_FIELDS, STDIO, expand, kind, remote, size, total_bytes
+from genner_cli.files import OUTPUT_FIELDS, STDIO, Block, expand, kind, remote, size, total_bytes
 from genner_cli.types import Document, FailedDocument
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Names(NamedTuple):
 
 
 def read_documents(
-    paths: Sequence[str],
+    paths: Sequence[str | Block],
     *,
     text_field: str = "text",
     id_field: str = "id",
@@ -64,7 +64,7 @@ def read_documents(
     max_document_bytes: int = MAX_DOCUMENT_BYTES,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Iterator[Record]:
-    """One record for each line that is not blank, in order; the paths are those that `expand` gives.
+    """One record for each line that is not blank, in order; the paths are those that `expand` gives, or blocks of them.
 
     `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
     was; so do all other fields but the text and the `dropped` ones, which belong to output (integers beyond
@@ -85,23 +85,29 @@ def read_documents(
     return _read_all(paths, _Names(text_field, id_field, dropped), max_document_bytes, progress)
 
 
-def _read_all(paths: Sequence[str], names: _Names, limit: int, progress: Callable[[int], None]) -> Iterator[Record]:
+def _read_all(
+    paths: Sequence[str | Block], names: _Names, limit: int, progress: Callable[[int], None]
+) -> Iterator[Record]:
     for path in paths:
-        done = 0
-        for record, position in _read_file(path, names, limit):
+        block = path if isinstance(path, Block) else Block(path)
+        done = block.start
+        for record, position in _read_block(block, names, limit):
+            position = position if block.end is None else min(position, block.end)
             progress(position - done)
             done = position
             yield record
-        progress(max(0, (size(path) or done) - done))
+        progress(max(0, (block.end or size(block.path) or done) - done))
 
 
-def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, int]]:
-    """Each record with the bytes of the file that had been consumed by then."""
+def _read_block(block: Block, names: _Names, limit: int) -> Iterator[tuple[Record, int]]:
+    """Each record with the place in the file up to which it had been consumed by then; the last line may end behind
+    the block."""
+    path = block.path
     if kind(path) in _FORMS:
         yield from ((record, 0) for record in _read_form(path, names, limit))
         return
     name = "stdin" if path == STDIO else os.fsencode(path).decode("utf-8", "backslashreplace")
-    position = number = 0
+    position, number = block.start, block.lines
     try:
         with opened(path) as (raw, stream):
             length_then = _length(raw)
@@ -111,7 +117,13 @@ def _read_file(path: str, names: _Names, limit: int) -> Iterator[tuple[Record, i
                 yield _text_document(content, name, limit), 0
                 return
             compressed = stream is not raw and raw.seekable()
+            if block.start:
+                stream.seek(block.start - 1)
+                skipped = _rest_of_line(stream)  # of the line that begins before the block
+                position, number = position + skipped - 1, number + (skipped > 1)
             for line, length in lines_of(stream, limit):
+                if block.end is not None and position >= block.end:
+                    return
                 number += 1
                 position = raw.tell() if compressed else position + length
                 if number == 1 and line:
@@ -224,12 +236,19 @@ def _line(stream: IO[bytes], limit: int) -> tuple[bytes | None, int]:
     line = stream.readline(most)
     length = len(line)
     if length == most and not line.endswith(b"\n"):
-        while rest := stream.readline(_BLOCK):
-            length += len(rest)
-            if rest.endswith(b"\n"):
-                break
+        length += _rest_of_line(stream)
     content = line.removesuffix(b"\n").removesuffix(b"\r")
     return None if length > most or len(content) > limit else content, length
+
+
+def _rest_of_line(stream: IO[bytes]) -> int:
+    """Reads to the end of the line; how many bytes that were, its end included."""
+    count = 0
+    while rest := stream.readline(_BLOCK):
+        count += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return count
 
 
 def _read_at_most(stream: IO[bytes], count: int) -> bytes:

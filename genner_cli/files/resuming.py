@@ -21,7 +21,7 @@ import orjson
 
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files.journal import Entry, Journal, digest_of, refused
-from genner_cli.files.manifest import NAMES_ONLY, Manifest
+from genner_cli.files.manifest import NOT_SHAPING, Manifest
 from genner_cli.files.packing import OUTPUTS, Packing
 from genner_cli.files.reading import UNREADABLE
 from genner_cli.files.writing import PARTIAL, check_target
@@ -76,7 +76,7 @@ class ResumableOutput:
 
     def _leave(self, error: BaseException | None) -> None:
         """Says how to go on, in the manifest and to whoever interrupted."""
-        if isinstance(error, KeyboardInterrupt) and self._state == STOPPED:
+        if isinstance(error, KeyboardInterrupt) and self._state == STOPPED and self.ledger.documents:
             count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
             error.add_note(f"{count}; run the same command again to go on from there")
         with suppress(OSError):
@@ -90,12 +90,11 @@ class ResumableOutput:
         Raises UsageError that names the option in which an earlier run differs; `restart` forgets that run.
         """
         self._options = options
-        shaping = {name: value for name, value in options.items() if name not in NAMES_ONLY}
-        self._key = blake2b(orjson.dumps(shaping), digest_size=32).digest()
+        self._key = key_of(options)
         manifest = None if restart else Manifest.read(self._manifest)
         partial, target = os.path.exists(self._journal.lines), self._is_there()
         if manifest and (partial or target):
-            manifest.refuse_other(self._manifest, options)
+            manifest.refuse_other(self._manifest, options, whole=not partial)
         elif not restart and partial and any(True for _ in self._journal):
             raise UsageError(f"{self._manifest}: is not there; restore it, or begin anew by --restart")
         else:
@@ -179,6 +178,22 @@ class ResumableOutput:
         self._journal.append(line, digest_of(document, self._key), outcome)
         self.ledger.note(outcome)
 
+    def covers(self, documents: Iterator[Document | FailedDocument]) -> bool:
+        """Whether there is a record for each document. Raises like `rest`."""
+        for _ in self._matched(self._journal, documents):
+            pass
+        return next(documents, None) is None
+
+    def fill(self, records: Iterable[tuple[bytes, Entry]]) -> None:
+        """Takes records that were made elsewhere, all there are and in order, and no others: the output is whole."""
+        self._journal.clear()
+        self.finished = False
+        self._open()
+        for line, entry in records:
+            self._journal.append(line, entry.digest, entry.outcome)
+            self.ledger.note(entry.outcome)
+        self.finish()
+
     def finish(self) -> None:
         """All records are there: the output takes its name. Raises GennerError where the disk refuses."""
         if not self.finished:
@@ -201,7 +216,7 @@ class ResumableOutput:
         try:
             new.clear()
             new.resume()
-            for line, entry in self._written(source):
+            for line, entry in written(self._packing, source, self._journal):
                 if entry.outcome.reason:
                     line, entry = next(replacements, (line, entry))
                 new.append(line, entry.digest, entry.outcome)
@@ -213,20 +228,29 @@ class ResumableOutput:
         self.finished = False
         self._open()
 
-    def _written(self, path: str) -> Iterator[tuple[bytes, Entry]]:
-        """The records of a file, which must be as they were written."""
-        try:
-            with self._packing.lines(path) as lines:
-                for number, entry in enumerate(self._journal, 1):
-                    line = next(lines, b"")
-                    if crc32(line) != entry.check:
-                        raise UsageError(f"{path}:{number}: is not as it was written; begin anew by --restart")
-                    yield line, entry
-        except UNREADABLE as error:
-            raise UsageError(f"{path}: cannot be read ({error}); begin anew by --restart") from error
-
     def _write_manifest(self, state: str, process: int | None = None) -> None:
         Manifest(self._options, state, process, self.ledger.value()).write(self._manifest)
+
+
+def key_of(options: dict[str, Any]) -> bytes:
+    """A hash of those options that shape a record."""
+    shaping = {name: value for name, value in options.items() if name not in NOT_SHAPING}
+    return blake2b(orjson.dumps(shaping), digest_size=32).digest()
+
+
+def written(
+    packing: Packing, path: str, entries: Iterable[Entry], *, remedy: str = "begin anew by --restart"
+) -> Iterator[tuple[bytes, Entry]]:
+    """The records of a file, each with its entry. Raises UsageError where they are not as they were written."""
+    try:
+        with packing.lines(path) as lines:
+            for number, entry in enumerate(entries, 1):
+                line = next(lines, b"")
+                if crc32(line) != entry.check:
+                    raise UsageError(f"{path}:{number}: is not as it was written; {remedy}")
+                yield line, entry
+    except UNREADABLE as error:
+        raise UsageError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 class Retry:

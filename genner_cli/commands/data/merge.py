@@ -1,0 +1,33 @@
+"""`genner data merge`: the outputs of `genner extract --shard` as one."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from genner_cli.commands.options import Restart
+from genner_cli.commands.terminal import status_line
+
+Parts = Annotated[list[str], typer.Argument(metavar="PART...", help="Outputs of all shards, in any order; globs.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst).")]
+
+
+def merge(parts: Parts, output: Output, restart: Restart = False) -> None:
+    """Join the outputs of all shards of a run to the output of a run that was not shared out.
+
+    All shards must be there and complete, with the .run.json and .run.index beside them. The result is gone on with
+    like any other output: `genner extract ... -o FILE --retry-errors`. The status is 1 if documents failed.
+
+    Example: `genner data merge 'entities-*.jsonl' -o entities.jsonl`
+    """
+    from genner_cli.files import expand
+    from genner_cli.files.joining import join
+
+    paths = expand(parts)
+    with status_line("joining"):
+        ledger = join(paths, output, restart=restart)
+    sys.stderr.write(f"{ledger.text()}, from {len(paths)} shards\n")
+    if ledger.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,108 @@
+"""Outputs of shards -> one output, as a run that was not shared out would have left it.
+
+Takes the paths of finished outputs in any order. Their manifests say which shard each one is; the records are held
+against their indexes. Knows nothing of how a record came about.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from genner_cli.errors import UsageError
+from genner_cli.files.blocks import Shard
+from genner_cli.files.journal import Entry, Journal
+from genner_cli.files.manifest import NAMES_ONLY, SHARES, Manifest
+from genner_cli.files.packing import Packing
+from genner_cli.files.resuming import COMPLETE, ResumableOutput, written
+from genner_cli.ledger import Ledger
+
+_COMMAND = "genner extract --shard i/n -o FILE"
+
+
+class _Part(NamedTuple):
+    path: str
+    shard: Shard
+    manifest: Manifest
+
+
+def join(paths: Sequence[str], output: str, *, restart: bool = False) -> Ledger:
+    """Writes all records of the shards to `output`, in order, with one index and manifest; gives the ledger.
+
+    Raises UsageError, before anything is written, unless all shards of one run are there and complete, each once; and
+    where a record is not as it was written, which leaves what is written so far under another name. `restart`:
+    see `ResumableOutput.begin`.
+    """
+    parts = _in_order([_part(path) for path in paths])
+    options = parts[0].manifest.options
+    with ResumableOutput(output, inputs=paths, **_fields(options)) as whole:
+        whole.begin({name: value for name, value in options.items() if name not in SHARES}, restart=restart)
+        whole.fill(_records(parts))
+    return whole.ledger
+
+
+def _records(parts: Sequence[_Part]) -> Iterator[tuple[bytes, Entry]]:
+    for path, shard, manifest in parts:
+        index = f"{os.path.realpath(path)}.run.index"
+        remedy = f"run shard {shard} again with --restart"
+        if not os.path.exists(index):
+            raise UsageError(f"{index}: is not there; put it beside the output of shard {shard}, or {remedy}")
+        count = 0
+        for found in written(Packing(path, **_fields(manifest.options)), path, Journal(path, index), remedy=remedy):
+            yield found
+            count += 1
+        if count != manifest.ledger["documents"]:
+            told = f"has {count:,} records, {manifest.ledger['documents']:,} were written"
+            raise UsageError(f"{path}: {told}; {remedy}")
+
+
+def _fields(options: Mapping[str, Any]) -> dict[str, str]:
+    return {"text_field": options["text-field"], "id_field": options["id-field"]}
+
+
+def _part(path: str) -> _Part:
+    """An output with what its manifest says of it. Raises UsageError unless it is the complete output of a shard."""
+    described = f"{os.path.realpath(path)}.run.json"
+    manifest = Manifest.read(described)
+    if manifest is None:
+        raise UsageError(f"{described}: is not there; put it beside {path}, as {_COMMAND} left it")
+    if "shard" not in manifest.options:
+        raise UsageError(f"{path}: is no output of a shard; name what {_COMMAND} wrote")
+    shard = Shard.parse(str(manifest.options["shard"]))
+    if manifest.state != COMPLETE:
+        count = f"{manifest.state}, {manifest.ledger['documents']:,} documents"
+        raise UsageError(f"{path}: shard {shard} is not complete ({count}); run it again with the same command first")
+    return _Part(path, shard, manifest)
+
+
+def _in_order(parts: Sequence[_Part]) -> list[_Part]:
+    """All shards of one run, each once. Raises UsageError."""
+    first = parts[0]
+    found: dict[int, _Part] = {}
+    for part in parts:
+        _refuse_other(first, part)
+        if part.shard.number in found:
+            other = found[part.shard.number].path
+            raise UsageError(f"{other} and {part.path} are both shard {part.shard}; leave one of them out")
+        found[part.shard.number] = part
+    count = first.shard.count
+    missing = [str(Shard(number, count)) for number in range(1, count + 1) if number not in found]
+    if missing:
+        remedy = "name their outputs as well, or make them with the same command and their --shard first"
+        raise UsageError(f"missing: shard {', '.join(missing)} of the run that {first.path} is part of; {remedy}")
+    return [found[number] for number in sorted(found)]
+
+
+def _refuse_other(first: _Part, part: _Part) -> None:
+    """Raises UsageError unless both are shards of one input, made in the same way."""
+    if part.shard.count != first.shard.count:
+        told = f"shard: {first.shard} there, {part.shard} here"
+    else:
+        options = {"genner version": part.manifest.genner, **part.manifest.options}
+        told = first.manifest.differences(options, besides=(*NAMES_ONLY, "shard"))
+    if told:
+        raise UsageError(
+            f"{part.path}: is no shard of the same run as {first.path} ({told}); leave one of them out, or make both"
+            " with the same genner, options and input"
+        )

@@ -1,0 +1,319 @@
+"""`genner extract --cluster ray` with real Ray processes and the bundled model, disturbed in the middle.
+
+Without ray (pip install 'genner[cluster]') these tests are skipped. A cluster takes seconds to start: `-m 'not slow'`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+import pytest
+from fake_hub import Repository, fake_hub
+from resuming import Start, assert_same, documents, manifest, records, start, write_documents
+
+from genner_cli import hub
+
+__all__ = ["start"]
+pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
+pytestmark = pytest.mark.slow
+PATIENCE = 150
+TWO = ("--cluster", "ray", "--actors", 2, "--block", 400)
+FIXED = ("--max-document-bytes", 500)
+BAD = [b"{torn", b"", b'{"text": 5}', b'{"text": "%s"}' % (b"x" * 600), b'{"text": ""}']
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents, with lines among them that fail: at the start, in the middle, and longer than a block."""
+    path = write_documents(tmp_path_factory.mktemp("input") / "in.jsonl", documents(120))
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\r\n".join([*lines[:2], *BAD, *lines[2:70], *BAD, *lines[70:]]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run on this machine alone."""
+    out = tmp_path_factory.mktemp("local") / "out.jsonl"
+    begin = start.__wrapped__()  # type: ignore[attr-defined]
+    said(next(begin)(docs, *FIXED, "-o", out), 1)
+    begin.close()
+    return out
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+def said(process: subprocess.Popen[bytes], status: int) -> str:
+    """What a process said on stderr until it ended with this status."""
+    found, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == status, error.decode()
+    assert found == b""
+    assert b"Traceback" not in error
+    return error.decode()
+
+
+def parts(out: Path) -> dict[str, os.stat_result]:
+    """The parts that are whole."""
+    return {path.name: path.stat() for path in Path(f"{out}.parts").glob("*.jsonl")}
+
+
+def wait_for_parts(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    patience = time.monotonic() + PATIENCE
+    while len(parts(out)) < count:
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def descendants(pid: int) -> Iterator[tuple[int, str]]:
+    """All processes that a process started, and those that they did, with their names."""
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    for child in map(int, listed):
+        try:
+            yield child, Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        yield from descendants(child)
+
+
+def actors(process: subprocess.Popen[bytes]) -> list[int]:
+    return [pid for pid, name in descendants(process.pid) if name.startswith("ray::BlockExtractor")]
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same mapped into IPv6, and ::1, as /proc/net writes them."""
+
+
+def listening(process: subprocess.Popen[bytes]) -> set[str]:
+    """The addresses that a process and all that it started take connections at."""
+    sockets = set()
+    for pid in (process.pid, *(pid for pid, _ in descendants(process.pid))):
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):
+                sockets.add(os.readlink(link))
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    found = {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+    assert found
+    return found
+
+
+def assert_like_local(out: Path, local: Path) -> None:
+    """Record by record, ledger and options, but for what says that a cluster made it; and nothing else is left."""
+    assert_same(records(out), records(local))
+    assert manifest(out)["ledger"] == manifest(local)["ledger"]
+    made = {**manifest(out)["options"]}
+    assert made.pop("cluster").startswith("blocks of ")
+    assert made == manifest(local)["options"]
+    assert manifest(out)["state"] == "complete"
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        out.name,
+        f"{out.name}.run.index",
+        f"{out.name}.run.json",
+    ]
+
+
+def test_an_actor_that_is_killed_in_the_middle_is_replaced_and_the_output_is_that_of_a_local_run(
+    start: Start, docs: Path, out: Path, local: Path
+) -> None:
+    process = start(docs, *FIXED, "-o", out, *TWO, "--stats", out.parent.parent / "stats.json")
+    wait_for_parts(out, 3, process)
+    before = parts(out)
+    found = actors(process)
+    assert len(found) == 2
+    assert listening(process) <= LOOPBACK
+    os.kill(found[0], signal.SIGKILL)
+    wait_for_parts(out, 6, process)
+    assert {name: parts(out)[name].st_ino for name in before} == {name: s.st_ino for name, s in before.items()}
+    error = said(process, 1)
+    assert error.count("it is started again") == 1
+    assert "128 documents, " in error
+    assert_like_local(out, local)
+    statistics = orjson.loads((out.parent.parent / "stats.json").read_bytes())
+    assert statistics["documents"] == 128
+    assert statistics["failed"] == 8
+
+
+def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is_missing(
+    start: Start, docs: Path, out: Path, local: Path
+) -> None:
+    process = start(docs, *FIXED, "-o", out, *TWO)
+    wait_for_parts(out, 4, process)
+    started = [pid for pid, name in descendants(process.pid) if "BlockExtractor" in name or "genner_cli" in name]
+    assert len(started) == 4, "two actors, and the engine of each"
+    process.kill()
+    process.communicate()
+    wait_for_the_end(started)
+    before = parts(out)
+    error = said(start(docs, *FIXED, "-o", out), 2)
+    assert 'cluster: "blocks of 400 bytes" then, null now' in error
+    process = start(docs, *FIXED, "-o", out, *TWO)
+    wait_for_parts(out, len(before) + 2, process)
+    process.send_signal(signal.SIGINT)
+    error = said(process, 130)
+    count = len(parts(out))
+    assert f"parts are in {out}.parts; run the same command again to go on from there" in error
+    assert count > len(before)
+    kept = parts(out)
+    assert {name: (s.st_ino, s.st_mtime_ns) for name, s in before.items()} == {
+        name: (kept[name].st_ino, kept[name].st_mtime_ns) for name in before
+    }
+    done = sum(len(records(path)) for path in Path(f"{out}.parts").glob("*.jsonl"))
+    error = said(start(docs, *FIXED, "-o", out, *TWO), 1)
+    assert f", {done} of them before; " in error
+    assert_like_local(out, local)
+    inode = out.stat().st_ino
+    assert "the output is complete, nothing was to be done" in said(start(docs, *FIXED, "-o", out), 1)
+    assert out.stat().st_ino == inode
+
+
+def test_a_signal_to_all_processes_of_a_run_ends_it_and_its_parts_stay(start: Start, docs: Path, out: Path) -> None:
+    """As a scheduler does: nobody is left to do a block again."""
+    process = start(docs, *FIXED, "-o", out, *TWO, start_new_session=True)
+    wait_for_parts(out, 3, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    error = said(process, 143)
+    assert f"parts are in {out}.parts; run the same command again to go on from there" in error
+    assert len(parts(out)) >= 3
+
+
+def wait_for_the_end(pids: list[int]) -> None:
+    """Until none of these processes runs any more: a killed driver leaves no engine behind."""
+    patience = time.monotonic() + PATIENCE
+    while any(runs(pid) for pid in pids):
+        assert time.monotonic() < patience
+        time.sleep(0.1)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+TWO_MACHINES = """
+import logging, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(nodes[0], allow_graceful=False)
+print("removed", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+def test_a_cluster_is_joined_and_the_blocks_of_a_lost_machine_are_done_by_another(
+    start: Start, docs: Path, out: Path, local: Path
+) -> None:
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    with subprocess.Popen(
+        (sys.executable, "-c", TWO_MACHINES), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as cluster:
+        assert cluster.stdin
+        assert cluster.stdout
+        address = next(line for line in cluster.stdout if line.startswith("127.0.0.1:")).strip()
+        joining = ("--cluster", "ray", "--block", 400, "--address", address)
+        process = start(docs, *FIXED, "-o", out, *joining, env=environment)
+        wait_for_parts(out, 4, process)
+        cluster.stdin.write("\n")
+        cluster.stdin.flush()
+        assert cluster.stdout.readline() == "removed\n"
+        error = said(process, 1)
+        cluster.stdin.write("\n")
+        cluster.stdin.flush()
+    assert "an actor died" in error
+    assert_like_local(out, local)
+
+
+def test_a_model_of_the_hub_is_fetched_once_for_the_actors_of_a_machine(
+    start: Start, docs: Path, out: Path, local: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with fake_hub() as remote:
+        remote.repositories["own/small"] = Repository({"m.gguf": hub.BUNDLED.read_bytes()})
+        cache = str(tmp_path_factory.mktemp("cache"))
+        environment = {**os.environ, "HF_ENDPOINT": remote.address, "HF_HOME": cache, "HF_HUB_OFFLINE": "0"}
+        model = ("--model", "own/small:m.gguf", "--download")
+        said(start(docs, *FIXED, "-o", out, *TWO, *model, env=environment), 1)
+        assert [name for name in remote.ranges if name.startswith("m.gguf")] == ["m.gguf"]
+    assert_same(records(out), records(local))
+
+
+def test_what_is_wrong_in_an_actor_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
+    error = said(start(docs, "-o", out, *TWO, "--model", out.parent / "none.gguf"), 1)
+    assert "none.gguf" in error
+    assert "genner: this was on machine " in error
+    assert not list(out.parent.iterdir())
+
+
+def test_no_cluster_at_an_address_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
+    error = said(start(docs, "-o", out, *TWO, "--address", "127.0.0.1:9"), 2)
+    assert error.startswith("genner: --address 127.0.0.1:9: no Ray cluster answers there")
+
+
+POISON = """
+import os, sys
+from genner_cli.api import ExtractOptions
+from genner_cli.cluster.actor import Job
+from genner_cli.cluster.sizing import Size
+from genner_cli.cluster.starting import connected
+from genner_cli.errors import GennerError
+from genner_cli.files import Block
+from genner_cli.files.reading import read_documents
+from genner_cli.files.writing import encode
+from genner_cli.generation import EngineOptions
+
+def read(blocks, progress):
+    if blocks[0].start:
+        os.kill(os.getpid(), 9)
+    return read_documents(blocks, progress=progress)
+
+job = Job(ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
+blocks = [Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]
+with connected(None, cpus=1):
+    from genner_cli.cluster.pool import Given, Pool  # not before: ray reads its settings when it is imported
+
+    with Pool(job, Size(1, 1, 0, 1)) as pool:
+        try:
+            for event in pool.work(iter(blocks)):
+                if not isinstance(event, Given):
+                    print(*event, file=sys.stderr)
+        except GennerError as error:
+            print(error, file=sys.stderr)
+"""
+
+
+def test_a_block_that_kills_every_actor_ends_the_run_and_not_the_blocks_before_it(docs: Path) -> None:
+    process = subprocess.Popen(
+        (sys.executable, "-c", POISON, str(docs)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    lines = [line for line in said(process, 0).splitlines() if line]
+    starts = [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")]
+    assert starts == ["0", "300", "300", "300"], "done, then lost three times"
+    assert lines[-1].startswith(f"{docs}, bytes 300 to 600: 3 actors died of it (")
+
+
+def test_a_cluster_that_others_could_reach_is_not_worked_on() -> None:
+    """Ray reads its settings when it is imported; who has done so before gets it refused, not another's ear."""
+    script = "import ray, genner_cli.cluster.starting as s\nwith s.connected(None): pass"
+    process = subprocess.run((sys.executable, "-c", script), capture_output=True, check=False, timeout=PATIENCE)
+    assert process.returncode == 1
+    assert b"GennerError: Ray would listen to other machines; start a cluster yourself" in process.stderr
