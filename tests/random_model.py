@@ -5,6 +5,7 @@ It has learnt nothing, so its completions go wherever the constraint lets them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,14 @@ SIZES = {
     "general.file_type": 0,
 }
 
+LABELS = {"PER": "named people", "ORG": "named companies and institutions", "LOC": "named places", "TIME": "dates"}
+CLOSED = {
+    "genner.labels": json.dumps(LABELS),
+    "genner.together": "[]",
+    "genner.open_labels": "false",
+}
+"""Unlike the bundled model it knows no other labels than these, and defines them."""
+
 
 @cache
 def bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
@@ -49,7 +58,7 @@ def write_random_model(
 ) -> Path:
     """Writes the model; `change` gives other values to pairs or adds strings, `leave_out` names prefixes of keys."""
     pairs = dict(bundled_metadata())
-    for key, value in {**SIZES, **(change or {})}.items():
+    for key, value in {**SIZES, **CLOSED, **(change or {})}.items():
         kinds = pairs.get(key, (None, GGUFValueType.STRING, None))[1:]
         pairs[key] = (value, *kinds)
     writer = GGUFWriter(path, "llama")

@@ -111,7 +111,7 @@ def evictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("context", [256, 512])
+@pytest.mark.parametrize("context", [256, 384])
 def test_slots_that_make_room_give_the_same_output(
     random_model: Model, evictions: list[int], context: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,11 +104,11 @@ def test_both_tokenizers_give_the_same_ids(folder: Path, bundled: Model) -> None
 def test_bos_chat_template_and_unused_ids_are_carried(random_path: Path, tmp_path: Path) -> None:
     change: dict[str, Any] = {"tokenizer.chat_template": "{{ messages }}", "tokenizer.ggml.add_bos_token": True}
     path = write_random_model(tmp_path / "model.gguf", change=change)
-    path = _with_bos(path, tmp_path / "bos.gguf", 11_995)
+    path = _with_bos(path, tmp_path / "bos.gguf", 31_995)
     folder = gguf_to_hf(path, tmp_path / "hf")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.chat_template == "{{ messages }}"
-    assert tokenizer.encode("a")[0] == tokenizer.bos_token_id == 11_995
+    assert tokenizer.encode("a")[0] == tokenizer.bos_token_id == 31_995
     assert pairs(hf_to_gguf(folder, tmp_path / "again.gguf")) == pairs(path)
 
 
@@ -121,9 +121,9 @@ def _with_bos(source: Path, out: Path, id: int) -> Path:
             continue
         value = field.contents()
         if key == "tokenizer.ggml.token_type":
-            value[11_996] = int(gguf.TokenType.UNUSED)
+            value[31_996] = int(gguf.TokenType.UNUSED)
         if key == "tokenizer.ggml.tokens":
-            value[11_996] = "<|unused 11996|>"
+            value[31_996] = "<|unused 31996|>"
         writer.add_key_value(key, value, field.types[0], field.types[1] if len(field.types) > 1 else None)
     writer.add_bos_token_id(id)
     for tensor in reader.tensors:

@@ -176,8 +176,7 @@ def test_500_labels_work_from_the_command_on_and_the_ledger_counts_documents_onc
     assert sum(passes) == 500
     assert len(passes) > 1
     assert f"500 labels do not fit one prompt; each text is asked about in {len(passes)} passes" in run.stderr
-    assert run.stderr.count("was not trained on the label") == 20
-    assert "nor was it trained on 477 more of the labels" in run.stderr
+    assert "was not trained on" not in run.stderr
     found = records(out)
     assert [record["text"] for record in found] == news()[6:10]
     assert {len(record["completion"]) for record in found} == {len(passes)}

@@ -266,7 +266,7 @@ def test_the_command_prints_the_path_and_what_was_pinned(
     run = genner("pull", "own/small")
     assert run.status == 0
     assert Path(run.stdout.decode().strip()) == hub.resolve("own/small")
-    assert run.stderr == f"own/small@{'e' * 40}: 1 file, 8.3 MiB, hashes checked\n"
+    assert run.stderr == f"own/small@{'e' * 40}: 1 file, 12.6 MiB, hashes checked\n"
     bad = genner("pull", "own/none")
     assert (bad.status, bad.stdout) == (1, b"")
     assert bad.stderr.startswith("genner: own/none is not on the Hub")

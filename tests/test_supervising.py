@@ -95,7 +95,7 @@ def test_what_opening_raises_is_raised_here(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"), open_supervised(ExtractOptions(model=str(tmp_path / "x"))):
         pass
     with pytest.raises(UsageError, match="choose a larger --context"):
-        list(_run(ExtractOptions(engine=EngineOptions(slots=1, context=16, threads=1, gpu_layers=0, batch=8))))
+        list(_run(ExtractOptions(engine=EngineOptions(slots=1, context=4, threads=1, gpu_layers=0, batch=4))))
 
 
 def _run(options: ExtractOptions) -> Iterator[Extraction]:
@@ -117,10 +117,10 @@ def test_an_error_of_the_input_passes_through_and_leaves_no_process() -> None:
 def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.WARNING, "genner"),
-        open_supervised(ExtractOptions(labels=(Label("PERSONN"),), engine=SLOTS)),
+        open_supervised(ExtractOptions(labels=tuple(Label(f"KIND_{at}") for at in range(500)), engine=SLOTS)),
     ):
         pass
-    assert "was not trained on the label 'PERSONN'" in caplog.text
+    assert "500 labels do not fit one prompt" in caplog.text
 
 
 @pytest.mark.parametrize(("end", "how"), [("import os; os.abort()", "SIGABRT"), ("raise SystemExit(3)", "with 3")])

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from train import INSTRUCTIONS
 
+from convert.gguf_to_hf import gguf_to_hf
 from convert.hf_to_gguf import hf_to_gguf
 from convert.quantize import quantize
+from genner_cli.files.hashing import hash_files, weight_files
 
 ABOUT = {
     "general.name": "genner-small",
@@ -23,11 +25,15 @@ ABOUT = {
 
 
 def export(model: Path, out: Path) -> Path:
-    """Writes one GGUF file, and gives its path back."""
+    """Writes one GGUF file, and gives its path back. It names its own weights, once quantized, as those it was made of:
+    they are what adapters on it are trained on."""
     (model / "genner.json").write_text(json.dumps(INSTRUCTIONS.to_metadata(), indent=2, ensure_ascii=False))
     with tempfile.TemporaryDirectory() as folder:
         whole = hf_to_gguf(model, Path(folder) / "f32.gguf", metadata=ABOUT)
         quantize(whole, out, "Q8_0")
+        base = gguf_to_hf(out, Path(folder) / "base")
+        before, own = (hash_files(weight_files(place)).encode() for place in (model, base))
+    out.write_bytes(out.read_bytes().replace(before, own))  # of the same length
     return out
 
 
