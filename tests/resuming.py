@@ -69,9 +69,9 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def told(process: subprocess.Popen[bytes], status: int) -> str:
+def told(process: subprocess.Popen[bytes], status: int, patience: float = PATIENCE) -> str:
     """What a process said on stderr until it ended with this status."""
-    out, error = process.communicate(timeout=PATIENCE)
+    out, error = process.communicate(timeout=patience)
     assert process.returncode == status, error.decode()
     assert out == b""
     assert b"Traceback" not in error

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import orjson
 import pytest
 from fake_hub import Repository, fake_hub
-from resuming import Start, assert_same, documents, manifest, records, start, write_documents
+from resuming import Start, assert_same, documents, manifest, records, start, told, write_documents
 
 from genner_cli import hub
 
@@ -25,6 +26,7 @@ __all__ = ["start"]
 pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
 pytestmark = pytest.mark.slow
 PATIENCE = 150
+said = partial(told, patience=PATIENCE)
 TWO = ("--cluster", "ray", "--actors", 2, "--block", 400)
 FIXED = ("--max-document-bytes", 500)
 BAD = [b"{torn", b"", b'{"text": 5}', b'{"text": "%s"}' % (b"x" * 600), b'{"text": ""}']
@@ -52,15 +54,6 @@ def local(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out.jsonl"
-
-
-def said(process: subprocess.Popen[bytes], status: int) -> str:
-    """What a process said on stderr until it ended with this status."""
-    found, error = process.communicate(timeout=PATIENCE)
-    assert process.returncode == status, error.decode()
-    assert found == b""
-    assert b"Traceback" not in error
-    return error.decode()
 
 
 def parts(out: Path) -> dict[str, os.stat_result]:

@@ -15,6 +15,7 @@ from random import Random
 
 from corpora import NAMES, labels_of, named, read
 from export import export
+from train import BATCH_TOKENS
 
 from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.formats.carriable import DEFAULT_DEPTH
@@ -23,7 +24,6 @@ from genner_cli.training.loop import read_log
 from genner_cli.types import Document
 
 SETS = ("btc", "uner_ewt", "wnut17", "bc5cdr", "stackoverflow", "litbank")
-BATCH_TOKENS = 4_000
 
 
 def f1(model: Path, ner: Path, name: str, documents: int) -> float:
