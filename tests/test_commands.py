@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +165,14 @@ def test_entities_nest_only_when_asked_to(extract: Genner, docs: Path) -> None:
 def test_min_score_leaves_out_the_less_certain(extract: Genner, docs: Path) -> None:
     every = extract(docs, "--format", "xml").records
     scores = sorted(entity["score"] for record in every for entity in record["entities"])
-    least = (scores[0] + scores[-1]) / 2
+    _, least = max((high - low, (low + high) / 2) for low, high in pairwise(scores))  # far from any score
     certain = extract(docs, "--format", "xml", "--min-score", least).records
     for record in every:
-        record["entities"] = [entity for entity in record["entities"] if entity["score"] >= least]
+        record["entities"] = [
+            {**entity, "score": pytest.approx(entity["score"], abs=5e-3)}  # noise of batches
+            for entity in record["entities"]
+            if entity["score"] >= least
+        ]
     assert certain == every
     assert 0 < sum(len(record["entities"]) for record in certain) < len(scores)
 

@@ -27,15 +27,20 @@ from genner_cli.types import Document, Entity, Label
 LONGEST_TEXT = 1000
 NAMES: dict[str, dict[str, list[str] | None]] = json.loads(Path(__file__).with_name("labels.json").read_text("utf-8"))
 DEFINITIONS: dict[str, str] = json.loads(Path(__file__).with_name("definitions.json").read_text("utf-8"))
+FULL_NAMES = {"families": 0.4, "types": 0.0, "both": 0.8}  # how often a family is called by its full name
 FAMILIES = {"PER": "person", "ORG": "organization", "LOC": "location", "WORK": "creative work", "EVENT": "event",
             "PRODUCT": "product"}  # fmt: skip
 SENTENCES = (50, 22, 10, 6, 5, 3, 2, 2)  # how often a sample has one, two, three ... sentences
+SHORT_SENTENCES = (30, 20, 15, 12, 9, 6, 4, 4)
 LOWERED = 0.06  # shares of the samples
 SPACED = 0.05
-SWAPPED = 0.3
-ASKED_TWICE = 0.4
+SWAPPED = 0.5
+ASKED_TWICE = 0.15
 DEFINED = 0.2
-STYLED = 0.25
+STYLED = 0.2
+CANONICAL = 0.6  # the names that the corpus is asked for with when it is scored
+SHUFFLED = 0.6
+SUBSET = 0.25
 
 
 @dataclass(frozen=True)
@@ -44,32 +49,33 @@ class Corpus:
 
     share: float
     joins: tuple[str, ...] = (" ", " ", "\n")
+    sentences: tuple[int, ...] = SENTENCES
     whole_documents: bool = False
     lowered: bool = False
     swaps: bool = False
 
 
 CORPORA = {
-    "btc": Corpus(0.15, joins=("\n", " "), swaps=True),
-    "gmb": Corpus(0.12, swaps=True),
-    "wnut17": Corpus(0.09, joins=("\n", " "), swaps=True),
-    "multiconer2": Corpus(0.05, lowered=True),
+    "btc": Corpus(0.13, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True),
+    "gmb": Corpus(0.11, swaps=True),
+    "wnut17": Corpus(0.08, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True),
+    "multiconer2": Corpus(0.07, lowered=True),
     "multiconer1": Corpus(0.04, lowered=True),
     "redocred": Corpus(0.05, whole_documents=True),
-    "sec": Corpus(0.01),
-    "gum_docs": Corpus(0.07, whole_documents=True),
-    "litbank": Corpus(0.07, whole_documents=True),
-    "bc5cdr": Corpus(0.06),
-    "stackoverflow": Corpus(0.06),
-    "snips": Corpus(0.05, joins=("\n", " ")),
-    "tasteset": Corpus(0.03, whole_documents=True, joins=("\n",)),
-    "sgd": Corpus(0.02, joins=("\n", " ")),
-    "hwu64": Corpus(0.01, joins=("\n",)),
-    "ncbi_disease": Corpus(0.02),
-    "bionlp13cg": Corpus(0.02),
-    "bc2gm": Corpus(0.02),
+    "sec": Corpus(0.005),
+    "gum_docs": Corpus(0.08, whole_documents=True),
+    "litbank": Corpus(0.09, whole_documents=True),
+    "bc5cdr": Corpus(0.09),
+    "stackoverflow": Corpus(0.09, sentences=SHORT_SENTENCES),
+    "snips": Corpus(0.09, joins=("\n", " "), sentences=SHORT_SENTENCES),
+    "tasteset": Corpus(0.025, whole_documents=True, joins=("\n",)),
+    "sgd": Corpus(0.01, joins=("\n", " "), sentences=SHORT_SENTENCES),
+    "hwu64": Corpus(0.005, joins=("\n",), sentences=SHORT_SENTENCES),
+    "ncbi_disease": Corpus(0.015),
+    "bionlp13cg": Corpus(0.015),
+    "bc2gm": Corpus(0.01),
 }
-SILVER = 0.16
+SILVER = {"families": 0.04, "types": 0.08, "both": 0.08}  # shares of the samples
 EVALUATED_ONLY = ("uner_ewt", "wikigold")
 
 
@@ -133,16 +139,19 @@ class Mix:
 
     def draw(self, random: Random) -> list[Sample]:
         """One or two samples of the same text; the same for the same state of `random`."""
-        sample = self._silver.draw(random) if random.random() < SILVER else self._gold(random)
+        kind = random.choices([*SILVER, ""], [*SILVER.values(), 1 - sum(SILVER.values())])[0]
+        sample = self._silver.draw(kind, random) if kind else self._gold(random)
+        if kind == "both":  # without `politician`, a politician would be a person
+            return [_ask(sample, random, subset=0.0)]
         again = ASKED_TWICE if len(sample.labels) > 1 else 0.0
-        asked = [_ask(sample, random, subset=0.35)]
+        asked = [_ask(sample, random, subset=SUBSET)]
         return [*asked, _ask(sample, random, subset=1.0)] if random.random() < again else asked
 
     def _gold(self, random: Random) -> Sample:
         name = random.choices(list(CORPORA), [corpus.share for corpus in CORPORA.values()])[0]
         corpus = CORPORA[name]
         parts = self._sentences[name] or random.choice(self._parts[name])
-        count = random.choices(range(1, 9), SENTENCES)[0]
+        count = random.choices(range(1, 9), corpus.sentences)[0]
         first = random.randrange(max(1, len(parts) - count + 1))
         text, entities = _join(parts[first : first + count], random.choice(corpus.joins))
         if corpus.swaps and random.random() < SWAPPED:
@@ -151,12 +160,13 @@ class Mix:
             text = recased(text, entities)
             entities = [Entity(e.start, e.end, e.label, text[e.start : e.end]) for e in entities]
         text, entities = noisy(text, entities, random, lowered=LOWERED, spaced=SPACED)
-        chosen = {names[0]: names[0] if random.random() < 0.6 else random.choice(names)
+        canonical = random.random() < CANONICAL
+        chosen = {names[0]: names[0] if canonical or random.random() < 0.5 else random.choice(names)
                   for names in NAMES[name].values() if names}  # fmt: skip
         if len(set(chosen.values())) < len(chosen):
-            chosen = {canonical: canonical for canonical in chosen}
+            chosen = {first: first for first in chosen}
         names = {label: chosen[names[0]] for label, names in NAMES[name].items() if names}
-        definitions = {other: DEFINITIONS.get(canonical, "") for canonical, other in chosen.items()}
+        definitions = {other: DEFINITIONS.get(first, "") for first, other in chosen.items()}
         return _sample(text, named(entities, names), chosen.values(), definitions, random)
 
 
@@ -165,6 +175,7 @@ class _Silver:
 
     def __init__(self, passages: list[dict[str, Any]]) -> None:
         self._passages = passages
+        self._whole = [passage for passage in passages if passage["whole"]]
         self.titles: dict[str, list[str]] = {}
         self._heads: dict[str, str] = {}
         for passage in passages:
@@ -176,22 +187,28 @@ class _Silver:
                     self.titles.setdefault(family, []).append(passage["text"][entity["start"] : entity["end"]])
         self._all_heads = sorted(self._heads)
 
-    def draw(self, random: Random) -> Sample:
-        """A passage. Only a whole one can be asked for all people, or be said to have no more of what it shows."""
-        passage = random.choice(self._passages)
-        families = passage["whole"] and random.random() < 0.5
-        entities = []
-        for entity in passage["entities"]:
-            types = [t for t in entity["types"] if (t in FAMILIES) == families]
-            if types:
-                text = passage["text"][entity["start"] : entity["end"]]
-                entities.append(Entity(entity["start"], entity["end"], types[-1] if len(types) == 1 else
-                                       types[_coin(passage["text"] + types[-1], 2)], text))  # fmt: skip
-        labels = dict.fromkeys(FAMILIES if families else (e.label for e in entities))
-        if not families:
-            labels |= dict.fromkeys(self._negatives(passage, random))
-        text, found = noisy(passage["text"], entities, random, lowered=LOWERED, spaced=SPACED)
-        names = {label: FAMILIES[label] if families and random.random() < 0.4 else label for label in labels}
+    def draw(self, kind: str, random: Random) -> Sample:
+        """A passage, asked for by families, by types, or by both, where the narrower one counts.
+
+        Only a whole one can be asked for all people, or be said to have no more of what it shows.
+        """
+        passage = random.choice(self._passages if kind == "types" else self._whole)
+        text, types = passage["text"], [entity["types"] for entity in passage["entities"]]
+        labels = dict.fromkeys(FAMILIES) if kind == "families" else {}
+        if kind == "both":
+            labels = dict.fromkeys(random.sample(list(FAMILIES), random.randint(2, len(FAMILIES))))
+        if kind != "families":
+            narrow = [[t for t in of_one if t not in FAMILIES] for of_one in types]
+            asked = [random.choice(of_one) for of_one in narrow if kind == "types" or random.random() < 0.7]
+            labels |= dict.fromkeys([*asked, *self._negatives(passage, random)])
+        entities = [
+            Entity(e["start"], e["end"], named_as, text[e["start"] : e["end"]])
+            for e in passage["entities"]
+            if (named_as := next((t for t in e["types"] if t in labels), None))
+        ]
+        text, found = noisy(text, entities, random, lowered=LOWERED, spaced=SPACED)
+        full = random.random() < FULL_NAMES[kind]
+        names = {label: FAMILIES.get(label, label) if full else label for label in labels}
         definitions = {name: DEFINITIONS.get(label, "") for label, name in names.items()}
         return _sample(text, named(found, names), dict.fromkeys(names.values()), definitions, random)
 
@@ -202,10 +219,6 @@ class _Silver:
         drawn = random.sample(self._all_heads, random.randint(0, 5))
         known = passage["whole"] or "" not in families
         return [head for head in drawn if head not in types and self._heads[head] not in families and known]
-
-
-def _coin(text: str, sides: int) -> int:
-    return Random(text).randrange(sides)
 
 
 def _sample(
@@ -220,8 +233,11 @@ def _sample(
 
 
 def _ask(sample: Sample, random: Random, *, subset: float) -> Sample:
-    many = 1.0 if len(sample.labels) > 16 and random.random() < 0.8 else subset
-    return augmented(sample, Augmentation(subset=many, shuffle=True, negatives=2), random)
+    many = len(sample.labels) > 16
+    augmentation = Augmentation(
+        subset=max(subset, 0.5) if many else subset, shuffle=random.random() < SHUFFLED, negatives=2
+    )
+    return augmented(sample, augmentation, random)
 
 
 def _as_sentences(document: Document, corpus: Corpus) -> list[Document]:

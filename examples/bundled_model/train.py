@@ -18,7 +18,7 @@ from random import Random
 
 import torch
 import zstandard
-from corpora import CORPORA, LONGEST_TEXT, Mix, known_labels, labels_of
+from corpora import LONGEST_TEXT, Mix, known_labels, labels_of
 from embeddings import embeddings
 from make_tokenizer import PROMPT, make_tokenizer
 from safetensors.torch import load_file, save_file
@@ -32,15 +32,17 @@ from genner_cli.training.loop import Loop, LoopOptions
 from genner_cli.training.loss import Objective
 from genner_cli.training.options import Loss
 from genner_cli.training.packing import Pack
+from genner_cli.training.processes import Processes, processes
 from genner_cli.training.tokens import Tokens
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
 FORMAT = "inserted"
-STEPS = 3_700
+STEPS = 3_200
+BATCHES = 2  # a step, one for each of two processes
 BATCH_TOKENS = 4_000
 OBJECTIVE = Objective(Loss.LOCKED, opening_weight=2.0)  # with 1, precision is twice the recall
-RATE, MUON_RATE = 1e-3, 0.02  # at their highest
-POOL = 8  # batches that are drawn together and grouped by length
+RATE, MUON_RATE = 1.4e-3, 0.02  # at their highest
+POOL = 8  # steps whose batches are drawn together and grouped by length
 AHEAD = 3  # pools that are drawn before they are needed
 SNAPSHOT = 500  # steps; for curve.py
 LONGEST_PLAIN = 3_000
@@ -87,17 +89,17 @@ def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
 
 
 class Batches:
-    """The batch of any step, the same in every run; the next ones are drawn by another process meanwhile."""
+    """The batches of any step, the same in every run; the next ones are drawn by another process meanwhile."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._drawn: dict[int, Future[list[Pack]]] = {}
+        self._drawn: dict[int, Future[list[list[Pack]]]] = {}
 
     def __call__(self, step: int) -> list[Pack]:
         pool = step // POOL
         numbers = range(pool, pool + AHEAD)
         self._drawn = {at: self._drawn.get(at) or self._executor.submit(draw, at) for at in numbers}
-        return [self._drawn[pool].result()[step % POOL]]
+        return self._drawn[pool].result()[step % POOL]
 
 
 _SOURCE: list[tuple[Mix, Tokens]] = []  # of the process that draws
@@ -108,13 +110,13 @@ def prepare_to_draw(ner: Path, silver: Path) -> None:
     _SOURCE.append((Mix(ner, silver), Tokens(AutoTokenizer.from_pretrained(TOKENIZER))))
 
 
-def draw(number: int) -> list[Pack]:
-    """Batches of about BATCH_TOKENS each, those of examples of like length together."""
+def draw(number: int) -> list[list[Pack]]:
+    """Steps of batches of about BATCH_TOKENS each, those of examples of like length together."""
     mix, tokens = _SOURCE[0]
     random = Random(number)
     examples: list[Example] = []
     size = 0
-    while size < POOL * BATCH_TOKENS:
+    while size < POOL * BATCHES * BATCH_TOKENS:
         for sample in mix.draw(random):
             try:
                 example = encode(sample, tokens, PROMPT, FORMAT, DEFAULT_DEPTH)
@@ -122,14 +124,15 @@ def draw(number: int) -> list[Pack]:
                 continue  # an entity begins or ends inside a token
             examples.append(example)
             size += len(example.ids)
-    groups: list[list[Example]] = [[] for _ in range(POOL)]
-    filled, share = 0, size / POOL
+    groups: list[list[Example]] = [[] for _ in range(POOL * BATCHES)]
+    filled, share = 0, size / len(groups)
     for example in sorted(examples, key=lambda e: len(e.ids)):
-        groups[min(POOL - 1, int(filled / share))].append(example)
+        groups[min(len(groups) - 1, int(filled / share))].append(example)
         filled += len(example.ids)
     batches = [Pack(tuple(((example,),) for example in group)) for group in groups]
-    random.shuffle(batches)
-    return batches
+    steps = [batches[at : at + BATCHES] for at in range(0, len(batches), BATCHES)]
+    random.shuffle(steps)
+    return steps
 
 
 def main() -> None:
@@ -149,13 +152,21 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
+    with processes(torch.device("cpu")) as joined:
+        train(args, joined)
+
+
+def train(args: argparse.Namespace, joined: Processes) -> None:
+    """Trains in one process or in several."""
     if not TOKENIZER.exists():
-        make_tokenizer(args.ner, args.plain).save_pretrained(TOKENIZER)
+        joined.first_only(lambda: make_tokenizer(args.ner, args.plain).save_pretrained(TOKENIZER))
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     model = new_model(tokenizer, args.layers, args.width)
     if args.embeddings == "counts":
-        start_embeddings(model, tokenizer, args.plain, args.out / "embeddings.safetensors")
-    print(f"{model.num_parameters():,} parameters, corpora {', '.join(CORPORA)}", flush=True)
+        counted = args.out / "embeddings.safetensors"
+        joined.first_only(lambda: count_embeddings(model.config.hidden_size, tokenizer, args.plain, counted))
+        with torch.no_grad():
+            model.get_input_embeddings().weight.copy_(load_file(counted)["embeddings"])
     options = LoopOptions(args.steps, learning_rate=RATE, warm_up=60 / args.steps, bfloat16=args.bfloat16)
 
     def report(line: Mapping[str, float]) -> None:
@@ -171,19 +182,18 @@ def main() -> None:
         args.out / "checkpoint",
         log=log,
         report=report,
+        processes=joined,
         optimizers=optimizers(model),
     )
     with ProcessPoolExecutor(1, get_context("spawn"), prepare_to_draw, (args.ner, args.silver)) as executor:
         loop.run(Batches(executor))
-    save(model, tokenizer, args.out / "model")
+    joined.first_only(lambda: save(model, tokenizer, args.out / "model"))
 
 
-def start_embeddings(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plain: Path, cache: Path) -> None:
-    """Gives the model the embeddings that the plain texts say, computed once."""
-    if not cache.exists():
-        save_file({"embeddings": embeddings(plain_texts(plain), tokenizer, model.config.hidden_size)}, cache)
-    with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(load_file(cache)["embeddings"])
+def count_embeddings(width: int, tokenizer: PreTrainedTokenizerFast, plain: Path, out: Path) -> None:
+    """Writes the embeddings that the plain texts say, once."""
+    if not out.exists():
+        save_file({"embeddings": embeddings(plain_texts(plain), tokenizer, width)}, out)
 
 
 def plain_texts(folder: Path) -> Iterator[str]:
