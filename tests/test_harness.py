@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from conftest import Run
 from small_bases import RECORDS, write_jsonl, write_small_base
 
@@ -20,6 +19,7 @@ from genner_cli.probing.suite import TaskFiles, task_files
 from genner_cli.training.likelihood import open_language_model
 
 Genner = Callable[..., Run]
+pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch", "8", "--rank", "4")
 CHOICES = """\
 task: capitals
@@ -79,14 +79,6 @@ def write_tasks(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

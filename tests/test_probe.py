@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import torch
 from conftest import Run
 from small_bases import RECORDS, write_jsonl, write_small_base
 
@@ -17,6 +16,7 @@ from genner_cli.probing.suite import Choice, Exact, Prose
 from genner_cli.training.likelihood import open_language_model
 
 Genner = Callable[..., Run]
+pytestmark = pytest.mark.usefixtures("one_thread")
 GOLD = Path(__file__).parent / "web" / "gold.jsonl"
 FAST = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch", "8", "--rank", "4", "--threads", "1")
 VALID = [
@@ -41,14 +41,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """To learn from and to measure on."""
     folder = tmp_path_factory.mktemp("data")
     return write_jsonl(folder / "train.jsonl", RECORDS[:8]), write_jsonl(folder / "valid.jsonl", VALID)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def results(folder: Path) -> dict:  # type: ignore[type-arg]

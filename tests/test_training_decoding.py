@@ -35,6 +35,7 @@ from genner_cli.training.decoding import TorchEngine, evaluate
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOKENIZER = Path(__file__).parent.parent / "examples" / "bundled_model" / "tokenizer"
 TEXTS = [*news()[:2], *LITERARY[:2], *HOSTILE]
 SHAPE: dict[str, Any] = {
@@ -42,14 +43,6 @@ SHAPE: dict[str, Any] = {
     "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 2048, "pad_token_id": 0,
     "bos_token_id": None, "eos_token_id": None,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
