@@ -113,3 +113,13 @@ def test_a_large_file_goes_up_in_parts_and_comes_back(bucket: Any, tmp_path: Pat
         file.seek(0)
         assert file.read() == data
     assert remote.size(f"{BUCKET}/big") == len(data)
+
+
+def test_actors_read_blocks_of_a_file_in_a_bucket(bucket: Any, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
+    docs = write_documents(tmp_path / "in.jsonl", documents(60))
+    bucket.put_file(str(docs), "news/in.jsonl")
+    cluster = ("--cluster", "ray", "--actors", 2, "--block", 1000)
+    genner(f"{BUCKET}/in.jsonl", "-o", tmp_path / "out.jsonl", *cluster)
+    genner(docs, "-o", tmp_path / "local.jsonl")
+    assert_same(records(tmp_path / "out.jsonl"), records(tmp_path / "local.jsonl"))
