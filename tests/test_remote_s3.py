@@ -115,11 +115,18 @@ def test_a_large_file_goes_up_in_parts_and_comes_back(bucket: Any, tmp_path: Pat
     assert remote.size(f"{BUCKET}/big") == len(data)
 
 
-def test_actors_read_blocks_of_a_file_in_a_bucket(bucket: Any, tmp_path: Path) -> None:
+def test_actors_read_blocks_of_a_file_in_a_bucket_and_the_driver_puts_what_they_find_there(
+    bucket: Any, tmp_path: Path
+) -> None:
     pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
     docs = write_documents(tmp_path / "in.jsonl", documents(60))
     bucket.put_file(str(docs), "news/in.jsonl")
-    cluster = ("--cluster", "ray", "--actors", 2, "--block", 1000)
-    genner(f"{BUCKET}/in.jsonl", "-o", tmp_path / "out.jsonl", *cluster)
     genner(docs, "-o", tmp_path / "local.jsonl")
-    assert_same(records(tmp_path / "out.jsonl"), records(tmp_path / "local.jsonl"))
+    cluster = ("--cluster", "ray", "--actors", 2, "--block", 1000)
+    out = f"{BUCKET}/out.jsonl"
+    genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
+    assert_same(
+        [orjson.loads(line) for line in bucket.cat("news/out.jsonl").splitlines()], records(tmp_path / "local.jsonl")
+    )
+    assert "nothing was to be done" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith((".parts", ".partial"))]

@@ -54,9 +54,8 @@ def run_on_cluster(plan: Plan, cluster: ClusterOptions) -> Run:
 
 def _check(plan: Plan) -> None:
     from genner_cli.files import STDIO
-    from genner_cli.files.remote import is_address
 
-    if plan.output == STDIO or is_address(plan.output):
+    if plan.output == STDIO:
         raise UsageError("--cluster: parts are kept beside the output until all are there; name a file after -o")
     if plan.limit is not None:
         raise UsageError("--limit counts documents from the start of the input; leave it or --cluster out")

@@ -1,8 +1,8 @@
 """The parts of an output that several machines make, until all are there: each is whole, or has not its name.
 
-`PATH.parts/` holds a file of records for each block of the input, and an index beside it (`journal`). A part is named
-by its file's number and its range, and by a hash of all that shapes its records: one that was made of other input, or
-in another way, is not found, and made again. Knows nothing of who makes a part.
+`BASE.parts/` (see `packing`) holds a file of records for each block of the input, and an index beside it (`journal`).
+A part is named by its file's number and its range, and by a hash of all that shapes its records: one that was made of
+other input, or in another way, is not found, and made again. Knows nothing of who makes a part.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def remove_parts(output: str) -> None:
 
 
 def _folder(output: str) -> str:
-    return f"{os.path.realpath(output)}.parts"
+    return f"{Packing(output).base}.parts"
 
 
 def _named(blocks: Iterable[Surveyed], key: bytes) -> Iterator[tuple[Surveyed, str]]:
