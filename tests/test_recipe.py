@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from corpora import SilverPassages
 from edits import edited, noisy, recased, swapped
 from heldout import HeldOut
 from hypothesis import given
@@ -127,6 +128,38 @@ def test_case_is_given_back_to_names_and_noise_keeps_entities() -> None:
     text, found = noisy(TEXT, ENTITIES, Random(0), lowered=1.0, spaced=1.0)
     assert text == "ann and bob ( of rome), went to york ."
     assert [text[e.start : e.end] for e in found] == ["ann", "bob", "rome", "york"]
+
+
+PASSAGE = {
+    "text": "Ann Brown sang in Redville.",
+    "entities": [
+        {"start": 0, "end": 9, "types": ["folk singer", "singer", "PER"]},
+        {"start": 18, "end": 26, "types": ["village", "LOC"]},
+    ],
+    "whole": True,
+}
+WAYS = {"per": "person", "loc": "location"}  # by its short name or the full one
+
+
+@pytest.mark.parametrize("kind", ["families", "types", "both"])
+def test_of_the_types_asked_for_the_narrowest_counts(kind: str) -> None:
+    others = [
+        {"text": "It.", "entities": [{"start": 0, "end": 2, "types": [head]}], "whole": True}
+        for head in ("moth", "song", "tax")
+    ]
+    silver = SilverPassages([PASSAGE, *others])
+    samples = [silver.draw(kind, Random(seed)) for seed in range(400)]
+    seen = set()
+    for sample in (sample for sample in samples if len(sample.text) > 5):
+        asked = {WAYS.get(label.name.lower(), label.name.lower()) for label in sample.labels}
+        found = {(e.text.lower(), WAYS.get(e.label.lower(), e.label.lower())) for e in sample.entities}
+        expected = set()
+        for name, types in (("ann brown", ("folk singer", "singer", "person")), ("redville", ("village", "location"))):
+            expected |= {(name, next(t for t in types if t in asked))} if asked & set(types) else set()
+        assert found == expected
+        seen |= {label for _, label in found}
+    narrow, families = {"folk singer", "singer", "village"}, {"person", "location"}
+    assert seen == {"families": families, "types": narrow, "both": narrow | families}[kind]
 
 
 def test_what_shares_eight_words_with_an_evaluation_text_is_left_out(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ class Mix:
             for name, documents in self._parts.items()
         }
         passages = [passage for passage in silver.read(silver_passages) if not held_out.shows(passage["text"])]
-        self._silver = _Silver(passages)
+        self._silver = SilverPassages(passages)
         self.left_out = held_out.found
 
     def draw(self, random: Random) -> list[Sample]:
@@ -170,7 +170,7 @@ class Mix:
         return _sample(text, named(entities, names), chosen.values(), definitions, random)
 
 
-class _Silver:
+class SilverPassages:
     """Silver passages, asked for by families or by types, and titles by family to swap names for."""
 
     def __init__(self, passages: list[dict[str, Any]]) -> None:
