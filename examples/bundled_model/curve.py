@@ -15,7 +15,7 @@ from random import Random
 
 from corpora import NAMES, labels_of, named, read
 from export import export
-from train import BATCH_TOKENS
+from train import BATCH_TOKENS, BATCHES
 
 from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.formats.carriable import DEFAULT_DEPTH
@@ -51,7 +51,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             model = export(folder, Path(place) / "model.gguf")
             figures = {name: round(100 * f1(model, args.ner, name, args.documents), 1) for name in SETS}
-        print(json.dumps({"step": step, "tokens": step * BATCH_TOKENS, "f1": figures}), flush=True)
+        print(json.dumps({"step": step, "tokens": step * BATCHES * BATCH_TOKENS, "f1": figures}), flush=True)
 
 
 if __name__ == "__main__":
