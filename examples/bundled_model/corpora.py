@@ -76,7 +76,6 @@ CORPORA = {
     "bc2gm": Corpus(0.01),
 }
 SILVER = {"families": 0.04, "types": 0.08, "both": 0.08}  # shares of the samples
-EVALUATED_ONLY = ("uner_ewt", "wikigold")
 
 
 def read(folder: Path, name: str, split: str) -> list[Document]:
