@@ -77,11 +77,17 @@ def test_passages_mark_titles_with_their_types_and_offsets(tmp_path: Path) -> No
 def test_a_surname_takes_the_names_before_it_and_other_names_beside_names_are_left_out(tmp_path: Path) -> None:
     names = Names(plain(tmp_path))
     own = {("Brown",): names.subjects["Ann Brown (singer)"]}
-    text = "Mary Brown came to Redville Castle."
+    text = "Ann Mary Brown came to Redville Castle."
     entities, whole = mentions(text, own, names)
-    assert [text[e["start"] : e["end"]] for e in entities] == ["Mary Brown"]
+    assert [text[e["start"] : e["end"]] for e in entities] == ["Ann Mary Brown"]
     assert not whole
     assert mentions("then Brown went on.", own, names)[1]
+
+
+def test_a_relative_of_the_subject_is_not_of_its_types(tmp_path: Path) -> None:
+    names = Names(plain(tmp_path))
+    own = {("Brown",): names.subjects["Ann Brown (singer)"]}
+    assert mentions("Her brother Tom Brown came.", own, names) == ([], False)
 
 
 TEXT = "Ann and Bob (of Rome), went to York."
@@ -160,6 +166,15 @@ def test_of_the_types_asked_for_the_narrowest_counts(kind: str) -> None:
         seen |= {label for _, label in found}
     narrow, families = {"folk singer", "singer", "village"}, {"person", "location"}
     assert seen == {"families": families, "types": narrow, "both": narrow | families}[kind]
+
+
+def test_types_that_a_silver_passage_has_none_of_are_asked_for_too() -> None:
+    other = {"text": "It.", "entities": [{"start": 0, "end": 2, "types": ["rock band", "band", "ORG"]}], "whole": False}
+    same = {"text": "He.", "entities": [{"start": 0, "end": 2, "types": ["jazz singer", "singer", "PER"]}]}
+    silver = SilverPassages([PASSAGE, other, same | {"whole": False}])
+    samples = [silver.draw("types", Random(seed)) for seed in range(200)]
+    asked = {label.name.lower() for sample in samples if "Brown" in sample.text for label in sample.labels}
+    assert asked == {"folk singer", "singer", "village", "rock band", "band"}
 
 
 def test_what_shares_eight_words_with_an_evaluation_text_is_left_out(tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ CORPORA = {
     "bionlp13cg": Corpus(0.015),
     "bc2gm": Corpus(0.01),
 }
-SILVER = {"families": 0.04, "types": 0.08, "both": 0.08}  # shares of the samples
+SILVER = {"families": 0.04, "types": 0.12, "both": 0.08}  # shares of the samples
+MOST_NEGATIVES = 8  # types that a silver passage is asked for and has none of
 
 
 def read(folder: Path, name: str, split: str) -> list[Document]:
@@ -141,10 +142,11 @@ class Mix:
         kind = random.choices([*SILVER, ""], [*SILVER.values(), 1 - sum(SILVER.values())])[0]
         sample = self._silver.draw(kind, random) if kind else self._gold(random)
         if kind == "both":  # without `politician`, a politician would be a person
-            return [_ask(sample, random, subset=0.0)]
+            return [_ask(sample, random, subset=0.0, negatives=0)]
+        negatives = 0 if kind else 2  # silver passages have drawn their own
         again = ASKED_TWICE if len(sample.labels) > 1 else 0.0
-        asked = [_ask(sample, random, subset=SUBSET)]
-        return [*asked, _ask(sample, random, subset=1.0)] if random.random() < again else asked
+        asked = [_ask(sample, random, subset=SUBSET, negatives=negatives)]
+        return [*asked, _ask(sample, random, subset=1.0, negatives=negatives)] if random.random() < again else asked
 
     def _gold(self, random: Random) -> Sample:
         name = random.choices(list(CORPORA), [corpus.share for corpus in CORPORA.values()])[0]
@@ -176,15 +178,10 @@ class SilverPassages:
         self._passages = passages
         self._whole = [passage for passage in passages if passage["whole"]]
         self.titles: dict[str, list[str]] = {}
-        self._heads: dict[str, str] = {}
         for passage in passages:
             for entity in passage["entities"]:
-                family = entity["types"][-1] if entity["types"][-1] in FAMILIES else ""
-                head = entity["types"][-2] if family else entity["types"][-1]
-                self._heads[head] = family
-                if family:
+                if (family := entity["types"][-1]) in FAMILIES:
                     self.titles.setdefault(family, []).append(passage["text"][entity["start"] : entity["end"]])
-        self._all_heads = sorted(self._heads)
 
     def draw(self, kind: str, random: Random) -> Sample:
         """A passage, asked for by families, by types, or by both, where the narrower one counts.
@@ -212,12 +209,17 @@ class SilverPassages:
         return _sample(text, named(found, names), dict.fromkeys(names.values()), definitions, random)
 
     def _negatives(self, passage: dict[str, Any], random: Random) -> list[str]:
-        """Types that the passage has none of: in a whole one any other, else of other families only."""
-        families = {self._heads.get(t, "") for entity in passage["entities"] for t in entity["types"]}
-        types = {t for entity in passage["entities"] for t in entity["types"]}
-        drawn = random.sample(self._all_heads, random.randint(0, 5))
-        known = passage["whole"] or "" not in families
-        return [head for head in drawn if head not in types and self._heads[head] not in families and known]
+        """Types of entities elsewhere, the frequent ones more often, that no entity of the passage can have.
+
+        A name that nobody knows may be of such a type; so rarely that it teaches more than it harms.
+        """
+        here = {t for entity in passage["entities"] for t in entity["types"]}
+        drawn = []
+        for other in random.choices(self._passages, k=random.randint(0, MOST_NEGATIVES)):
+            narrow = [t for t in random.choice(other["entities"])["types"] if t not in FAMILIES]
+            if narrow[-1] not in here:
+                drawn.append(random.choice(narrow))
+        return drawn
 
 
 def _sample(
@@ -231,10 +233,10 @@ def _sample(
     return Sample(text, named(entities, names), tuple(Label(name, text) for name, text in asked.items()))
 
 
-def _ask(sample: Sample, random: Random, *, subset: float) -> Sample:
+def _ask(sample: Sample, random: Random, *, subset: float, negatives: int) -> Sample:
     many = len(sample.labels) > 16
     augmentation = Augmentation(
-        subset=max(subset, 0.5) if many else subset, shuffle=random.random() < SHUFFLED, negatives=2
+        subset=max(subset, 0.5) if many else subset, shuffle=random.random() < SHUFFLED, negatives=negatives
     )
     return augmented(sample, augmentation, random)
 

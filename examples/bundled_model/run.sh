@@ -11,7 +11,7 @@ if [ ! -e "$out/silver.jsonl.gz" ]; then
   $python silver.py --plain "$plain" -o "$out/silver.partial"
   mv "$out/silver.partial" "$out/silver.jsonl.gz"
 fi
-$python -m torch.distributed.run --nproc-per-node 2 train.py \
+$python -m torch.distributed.run --standalone --nproc-per-node 2 train.py \
   --ner "$ner" --plain "$plain" --silver "$out/silver.jsonl.gz" -o "$out" --threads 1 --bfloat16
 $python export.py "$out/model" -o "$out/genner-small.gguf"
 echo "$out/genner-small.gguf is made; ../../benchmarks/quality.py --ner $ner --model $out/genner-small.gguf scores it"

@@ -135,6 +135,9 @@ def mentions(text: str, own: dict[tuple[str, ...], Subject], names: Names) -> tu
                 and not _joined(words, first - 1, text, names)
                 and not _joined(words, at + length - 1, text, names)
             )
+            before = {word.group() for word in words[first:at]}  # `Mary` before `Brown` is someone else than Ann Brown
+            if subject and before and not before & set(WORD.findall(subject.names[0])):
+                continue
             if subject and apart and "\n" not in text[start:end] and (not found or found[-1]["end"] < start):
                 types = [*subject.types, *([subject.family] if subject.family else [])]
                 found.append({"start": start, "end": end, "types": types})
@@ -194,13 +197,15 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def write(records: Iterable[dict[str, Any]], path: Path) -> Counter[str]:
-    """Writes passages, and counts them and their entities."""
+    """Writes passages, and counts them and their entities. SystemExit: there are none."""
     counts = Counter[str]()
     with gzip.open(path, "wb", compresslevel=5) as lines:
         for record in records:
             lines.write(orjson.dumps(record) + b"\n")
             kind = "whole" if record["whole"] else "partly"
             counts.update({f"{kind} passages": 1, f"{kind} entities": len(record["entities"])})
+    if not counts:
+        raise SystemExit("no passage has an entity; --plain must hold the articles, enwiki*.jsonl.zst")
     return counts
 
 

@@ -37,7 +37,7 @@ from genner_cli.training.tokens import Tokens
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
 FORMAT = "inserted"
-STEPS = 2_800
+STEPS = 2_600
 BATCHES = 2  # a step, one for each of two processes
 BATCH_TOKENS = 4_000
 OBJECTIVE = Objective(Loss.LOCKED, opening_weight=2.0)  # with 1, precision is twice the recall
