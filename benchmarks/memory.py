@@ -18,6 +18,7 @@ from pathlib import Path
 
 TEXTS = ("Ann met Bob in Rome.", "Oslo is cold.", "Nobody came.", "IBM hired her.")
 SHORT = ("Ann.", "In Oslo", "No.", "IBM")
+GRACE_SECONDS = 60
 
 
 def peak(documents: int, threads: int) -> int:
@@ -54,20 +55,21 @@ class Grown:
 
 def grown(count: int, folder: Path, until: float, *, blank: bool = False) -> Grown:
     """`genner extract --limit count` on very short documents, or on blank ones, which need no engine; ended by SIGTERM
-    when the clock (`time.monotonic`) says `until`. Linux only: peaks are read from /proc."""
+    when the clock (`time.monotonic`) says `until`, and by SIGKILL if that is of no use. Linux only: peaks are read from
+    /proc."""
     path = _written(folder / "documents.jsonl", (" ",) if blank else SHORT, count)
     out = folder / f"{count}-{blank}.jsonl"
     command = [sys.executable, "-m", "genner_cli", "extract", str(path), "-o", str(out), "--limit", str(count)]
     process = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peaks = [0, 0]
-    first = 0.0
+    first, stop = 0.0, signal.SIGTERM
     while process.poll() is None:
         for number, id in enumerate((process.pid, *_children(process.pid)[:1])):
             peaks[number] = max(peaks[number], _peak_of(id))
         first = first or (time.monotonic() if _begun(Path(f"{out}.partial")) else 0.0)
         if time.monotonic() > until:
-            process.send_signal(signal.SIGTERM)
-            until = float("inf")
+            process.send_signal(stop)
+            stop, until = signal.SIGKILL, until + GRACE_SECONDS
         time.sleep(0.05)
     told = Path(f"{out}.run.json")
     done = json.loads(told.read_bytes())["ledger"]["documents"] if told.exists() else 0

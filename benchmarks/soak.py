@@ -3,8 +3,8 @@
     python benchmarks/soak.py --minutes 28 --json soak.json
 
 Everything is bounded by --minutes: what there was no time for is not in the table, which says how much was really
-done. The status is 1 if a record was lost, doubled or changed, a fault was not survived, or an input crashed or hung
-a reader.
+done. The status is 1 if a record was lost, doubled or changed, a fault was not survived, an input crashed or hung
+a reader, or memory grew with the number of documents.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ DOCUMENTS = 400
 """Of the runs that faults are done to."""
 LEAST_SECONDS = 10
 """That a run is given before it is ended: the model must be open, at least."""
+MOST_GROWTH = 1.25
+"""Of the peak memory of a run and its engine, over that with the fewest documents."""
 SHARES = {"fuzzing": 0.2, "faults": 0.75}
 """At which part of the time fuzzing and faults end at the latest; memory has the rest."""
 
@@ -47,8 +49,12 @@ class Found:
     @property
     def well(self) -> bool:
         """Whether everything was as it should be."""
-        return not any(each.failures for each in self.fuzzed.values()) and all(
-            row.survived == row.injected and not row.lost + row.doubled + row.changed for row in self.faults
+        return (
+            not any(each.failures for each in self.fuzzed.values())
+            and all(row.survived == row.injected > 0 for row in self.faults)
+            and not any(row.lost + row.doubled + row.changed for row in self.faults)
+            and all(each.peak <= MOST_GROWTH * self.memory[0].peak for each in self.memory)
+            and all(each.engine_peak <= MOST_GROWTH * self.memory[0].engine_peak for each in self.memory)
         )
 
 

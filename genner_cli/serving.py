@@ -7,7 +7,6 @@ child only. Prints nothing.
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -104,13 +103,7 @@ def _offer_to_be_killed_first() -> None:
 
 
 def main() -> None:
-    """`python -m genner_cli.serving FD`; the parent decides what a signal to both means."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Serves at the file descriptor that the first argument names."""
     _offer_to_be_killed_first()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(int(sys.argv[1])) as connection:
         serve(connection)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """An engine in a process of its own, which is started again when it dies.
 
 Takes requests, gives completions, as `generation.Generate` says. When the child dies (an abort in llama.cpp, the
-system out of memory), the requests it had in hand are asked one by one; one that kills it again gets a completion
-with an error. Knows nothing of documents.
+system out of memory, an error that it raises), the requests it had in hand are asked one by one; one that kills it
+again gets a completion with an error. Knows nothing of documents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from genner_cli.api import ExtractOptions, Extractor, model_files
 from genner_cli.engine.statistics import Costs, Statistics
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request, smaller_context
 from genner_cli.serving import Answer, Finished, Raised, Ready, Said, Wanted
@@ -32,11 +32,14 @@ _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
 class ChildDied(Exception):
-    """The child ended without a word; the message says how."""
+    """The child ended; the message says how."""
 
 
 class SupervisedEngine:
-    """Opens model and engine in a child process. Raises what `open_task` and `Engine` raise; a context manager."""
+    """Opens model and engine in a child process; a context manager.
+
+    Raises what `open_task` and `Engine` raise, but for errors at a request, which become completions with an error.
+    """
 
     def __init__(self, options: ExtractOptions, *, child: str = CHILD) -> None:
         self._options = options
@@ -109,14 +112,15 @@ class SupervisedEngine:
             raise self._death() from None
 
     def _received(self) -> object:
-        """The next message that is not for the log, and no exception."""
+        """The next message that is not for the log. Raises what the child has raised, ChildDied if at a request."""
         while True:
             try:
                 message = self._connection.recv()
             except _GONE:
                 raise self._death() from None
             if isinstance(message, Raised):
-                self._in_hand = {}
+                if self._in_hand and not isinstance(message.error, UsageError):
+                    raise self._death(message.error)
                 raise message.error
             if not isinstance(message, Said):
                 return message
@@ -126,13 +130,18 @@ class SupervisedEngine:
         self.statistics = self._earlier.plus(answer.statistics)
         self.costs = answer.costs
 
-    def _death(self) -> ChildDied:
+    def _death(self, error: Exception | None = None) -> ChildDied:
+        """`error`: the last that was heard of the child."""
         self._connection.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE_SECONDS)
         self._process.kill()
         status = self._process.wait()
-        return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
+        if not error:
+            return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
+        for note in getattr(error, "__notes__", ()):  # of a bug: the child's traceback
+            log.warning("%s", note.strip())
+        return ChildDied(f"failed ({type(error).__name__}: {error})")
 
     def _start_again(self) -> None:
         self._earlier = self.statistics
@@ -165,10 +174,17 @@ class SupervisedEngine:
 
 
 def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
-    """Python that runs `child`, with this process's module path: `-m` would look in the working folder first."""
+    """Python that runs `child`, with this process's module path: `-m` would look in the working folder first.
+
+    It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
+    """
     fd = connection.fileno()
     command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
-    return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stamps(options: ExtractOptions) -> dict[Path, tuple[int, ...]]:

@@ -17,7 +17,7 @@ from strategies import examples, hostile_text
 
 from genner_cli.errors import UsageError
 from genner_cli.files import Block
-from genner_cli.files.blocks import Shard, cut, input_of, suitable_length, surveyed
+from genner_cli.files.blocks import Shard, cut, input_of, is_as_surveyed, suitable_length, surveyed
 from genner_cli.files.reading import Record, read_documents
 from genner_cli.types import Document, FailedDocument
 
@@ -45,10 +45,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("blocks") / "docs.jsonl"
 
 
-def surveyed_blocks(blocks: Sequence[Block]) -> list[Block]:
-    return [found.block for found in surveyed(blocks)]
-
-
 @examples(150)
 @given(content, st.data())
 def test_blocks_between_any_cuts_give_the_documents_of_the_whole_in_order(
@@ -58,7 +54,7 @@ def test_blocks_between_any_cuts_give_the_documents_of_the_whole_in_order(
     cuts = data.draw(st.lists(st.integers(0, len(content)), max_size=6).map(sorted))
     borders = [0, *cuts, len(content)]
     blocks = [Block(str(path), a, b) for a, b in pairwise(borders) if a < b]
-    found = [read([block]) for block in surveyed_blocks(blocks)]
+    found = [read([block]) for block in surveyed(blocks)]
     assert list(chain.from_iterable(found)) == read([str(path)])
 
 
@@ -66,7 +62,7 @@ def test_blocks_between_any_cuts_give_the_documents_of_the_whole_in_order(
 @given(st.lists(content, min_size=1, max_size=3), st.integers(1, 200))
 def test_blocks_of_any_length_give_the_documents_of_all_files(path: Path, content: list[bytes], length: int) -> None:
     paths = written(path.parent, content)
-    assert read(surveyed_blocks(cut(paths, length))) == read(paths)
+    assert read(surveyed(cut(paths, length))) == read(paths)
 
 
 @examples(60)
@@ -84,7 +80,7 @@ def test_the_bytes_read_of_all_blocks_add_up_to_those_of_the_files(
 ) -> None:
     paths = written(path.parent, content)
     counted: list[int] = []
-    for block in surveyed_blocks(cut(paths, length)):
+    for block in surveyed(cut(paths, length)):
         list(read_documents([block], max_document_bytes=LIMIT, progress=counted.append))
     assert sum(counted) == sum(map(len, content))
     assert min(counted, default=0) >= 0
@@ -100,7 +96,7 @@ def written(folder: Path, content: Sequence[bytes]) -> list[str]:
 def test_a_bad_line_is_told_by_its_number_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "One"}\n' * 5 + b"{torn\n" + b'{"text": "One"}\n')
-    found = [read([block]) for block in surveyed_blocks(cut([str(path)], 30))]
+    found = [read([block]) for block in surveyed(cut([str(path)], 30))]
     (failed,) = (record for record in chain.from_iterable(found) if isinstance(record, FailedDocument))
     assert failed.source == f"{path}:6"
     assert failed.message.startswith(f"{path}:6: not JSON")
@@ -124,9 +120,7 @@ def test_an_empty_file_and_one_that_is_gone_are_told_once(tmp_path: Path) -> Non
     paths = written(tmp_path, [b"", b"", b""])
     os.unlink(paths[1])
     told = [record.message for record in read(paths) if isinstance(record, FailedDocument)]
-    assert [
-        record.message for record in read(surveyed_blocks(cut(paths, 99))) if isinstance(record, FailedDocument)
-    ] == told
+    assert [record.message for record in read(surveyed(cut(paths, 99))) if isinstance(record, FailedDocument)] == told
     shards = [read(Shard(number, 3).blocks(paths)) for number in (1, 2, 3)]
     assert [r.message for r in chain.from_iterable(shards) if isinstance(r, FailedDocument)] == told
     assert len(told) == 1
@@ -197,3 +191,12 @@ def test_the_hash_of_a_block_changes_with_its_bytes_alone(tmp_path: Path) -> Non
     after = list(surveyed(cut([path], 40)))
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, False, False]
     assert all(isinstance(record, Document) for record in read([path]))
+
+
+def test_a_block_is_as_surveyed_until_one_of_its_bytes_changes(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, [b'{"text": "Ann"}\n' * 10])
+    blocks = list(surveyed(cut([path], 40)))
+    Path(path).write_bytes(b'{"text": "Ann"}\n' * 6 + b'{"text": "Bob"}\n' * 4)
+    assert [is_as_surveyed(block) for block in blocks] == [True, True, False, False]
+    Path(path).unlink()
+    assert not any(map(is_as_surveyed, blocks))

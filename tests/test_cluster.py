@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -21,6 +22,12 @@ from fake_hub import Repository, fake_hub
 from resuming import Start, assert_same, documents, manifest, records, start, told, write_documents
 
 from genner_cli import hub
+from genner_cli.commands.clustering import _make_parts
+from genner_cli.commands.extracting import Run
+from genner_cli.commands.stopping import Stopper
+from genner_cli.files import Block
+from genner_cli.files.blocks import cut, surveyed
+from genner_cli.files.parts import Parts
 
 __all__ = ["start"]
 pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
@@ -59,7 +66,7 @@ def out(tmp_path: Path) -> Path:
 
 def parts(out: Path) -> dict[str, os.stat_result]:
     """The parts that are whole."""
-    return {path.name: path.stat() for path in Path(f"{out}.parts").glob("*.jsonl")}
+    return {path.name: path.stat() for path in Path(f"{out}.parts").glob("*.part")}
 
 
 def wait_for_parts(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
@@ -167,7 +174,7 @@ def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is
     assert {name: (s.st_ino, s.st_mtime_ns) for name, s in before.items()} == {
         name: (kept[name].st_ino, kept[name].st_mtime_ns) for name in before
     }
-    done = sum(len(records(path)) for path in Path(f"{out}.parts").glob("*.jsonl"))
+    done = sum(len(records(path)) for path in Path(f"{out}.parts").glob("*.part"))
     error = said(start(docs, *FIXED, "-o", out, *TWO), 1)
     assert f", {done} of them before; " in error
     assert_like_local(out, local)
@@ -280,7 +287,7 @@ def read(blocks, progress):
         os.kill(os.getpid(), 9)
     return read_documents(blocks, progress=progress)
 
-job = Job(ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
+job = Job(os.getcwd(), ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
 blocks = [Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]
 with connected(None, cpus=1):
     from genner_cli.cluster.pool import Given, Pool  # not before: ray reads its settings when it is imported
@@ -314,3 +321,22 @@ def test_a_cluster_that_others_could_reach_is_not_worked_on() -> None:
     )
     assert process.returncode == 1
     assert b"GennerError: Ray would listen to other machines; start a cluster yourself" in process.stderr
+
+
+def test_the_first_ctrl_c_ends_a_run_that_waits_for_machines(docs: Path, out: Path) -> None:
+    from genner_cli.cluster.pool import Tick
+
+    class Waiting:
+        idle = True
+
+        def work(self, blocks: Iterator[Block]) -> Iterator[Tick]:
+            next(blocks)
+            os.kill(os.getpid(), signal.SIGINT)
+            while True:
+                yield Tick()
+
+    parts = Parts(str(out), surveyed(cut([str(docs)], 400)), b"key")
+    run = Run(cast(Any, None), show=lambda done, text: None, started=0.0, shown=float("inf"))
+    with Stopper() as stopper, pytest.raises(KeyboardInterrupt) as caught:
+        _make_parts(cast(Any, Waiting()), parts, run, stopper)
+    assert "0 of" in caught.value.__notes__[0]

@@ -1,14 +1,22 @@
-"""`genner extract --cluster`: what is refused before a cluster is asked. The runs are in test_cluster.py."""
+"""`genner extract --cluster`: refusals before a cluster is asked, and by actors; test_cluster.py has the runs."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import ONE_THREAD, Run
 from resuming import documents, write_documents
+
+from genner_cli.api import ExtractOptions
+from genner_cli.cluster.actor import BlockExtractor, Job
+from genner_cli.errors import GennerError
+from genner_cli.files.blocks import cut, surveyed
+from genner_cli.files.reading import read_documents
+from genner_cli.files.writing import encode
 
 Genner = Callable[..., Run]
 RAY = ("--cluster", "ray")
@@ -53,3 +61,19 @@ def test_without_ray_it_is_told_how_to_install_it(
     run = genner("extract", source, *RAY, "-o", tmp_path / "out.jsonl")
     assert (run.status, run.stderr) == (2, "genner: --cluster ray needs ray; run: pip install 'genner[cluster]'\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_machine_that_has_other_bytes_at_the_place_of_an_input_does_not_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("genner"), "handlers", [])
+    source = write_documents(tmp_path / "in.jsonl", documents(20))
+    actor = BlockExtractor(Job(str(tmp_path), ExtractOptions(engine=ONE_THREAD), read_documents, encode, {}))
+    list(actor.open())
+    first, *_, last = surveyed(cut(["in.jsonl"], 1000))
+    assert [batch.last for batch in actor.extract(first)][-1]
+    source.write_bytes(source.read_bytes()[:-5])
+    with pytest.raises(GennerError, match=r"^in\.jsonl: is not on machine .* as it is on the one that began the run"):
+        next(actor.extract(last))
+    actor._engine.close()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from genner_cli.errors import UsageError
-from genner_cli.files import Block
+from genner_cli.files import Block, expand
 from genner_cli.files.blocks import cut, surveyed
 from genner_cli.files.parts import Parts, Record, remove_parts
 from genner_cli.ledger import Ledger, Outcome
@@ -111,12 +111,20 @@ def test_a_part_that_is_not_as_it_was_written_is_told_with_the_remedy(docs: Path
     parts = opened(docs)
     for block in parts.missing():
         make(parts, block, "x")
-    damaged = min(Path(parts.folder).glob("*.jsonl"))
+    damaged = min(Path(parts.folder).glob("*.part"))
     damaged.write_bytes(b"y\n")
-    with pytest.raises(UsageError, match=r"jsonl:1: is not as it was written; delete it and run the same command"):
+    with pytest.raises(UsageError, match=r"part:1: is not as it was written; delete it and run the same command"):
         lines(parts)
     damaged.unlink()
     assert [block.start for block in opened(docs).missing()] == [0]
+    max(Path(parts.folder).glob("*.index")).unlink()
+    assert [block.start for block in opened(docs).missing()] == [0, 120]
+
+
+def test_a_glob_of_documents_finds_no_part(docs: Path) -> None:
+    parts = opened(docs)
+    make(parts, parts.missing()[0], "x")
+    assert expand([str(docs.parent / "**" / "*.jsonl")]) == [str(docs)]
 
 
 def test_the_folder_goes_with_all_in_it(docs: Path) -> None:

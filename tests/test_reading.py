@@ -1,5 +1,6 @@
 """genner_cli.files.reading: paths -> documents."""
 
+import errno
 import gzip
 import io
 import json
@@ -18,7 +19,8 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import GennerError, UsageError
+from genner_cli.files import Block
 from genner_cli.files.reading import Record, document_of, expand, read_documents, total_bytes
 from genner_cli.files.writing import encode
 from genner_cli.types import Document, Extraction, FailedDocument
@@ -329,7 +331,9 @@ def test_a_bad_text_file_fails_with_its_name(tmp_path: Path, content: bytes, wha
     assert what in failed.message
 
 
-@pytest.mark.parametrize("options", [{"text_field": "entities"}, {"id_field": "error"}, {"text_field": "id"}])
+@pytest.mark.parametrize(
+    "options", [{"text_field": "entities"}, {"id_field": "error"}, {"text_field": "id"}, {"id_field": "\udcff"}]
+)
 def test_field_names_that_cannot_be_are_refused_at_the_call(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="field"):
         read_documents([], **options)
@@ -436,6 +440,51 @@ def test_a_file_that_is_not_what_its_suffix_says_is_one_failure(tmp_path: Path) 
         (failed,) = read(tmp_path, b'{"text":"One"}\n', f"docs.jsonl{suffix}")
         assert isinstance(failed, FailedDocument)
         assert "cannot be read" in failed.message
+
+
+class Failing(io.BytesIO):
+    """A disk that fails behind what it has given so far."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        if line := super().readline(size):
+            return line
+        raise OSError(errno.EIO, "Input/output error")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if data := super().read(size):
+            return data
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize(("name", "where"), [("a.jsonl", "broken after line 100, at byte"), ("a.conll", "cannot be")])
+def test_a_disk_that_fails_for_a_moment_ends_the_run_and_costs_no_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    content = lines(100) if name == "a.jsonl" else b"Ann B-PER\n\n" * 100
+    (tmp_path / name).write_bytes(content)
+    with monkeypatch.context() as failing:
+        failing.setattr("genner_cli.files.reading._raw", lambda path: Failing(content))
+        with pytest.raises(GennerError, match=f"{name}: {where}.*Input/output error.*run the same command again"):
+            list(read_documents([str(tmp_path / name)]))
+    assert all(isinstance(record, Document) for record in read_documents([str(tmp_path / name)]))
+
+
+def test_a_file_that_is_shorter_than_its_block_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(10))
+    length = path.stat().st_size
+    for start, end in ((0, length + 1), (length - 5, length + 1), (length + 5, length + 9)):
+        failed = list(read_documents([Block(str(path), start, end)]))[-1]
+        assert isinstance(failed, FailedDocument)
+        assert f"it ends before byte {end:,}" in failed.message
+
+
+def test_a_file_that_is_gone_is_one_failure_and_its_blocks_end_the_run(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.jsonl")
+    (failed,) = read_documents([gone])
+    assert isinstance(failed, FailedDocument)
+    with pytest.raises(GennerError, match=r"gone\.jsonl: cannot be read \(No such file"):
+        list(read_documents([Block(gone, 0, 9)]))
 
 
 def test_a_broken_text_file_is_one_failure_with_its_id(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import zstandard
 from corpora import SilverPassages
 from edits import edited, noisy, recased, swapped
 from heldout import HeldOut
@@ -18,7 +19,6 @@ from strategies import examples
 
 from genner_cli.types import Document, Entity
 
-zstandard = pytest.importorskip("zstandard")
 FILLER = " The weather was fine and the road was long and the people were glad of it." * 5
 ARTICLES = [
     (

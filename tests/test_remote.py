@@ -25,7 +25,7 @@ from genner_cli.files.forms.options import FormOptions
 from genner_cli.files.forms.parquet import write as write_parquet
 from genner_cli.files.packing import Packing
 from genner_cli.files.reading import read_documents
-from genner_cli.types import Document, FailedDocument
+from genner_cli.types import Document
 
 Genner = Callable[..., Run]
 ROOT = Path(__file__).parents[1]
@@ -125,7 +125,22 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Packing("s3://bucket/out.jsonl")
 
 
-def test_a_connection_that_breaks_gives_what_was_read_before_and_a_failed_document(
+def test_a_scheme_in_capitals_is_the_same_scheme(memory: Any) -> None:
+    memory.pipe("/a.jsonl", LINES)
+    assert read("MEMORY://a.jsonl") == read("memory://a.jsonl")
+    with pytest.raises(UsageError, match="genner reads and writes memory://, s3:// and files here"):
+        expand(["GS://bucket/a.jsonl"], addresses=True)
+
+
+def test_an_input_is_not_overwritten_however_its_address_is_written(memory: Any, genner: Genner) -> None:
+    memory.pipe("/a.jsonl", LINES)
+    for one, other in (("memory:///a.jsonl", "memory://a.jsonl"), ("memory://a.jsonl", "MEMORY:///a.jsonl")):
+        run = genner("extract", one, "-o", other)
+        assert (run.status, "is an input file, and output would overwrite it" in run.stderr) == (2, True)
+    assert memory.cat("/a.jsonl") == LINES
+
+
+def test_a_connection_that_breaks_ends_the_run_behind_what_was_read_before(
     memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a file system raises: not all of it is an OSError."""
@@ -147,11 +162,10 @@ def test_a_connection_that_breaks_gives_what_was_read_before_and_a_failed_docume
 
     open_there = type(memory).open
     monkeypatch.setattr(type(memory), "open", lambda *args, **more: Broken(open_there(*args, **more)))
-    *found, last = read("memory://a.jsonl")
+    found: list[Any] = []
+    with pytest.raises(GennerError, match=r"RuntimeError: the server hung up.*run the same command again"):
+        found.extend(read_documents(expand(["memory://a.jsonl"], addresses=True)))
     assert len(found) > 1000
-    assert isinstance(last, FailedDocument)
-    assert "RuntimeError: the server hung up" in last.message
-    assert "what follows was not read" in last.message
 
 
 OUTPUTS = ["memory://out/a.jsonl", "memory://out/a.jsonl.gz", "memory://out/a.parquet"]

@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 import zstandard
 from resuming import (
@@ -218,6 +220,8 @@ def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, docs: P
     assert "is not there; restore it, or begin anew by --restart" in told(start(docs, "-o", out), 2)
     described.write_bytes(content[:40])
     assert "is no manifest of a run" in told(start(docs, "-o", out), 2)
+    described.write_bytes(orjson.dumps({**orjson.loads(content), "options": []}))
+    assert "is no manifest of a run (its options are no object)" in told(start(docs, "-o", out), 2)
     described.write_bytes(content)
     told(start(docs, "-o", out), 0)
     assert out.read_bytes().startswith(before)
@@ -357,3 +361,32 @@ def test_an_engine_that_is_killed_is_started_again_and_nothing_is_lost(
 def test_restart_and_retry_need_a_file(start: Start, docs: Path, out: Path) -> None:
     assert "name it after -o" in told(start(docs, "--restart"), 2)
     assert "reads the input twice" in told(start("-", "-o", out, "--retry-errors", stdin=subprocess.DEVNULL), 2)
+
+
+@pytest.mark.parametrize("wait", [0.05, 0.3, 0.6, 1.0, 1.5])
+def test_ctrl_c_reaches_all_processes_at_any_moment_and_is_told_in_a_line(
+    start: Start, docs: Path, out: Path, wait: float
+) -> None:
+    process = start(docs, "-o", out, process_group=0)
+    wait_for(lambda: bool(children(process)), process)
+    time.sleep(wait - 0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert len(told(process, 130).splitlines()) <= 2
+
+
+def test_ctrl_c_while_the_engine_is_started_again_is_no_error_of_the_engine(
+    start: Start, docs: Path, out: Path
+) -> None:
+    process = start(docs, "-o", out, process_group=0)
+    wait_for_lines(partial(out), 5, process)
+    (engine,) = children(process)
+    os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: children(process) not in ([], [engine]), process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert "run the same command again to go on from there" in told(process, 130)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.005)

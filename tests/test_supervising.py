@@ -129,11 +129,22 @@ def test_a_child_that_dies_before_the_model_is_open_is_an_error(end: str, how: s
         SupervisedEngine(OPTIONS, child=end)
 
 
-def test_a_bug_in_the_child_shows_where_it_was() -> None:
-    bug = "from genner_cli.engine.engine import Engine\ndef wrong(*_): raise KeyError('a bug')\nEngine._start = wrong\n"
-    with pytest.raises(KeyError, match="a bug") as caught:
-        extracted(["Ann met Bob."], bug + CHILD)
-    assert "in wrong" in caught.value.__notes__[0]
+@pytest.mark.parametrize(
+    ("raised", "told", "where"),
+    [("ModelError('no room')", "ModelError: no room", False), ("KeyError('a bug')", "KeyError: 'a bug'", True)],
+    ids=["error", "bug"],
+)
+def test_a_text_at_which_the_engine_raises_becomes_an_error_and_its_neighbours_are_whole(
+    texts: list[str], caplog: pytest.LogCaptureFixture, raised: str, told: str, where: bool
+) -> None:
+    child = DEADLY.replace("os.abort()", f"raise {raised}") + "from genner_cli.errors import ModelError\n" + CHILD
+    with caplog.at_level(logging.WARNING, "genner"):
+        results = extracted([*texts[:2], "A DEADLY one.", *texts[2:4]], child)
+    assert [bool(result.error) for result in results] == [False, False, True, False, False]
+    assert results[2].error
+    assert results[2].error.startswith(f"line 2: the engine failed ({told}) at this text, twice")
+    assert results[2].reason is Reason.ENGINE
+    assert ("in dying" in caplog.text) == where
 
 
 def test_statistics_add_up() -> None:

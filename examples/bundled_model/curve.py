@@ -2,7 +2,7 @@
 
     python curve.py runs/bundled --ner DIR [--documents 300]
 
-Strict micro F1 on the first documents of valid splits, drawn once. The learning rate is still high at all but the last.
+Strict micro F1 on documents of valid splits, drawn once. The learning rate is still high at all but the last.
 """
 
 from __future__ import annotations

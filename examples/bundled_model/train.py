@@ -107,7 +107,9 @@ _SOURCE: list[tuple[Mix, Tokens]] = []  # of the process that draws
 
 def prepare_to_draw(ner: Path, silver: Path) -> None:
     """Reads the mix, in the process that draws."""
-    _SOURCE.append((Mix(ner, silver), Tokens(AutoTokenizer.from_pretrained(TOKENIZER))))
+    mix = Mix(ner, silver)
+    print({"left_out": mix.left_out}, flush=True)  # texts and passages that share words with evaluation texts
+    _SOURCE.append((mix, Tokens(AutoTokenizer.from_pretrained(TOKENIZER))))
 
 
 def draw(number: int) -> list[list[Pack]]:

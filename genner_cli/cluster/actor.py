@@ -6,9 +6,11 @@ Everything it is given and gives can be pickled. Knows nothing of ray, and write
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError
 from genner_cli.extraction import DocumentOrFailure, Task
 from genner_cli.files import Block
+from genner_cli.files.blocks import is_as_surveyed
 from genner_cli.files.journal import digest_of
 from genner_cli.files.parts import Record
 from genner_cli.files.resuming import key_of
@@ -31,8 +34,10 @@ BATCH_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all actors are to do. `read`: blocks -> documents; `shape`: see `commands.extracting.Plan`."""
+    """What all actors are to do. `folder`: that relative paths are from; `read`: blocks -> documents; `shape`: see
+    `commands.extracting.Plan`."""
 
+    folder: str
     options: ExtractOptions
     read: Callable[..., Iterator[DocumentOrFailure]]
     to_line: Callable[[Extraction], bytes]
@@ -69,6 +74,8 @@ class BlockExtractor:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._said = _Said()
+        with suppress(OSError):  # a machine may have no such folder, and need none
+            os.chdir(job.folder)
         logging.getLogger("genner").handlers[:] = [self._said]
 
     def open(self) -> Iterator[Opened]:
@@ -84,7 +91,15 @@ class BlockExtractor:
         yield Opened(host, self._engine.task, options, __version__, self._said.taken())
 
     def extract(self, block: Block) -> Iterator[Batch]:
-        """The records of a block, in order, as they come; the last batch may have none."""
+        """The records of a block, in order, as they come; the last batch may have none.
+
+        Raises GennerError where its bytes are not those that the driver has read.
+        """
+        if not is_as_surveyed(block):
+            raise GennerError(
+                f"{block.path}: is not on machine {socket.gethostname()} as it is on the one that began the run, or it"
+                " was changed since; put it at the same place on all machines, and run the same command again"
+            )
         records: list[Record] = []
         counted: list[int] = []
         sent = time.monotonic()

@@ -1,7 +1,7 @@
 """Actors on a Ray cluster, which work through blocks.
 
 Takes a job and blocks, gives what actors give, as it comes. An actor that dies (killed, out of memory, its machine
-lost) is replaced, and its block is done again by whoever is free. Knows nothing of files.
+lost, an error that nobody foresaw) is replaced, and its block is done again by whoever is free. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Seat:
 
 
 class Pool:
-    """So many actors of a size, all on one job; a context manager. Raises what is raised in them."""
+    """So many actors of a size, all on one job; a context manager. Raises each GennerError that is raised in them."""
 
     def __init__(self, job: Job, size: Size) -> None:
         self._job = ray.put(job)
@@ -103,6 +103,11 @@ class Pool:
             total = total.plus(seat.statistics)
         return total
 
+    @property
+    def idle(self) -> bool:
+        """Whether no actor has a block."""
+        return not any(seat.block for seat in self._seats)
+
     def first(self) -> Opened:
         """What the first actor says that has opened the model."""
         told = time.monotonic() + _PATIENCE_SECONDS
@@ -117,7 +122,7 @@ class Pool:
     def work(self, blocks: Iterator[Block]) -> Iterator[Event]:
         """Hands out blocks until there are none, and gives what happens."""
         self._hand_out(blocks)
-        while self._again or any(seat.block for seat in self._seats) or self._waiting(blocks):
+        while self._again or not self.idle or self._waiting(blocks):
             yield from self._events()
             self._hand_out(blocks)
 
@@ -153,11 +158,9 @@ class Pool:
             except StopIteration:
                 del self._running[stream]
                 yield from self._finished(seat)
-            except RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, GennerError) else error) from None
             except RayError as error:
                 del self._running[stream]
-                yield from self._lost(seat, str(error).strip().split("\n")[0])
+                yield from self._lost(seat, _reason(error))
 
     def _taken(self, seat: _Seat, value: Opened | Batch) -> Iterator[Event]:
         for level, text in value.said:
@@ -209,3 +212,12 @@ class Pool:
     def _end(self, seat: _Seat) -> None:
         with suppress(RayError):
             ray.kill(seat.actor)
+
+
+def _reason(error: RayError) -> str:
+    """Why an actor is gone. Raises the GennerError that it has ended with."""
+    if not isinstance(error, RayTaskError):
+        return str(error).strip().split("\n")[0]
+    if isinstance(error.cause, GennerError):
+        raise error.cause from None
+    return repr(error.cause)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -98,7 +99,7 @@ def _job(plan: Plan, size: Size) -> Job:
     from genner_cli.cluster.actor import Job
 
     options = replace(plan.options, engine=replace(plan.options.engine, threads=size.cpus))
-    return Job(options, plan.read, plan.to_line, plan.shape)
+    return Job(os.getcwd(), options, plan.read, plan.to_line, plan.shape)
 
 
 def _checked(plan: Plan, output: ResumableOutput, run: Run) -> Run:
@@ -121,8 +122,8 @@ def _make_parts(pool: Pool, parts: Parts, run: Run, stopper: Stopper) -> None:
     try:
         for event in pool.work(stopper.feed(iter(missing))):
             making.obey(event)
-            if isinstance(event, Lost):
-                stopper.check()  # after a signal to all processes there is nobody to do it again
+            if isinstance(event, Lost) or pool.idle:  # after a signal there may be nobody to do it
+                stopper.check()
         stopper.check()
     except KeyboardInterrupt as error:
         told = f"{making.whole:,} of {len(parts):,} parts are in {parts.folder}"

@@ -28,13 +28,15 @@ OUTPUT_FIELDS = ("entities", "error", "completion")
 class Block(NamedTuple):
     """The lines of a file that begin in its bytes [start, end); `end` None: all from `start` on.
 
-    `lines`: how many lines end before `start`. Files that are compressed, or no lines, are one block each.
+    `lines`: how many lines end before `start`; `digest`: a hash of its bytes, "" where nobody has read them yet.
+    Files that are compressed, or no lines, are one block each.
     """
 
     path: str
     start: int = 0
     end: int | None = None
     lines: int = 0
+    digest: str = ""
 
 
 def expand(patterns: Sequence[str], *, addresses: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import PurePath
-from typing import IO, NamedTuple
+from typing import IO
 
 from genner_cli.errors import UsageError
 from genner_cli.files import Block, size
@@ -75,7 +75,7 @@ def suitable_length(paths: Sequence[str]) -> int:
 def cut(paths: Sequence[str], length: int) -> list[Block]:
     """The blocks of these files, of `length` bytes each.
 
-    Their lines are not counted yet (see `surveyed`). Raises UsageError for a stream.
+    Nothing of them is read yet (see `surveyed`). Raises UsageError for a stream.
     """
     blocks = []
     for path, whole in zip(paths, _sizes(paths), strict=True):
@@ -86,15 +86,8 @@ def cut(paths: Sequence[str], length: int) -> list[Block]:
     return blocks
 
 
-class Surveyed(NamedTuple):
-    """A block that knows how many lines stand before it, and a hash of its bytes."""
-
-    block: Block
-    digest: str
-
-
-def surveyed(blocks: Iterable[Block]) -> Iterator[Surveyed]:
-    """Reads the blocks that `cut` gives, all of them in order, once."""
+def surveyed(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks that `cut` gives, with their lines and digests. Reads all of them in order, once."""
     lines = 0
     for block in blocks:
         lines = lines if block.start else 0
@@ -102,7 +95,12 @@ def surveyed(blocks: Iterable[Block]) -> Iterator[Surveyed]:
         for piece in _pieces(block):
             content.update(piece)
             lines += piece.count(b"\n")
-        yield Surveyed(block._replace(lines=before), content.hexdigest())
+        yield block._replace(lines=before, digest=content.hexdigest())
+
+
+def is_as_surveyed(block: Block) -> bool:
+    """Whether the bytes of a block are still, or on this machine too, those that `surveyed` has read."""
+    return next(surveyed([block])).digest == block.digest
 
 
 def _line_ends(path: str, end: int) -> int:

@@ -55,8 +55,10 @@ class Manifest:
         """What stands there, None if nothing does. Raises UsageError for something else."""
         try:
             with open(path, "rb") as file:
-                value = orjson.loads(file.read())
-            return cls(**value)
+                found = cls(**orjson.loads(file.read()))
+            if not isinstance(found.options, dict):
+                raise TypeError("its options are no object")
+            return found
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:

@@ -17,11 +17,14 @@ from typing import NamedTuple
 from genner_cli import __version__
 from genner_cli.errors import UsageError
 from genner_cli.files import Block
-from genner_cli.files.blocks import Surveyed
 from genner_cli.files.journal import Entry, Journal, refused
 from genner_cli.files.packing import Packing
 from genner_cli.files.resuming import written
 from genner_cli.ledger import Ledger, Outcome
+
+SUFFIX = ".part"
+"""Of no kind of input: a glob that names the output's neighbours does not find them."""
+INDEX = ".index"
 
 
 class Record(NamedTuple):
@@ -33,26 +36,30 @@ class Record(NamedTuple):
 
 
 class Parts:
-    """The parts of one output, in the order of the blocks; `key`: see `resuming.key_of`.
+    """The parts of one output, in the order of the blocks (`blocks.surveyed`); `key`: see `resuming.key_of`.
 
     Raises UsageError where the folder can't be made.
     """
 
-    def __init__(self, output: str, blocks: Iterable[Surveyed], key: bytes) -> None:
+    def __init__(self, output: str, blocks: Iterable[Block], key: bytes) -> None:
         self.folder = _folder(output)
         try:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.folder}: {error.strerror}; name a file in another folder after -o") from error
-        self._paths = {found.block: os.path.join(self.folder, name) for found, name in _named(blocks, key)}
+        self._paths = {block: os.path.join(self.folder, name) for block, name in _named(blocks, key)}
         self._under_way: dict[Block, Journal] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def missing(self) -> list[Block]:
-        """The blocks whose parts are not there, in order."""
-        return [block for block, path in self._paths.items() if not os.path.exists(path)]
+        """The blocks whose parts, or the indexes beside them, are not there, in order."""
+        return [
+            block
+            for block, path in self._paths.items()
+            if not (os.path.exists(path) and os.path.exists(f"{path}{INDEX}"))
+        ]
 
     def ledger(self) -> Ledger:
         """What the parts that are there hold."""
@@ -63,7 +70,7 @@ class Parts:
         """Adds records to a part. Raises GennerError where the disk refuses."""
         if block not in self._under_way:
             path = self._paths[block]
-            journal = self._under_way[block] = Journal(f"{path}.partial", f"{path}.index").__enter__()
+            journal = self._under_way[block] = Journal(f"{path}.partial", f"{path}{INDEX}").__enter__()
             journal.clear()
             journal.resume()
         for line, digest, outcome in records:
@@ -97,7 +104,7 @@ class Parts:
 
     def _index(self, block: Block) -> Journal:
         path = self._paths[block]
-        return Journal(path, f"{path}.index")
+        return Journal(path, f"{path}{INDEX}")
 
 
 def remove_parts(output: str) -> None:
@@ -110,12 +117,11 @@ def _folder(output: str) -> str:
     return f"{Packing(output).base}.parts"
 
 
-def _named(blocks: Iterable[Surveyed], key: bytes) -> Iterator[tuple[Surveyed, str]]:
+def _named(blocks: Iterable[Block], key: bytes) -> Iterator[tuple[Block, str]]:
     number, last = -1, None
-    for found in blocks:
-        block = found.block
+    for block in blocks:
         number, last = number + (block.path != last), block.path
-        shaping = "\0".join((__version__, block.path, str(block.lines), found.digest))
+        shaping = "\0".join((__version__, block.path, str(block.lines), block.digest))
         digest = blake2b(shaping.encode("utf-8", "surrogateescape"), key=key, digest_size=8).hexdigest()
         end = "end" if block.end is None else f"{block.end:015}"
-        yield found, f"{number:05}-{block.start:015}-{end}-{digest}.jsonl"
+        yield block, f"{number:05}-{block.start:015}-{end}-{digest}{SUFFIX}"

@@ -27,7 +27,7 @@ import orjson
 import zstandard
 
 from genner_cli.data.losses import Losses
-from genner_cli.errors import UsageError
+from genner_cli.errors import GennerError, UsageError
 from genner_cli.files import OUTPUT_FIELDS, STDIO, Block, expand, kind, remote, size, total_bytes
 from genner_cli.types import Document, FailedDocument
 
@@ -40,6 +40,7 @@ MAX_DOCUMENT_BYTES = 16 * 2**20
 Record = Document | FailedDocument
 UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 """What goes wrong on the disk, or in a compressed file."""
+_ABSENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 _log = logging.getLogger("genner")
 
@@ -72,14 +73,18 @@ def read_documents(
     A UTF-8 byte order mark is left out. An .ann file gives the text beside it.
 
     `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that
-    breaks off gives what was read before and one `FailedDocument`; the next file follows.
+    breaks off gives what was read before and one `FailedDocument`; the next file follows. So does a file that is not
+    there any more.
     `progress` gets the bytes just consumed of the files as they lie on disk; they add up to `total_bytes`.
 
-    Raises `UsageError` at the call for field names that cannot be. Bad data is given, not raised.
+    Raises `UsageError` at the call for field names that cannot be, `GennerError` where a disk or server fails in the
+    middle: what follows may be read another time. Bad data is given, not raised.
     """
     for option, name in (("--text-field", text_field), ("--id-field", id_field)):
         if name in OUTPUT_FIELDS:
             raise UsageError(f"{option} {name}: output records use this name; rename the field in the input")
+        if _has_half_character(name):
+            raise UsageError(f"{option} {name!r}: is no text (UTF-8); name a field as the input does")
     if text_field == id_field:
         raise UsageError(f"--text-field and --id-field are both {text_field!r}; name two fields")
     return _read_all(paths, _Names(text_field, id_field, dropped), max_document_bytes, progress)
@@ -134,9 +139,24 @@ def _read_block(block: Block, names: _Names, limit: int) -> Iterator[tuple[Recor
                     record = _json_document(line, f"{name}:{number}", names)
                     del line  # which is as long as the text
                     yield record, position
+            if block.end is not None and position < block.end:
+                raise EOFError(f"it ends before byte {block.end:,}, which it had when its blocks were shared out")
             _refuse_cut(raw, length_then)
     except UNREADABLE as error:
+        if is_passing(error) or (block.end is not None and isinstance(error, OSError)):
+            raise passing(f"{name}: {_where(number, position)}", error) from error
         yield _broken(path, name, number, position, error), position
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a disk or a server has failed, and no file is damaged or not there: it may be read another time."""
+    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, _ABSENT)
+
+
+def passing(what: str, error: Exception) -> GennerError:
+    """What is told of that."""
+    why = getattr(error, "strerror", None) or error
+    return GennerError(f"{what} ({why}); check the disk or the server, and run the same command again")
 
 
 def _length(raw: IO[bytes]) -> int:
@@ -367,10 +387,13 @@ def _too_long(source: str, what: str, limit: int, document_id: str | None = None
     return FailedDocument(message, source, document_id)
 
 
+def _where(number: int, position: int) -> str:
+    return f"broken after line {number:,}, at byte {position:,} of the file" if number else "cannot be read"
+
+
 def _broken(path: str, name: str, number: int, position: int, error: Exception) -> FailedDocument:
     why = getattr(error, "strerror", None) or error
-    where = f"broken after line {number:,}, at byte {position:,} of the file" if number else "cannot be read"
-    message = f"{name}: {where} ({why}); what follows was not read, make or download the file again"
+    message = f"{name}: {_where(number, position)} ({why}); what follows was not read, make or download the file again"
     if kind(path) == ".txt":
         return FailedDocument(message, name, os.path.basename(name))
     return FailedDocument(message, f"{name}:{number + 1}")

@@ -82,6 +82,12 @@ def size(address: str) -> int:
         return 0
 
 
+def canonical(address: str) -> str:
+    """The one way to write it that `matching` uses: `memory:///a` for `memory://a`. Raises UsageError."""
+    system, inner = _system(address)
+    return str(system.unstrip_protocol(inner))
+
+
 def opened(address: str) -> IO[bytes]:
     """The file to be read, from any place in it, a block in memory at a time."""
     system, inner = _system(address)
@@ -133,14 +139,15 @@ class _Stream(io.RawIOBase):
 
 def _system(address: str) -> tuple[Any, str]:
     """The file system of an address, and its name there."""
-    scheme = address.split("://")[0].lower()
+    scheme, rest = address.split("://", 1)
+    scheme = scheme.lower()
     if scheme not in SCHEMES:
         known = ", ".join(f"{each}://" for each in SCHEMES)
         raise UsageError(f"{address}: genner reads and writes {known} and files here; copy it to one of them")
     try:
         from fsspec.core import url_to_fs
 
-        system, inner = url_to_fs(address)
+        system, inner = url_to_fs(f"{scheme}://{rest}")
     except ImportError as error:
         extra = SCHEMES[scheme]
         raise UsageError(f"{address}: needs more packages ({error}); pip install 'genner[{extra}]'") from error
@@ -153,6 +160,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error)) from error
+        missing = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(type(error), errno.EIO)
+        raise OSError(error.errno or missing, error.strerror or str(error)) from error
     except Exception as error:  # each of them has its own, such as botocore's
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error

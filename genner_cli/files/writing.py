@@ -214,7 +214,8 @@ def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
 
 
 def _check_place(path: str, target: str, inputs: Sequence[str], option: str) -> None:
-    if path in inputs or any(name != STDIO and os.path.realpath(name) == target for name in inputs):
+    same = remote.canonical(path) if remote.is_address(path) else path
+    if same in inputs or any(name != STDIO and os.path.realpath(name) == target for name in inputs):
         raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after {option}")
     if os.path.isdir(target):
         raise UsageError(f"{path}: is a folder; name a file in it after {option}")
