@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 import zstandard
-from corpora import SilverPassages
+from corpora import CORPORA, Mix, SilverPassages
 from edits import edited, noisy, recased, swapped
 from heldout import HeldOut
 from hypothesis import given
 from hypothesis import strategies as st
-from silver import Names, mentions, passages, subject_of
+from silver import Names, mentions, passages, subject_of, write
 from strategies import examples
 
 from genner_cli.types import Document, Entity
@@ -175,6 +175,30 @@ def test_types_that_a_silver_passage_has_none_of_are_asked_for_too() -> None:
     samples = [silver.draw("types", Random(seed)) for seed in range(200)]
     asked = {label.name.lower() for sample in samples if "Brown" in sample.text for label in sample.labels}
     assert asked == {"folk singer", "singer", "village", "rock band", "band"}
+
+
+def test_samples_have_only_entities_of_labels_asked_for_and_are_the_same_for_the_same_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        {"id": str(n), "text": f"Ann met Bob in Rome, {n}.", "entities": [
+            {"start": 0, "end": 3, "label": "PER"}, {"start": 8, "end": 11, "label": "PER"},
+            {"start": 15, "end": 19, "label": "LOC"},
+        ]} for n in range(20)
+    ]  # fmt: skip
+    (tmp_path / "btc").mkdir()
+    with gzip.open(tmp_path / "btc" / "train.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    write([PASSAGE], tmp_path / "silver.jsonl.gz")
+    monkeypatch.setattr("corpora.CORPORA", {"btc": CORPORA["btc"]})
+    mix = Mix(tmp_path, tmp_path / "silver.jsonl.gz")
+    samples = [sample for seed in range(300) for sample in mix.draw(Random(seed))]
+    for sample in samples:
+        assert {entity.label for entity in sample.entities} <= {label.name for label in sample.labels}
+        assert all(sample.text[entity.start : entity.end] == entity.text for entity in sample.entities)
+        assert len({label.name for label in sample.labels}) == len(sample.labels)
+    assert {entity.text for sample in samples for entity in sample.entities} >= {"Ann", "Bob", "Rome", "Redville"}
+    assert [sample for seed in range(300) for sample in mix.draw(Random(seed))] == samples
 
 
 def test_what_shares_eight_words_with_an_evaluation_text_is_left_out(tmp_path: Path) -> None:
