@@ -3,6 +3,7 @@
     GennerError            anything that is not a bug
     ├── UsageError         the command line or an options file is wrong         exit 2
     ├── DataError          one document is wrong: recorded, the batch goes on   exit 1 at the end
+    ├── ReadError          a disk or a server failed: another time it may not   exit 1
     └── ModelError         a model file is missing, broken or does not fit      exit 1
 
 A message says where, what value, and what to do about it. An exception that is not a
@@ -24,6 +25,10 @@ class UsageError(GennerError):
 
 class DataError(GennerError):
     """One document cannot be processed; the others can."""
+
+
+class ReadError(GennerError):
+    """A disk or a server failed while documents were read: nothing is wrong with them."""
 
 
 class ModelError(GennerError):

@@ -276,19 +276,20 @@ from genner_cli.api import ExtractOptions
 from genner_cli.cluster.actor import Job
 from genner_cli.cluster.sizing import Size
 from genner_cli.cluster.starting import connected
-from genner_cli.errors import GennerError
+from genner_cli.errors import GennerError, ReadError
 from genner_cli.files import Block
+from genner_cli.files.blocks import surveyed
 from genner_cli.files.reading import read_documents
 from genner_cli.files.writing import encode
 from genner_cli.generation import EngineOptions
 
 def read(blocks, progress):
     if blocks[0].start:
-        os.kill(os.getpid(), 9)
+        FAULT
     return read_documents(blocks, progress=progress)
 
 job = Job(os.getcwd(), ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
-blocks = [Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]
+blocks = list(surveyed([Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]))
 with connected(None, cpus=1):
     from genner_cli.cluster.pool import Given, Pool  # not before: ray reads its settings when it is imported
 
@@ -302,14 +303,37 @@ with connected(None, cpus=1):
 """
 
 
-def test_a_block_that_kills_every_actor_ends_the_run_and_not_the_blocks_before_it(docs: Path) -> None:
-    process = subprocess.Popen(
-        (sys.executable, "-c", POISON, str(docs)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    lines = [line for line in said(process, 0).splitlines() if line]
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("os.kill(os.getpid(), 9)", ""),
+        ("raise ReadError('the server hung up')", "the server hung up)"),
+        ("raise KeyError('a bug')", "KeyError('a bug'))"),
+    ],
+)
+def test_a_block_that_ends_every_actor_ends_the_run_and_not_the_blocks_before_it(
+    docs: Path, fault: str, reason: str
+) -> None:
+    lines = poisoned(docs, fault)
     starts = [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")]
     assert starts == ["0", "300", "300", "300"], "done, then lost three times"
-    assert lines[-1].startswith(f"{docs}, bytes 300 to 600: 3 actors died of it (")
+    assert lines[-1].startswith(f"{docs}, bytes 300 to 600: 3 actors died of it ({reason}")
+
+
+def test_a_block_that_cannot_be_read_for_a_moment_is_done_again(docs: Path, tmp_path: Path) -> None:
+    fault = f"""if not os.path.exists({str(tmp_path / "once")!r}):
+            open({str(tmp_path / "once")!r}, "w").close()
+            raise ReadError("the server hung up")"""
+    lines = poisoned(docs, fault)
+    assert [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")] == ["0", "300", "300"]
+    assert "an actor died (the server hung up); it is started again" in lines[-2]
+
+
+def poisoned(docs: Path, fault: str) -> list[str]:
+    """What was lost, done and said with a fault at the second block."""
+    command = (sys.executable, "-c", POISON.replace("FAULT", fault), str(docs))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return [line for line in said(process, 0).splitlines() if line]
 
 
 def test_a_cluster_that_others_could_reach_is_not_worked_on() -> None:

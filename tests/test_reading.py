@@ -19,7 +19,7 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from genner_cli.errors import GennerError, UsageError
+from genner_cli.errors import ReadError, UsageError
 from genner_cli.files import Block
 from genner_cli.files.reading import Record, document_of, expand, read_documents, total_bytes
 from genner_cli.files.writing import encode
@@ -464,7 +464,7 @@ def test_a_disk_that_fails_for_a_moment_ends_the_run_and_costs_no_document(
     (tmp_path / name).write_bytes(content)
     with monkeypatch.context() as failing:
         failing.setattr("genner_cli.files.reading._raw", lambda path: Failing(content))
-        with pytest.raises(GennerError, match=f"{name}: {where}.*Input/output error.*run the same command again"):
+        with pytest.raises(ReadError, match=f"{name}: {where}.*Input/output error.*run the same command again"):
             list(read_documents([str(tmp_path / name)]))
     assert all(isinstance(record, Document) for record in read_documents([str(tmp_path / name)]))
 
@@ -483,7 +483,7 @@ def test_a_file_that_is_gone_is_one_failure_and_its_blocks_end_the_run(tmp_path:
     gone = str(tmp_path / "gone.jsonl")
     (failed,) = read_documents([gone])
     assert isinstance(failed, FailedDocument)
-    with pytest.raises(GennerError, match=r"gone\.jsonl: cannot be read \(No such file"):
+    with pytest.raises(ReadError, match=r"gone\.jsonl: cannot be read \(No such file"):
         list(read_documents([Block(gone, 0, 9)]))
 
 

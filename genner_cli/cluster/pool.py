@@ -1,7 +1,8 @@
 """Actors on a Ray cluster, which work through blocks.
 
 Takes a job and blocks, gives what actors give, as it comes. An actor that dies (killed, out of memory, its machine
-lost, an error that nobody foresaw) is replaced, and its block is done again by whoever is free. Knows nothing of files.
+lost, its file unreadable for a moment, a bug) is replaced, and its block is done again by whoever is free. Knows
+nothing of files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from genner_cli import __version__
 from genner_cli.cluster.actor import Batch, BlockExtractor, Job, Opened
 from genner_cli.cluster.sizing import Size
 from genner_cli.engine.statistics import Costs, Statistics
-from genner_cli.errors import GennerError, UsageError
+from genner_cli.errors import GennerError, ReadError, UsageError
 from genner_cli.files import Block
 from genner_cli.files.resuming import key_of
 
@@ -72,7 +73,10 @@ class _Seat:
 
 
 class Pool:
-    """So many actors of a size, all on one job; a context manager. Raises each GennerError that is raised in them."""
+    """So many actors of a size, all on one job; a context manager.
+
+    Raises each GennerError that is raised in them, but a ReadError, as other exceptions, only where it comes again.
+    """
 
     def __init__(self, job: Job, size: Size) -> None:
         self._job = ray.put(job)
@@ -215,9 +219,9 @@ class Pool:
 
 
 def _reason(error: RayError) -> str:
-    """Why an actor is gone. Raises the GennerError that it has ended with."""
+    """Why an actor is gone. Raises the GennerError that it has ended with, but for one that may not come again."""
     if not isinstance(error, RayTaskError):
         return str(error).strip().split("\n")[0]
-    if isinstance(error.cause, GennerError):
+    if isinstance(error.cause, GennerError) and not isinstance(error.cause, ReadError):
         raise error.cause from None
-    return repr(error.cause)
+    return str(error.cause) if isinstance(error.cause, ReadError) else repr(error.cause)

@@ -27,7 +27,7 @@ import orjson
 import zstandard
 
 from genner_cli.data.losses import Losses
-from genner_cli.errors import GennerError, UsageError
+from genner_cli.errors import ReadError, UsageError
 from genner_cli.files import OUTPUT_FIELDS, STDIO, Block, expand, kind, remote, size, total_bytes
 from genner_cli.types import Document, FailedDocument
 
@@ -77,7 +77,7 @@ def read_documents(
     there any more.
     `progress` gets the bytes just consumed of the files as they lie on disk; they add up to `total_bytes`.
 
-    Raises `UsageError` at the call for field names that cannot be, `GennerError` where a disk or server fails in the
+    Raises `UsageError` at the call for field names that cannot be, `ReadError` where a disk or server fails in the
     middle: what follows may be read another time. Bad data is given, not raised.
     """
     for option, name in (("--text-field", text_field), ("--id-field", id_field)):
@@ -144,7 +144,7 @@ def _read_block(block: Block, names: _Names, limit: int) -> Iterator[tuple[Recor
             _refuse_cut(raw, length_then)
     except UNREADABLE as error:
         if is_passing(error) or (block.end is not None and isinstance(error, OSError)):
-            raise passing(f"{name}: {_where(number, position)}", error) from error
+            raise read_error(f"{name}: {_where(number, position)}", error) from error
         yield _broken(path, name, number, position, error), position
 
 
@@ -153,10 +153,10 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno is not None and not isinstance(error, _ABSENT)
 
 
-def passing(what: str, error: Exception) -> GennerError:
+def read_error(what: str, error: Exception) -> ReadError:
     """What is told of that."""
     why = getattr(error, "strerror", None) or error
-    return GennerError(f"{what} ({why}); check the disk or the server, and run the same command again")
+    return ReadError(f"{what} ({why}); check the disk or the server, and run the same command again")
 
 
 def _length(raw: IO[bytes]) -> int:

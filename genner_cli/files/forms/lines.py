@@ -17,7 +17,7 @@ import orjson
 from genner_cli.errors import DataError
 from genner_cli.files import kind
 from genner_cli.files.forms.options import FormOptions, Lost
-from genner_cli.files.reading import MAX_DOCUMENT_BYTES, UNREADABLE, Record, is_passing, lines_of, opened, passing
+from genner_cli.files.reading import MAX_DOCUMENT_BYTES, UNREADABLE, Record, is_passing, lines_of, opened, read_error
 from genner_cli.files.writing import Writer
 from genner_cli.types import FailedDocument
 
@@ -39,12 +39,12 @@ def failing_as_record(read: _Read) -> _Read:
 
 @contextmanager
 def readable(path: str) -> Iterator[None]:
-    """Turns what is wrong with a file into a DataError, and what goes wrong on the disk into a GennerError."""
+    """Turns what is wrong with a file into a DataError, and what goes wrong on the disk into a ReadError."""
     try:
         yield
     except UNREADABLE as error:
         if is_passing(error):
-            raise passing(f"{path}: cannot be read", error) from error
+            raise read_error(f"{path}: cannot be read", error) from error
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
