@@ -139,7 +139,7 @@ def killed(bench: Bench, times: int, until: float) -> Row:
         if injected % 4 == 3:
             time.sleep(bench.chance.random() * 3)
         elif reached(process, partial, min(done + 1, len(bench.expected) * (injected + 1) // (times + 1))):
-            time.sleep(bench.chance.random() * 0.3)
+            time.sleep(bench.chance.random() * 0.1)
         engines = children(process) if process.poll() is None else []
         process.kill()
         process.communicate()

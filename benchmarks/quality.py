@@ -171,8 +171,7 @@ def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
     from genner_cli.training.options import made_of
 
     split = WEB.developing or WEB.final
-    documents = quality_sets.read(options.ner, WEB.name, split)
-    documents = [documents[at] for at in quality_sets.sampled(documents, SENTENCES)]
+    documents = options.documents(WEB, split)
     if options.threads:
         torch.set_num_threads(options.threads)
     base = find_base(folder, str(folder))

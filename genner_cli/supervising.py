@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -44,7 +45,7 @@ class SupervisedEngine:
     def __init__(self, options: ExtractOptions, *, child: str = CHILD) -> None:
         self._options = options
         self._child = child
-        self._in_hand: dict[int, Request | None] = {}
+        self._in_hand: dict[int, Numbered] = {}  # by what the child calls them: its session's count
         self._earlier = Statistics()
         self.statistics = Statistics()
         self.costs = Costs(0.0, 0.0, 0.0)
@@ -82,30 +83,28 @@ class SupervisedEngine:
         """What was in hand when the child died. Whoever kills it alone is guilty."""
         suspects, self._in_hand = self._in_hand, {}
         self._start_again()
-        for number, request in suspects.items():
+        for suspect in suspects.values():
             try:
-                yield from self._session(iter([(number, request)]))
+                yield from self._session(iter([suspect]))
             except ChildDied as death:
-                yield from ((number, Completion("", error=_guilty(death))) for number in self._in_hand)
+                yield from ((number, Completion("", error=_guilty(death))) for number, _ in self._in_hand.values())
                 self._in_hand = {}
                 self._start_again()
 
     def _session(self, requests: Iterator[Numbered]) -> Iterator[tuple[int, Completion]]:
         """Answers requests until there are none. Raises ChildDied; `_in_hand` then has those without an answer."""
-        numbers: list[int] = []
+        counted = count()
         while not isinstance(message := self._received(), Finished):
             if isinstance(message, Wanted):
-                self._give(next(requests, None), numbers)
+                self._give(next(requests, None), counted)
             elif isinstance(message, Answer):
                 self._note(message)
-                number = numbers[message.number]
-                del self._in_hand[number]
+                number, _ = self._in_hand.pop(message.number)
                 yield number, message.completion
 
-    def _give(self, item: Numbered | None, numbers: list[int]) -> None:
+    def _give(self, item: Numbered | None, counted: Iterator[int]) -> None:
         if item:
-            numbers.append(item[0])
-            self._in_hand[item[0]] = item[1]
+            self._in_hand[next(counted)] = item
         try:
             self._connection.send(item[1] if item else Finished())
         except _GONE:
