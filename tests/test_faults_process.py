@@ -34,7 +34,7 @@ from genner_cli.engine.gguf_header import read_header
 from genner_cli.engine.model import free_memory
 
 __all__ = ["start"]
-MANY = 60
+MANY = 120
 
 
 def padded(count: int) -> list[bytes]:

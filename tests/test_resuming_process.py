@@ -32,7 +32,7 @@ from resuming import (
 from genner_cli import hub
 
 __all__ = ["start"]
-MANY = 120
+MANY = 240
 """Documents enough that a run is far from done when a test interferes."""
 KILLS = 5
 """At random moments in one run; a long test can set GENNER_KILLS."""
@@ -365,8 +365,9 @@ def test_restart_and_retry_need_a_file(start: Start, docs: Path, out: Path) -> N
 
 @pytest.mark.parametrize("wait", [0.05, 0.3, 0.6, 1.0, 1.5])
 def test_ctrl_c_reaches_all_processes_at_any_moment_and_is_told_in_a_line(
-    start: Start, docs: Path, out: Path, wait: float
+    start: Start, tmp_path: Path, out: Path, wait: float
 ) -> None:
+    docs = write_documents(tmp_path / "in.jsonl", documents(5 * MANY))
     process = start(docs, "-o", out, process_group=0)
     wait_for(lambda: bool(children(process)), process)
     time.sleep(wait - 0.05)
