@@ -69,7 +69,7 @@ def grown(count: int, folder: Path, until: float, *, blank: bool = False) -> Gro
         first = first or (time.monotonic() if _begun(Path(f"{out}.partial")) else 0.0)
         if time.monotonic() > until:
             process.send_signal(stop)
-            stop, until = signal.SIGKILL, until + GRACE_SECONDS
+            stop, until = signal.SIGKILL, time.monotonic() + GRACE_SECONDS
         time.sleep(0.05)
     told = Path(f"{out}.run.json")
     done = json.loads(told.read_bytes())["ledger"]["documents"] if told.exists() else 0

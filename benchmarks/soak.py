@@ -4,7 +4,7 @@
 
 Everything is bounded by --minutes: what there was no time for is not in the table, which says how much was really
 done. The status is 1 if a record was lost, doubled or changed, a fault was not survived, an input crashed or hung
-a reader, or memory grew with the number of documents.
+a reader, there was no time for a kind of fault, or memory grew with the number of documents.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Found:
             not any(each.failures for each in self.fuzzed.values())
             and all(row.survived == row.injected > 0 for row in self.faults)
             and not any(row.lost + row.doubled + row.changed for row in self.faults)
+            and all(each.documents > 0 for each in self.memory)
             and all(each.peak <= MOST_GROWTH * self.memory[0].peak for each in self.memory)
             and all(each.engine_peak <= MOST_GROWTH * self.memory[0].engine_peak for each in self.memory)
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 from conftest import Run
+from resuming import SCORE_NOISE
 from scored import planted_scores, scored_extractions
 
 from genner_cli import hub
@@ -56,10 +57,12 @@ def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gol
     assert plain.status == obeyed.status == 0
     dropped = 0
     for before, after in zip(plain.records, obeyed.records, strict=True):
-        kept = [e for e in before["entities"] if e["score"] >= calibration.thresholds.get(e["label"], 0.0)]
-        dropped += len(before["entities"]) - len(kept)
+        over = [(e, e["score"] - calibration.thresholds.get(e["label"], 0.0)) for e in before["entities"]]
+        close = [(e["start"], e["end"]) for e, by in over if abs(by) <= SCORE_NOISE]  # may be dropped, or not
+        kept = [e for e, by in over if by > SCORE_NOISE]
+        dropped += len(over) - len(close) - len(kept)
         expected = [{**e, "score": pytest.approx(calibration.map(e["score"]), abs=5e-3)} for e in kept]
-        assert after["entities"] == expected
+        assert [e for e in after["entities"] if (e["start"], e["end"]) not in close] == expected
     assert dropped > 0
 
     strict = genner("extract", few, "--model", model, *TYPES, "--min-score", 0.5)

@@ -26,6 +26,7 @@ LARGER = Shape(layers=8, width=384, heads=6, kv_heads=2, feed_forward=1024, voca
 OLD = 32_000
 PARTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "attn_norm", "ffn_norm")
 SENTENCES = news()[:12]
+MANY = news()[:30]
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,10 @@ def difference(small: Path, large: Path, ids: list[int]) -> float:
 @pytest.mark.parametrize("format", ["inserted", "xml"])
 def test_completions_are_those_of_the_small_model(bundled: Model, inflated: Model, format: str) -> None:
     """In XML, tokens may end anywhere in the source, so that added ones are legal."""
-    requests = [request(bundled, text, format=format) for text in SENTENCES]
+    requests = [request(bundled, text, format=format) for text in MANY]
     pairs = zip(*(run(model, requests, ONE_THREAD) for model in (bundled, inflated)), strict=True)
     sure = [(small, large) for small, large in pairs if small.margin > NOISE]
-    assert len(sure) >= len(requests) // 3, "choose other sentences: noise may decide most of these"
+    assert len(sure) >= 5, "choose other sentences: noise may decide most of these"
     for small, large in sure:
         assert large.text == small.text
         assert large.ends == small.ends

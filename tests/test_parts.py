@@ -119,6 +119,11 @@ def test_a_part_that_is_not_as_it_was_written_is_told_with_the_remedy(docs: Path
     assert [block.start for block in opened(docs).missing()] == [0]
     max(Path(parts.folder).glob("*.index")).unlink()
     assert [block.start for block in opened(docs).missing()] == [0, 120]
+    again = opened(docs)
+    last = again.missing()[-1]
+    again.write(last, [record("of many")])
+    again.drop(last)  # as after a kill: what is there of it now is no whole part
+    assert last in opened(docs).missing()
 
 
 def test_a_glob_of_documents_finds_no_part(docs: Path) -> None:

@@ -19,8 +19,9 @@ from conftest import Run
 from resuming import assert_same, records, write_documents
 from test_resuming import Disk, Killed, documents, expected, work
 
-from genner_cli.errors import GennerError, UsageError
-from genner_cli.files import expand, remote, total_bytes
+from genner_cli.errors import GennerError, ReadError, UsageError
+from genner_cli.files import Block, expand, remote, total_bytes
+from genner_cli.files.blocks import surveyed
 from genner_cli.files.forms.options import FormOptions
 from genner_cli.files.forms.parquet import write as write_parquet
 from genner_cli.files.packing import Packing
@@ -157,6 +158,9 @@ def test_a_connection_that_breaks_ends_the_run_behind_what_was_read_before(
                 raise RuntimeError("the server hung up")
             return bytes(self._file.read(min(count, size)))
 
+        def seek(self, *place: int) -> int:
+            return int(self._file.seek(*place))
+
         def close(self) -> None:
             self._file.close()
 
@@ -166,6 +170,8 @@ def test_a_connection_that_breaks_ends_the_run_behind_what_was_read_before(
     with pytest.raises(GennerError, match=r"RuntimeError: the server hung up.*run the same command again"):
         found.extend(read_documents(expand(["memory://a.jsonl"], addresses=True)))
     assert len(found) > 1000
+    with pytest.raises(ReadError, match=r"a\.jsonl: cannot be read \(RuntimeError: the server hung up\)"):
+        list(surveyed([Block("memory://a.jsonl")]))
 
 
 OUTPUTS = ["memory://out/a.jsonl", "memory://out/a.jsonl.gz", "memory://out/a.parquet"]

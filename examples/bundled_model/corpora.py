@@ -209,9 +209,9 @@ class SilverPassages:
         return _sample(text, named(found, names), dict.fromkeys(names.values()), definitions, random)
 
     def _negatives(self, passage: dict[str, Any], random: Random) -> list[str]:
-        """Types of entities elsewhere, the frequent ones more often, that no entity of the passage can have.
+        """Types of entities elsewhere, the frequent ones more often, that no entity of the passage is said to have.
 
-        A name that nobody knows may be of such a type; so rarely that it teaches more than it harms.
+        One of them may be of such a type all the same, known or not; so rarely that it teaches more than it harms.
         """
         here = {t for entity in passage["entities"] for t in entity["types"]}
         drawn = []

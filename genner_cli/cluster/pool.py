@@ -210,7 +210,9 @@ class Pool:
                 raise GennerError(f"{where}: {DEATHS} actors died of it ({reason}); see Ray's log, and run it again")
             seat.block = None
         if seat.deaths >= DEATHS:
-            raise GennerError(f"an actor died {DEATHS} times in a row ({reason}); give each more memory, or use fewer")
+            raise GennerError(
+                f"an actor died {DEATHS} times in a row ({reason}); see Ray's log; if memory ran out, use fewer"
+            )
         self._open(seat)
 
     def _end(self, seat: _Seat) -> None:

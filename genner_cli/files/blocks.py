@@ -15,7 +15,7 @@ from typing import IO
 
 from genner_cli.errors import UsageError
 from genner_cli.files import Block, size
-from genner_cli.files.reading import opened
+from genner_cli.files.reading import is_passing, opened, read_error
 
 _LINES = (".jsonl", ".ndjson")
 _PIECE = 2**20
@@ -87,7 +87,10 @@ def cut(paths: Sequence[str], length: int) -> list[Block]:
 
 
 def surveyed(blocks: Iterable[Block]) -> Iterator[Block]:
-    """The blocks that `cut` gives, with their lines and digests. Reads all of them in order, once."""
+    """The blocks that `cut` gives, with their lines and digests. Reads all of them in order, once.
+
+    Raises ReadError where a disk or a server fails.
+    """
     lines = 0
     for block in blocks:
         lines = lines if block.start else 0
@@ -109,13 +112,17 @@ def _line_ends(path: str, end: int) -> int:
 
 
 def _pieces(block: Block) -> Iterator[bytes]:
-    """The bytes of a block as they lie on disk; what cannot be read has none, and reading it says so."""
+    """The bytes of a block as they lie on disk; what is not there has none, and reading it says so.
+
+    Raises ReadError where a disk or a server fails.
+    """
     try:
         with opened(block.path) as (raw, _):
             raw.seek(block.start)
             yield from _read(raw, None if block.end is None else block.end - block.start)
-    except OSError:
-        return
+    except OSError as error:
+        if is_passing(error):
+            raise read_error(f"{block.path}: cannot be read", error) from error
 
 
 def _read(file: IO[bytes], count: int | None) -> Iterator[bytes]:

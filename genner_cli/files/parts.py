@@ -70,6 +70,8 @@ class Parts:
         """Adds records to a part. Raises GennerError where the disk refuses."""
         if block not in self._under_way:
             path = self._paths[block]
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # whose index was lost; beside a new one it would seem whole
             journal = self._under_way[block] = Journal(f"{path}.partial", f"{path}{INDEX}").__enter__()
             journal.clear()
             journal.resume()

@@ -74,7 +74,7 @@ def read_documents(
 
     `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that
     breaks off gives what was read before and one `FailedDocument`; the next file follows. So does a file that is not
-    there any more.
+    there any more, but for one that is read in blocks, which is a ReadError.
     `progress` gets the bytes just consumed of the files as they lie on disk; they add up to `total_bytes`.
 
     Raises `UsageError` at the call for field names that cannot be, `ReadError` where a disk or server fails in the

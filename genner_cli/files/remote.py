@@ -160,7 +160,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        missing = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(type(error), errno.EIO)
-        raise OSError(error.errno or missing, error.strerror or str(error)) from error
+        kind = errno.ENOENT if isinstance(error, FileNotFoundError) else errno.EIO  # s3fs says neither number nor text
+        raise OSError(error.errno or kind, error.strerror or str(error)) from error
     except Exception as error:  # each of them has its own, such as botocore's
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
