@@ -130,14 +130,14 @@ def _runs(id: int) -> bool:
 
 def killed(bench: Bench, times: int, until: float) -> Row:
     """SIGKILL, again and again in one run: a little after a record that is further on each time, or, every fourth
-    time, at any moment of the first seconds. No engine is left behind, no record that was there is gone afterwards."""
+    time, at any moment of its first seconds. No engine is left behind, no record that was there is gone afterwards."""
     out = bench.folder / "killed.jsonl"
     partial = Path(f"{out}.partial")
     done = injected = survived = 0
     while injected < times and time.monotonic() < until and not out.exists():
         process = bench.start(bench.docs, "-o", out)
         if injected % 4 == 3:
-            time.sleep(bench.chance.random() * 3)
+            time.sleep(bench.chance.random() * 1.5)
         elif reached(process, partial, min(done + 1, len(bench.expected) * (injected + 1) // (times + 1))):
             time.sleep(bench.chance.random() * 0.1)
         engines = children(process) if process.poll() is None else []

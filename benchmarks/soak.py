@@ -28,7 +28,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fuzzing import LINES, TARGETS, Fuzzed, fuzz
 
-DOCUMENTS = 2000
+DOCUMENTS = 2500
 """Of the runs that faults are done to."""
 LEAST_SECONDS = 10
 """That a run is given before it is ended: the model must be open, at least."""
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for target, fuzzed in _fuzzed(asked.lines, asked.seed, began + seconds * SHARES["fuzzing"]):
             console.print(f"{target}: {fuzzed.inputs:,} inputs, {len(fuzzed.failures)} failures")
             found.fuzzed[target] = fuzzed
-        bench = Bench(Path(folder), min(DOCUMENTS, 100 + 20 * asked.kills), asked.seed)
+        bench = Bench(Path(folder), min(DOCUMENTS, 100 + 24 * asked.kills), asked.seed)
         for row in all_faults(bench, asked.kills, began + seconds * SHARES["faults"]):
             console.print(f"{row.fault}: {row.survived} of {row.injected} survived in {row.seconds:,.0f} s")
             found.faults.append(row)
