@@ -177,13 +177,13 @@ def test_options_that_make_no_engine_are_a_usage_error(wrong: dict[str, int]) ->
 
 def test_a_batch_without_a_token_for_each_slot_and_the_prefix_is_a_usage_error(random_model: Model) -> None:
     """llama.cpp would end the process."""
-    with pytest.raises(UsageError, match="larger --batch"):
-        EngineOptions(slots=4, batch=4)
-    assert run(random_model, [request(random_model, "x")], replace(ONE_THREAD, slots=4, batch=5))[0].text
+    with pytest.raises(UsageError, match="larger --batch-tokens"):
+        EngineOptions(slots=4, batch_tokens=4)
+    assert run(random_model, [request(random_model, "x")], replace(ONE_THREAD, slots=4, batch_tokens=5))[0].text
 
 
 def test_a_batch_larger_than_the_context_is_cut(random_model: Model) -> None:
-    with Engine(random_model, replace(ONE_THREAD, context=256, batch=1024)) as engine:
+    with Engine(random_model, replace(ONE_THREAD, context=256, batch_tokens=1024)) as engine:
         assert engine._context.capacity == 256
 
 
