@@ -33,7 +33,7 @@ class Outcome:
         task = Task(tuple(default_labels(model)), instructions.prompt, instructions.format)
         completions: dict[int, Completion] = {}
 
-        def generate(requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+        def generate(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
             for number, completion in engine.generate(requests):
                 completions[number] = completion
                 yield number, completion
