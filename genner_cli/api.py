@@ -28,7 +28,7 @@ from genner_cli.files.labels import parse_types
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.generation import Completion, Constraint, EngineOptions, Request
-from genner_cli.prompting import PROMPT_VERSION, Instructions, label_passes
+from genner_cli.prompting import PROMPT_VERSION, Instructions, Prompt, label_passes
 from genner_cli.types import Calibration, Extraction, Label
 
 log = logging.getLogger("genner")
@@ -155,7 +155,7 @@ def _task(model: Model, options: ExtractOptions) -> Task:
         raise UsageError(f"{model.path} brings no labels of its own; say what to extract with --types or --labels")
     task = Task(
         labels=_labels(options, instructions),
-        prompt=instructions.prompt if instructions else literal_prompt(model.metadata.get(CHAT_TEMPLATE), model.path),
+        prompt=instructions.prompt if instructions else _general_prompt(model),
         format=options.format or (instructions.format if instructions else UNTRAINED_FORMAT),
         depth=options.depth,
         chunk_bytes=options.chunk_bytes or (instructions.chunk_bytes if instructions else UNTRAINED_CHUNK_BYTES),
@@ -165,6 +165,11 @@ def _task(model: Model, options: ExtractOptions) -> Task:
     )
     labels = instructions.company(task.labels) if instructions else task.labels
     return replace(task, passes=_passes(labels, task, model, options.engine.context))
+
+
+def _general_prompt(model: Model) -> Prompt:
+    template = model.metadata.get(CHAT_TEMPLATE)
+    return literal_prompt(template, model.path, special=model.special_tokens, begins=model.begins)
 
 
 def _passes(labels: tuple[Label, ...], task: Task, model: Model, context: int) -> tuple[tuple[Label, ...], ...]:
