@@ -34,7 +34,7 @@ from genner_cli import hub
 from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.generation import EngineOptions
 from genner_cli.scoring import score
 from genner_cli.types import Document, Extraction, Label

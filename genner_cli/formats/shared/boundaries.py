@@ -24,8 +24,8 @@ def _in_word(char: str) -> bool:
     return char.isalnum() or _combining(char)
 
 
-def is_border(text: str, at: int) -> bool:
-    """Whether a mention may start or end at this offset: a word border; between any two characters
+def is_boundary(text: str, at: int) -> bool:
+    """Whether a mention may start or end at this offset: a word boundary; between any two characters
     of a script without spaces; never before a combining mark."""
     if at <= 0 or at >= len(text):
         return 0 <= at <= len(text)
@@ -40,9 +40,9 @@ class Mentions:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        borders = [at for at in range(len(text) + 1) if is_border(text, at)]
-        self.starts = [at for at in borders if at < len(text) and not text[at].isspace()]
-        self.ends = [at for at in borders if at > 0 and not text[at - 1].isspace()]
+        boundaries = [at for at in range(len(text) + 1) if is_boundary(text, at)]
+        self.starts = [at for at in boundaries if at < len(text) and not text[at].isspace()]
+        self.ends = [at for at in boundaries if at > 0 and not text[at - 1].isspace()]
         self._known: dict[str, tuple[int, ...]] = {}
 
     def ends_between(self, first: int, last: int) -> Iterator[int]:
@@ -51,18 +51,18 @@ class Mentions:
             yield self.ends[number]
 
     def occurrences(self, mention: str) -> tuple[int, ...]:
-        """Every start at which this mention stands between borders, in order; overlaps count."""
+        """Every start at which this mention stands between boundaries, in order; overlaps count."""
         if mention not in self._known:
             self._known[mention] = tuple(self._find(mention))
         return self._known[mention]
 
     def _find(self, mention: str) -> list[int]:
-        found, at = [], self.text.find(mention)
+        starts, at = [], self.text.find(mention)
         while at >= 0:
             if at in self._start_set and at + len(mention) in self._end_set:
-                found.append(at)
+                starts.append(at)
             at = self.text.find(mention, at + 1)
-        return found
+        return starts
 
     @cached_property
     def _start_set(self) -> frozenset[int]:

@@ -1,8 +1,8 @@
 """What the JSON formats share: mentions listed as JSON strings, each a part of the source.
 
-`category_json`, `occurrence_json` and `offset_json` say how an item looks; here stand the walk through
-a mention, the rule which spans may still be listed, and the reading of JSON with positions. Canonical:
-`json.dumps(..., ensure_ascii=False)` with its default blanks, mentions between word borders.
+`category` and the formats of `numbered` say how an item looks; here are the lock's walk through a mention, the rule
+which spans may still be listed, and readers of JSON. Canonical: `json.dumps(..., ensure_ascii=False)` with its default
+spaces, mentions between word boundaries.
 """
 
 from __future__ import annotations
@@ -11,22 +11,71 @@ import json
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from genner_cli.errors import DataError
-from genner_cli.formats.borders import Mentions
+from genner_cli.formats import Marked, OutputFormat
+from genner_cli.formats.shared.boundaries import Mentions
 from genner_cli.locking import Edge, Segment, State
-from genner_cli.types import Entity, Range
+from genner_cli.types import Entity, Range, canonical_order
 
 CHARACTER = r'[^"\\\x00-\x1f] | "\\" (["\\bfnrt] | "u" [0-9a-f] [0-9a-f] [0-9a-f] [0-9a-f])'
 """GBNF of one character of a JSON string."""
 
 
+class ListingFormat(OutputFormat):
+    """A JSON format; subclasses give its items."""
+
+    @abstractmethod
+    def official_tuples(self, value: Any) -> Iterable[tuple[Any, ...]]:
+        """The tuples (label, mention, ...) in a parsed completion; raises ValueError or TypeError for a bad number."""
+
+    def official(self, completion: str, labels: Sequence[str]) -> Marked:
+        """JSON that cannot be read has no entities."""
+        try:
+            return Marked("", list(self.official_tuples(json.loads(completion))))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return Marked("", [])
+
+    def parse_loosely(self, completion: str, text: str, labels: Sequence[str]) -> list[Entity]:
+        try:
+            value = json.loads(completion)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"the completion is not JSON ({error})") from error
+        items = value if isinstance(value, list) else _counted(value)
+        return sorted({_located(item, text) for item in items}, key=canonical_order)
+
+
+def _counted(value: Any) -> Iterator[dict[str, Any]]:
+    """The items of a category listing, with the number of each mention among its equals."""
+    listed: Counter[str] = Counter()
+    for label, mentions in value.items() if isinstance(value, dict) else ():
+        for mention in mentions if isinstance(mentions, list) else ():
+            listed[str(mention)] += 1
+            yield {"text": mention, "label": label, "occurrence_index": listed[str(mention)]}
+
+
+def _located(item: Any, text: str) -> Entity:
+    """The entity of an item: at its start, else its k-th occurrence, overlapping ones and those in words included."""
+    given = item if isinstance(item, dict) else {}
+    mention, label, start = given.get("text"), given.get("label"), given.get("start")
+    if not (isinstance(mention, str) and mention and isinstance(label, str)):
+        raise DataError(f"{item!r} has no text and label")
+    if start is None:
+        places = [match.start() for match in re.finditer(f"(?={re.escape(mention)})", text)]
+        number = given.get("occurrence_index", 1)
+        start = places[number - 1] if isinstance(number, int) and 0 < number <= len(places) else -1
+    if not isinstance(start, int) or start < 0 or not text.startswith(mention, start):
+        raise DataError(f"{mention!r} is not in the text where {item!r} has it")
+    return Entity(start, start + len(mention), label, mention)
+
+
 class Span(NamedTuple):
-    """A listed entity: where it stands and which label it has."""
+    """A listed entity: its place and its label."""
 
     start: int
     end: int
@@ -217,7 +266,7 @@ _TOKEN = re.compile(r'[ \t\n\r]*("(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9]+|[{}\[\],:])
 
 
 class Scanner:
-    """Reads JSON of strings, integers, lists and objects, and says where each part stands."""
+    """Reads JSON of strings, integers, lists and objects, with the place of each part."""
 
     def __init__(self, completion: str) -> None:
         self.completion = completion
@@ -251,9 +300,9 @@ class Scanner:
         return int(token)
 
     def end(self) -> None:
-        """Raises DataError if anything but blanks follows."""
+        """Raises DataError if anything but white space follows."""
         if self.completion[self.at :].strip():
-            raise DataError(f"the completion goes on after its JSON, at character {self.at}")
+            raise DataError(f"the completion continues after its JSON, at character {self.at}")
 
 
 def located(text: str, start: int, mention: str, label: str, rendering: Range) -> Entity:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from strategies import examples, hostile_text
 
-from genner_cli.formats.borders import Mentions, is_border
+from genner_cli.formats.shared.boundaries import Mentions, is_boundary
 
 
 @pytest.mark.parametrize(
@@ -32,31 +32,33 @@ from genner_cli.formats.borders import Mentions, is_border
         ("", []),
     ],
 )
-def test_borders_lie_between_words_and_between_characters_of_scripts_without_spaces(
+def test_boundaries_lie_between_words_and_between_characters_of_scripts_without_spaces(
     text: str, parts: list[str]
 ) -> None:
-    borders = [at for at in range(len(text) + 1) if is_border(text, at)]
-    assert [text[start:end] for start, end in pairwise(borders)] == parts
+    boundaries = [at for at in range(len(text) + 1) if is_boundary(text, at)]
+    assert [text[start:end] for start, end in pairwise(boundaries)] == parts
 
 
-def test_there_are_no_borders_outside_the_text() -> None:
-    assert [is_border("ab", at) for at in (-1, 0, 1, 2, 3)] == [False, True, False, True, False]
-    assert is_border("", 0)
+def test_there_are_no_boundaries_outside_the_text() -> None:
+    assert [is_boundary("ab", at) for at in (-1, 0, 1, 2, 3)] == [False, True, False, True, False]
+    assert is_boundary("", 0)
 
 
 @examples(40)
 @given(text=hostile_text(most=8))
-def test_a_mention_starts_and_ends_at_borders_and_never_at_blanks(text: str) -> None:
+def test_a_mention_starts_and_ends_at_boundaries_and_never_at_blanks(text: str) -> None:
     mentions = Mentions(text)
-    assert mentions.starts == [at for at in range(len(text)) if is_border(text, at) and not text[at].isspace()]
-    assert mentions.ends == [at for at in range(1, len(text) + 1) if is_border(text, at) and not text[at - 1].isspace()]
+    assert mentions.starts == [at for at in range(len(text)) if is_boundary(text, at) and not text[at].isspace()]
+    assert mentions.ends == [
+        at for at in range(1, len(text) + 1) if is_boundary(text, at) and not text[at - 1].isspace()
+    ]
     for first, last in combinations_with_replacement(range(len(text) + 1), 2):
         assert list(mentions.ends_between(first, last)) == [end for end in mentions.ends if first <= end <= last]
 
 
 @examples(40)
 @given(text=hostile_text(most=6))
-def test_occurrences_are_all_places_between_borders(text: str) -> None:
+def test_occurrences_are_all_places_between_boundaries(text: str) -> None:
     mentions = Mentions(text)
     for start in mentions.starts:
         for end in mentions.ends_between(start + 1, len(text)):

@@ -1,32 +1,14 @@
-"""Which entities an output format can carry at all: spans that nest, with clean borders.
+"""Which entities any output format can carry: spans that nest, without outer white space.
 
-Used by every `render`. Takes entities, gives those that can be written and, for each of the others,
-the reason. Knows nothing of any particular markup.
+Used by every `render`. Knows nothing of any particular markup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
+from genner_cli.formats import LeftOut
 from genner_cli.types import Entity, canonical_order
-
-DEFAULT_DEPTH = 4
-"""How deep nested entities may nest; 1 is flat."""
-
-
-class LeftOut(NamedTuple):
-    """An entity that a format cannot carry, and why."""
-
-    entity: Entity
-    reason: str
-
-
-class Rendering(NamedTuple):
-    """A completion, and what of the entities it does not say."""
-
-    completion: str
-    left_out: tuple[LeftOut, ...]
 
 
 def select(
@@ -62,7 +44,7 @@ def _objection(
     if entity.label not in labels:
         return f"label {entity.label!r} is not in the label set"
     if not 0 <= entity.start < entity.end <= len(text):
-        return f"{entity.start}:{entity.end} is no range of the text"
+        return f"{entity.start}:{entity.end} is not a range of the text"
     if mention != entity.text:
         return f"the text has {mention!r} at {entity.start}:{entity.end}, not {entity.text!r}"
     if mention != mention.strip():
