@@ -14,8 +14,7 @@ from dataclasses import replace
 from itertools import islice
 
 from genner_cli.api import ExtractOptions, Extractor, open_extractor
-from genner_cli.files import expand
-from genner_cli.files.reading import read_documents
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.formats import DEFAULT_DEPTH, FORMATS
 from genner_cli.generation import EngineOptions
 from genner_cli.types import Document

@@ -22,7 +22,7 @@ from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
 from genner_cli.extraction import DocumentOrFailure, Task
-from genner_cli.files.calibrations import beside, read_calibration
+from genner_cli.files.calibrations import calibration_path, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.files.labels import parse_types
 from genner_cli.files.reading import document_of
@@ -143,7 +143,7 @@ def configuration(task: Task, options: ExtractOptions) -> dict[str, Any]:
 
 def _calibration(task: Task, files: Sequence[Path], options: ExtractOptions) -> Calibration | None:
     """The one to obey: that of the options, or the one beside the model."""
-    path = Path(options.calibration) if options.calibration else beside(files)
+    path = Path(options.calibration) if options.calibration else calibration_path(files)
     if not options.calibrated or not (options.calibration or path.exists()):
         return None
     return read_calibration(path, files, format=task.format, constraint=task.constraint)

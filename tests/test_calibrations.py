@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files.calibrations import beside, calibration_value, read_calibration
+from genner_cli.files.calibrations import calibration_path, calibration_value, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.types import Calibration, Knot, ScoreMap
 
@@ -25,8 +25,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def written(path_of_model: Path, **changes: Any) -> Path:
-    value = calibration_value(CALIBRATION, [path_of_model], **USED, told={"measured": {}})
-    path = beside([path_of_model])
+    value = calibration_value(CALIBRATION, [path_of_model], **USED, more={"measured": {}})
+    path = calibration_path([path_of_model])
     path.write_text(json.dumps({**value, **changes}))
     return path
 
@@ -37,8 +37,8 @@ def test_what_is_written_is_read_back(model: Path) -> None:
 
 def test_it_stands_beside_the_model_or_its_adapter(tmp_path: Path) -> None:
     model, adapter = tmp_path / "a.gguf", tmp_path / "b.gguf"
-    assert beside([model]) == tmp_path / "a.gguf.calibration.json"
-    assert beside([model, adapter]) == tmp_path / "b.gguf.calibration.json"
+    assert calibration_path([model]) == tmp_path / "a.gguf.calibration.json"
+    assert calibration_path([model, adapter]) == tmp_path / "b.gguf.calibration.json"
 
 
 def test_another_model_is_refused(model: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_broken_file_is_refused(model: Path, changes: dict[str, Any], message:
 
 @pytest.mark.parametrize("content", ["", "[1]", "7", '{"version": 1}', "{"])
 def test_what_is_no_calibration_is_refused(model: Path, content: str) -> None:
-    path = beside([model])
+    path = calibration_path([model])
     path.write_text(content)
     with pytest.raises(ModelError, match="is no calibration"):
         read_calibration(path, [model], **USED)

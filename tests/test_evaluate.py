@@ -188,7 +188,7 @@ def test_problems_of_the_gold_data_are_all_named(genner: Genner, tmp_path: Path)
     assert (run.status, run.stdout) == (1, b"")
     lines = run.stderr.splitlines()
     assert lines[0] == "genner: 2 problems in the gold data; correct the lines, or leave them out"
-    assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is no range")
+    assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is not a range")
     assert lines[2].startswith(f"genner: {path}:2: field 'entities' is missing")
 
 

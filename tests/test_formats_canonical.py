@@ -150,7 +150,7 @@ def test_an_inserted_opening_takes_one_blank_in(text: str, start: int, completio
 
 @pytest.mark.parametrize("name", ["bracketed", "xml", "inserted"])
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 2), (1, 3), (2, 3)])
-def test_an_inline_format_writes_any_characters_without_blanks_at_their_ends(name: str, start: int, end: int) -> None:
+def test_an_inline_format_writes_any_characters_without_spaces_at_their_ends(name: str, start: int, end: int) -> None:
     parts_of_words = [Entity(start, end, "X", "abc"[start:end])]
     assert FORMATS[name].render("abc", parts_of_words, ["X"]).left_out == ()
 

@@ -114,14 +114,14 @@ def test_random_walk_over_any_segmentation_keeps_its_tokens(
     depth: int, text: str, labels: list[str], seed: int
 ) -> None:
     segment, rng = segmentation(seed), random.Random(seed)
-    lock = inserted.lock(text, labels, depth=depth).segmented(segment)
+    lock = inserted.FORMAT.lock(text, labels, depth=depth).segmented(segment)
     pieces = {*segment(inserted.FORMAT.escape(text)), *chain.from_iterable(map(segment, labels))}
     marks = {mark: len(pieces) + number for number, mark in enumerate(lock.markup)}
     vocabulary = Vocabulary([*sorted(pieces), *[None] * len(marks)], marks)
     for extra in (0, 3, 20, 100):
         completion = walk(lock, vocabulary, rng, extra)
         check("inserted", text, labels, depth, completion)
-    assert refused_at(inserted.grammar(labels, depth=depth), completion) is None
+    assert refused_at(inserted.FORMAT.grammar(labels, depth=depth), completion) is None
 
 
 TINY = ["", " ", "a", "ab", "a a", "a b", " a ", "a,", "北京", "e\u0301", "<|", "a\nb"]
@@ -168,8 +168,8 @@ def test_lock_over_tokens_allows_exactly_what_stands_between_them(depth: int, te
         def segment(part: str, cuts: Sequence[int] = cuts) -> list[bytes]:
             return [part.encode()] if part == "A" else [part.encode()[s:e] for s, e in pairwise(cuts)]
 
-        lock = inserted.lock(text, ["A"], depth=depth).segmented(segment)
-        said = {frozenset(inserted.parse(completion, text)) for completion in completions(lock)}
+        lock = inserted.FORMAT.lock(text, ["A"], depth=depth).segmented(segment)
+        said = {frozenset(inserted.FORMAT.parse(completion, text)) for completion in completions(lock)}
         assert said == {s for s in sayable("inserted", text, ["A"], depth) if all(_between(text, e, cuts) for e in s)}
 
 
@@ -189,7 +189,7 @@ def test_a_long_text_full_of_entities_takes_little_time(name: str) -> None:
 
 
 def test_a_tokenizer_that_changes_the_text_is_refused() -> None:
-    lock = inserted.lock("e\u0301", ["A"])
+    lock = inserted.FORMAT.lock("e\u0301", ["A"])
     assert lock.segmented(lambda text: [text.encode()]).by_token
     with pytest.raises(DataError, match="tokenizer changes this text"):
         lock.segmented(lambda text: [unicodedata.normalize("NFC", text).encode()])

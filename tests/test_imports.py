@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors",),
     ("types",),
-    ("locking",),
+    ("locking", "registry"),
     ("generation", "tokenizing", "data", "ledger"),
     ("constrained",),
     ("formats", "chunking", "merging", "pairing", "files", "engine", "hub", "provenance"),
@@ -65,7 +65,7 @@ FREE = {"genner_cli.__version__"}
 INJECTED = {("extraction", "engine"), ("methods", "engine")}
 """(importer, imported): these are handed what they need from the other, so that a fake can take its place."""
 
-EXCEPTIONS = {("genner_cli/engine/chat.py", "prompting"), ("genner_cli/files/forms/alpaca.py", "instructing")}
+EXCEPTIONS = {("genner_cli/engine/chat.py", "prompting"), ("genner_cli/files/annotations/alpaca.py", "instructing")}
 """(file, part): a chat template is executed where its package is at home, and gives a prompt; alpaca files hold
 prompts and completions."""
 
@@ -189,7 +189,7 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
         ("genner_cli/types.py", "from genner_cli.errors import UsageError\nimport unicodedata"),
         (
             "genner_cli/formats/xml.py",
-            "from . import gbnf\nfrom genner_cli.formats import inline\nfrom .. import locking",
+            "from . import shared\nfrom genner_cli.formats.shared import inline\nfrom .. import locking",
         ),
         (
             "genner_cli/extraction.py",

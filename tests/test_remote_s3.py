@@ -65,7 +65,7 @@ def test_a_run_from_and_to_a_bucket_is_killed_and_gone_on_with(bucket: Any, tmp_
     out = f"{BUCKET}/out/entities.jsonl.gz"
     command = [*COMMAND, f"{BUCKET}/in/*.gz", "-o", out, "--slots", "1", "--threads", "1", "--gpu-layers", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    wait_for_lines(Path(f"{remote.beside(out)}.partial"), 10, process)
+    wait_for_lines(Path(f"{remote.local_name(out)}.partial"), 10, process)
     process.kill()
     process.communicate()
     assert not bucket.exists("news/out/entities.jsonl.gz")

@@ -14,7 +14,7 @@ import pytest
 
 from genner_cli.errors import UsageError
 from genner_cli.files import journal
-from genner_cli.files.packing import Packing
+from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import encode
 from genner_cli.ledger import Ledger, Outcome, outcome_of
@@ -62,7 +62,7 @@ def work(path: Path, values: Iterable[Input], *, retry: bool = False, **options:
 
 
 def lines(path: Path) -> list[bytes]:
-    with Packing(str(path)).lines(str(path)) as found:
+    with OutputTarget(str(path)).lines(str(path)) as found:
         return list(found)
 
 

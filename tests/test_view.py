@@ -97,7 +97,7 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
     gold = write(tmp_path / "gold.jsonl", *bad)
     run = genner("view", write(tmp_path / "pred.jsonl", RECORD), "--gold", gold, "--terminal")
     assert (run.status, run.stdout) == (1, b"")
-    assert f"genner: {gold}:1: entities[0]: 0:99 is no range" in run.stderr
+    assert f"genner: {gold}:1: entities[0]: 0:99 is not a range" in run.stderr
     assert f"{gold}:7: " in run.stderr
     assert "7 problems in the gold data" in run.stderr
 

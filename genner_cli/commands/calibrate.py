@@ -81,7 +81,7 @@ def calibrate(
     from genner_cli.api import ExtractOptions, model_files
     from genner_cli.calibration import fit
     from genner_cli.commands.evaluation_tables import calibration_tables, show
-    from genner_cli.files.calibrations import beside, calibration_value
+    from genner_cli.files.calibrations import calibration_path, calibration_value
     from genner_cli.files.writing import Writer, encode_value
     from genner_cli.scoring import restricted
 
@@ -101,11 +101,11 @@ def calibrate(
         engine=EngineOptions(slots=slots, context=context, threads=threads, gpu_layers=gpu_layers),
     )
     files = model_files(options)
-    writer = Writer(output or str(beside(files)), inputs=gold, suffixes=(".json",))
+    writer = Writer(output or str(calibration_path(files)), inputs=gold, suffixes=(".json",))
     done, task = extracted(documents, options)
     fitted = fit((restricted(each, task.names) for each in done), precision=precision)
     told = {"aim": {"precision": precision} if precision is not None else {"f1": "best"}, "measured": fitted.value()}
-    value = calibration_value(fitted.calibration, files, format=task.format, constraint=task.constraint, told=told)
+    value = calibration_value(fitted.calibration, files, format=task.format, constraint=task.constraint, more=told)
     with writer:
         writer.write(encode_value(value))
     show([*calibration_tables(fitted, precision), f"written to {writer.path}"])

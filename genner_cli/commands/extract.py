@@ -125,8 +125,7 @@ def extract(
     - `genner extract big.jsonl --cluster ray --address head:6379 -o entities.jsonl`
     """
     from genner_cli.api import ExtractOptions
-    from genner_cli.files import expand
-    from genner_cli.files.reading import read_documents
+    from genner_cli.files.reading import expand, read_documents
     from genner_cli.files.writing import encode, encode_value
 
     paths = expand(inputs, addresses=True)

@@ -18,8 +18,8 @@ _SHOWN = 20
 
 def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) -> tuple[Document, ...]:
     """The documents of gold files; raises DataError with every problem if there is one, or if there is no document."""
-    from genner_cli.files import expand
     from genner_cli.files.gold import read_gold
+    from genner_cli.files.reading import expand
 
     data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
     if data.problems:

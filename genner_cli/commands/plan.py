@@ -113,7 +113,8 @@ def plan(
 
 def _rereadable(inputs: Sequence[str]) -> list[str]:
     """The files; a stream is refused, for its documents would be gone."""
-    from genner_cli.files import expand, size
+    from genner_cli.files import size
+    from genner_cli.files.reading import expand
 
     paths = expand(inputs, addresses=True)
     for path in paths:

@@ -98,7 +98,8 @@ def train(
     asked = asked_labels(types, labels)
     needs_training()
     from convert.base import base_folder
-    from genner_cli.files import STDIO, expand
+    from genner_cli.files import STDIO
+    from genner_cli.files.reading import expand
     from genner_cli.plots.curve import draw_curve
     from genner_cli.training.adapter_folder import CURVE
     from genner_cli.training.dataset import Files

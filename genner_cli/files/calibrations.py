@@ -1,4 +1,4 @@
-"""A calibration as a JSON file beside its model: written by `genner calibrate`, obeyed by `genner extract`.
+"""A calibration as a JSON file beside its model: written by `genner calibrate`, used by `genner extract`.
 
 The file says which model, output format and constraint it is for, and is refused for any other.
 """
@@ -20,17 +20,17 @@ VERSION = 1
 SUFFIX = ".calibration.json"
 
 
-def beside(files: Sequence[Path]) -> Path:
-    """Where the calibration of a model stands: beside its file, or its adapter's, which is the last of `files`."""
+def calibration_path(files: Sequence[Path]) -> Path:
+    """Where the calibration of a model is: beside its file, or its adapter's, which is the last of `files`."""
     return files[-1].with_name(files[-1].name + SUFFIX)
 
 
 def calibration_value(
-    calibration: Calibration, files: Sequence[Path], *, format: str, constraint: str, told: Mapping[str, Any]
+    calibration: Calibration, files: Sequence[Path], *, format: str, constraint: str, more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that the file says, as a JSON value.
+    """The content of the file, as a JSON value.
 
-    files: the model's and its adapter's; told: what else people may want to know, not read back.
+    files: the model's and its adapter's; more: other facts for people, not read back.
     """
     return {
         "version": VERSION,
@@ -39,7 +39,7 @@ def calibration_value(
         "constraint": str(constraint),
         "map": [list(knot) for knot in calibration.map.knots],
         "thresholds": dict(calibration.thresholds),
-        **told,
+        **more,
     }
 
 
@@ -84,4 +84,4 @@ _REMEDY = "run `genner calibrate` for this one, or add --no-calibration"
 
 
 def _broken(path: Path, what: str) -> ModelError:
-    return ModelError(f"{path}: is no calibration ({what}); run `genner calibrate` again, or remove it")
+    return ModelError(f"{path}: is not a calibration ({what}); run `genner calibrate` again, or remove it")

@@ -33,7 +33,7 @@ def parse_types(types: str) -> list[Label]:
 
 
 def read_labels(path: str) -> list[Label]:
-    """The labels of a YAML file. Blanks and line ends in a definition become single blanks.
+    """The labels of a YAML file. Blanks and line ends in a definition become single spaces.
 
     Raises `UsageError` with file and line for what is not YAML or not of this shape, for a name that cannot
     be one or comes twice, and for no labels. Only plain YAML is read: no tag makes an object.
@@ -46,7 +46,7 @@ def read_labels(path: str) -> list[Label]:
             raise _error(path, name_node, f"label {label.name!r} comes twice; remove one")
         labels[label.name] = label
     if not labels:
-        raise UsageError(f"{path}: holds no labels; {_SHAPE}")
+        raise UsageError(f"{path}: has no labels; {_SHAPE}")
     return list(labels.values())
 
 
@@ -124,7 +124,9 @@ def _text(path: str, node: yaml.Node, what: str) -> str:
     if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
         return str(node.value)
     if isinstance(node, yaml.ScalarNode):
-        raise _error(path, node, f"{what} is {node.value or 'empty'}, which YAML takes for no text; put it in quotes")
+        raise _error(
+            path, node, f"{what} is {node.value or 'empty'}, which YAML does not read as text; put it in quotes"
+        )
     raise _error(path, node, f"{what} is a list or a mapping, not text; {_SHAPE}")
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from genner_cli.errors import GennerError, ModelError
-from genner_cli.hub import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
+from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
 Progress = Callable[[str, int, int], None]
 """Told the file under way, and how many bytes of how many are here."""

@@ -51,8 +51,9 @@ def read_both(
 
 def files_hash(*patterns: str) -> str:
     """What the files hold, as the probe remembers it. Raises UsageError for standard input."""
-    from genner_cli.files import STDIO, expand
+    from genner_cli.files import STDIO
     from genner_cli.files.hashing import hash_files
+    from genner_cli.files.reading import expand
 
     if STDIO in patterns:
         raise UsageError("a probe must know its files again to go on; name files, not '-'")

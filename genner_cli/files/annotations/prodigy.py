@@ -12,39 +12,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from genner_cli.data.offsets import Offsets, Unit
-from genner_cli.files.forms.lines import failing_as_record, json_objects, write_json
-from genner_cli.files.forms.options import FormOptions, Lost
-from genner_cli.files.forms.spacy_tokens import spacy_tokens
-from genner_cli.files.reading import Record, document_of
+from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
+from genner_cli.files.records import Record
+from genner_cli.files.streams import json_objects
+from genner_cli.files.tagging import spacy_tokens
+from genner_cli.files.writing import write_json
 from genner_cli.types import Document
-
-SUFFIXES: tuple[str, ...] = ()
-UNIT = Unit.CODEPOINT
 
 _OWN = ("tokens", "spans", "answer")
 _SPAN_KEYS = ("start", "end", "label", "text", "score", "token_start", "token_end")
 
 
-@failing_as_record
-def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
-    """One record for each task that was accepted, or never asked; its other keys are fields."""
-    for source, task in json_objects(path):
-        if task.get("answer", "accept") != "accept":
-            lost(f"tasks with the answer {task['answer']!r}", source)
-            continue
-        fields = {key: value for key, value in task.items() if key not in _OWN and not key.startswith("_")}
-        spans = [_entity(span, source, lost) for span in task.get("spans") or []]
-        tokens = _tokens(task.get("tokens"))
-        record = {**fields, **({"tokens": tokens} if tokens else {}), "entities": spans}
-        yield document_of(record, source, text_field=options.text_field, id_field=options.id_field, dropped=())
+class Prodigy(AnnotationFormat):
+    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
+        """One record for each task that was accepted, or never asked; its other keys are fields."""
+        for source, task in json_objects(path):
+            if task.get("answer", "accept") != "accept":
+                dropped(f"tasks with the answer {task['answer']!r}", source)
+                continue
+            fields = {key: value for key, value in task.items() if key not in _OWN and not key.startswith("_")}
+            spans = [_entity(span, source, dropped) for span in task.get("spans") or []]
+            tokens = _tokens(task.get("tokens"))
+            record = {**fields, **({"tokens": tokens} if tokens else {}), "entities": spans}
+            yield options.document(record, source)
+
+    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
+        """Tasks that `prodigy db-in` takes; tokens are divided where an entity begins or ends within."""
+        write_json((_task(document, options, dropped) for document in documents), path)
 
 
-def _entity(span: Any, source: str, lost: Lost) -> Any:
+def _entity(span: Any, source: str, dropped: Dropped) -> Any:
     if not isinstance(span, dict):
         return span
     for key in span.keys() - set(_SPAN_KEYS):
-        lost(f"fields {key!r} of spans", source)
+        dropped(f"fields {key!r} of spans", source)
     return {key: span[key] for key in _SPAN_KEYS[:5] if key in span}
 
 
@@ -56,15 +57,10 @@ def _tokens(tokens: Any) -> list[list[int]] | None:
         return None
 
 
-def write(documents: Iterable[Document], path: str, options: FormOptions, lost: Lost) -> None:
-    """Tasks that `prodigy db-in` takes; tokens are divided where an entity begins or ends within."""
-    write_json((_task(document, options, lost) for document in documents), path)
-
-
-def _task(document: Document, options: FormOptions, lost: Lost) -> dict[str, Any]:
+def _task(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
     text = document.text
-    offsets = Offsets(text, options.offsets or UNIT)
-    tokens = spacy_tokens(document, lost)
+    offsets = FORMAT.offsets(text, options)
+    tokens = spacy_tokens(document, dropped)
     first = {token.start: number for number, token in enumerate(tokens)}
     last = {token.end: number for number, token in enumerate(tokens)}
     task: dict[str, Any] = {options.text_field: text}
@@ -85,3 +81,6 @@ def _task(document: Document, options: FormOptions, lost: Lost) -> dict[str, Any
         for entity in document.entities
     ]
     return task | {"answer": "accept"}
+
+
+FORMAT = Prodigy()

@@ -13,11 +13,10 @@ from strategies import examples
 
 from genner_cli.data.offsets import Unit
 from genner_cli.data.tags import Scheme
-from genner_cli.data.tokens import is_blank
+from genner_cli.data.tokens import is_space
 from genner_cli.errors import DataError, UsageError
+from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, format_of
 from genner_cli.files.converting import Conversion, convert
-from genner_cli.files.forms import FORMS, form_of
-from genner_cli.files.forms.options import FormOptions
 from genner_cli.files.gold import read_gold
 from genner_cli.types import Document, Entity
 
@@ -25,17 +24,18 @@ SUFFIX = {"brat": "", "label-studio": ".json", "alpaca": ".json", "doccano": ".j
 WHOLE = ("jsonl", "docbin", "label-studio", "parquet")
 """These carry all of a document, entities that cross included."""
 BRAT_LABELS = ("PER", "PERSON", "A/B_c", "事件")
-PLAIN = FormOptions()
+PLAIN = AnnotationOptions()
 
 
 class Trip:
     """JSONL -> a form -> JSONL, in a folder of its own."""
 
-    def __init__(self, form: str, given: Sequence[Document], options: FormOptions = PLAIN) -> None:
+    def __init__(self, form: str, given: Sequence[Document], options: AnnotationOptions = PLAIN) -> None:
         with TemporaryDirectory() as name:
             folder = Path(name)
             source, back = write(given, folder / "in.jsonl"), folder / "back.jsonl"
-            middle = folder / f"out{SUFFIX.get(form, FORMS[form].SUFFIXES[0] if FORMS[form].SUFFIXES else '')}"
+            suffixes = ANNOTATION_FORMATS[form].suffixes or ("",)
+            middle = folder / f"out{SUFFIX.get(form, suffixes[0])}"
             self.there = convert((str(source), "jsonl"), (str(middle), form), options)
             self.back = convert((str(middle), form), (str(back), "jsonl"), options)
             self.records = read(back)
@@ -48,7 +48,7 @@ class Trip:
 
 def lost(done: Conversion) -> set[str]:
     """The kinds of what was lost, but for fields."""
-    return {what for what in done.losses.counts if not what.startswith("fields ")}
+    return {what for what in done.dropped.counts if not what.startswith("fields ")}
 
 
 @pytest.mark.parametrize("form", WHOLE)
@@ -56,8 +56,8 @@ def lost(done: Conversion) -> set[str]:
 @examples(25)
 def test_a_form_for_whole_documents_loses_nothing(form: str, given_: list[Document]) -> None:
     trip = Trip(form, given_)
-    assert not trip.there.losses.counts
-    assert not trip.back.losses.counts
+    assert not trip.there.dropped.counts
+    assert not trip.back.dropped.counts
     for record, document in zip(trip.records, given_, strict=True):
         fields = {name: value for name, value in document.fields.items() if form != "parquet" or value is not None}
         assert record["text"] == document.text
@@ -106,7 +106,7 @@ def test_offsets_can_be_counted_in_any_unit(form: str, unit: Unit, given_: list[
     if form == "jsonl":  # the unit is that of the source alone
         assert Trip(form, given_).entities() == [plain(document.entities) for document in given_]
         return
-    trip = Trip(form, given_, FormOptions(offsets=unit))
+    trip = Trip(form, given_, AnnotationOptions(offsets=unit))
     if form != "csv":
         by_id = {record["id"]: record for record in trip.records}
         assert sorted(by_id) == sorted(document.id or "" for document in given_)
@@ -114,14 +114,14 @@ def test_offsets_can_be_counted_in_any_unit(form: str, unit: Unit, given_: list[
             assert [(e["start"], e["end"], e["label"]) for e in by_id[document.id]["entities"]] == plain(
                 document.entities
             )
-    elif all(c.isascii() for document in given_ for c in document.text if is_blank(c)):
+    elif all(c.isascii() for document in given_ for c in document.text if is_space(c)):
         assert_only_told_entities_are_lost(trip, given_)  # of other white space only the length comes back
 
 
 def assert_only_told_entities_are_lost(trip: Trip, given_: Sequence[Document]) -> None:
     """Each entity is back at its place, or was told."""
-    texts = [document for document in given_ if not all(map(is_blank, document.text))]
-    told = sum(count for what, count in trip.there.losses.counts.items() if "entities" in what)
+    texts = [document for document in given_ if not all(map(is_space, document.text))]
+    told = sum(count for what, count in trip.there.dropped.counts.items() if "entities" in what)
     back = trip.entities()
     assert len(back) == len(texts)
     missing = sum(len(document.entities) for document in given_ if document not in texts)
@@ -145,7 +145,7 @@ def test_conll_with_texts_loses_only_what_it_tells(scheme: Scheme, given_: list[
     given_ = [
         document for document in given_ if "\n" not in document.text and not document.text.endswith("\r")
     ]  # a comment is one line
-    trip = Trip("conll", given_, FormOptions(scheme=scheme, keep_text=True))
+    trip = Trip("conll", given_, AnnotationOptions(scheme=scheme, keep_text=True))
     assert_only_told_entities_are_lost(trip, given_)
     back = {record["id"]: record["text"] for record in trip.records}
     assert all(back[document.id] == document.text for document in given_ if document.id in back)
@@ -153,7 +153,7 @@ def test_conll_with_texts_loses_only_what_it_tells(scheme: Scheme, given_: list[
 
 @pytest.mark.parametrize("text", ["Ann \r", "Ann\nslept", "Ann\u2028slept"])
 def test_conll_tells_a_text_that_no_comment_can_hold(text: str) -> None:
-    trip = Trip("conll", [Document(text, "7", (), {"id": "7"})], FormOptions(keep_text=True))
+    trip = Trip("conll", [Document(text, "7", (), {"id": "7"})], AnnotationOptions(keep_text=True))
     assert (trip.records[0]["text"] == text) == (not lost(trip.there)) == ("\u2028" in text)
 
 
@@ -161,7 +161,7 @@ def test_conll_tells_a_text_that_no_comment_can_hold(text: str) -> None:
 @given(given_=documents(fields=False))
 @examples(25)
 def test_conll_comes_back_from_jsonl_byte_for_byte(scheme: Scheme, given_: list[Document]) -> None:
-    options = FormOptions(scheme=scheme)
+    options = AnnotationOptions(scheme=scheme)
     with TemporaryDirectory() as name:
         folder = Path(name)
         source = write(given_, folder / "in.jsonl")
@@ -170,7 +170,7 @@ def test_conll_comes_back_from_jsonl_byte_for_byte(scheme: Scheme, given_: list[
         done = convert((str(one), "conll"), (str(two), "jsonl"), options)
         again = convert((str(two), "jsonl"), (str(other), "conll"), options)
         assert not done.problems
-        assert not again.losses.counts
+        assert not again.dropped.counts
         assert other.read_bytes() == one.read_bytes()
         for record in read(two):
             for start, end in record["tokens"]:
@@ -183,9 +183,9 @@ def test_conll_comes_back_from_jsonl_byte_for_byte(scheme: Scheme, given_: list[
 def test_alpaca_loses_only_what_the_output_format_cannot_carry(format: str, given_: list[Document]) -> None:
     if not any(document.entities for document in given_):
         return
-    trip = Trip("alpaca", given_, FormOptions(format=format))
+    trip = Trip("alpaca", given_, AnnotationOptions(format=format))
     assert [record["text"] for record in trip.records] == [document.text for document in given_]
-    told = trip.there.losses.counts["entities that the output format cannot carry"]
+    told = trip.there.dropped.counts["entities that the output format cannot carry"]
     missing = 0
     for document, found in zip(given_, trip.entities(), strict=True):
         assert set(found) <= set(plain(document.entities))
@@ -194,7 +194,7 @@ def test_alpaca_loses_only_what_the_output_format_cannot_carry(format: str, give
     assert format not in ("bracketed", "xml", "inserted") or not told
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ANNOTATION_FORMATS)
 def test_real_recipes_come_back_from_every_form(form: str, tmp_path: Path) -> None:
     """Seventy ingredient lists of several lines; those forms that have no line ends keep all but the white space."""
     gold = read_gold([str(RECIPES)]).documents
@@ -207,13 +207,13 @@ def test_real_recipes_come_back_from_every_form(form: str, tmp_path: Path) -> No
         found = tuple(sorted(found, key=lambda document: document.id or ""))
         gold = tuple(sorted(gold, key=lambda document: document.id or ""))
     if form == "conll":
-        assert "texts whose white space the tokens do not tell" in there.losses.counts
+        assert "texts whose white space the tokens do not tell" in there.dropped.counts
         said = [[(e.text.split(), e.label) for e in document.entities] for document in gold]
-        assert sum(map(len, said)) - there.losses.counts["entities with a border inside a token"] == sum(
+        assert sum(map(len, said)) - there.dropped.counts["entities with a boundary inside a token"] == sum(
             len(document.entities) for document in found
         )
     else:
-        dropped = there.losses.counts["entities with a border inside a token"]
+        dropped = there.dropped.counts["entities with a boundary inside a token"]
         entities = [entity for document in gold for entity in document.entities]
         assert dropped <= len(entities) // 100
         back_again = [entity for document in found for entity in document.entities]
@@ -222,7 +222,7 @@ def test_real_recipes_come_back_from_every_form(form: str, tmp_path: Path) -> No
 
 def test_strict_refuses_the_first_loss(tmp_path: Path) -> None:
     source = write([Document("Ann Lee", "7", (Entity(0, 3, "PER", "Ann", 0.5),), {"id": "7"})], tmp_path / "in.jsonl")
-    with pytest.raises(DataError, match=r"in\.jsonl:1: .*scores cannot be carried; leave out --strict"):
+    with pytest.raises(DataError, match=r"in\.jsonl:1: .*scores cannot be carried over; run without --strict"):
         convert((str(source), "jsonl"), (str(tmp_path / "out.csv"), "csv"), PLAIN, strict=True)
     assert not (tmp_path / "out.csv").exists()
 
@@ -230,7 +230,7 @@ def test_strict_refuses_the_first_loss(tmp_path: Path) -> None:
 def test_a_suffix_tells_the_form_also_of_compressed_files(tmp_path: Path) -> None:
     told = {"a.jsonl.gz": "jsonl", "a.conll.zst": "conll", "a.IOB2": "conll", "a.ann": "brat", "a.spacy": "docbin"}
     for name, form in {**told, "a.parquet": "parquet", "a.tsv": "csv", "corpus": "brat", ".": "brat"}.items():
-        assert form_of(name, option="--from") == form
+        assert format_of(name, option="--from") == form
     for name in ("a.json", "a.txt", "-"):
         with pytest.raises(UsageError, match="--to"):
-            form_of(name, option="--to")
+            format_of(name, option="--to")

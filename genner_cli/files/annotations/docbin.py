@@ -11,43 +11,49 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from genner_cli.data.offsets import Unit
 from genner_cli.errors import DataError, UsageError
-from genner_cli.files.forms.lines import content, failing_as_record
-from genner_cli.files.forms.options import FormOptions, Lost
-from genner_cli.files.forms.spacy_tokens import spacy_tokens
-from genner_cli.files.reading import Record, document_of
+from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
+from genner_cli.files.records import Record
+from genner_cli.files.streams import content
+from genner_cli.files.tagging import spacy_tokens
 from genner_cli.files.writing import Writer
 from genner_cli.types import Document, Entity
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
 
-SUFFIXES: tuple[str, ...] = (".spacy",)
-UNIT = Unit.CODEPOINT
-
 _SPANS = "sc"
 _KEPT = "genner"
 
 
-@failing_as_record
-def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
-    """One record for each Doc."""
-    spacy = _spacy()
-    data = content(path)
-    try:
-        docs = list(spacy.tokens.DocBin().from_bytes(data).get_docs(spacy.vocab.Vocab()))
-    except Exception as error:  # zlib, msgpack and spaCy raise what they like for bytes that are no DocBin
-        raise DataError(f"{path}: no DocBin ({error}); write it with DocBin.to_disk") from error
-    for number, doc in enumerate(docs):
-        source = f"{path}[{number}]"
-        kept = _kept(doc)
-        record = {options.text_field: doc.text, **kept["fields"], "entities": _entities(doc, kept["scores"])}
-        record["tokens"] = [[token.idx, token.idx + len(token)] for token in doc if not token.text.isspace()]
-        for key in doc.spans:
-            if key != _SPANS:
-                lost(f"spans {key!r}", source)
-        yield document_of(record, source, text_field=options.text_field, id_field=options.id_field, dropped=())
+class DocBin(AnnotationFormat):
+    suffixes = (".spacy",)
+
+    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
+        """One record for each Doc."""
+        spacy = _spacy()
+        data = content(path)
+        try:
+            docs = list(spacy.tokens.DocBin().from_bytes(data).get_docs(spacy.vocab.Vocab()))
+        except Exception as error:  # zlib, msgpack and spaCy raise many kinds for other bytes
+            raise DataError(f"{path}: not a DocBin ({error}); write it with DocBin.to_disk") from error
+        for number, doc in enumerate(docs):
+            source = f"{path}[{number}]"
+            kept = _kept(doc)
+            record = {options.text_field: doc.text, **kept["fields"], "entities": _entities(doc, kept["scores"])}
+            record["tokens"] = [[token.idx, token.idx + len(token)] for token in doc if not token.text.isspace()]
+            for key in doc.spans:
+                if key != _SPANS:
+                    dropped(f"spans {key!r}", source)
+            yield options.document(record, source)
+
+    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
+        """All documents in one DocBin; tokens are divided where an entity begins or ends within."""
+        spacy = _spacy()
+        vocab = spacy.vocab.Vocab()
+        with Writer(path, suffixes=("",)) as writer:
+            docs = (_doc(spacy, vocab, document, options, dropped) for document in documents)
+            writer.write(spacy.tokens.DocBin(store_user_data=True, docs=docs).to_bytes())
 
 
 def _spacy() -> Any:
@@ -59,7 +65,7 @@ def _spacy() -> Any:
 
 
 def _kept(doc: Doc) -> dict[str, Any]:
-    """What `write` has kept beside spaCy's own; nothing in a file of another's making."""
+    """What `write` kept beside spaCy's own; nothing in other tools' files."""
     try:
         kept = orjson.loads(doc.user_data.get(_KEPT, "{}"))
         return {"fields": dict(kept["fields"]), "scores": {tuple(key): score for *key, score in kept["scores"]}}
@@ -75,17 +81,8 @@ def _entities(doc: Doc, scores: dict[tuple[int, int, str], float]) -> list[dict[
     ]
 
 
-def write(documents: Iterable[Document], path: str, options: FormOptions, lost: Lost) -> None:
-    """All documents in one DocBin; tokens are divided where an entity begins or ends within."""
-    spacy = _spacy()
-    vocab = spacy.vocab.Vocab()
-    with Writer(path, suffixes=("",)) as writer:
-        docs = (_doc(spacy, vocab, document, options, lost) for document in documents)
-        writer.write(spacy.tokens.DocBin(store_user_data=True, docs=docs).to_bytes())
-
-
-def _doc(spacy: Any, vocab: Any, document: Document, options: FormOptions, lost: Lost) -> Doc:
-    tokens = spacy_tokens(document, lost)
+def _doc(spacy: Any, vocab: Any, document: Document, options: AnnotationOptions, dropped: Dropped) -> Doc:
+    tokens = spacy_tokens(document, dropped)
     words = [document.text[start:end] for start, end, _ in tokens]
     doc: Doc = spacy.tokens.Doc(vocab, words=words, spaces=[ws for *_, ws in tokens])
     first = {token.start: number for number, token in enumerate(tokens)}
@@ -108,3 +105,6 @@ def _flat(entities: Iterable[Entity]) -> Iterator[int]:
         if entity.start >= reach:
             reach = entity.end
             yield number
+
+
+FORMAT = DocBin()

@@ -1,13 +1,13 @@
-"""CoNLL: a token a line with its tag in the last column, a blank line between sentences; IOB1, IOB2 or BILOU.
+"""CoNLL: one token per line with its tag in the last column, an empty line between sentences; IOB1, IOB2 or BILOU.
 
     -DOCSTART- -X- O O
 
     # text = Ann met Bob.
     Ann NNP I-NP B-PER
 
-A line with a tab has its columns between tabs, another between blanks. A line -DOCSTART- begins a document: which one a
-sentence is of stands in the field "document". Comment lines "# id = ..." and "# text = ..." are obeyed. Without the
-second the text is made up by `detokenize`; the tokens stand in the field "tokens", for the way back.
+A line with a tab has its columns between tabs, another between spaces. A line -DOCSTART- begins a document: its number
+is the field "document" of its sentences. Comment lines "# id = ..." and "# text = ..." are read. Without the second
+`detokenize` makes the text; the field "tokens" keeps the tokens, for the way back.
 """
 
 from __future__ import annotations
@@ -18,18 +18,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from genner_cli.data.offsets import Unit
-from genner_cli.data.tokens import detokenize, is_blank
+from genner_cli.data.tokens import detokenize, is_space
 from genner_cli.errors import DataError
-from genner_cli.files.forms.lines import failing_as_record, text_lines
-from genner_cli.files.forms.options import FormOptions, Lost, lose_fields, place
-from genner_cli.files.forms.tagged import Tagged, entities_of, tagged
-from genner_cli.files.reading import Record, document_of
+from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place
+from genner_cli.files.records import Record
+from genner_cli.files.streams import text_lines
+from genner_cli.files.tagging import Tagged, entities_of, tagged
 from genner_cli.files.writing import Writer
 from genner_cli.types import Document, FailedDocument, Range
-
-SUFFIXES: tuple[str, ...] = (".conll", ".iob", ".iob1", ".iob2", ".bio", ".bilou")
-UNIT = Unit.CODEPOINT
 
 _DOCSTART = "-DOCSTART-"
 _COMMENT = re.compile(r"# ?(?P<key>id|sent_id|text) = (?P<value>.*)", re.DOTALL)
@@ -38,7 +34,7 @@ _ANY_COMMENT = re.compile(r"# ?[\w: ]+ = ")
 
 @dataclass(slots=True)
 class _Sentence:
-    """The rows of a sentence, what its comments say, its first line, and the number of its document."""
+    """The rows of a sentence, its comments, its first line, and the number of its document."""
 
     line: int
     document: int | None
@@ -46,15 +42,29 @@ class _Sentence:
     comments: dict[str, str] = field(default_factory=dict)
 
 
-@failing_as_record
-def read(path: str, options: FormOptions, lost: Lost) -> Iterator[Record]:
-    """One record for each sentence; with `options.whole` for each document, whose sentences stand on lines of it."""
-    sentences = _sentences(path)
-    if not options.whole:
-        yield from (_record(path, [sentence], options, lost) for sentence in sentences)
-        return
-    for _, group in groupby(sentences, lambda sentence: sentence.document):
-        yield _record(path, list(group), options, lost)
+class Conll(AnnotationFormat):
+    suffixes = (".conll", ".iob", ".iob1", ".iob2", ".bio", ".bilou")
+    is_input = True
+
+    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
+        """One record for each sentence; with `options.whole` for each document, one line per sentence."""
+        sentences = _sentences(path)
+        if not options.whole:
+            yield from (_record(path, [sentence], options, dropped) for sentence in sentences)
+            return
+        for _, group in groupby(sentences, lambda sentence: sentence.document):
+            yield _record(path, list(group), options, dropped)
+
+    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
+        """One sentence for each document, several where it has a field "sentences"; columns are separated by tabs."""
+        before = None
+        with Writer(path, suffixes=("",)) as writer:
+            for document in documents:
+                number = document.fields.get("document")
+                if number is not None and number != before:
+                    writer.write(f"{_DOCSTART}\tO\n\n".encode())
+                before = number
+                writer.write("".join(_lines(document, options, dropped)).encode())
 
 
 def _sentences(path: str) -> Iterator[_Sentence]:
@@ -80,20 +90,20 @@ def _sentences(path: str) -> Iterator[_Sentence]:
         yield sentence
 
 
-def _record(path: str, sentences: Sequence[_Sentence], options: FormOptions, lost: Lost) -> Record:
+def _record(path: str, sentences: Sequence[_Sentence], options: AnnotationOptions, dropped: Dropped) -> Record:
     source = f"{path}:{sentences[0].line}"
     texts: list[str] = []
     ranges: list[Range] = []
     tags: list[str] = []
-    borders = []
+    boundaries = []
     try:
         for sentence in sentences:
             words, its_tags = _columns(path, sentence, options)
             if max(map(len, sentence.rows)) > 2:
-                lost("sentences with more columns than token and tag", f"{path}:{sentence.line}")
-            text, its_ranges = _text(words, sentence.comments.get("text"), f"{path}:{sentence.line}", lost)
+                dropped("sentences with more columns than token and tag", f"{path}:{sentence.line}")
+            text, its_ranges = _text(words, sentence.comments.get("text"), f"{path}:{sentence.line}", dropped)
             at = sum(map(len, texts)) + len(texts)
-            borders.append([len(ranges), len(ranges) + len(words)])
+            boundaries.append([len(ranges), len(ranges) + len(words)])
             ranges += [Range(at + start, at + end) for start, end in its_ranges]
             tags += its_tags
             texts.append(text)
@@ -104,12 +114,12 @@ def _record(path: str, sentences: Sequence[_Sentence], options: FormOptions, los
     if len(sentences) == 1 and "id" in sentences[0].comments:
         record[options.id_field] = sentences[0].comments["id"]
     record["tokens"] = [list(token) for token in ranges]
-    record |= {"sentences": borders} if options.whole else {}
+    record |= {"sentences": boundaries} if options.whole else {}
     record |= {} if sentences[0].document is None else {"document": sentences[0].document}
-    return document_of(record, source, text_field=options.text_field, id_field=options.id_field, dropped=())
+    return options.document(record, source)
 
 
-def _columns(path: str, sentence: _Sentence, options: FormOptions) -> tuple[list[str], list[str]]:
+def _columns(path: str, sentence: _Sentence, options: AnnotationOptions) -> tuple[list[str], list[str]]:
     token, tag = _number(options.token_column, 0, "--token-column"), _number(options.tag_column, -1, "--tag-column")
     words, tags = [], []
     for number, row in enumerate(sentence.rows):
@@ -120,7 +130,7 @@ def _columns(path: str, sentence: _Sentence, options: FormOptions) -> tuple[list
         except IndexError:
             raise DataError(f"{where}: the line has {len(row)} columns; see --token-column and --tag-column") from None
         if len(row) < 2 or not row[token]:
-            raise DataError(f"{where}: {' '.join(row)!r} is no token with a tag; write 'TOKEN TAG'")
+            raise DataError(f"{where}: {' '.join(row)!r} is not a token with a tag; write 'TOKEN TAG'")
     return words, tags
 
 
@@ -133,62 +143,53 @@ def _number(column: str | None, otherwise: int, option: str) -> int:
         raise DataError(f"{option} {column}: give the number of a column, from 0, or from the end from -1") from None
 
 
-def _text(words: Sequence[str], text: str | None, source: str, lost: Lost) -> tuple[str, list[Range]]:
-    """The text that a comment says and where the words stand in it; else a text made of the words."""
+def _text(words: Sequence[str], text: str | None, source: str, dropped: Dropped) -> tuple[str, list[Range]]:
+    """The text of a comment and the ranges of the words in it; else a text made of the words."""
     if text is None:
         return detokenize(words)
     ranges = []
     at = 0
     for word in words:
         start = text.find(word, at)
-        if start < 0 or not all(map(is_blank, text[at:start])):
-            lost("comments with another text than the tokens make up", source)
+        if start < 0 or not all(map(is_space, text[at:start])):
+            dropped("comments with another text than the tokens make up", source)
             return detokenize(words)
         at = start + len(word)
         ranges.append(Range(start, at))
     return text, ranges
 
 
-def write(documents: Iterable[Document], path: str, options: FormOptions, lost: Lost) -> None:
-    """One sentence for each document, several where its field "sentences" says so; columns are parted by tabs."""
-    before = None
-    with Writer(path, suffixes=("",)) as writer:
-        for document in documents:
-            number = document.fields.get("document")
-            if number is not None and number != before:
-                writer.write(f"{_DOCSTART}\tO\n\n".encode())
-            before = number
-            writer.write("".join(_lines(document, options, lost)).encode())
-
-
-def _lines(document: Document, options: FormOptions, lost: Lost) -> Iterator[str]:
+def _lines(document: Document, options: AnnotationOptions, dropped: Dropped) -> Iterator[str]:
     kept = {"tokens", "sentences", "document"}
     text = document.text
-    found = tagged(document, options.scheme, lost)
-    if not found.ranges:
-        lost("documents without a token", place(document))
+    tokens = tagged(document, options.scheme, dropped)
+    if not tokens.ranges:
+        dropped("documents without a token", place(document))
         return
     if options.keep_text and document.id is not None and document.id.isprintable():
         kept.add(options.id_field)
         yield f"# id = {document.id}\n"
     if options.keep_text and not text.endswith("\r") and "\n" not in text:
         yield f"# text = {text}\n"
-    elif detokenize([text[start:end] for start, end in found.ranges])[0] != text:
-        lost("texts whose white space the tokens do not tell", place(document))
-    lose_fields(document, kept, lost)
-    for first, end in _borders(document, found):
-        for (start, stop), tag in zip(found.ranges[first:end], found.tags[first:end], strict=True):
+    elif detokenize([text[start:end] for start, end in tokens.ranges])[0] != text:
+        dropped("texts whose white space the tokens do not determine", place(document))
+    dropped.drop_fields(document, kept)
+    for first, end in _boundaries(document, tokens):
+        for (start, stop), tag in zip(tokens.ranges[first:end], tokens.tags[first:end], strict=True):
             yield f"{text[start:stop]}\t{tag}\n"
         yield "\n"
 
 
-def _borders(document: Document, found: Tagged) -> list[tuple[int, int]]:
+def _boundaries(document: Document, tokens: Tagged) -> list[tuple[int, int]]:
     """The tokens of each sentence: those of the field, where it fits, else all."""
     given = document.fields.get("sentences")
     try:
-        borders = [(first, end) for first, end in given or ()]
+        boundaries = [(first, end) for first, end in given or ()]
     except (TypeError, ValueError):
-        borders = []
-    ends = [0, *(end for _, end in borders)]
-    fits = ends == [*(first for first, _ in borders), len(found.ranges)] and ends == sorted(ends)
-    return borders if borders and fits else [(0, len(found.ranges))]
+        boundaries = []
+    ends = [0, *(end for _, end in boundaries)]
+    fits = ends == [*(first for first, _ in boundaries), len(tokens.ranges)] and ends == sorted(ends)
+    return boundaries if boundaries and fits else [(0, len(tokens.ranges))]
+
+
+FORMAT = Conll()

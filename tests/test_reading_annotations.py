@@ -6,20 +6,19 @@ import logging
 from pathlib import Path
 
 import pytest
-from labelled import FORMS_DATA, RECIPES
+from labelled import ANNOTATIONS_DATA, RECIPES
 
 from genner_cli.errors import UsageError
-from genner_cli.files import expand
+from genner_cli.files.annotations import AnnotationOptions
 from genner_cli.files.converting import convert
-from genner_cli.files.forms.options import FormOptions
 from genner_cli.files.gold import read_gold
-from genner_cli.files.reading import read_documents, total_bytes
+from genner_cli.files.reading import expand, read_documents, total_bytes
 from genner_cli.types import Document, FailedDocument
 
 
 def test_parquet_rows_are_documents_with_their_fields_but_no_entities(tmp_path: Path) -> None:
     path = str(tmp_path / "a.parquet")
-    convert((str(RECIPES), "jsonl"), (path, "parquet"), FormOptions())
+    convert((str(RECIPES), "jsonl"), (path, "parquet"), AnnotationOptions())
     expected = list(read_documents([str(RECIPES)]))
     found = list(read_documents(expand([path])))
     assert [(d.id, d.fields) for d in found] == [(d.id, d.fields) for d in expected]
@@ -29,7 +28,7 @@ def test_parquet_rows_are_documents_with_their_fields_but_no_entities(tmp_path: 
 
 
 def test_conll_sentences_are_documents_that_remember_their_tokens() -> None:
-    path = str(FORMS_DATA / "conll2003.conll")
+    path = str(ANNOTATIONS_DATA / "conll2003.conll")
     found = list(read_documents(expand([path])))
     assert all(isinstance(document, Document) for document in found)
     assert [set(document.fields) for document in found] == [{"tokens", "document"}] * 3
@@ -37,7 +36,7 @@ def test_conll_sentences_are_documents_that_remember_their_tokens() -> None:
 
 
 def test_brat_texts_are_found_by_their_annotations(caplog: pytest.LogCaptureFixture) -> None:
-    paths = expand([str(FORMS_DATA / "brat" / "**" / "*.ann")])
+    paths = expand([str(ANNOTATIONS_DATA / "brat" / "**" / "*.ann")])
     assert [document.id for document in read_documents(paths)] == ["doc-1", "doc-2"]
     assert not caplog.records
     with caplog.at_level(logging.WARNING, "genner"):
@@ -57,7 +56,7 @@ def test_a_text_beyond_the_limit_and_a_missing_text_are_failures(tmp_path: Path)
 
 
 def test_progress_adds_up_to_the_size(tmp_path: Path) -> None:
-    paths = [str(FORMS_DATA / "conll2003.conll"), str(FORMS_DATA / "brat" / "doc-1.ann")]
+    paths = [str(ANNOTATIONS_DATA / "conll2003.conll"), str(ANNOTATIONS_DATA / "brat" / "doc-1.ann")]
     done: list[int] = []
     list(read_documents(paths, progress=done.append))
     assert sum(done) == total_bytes(paths)
@@ -72,4 +71,4 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         list(read_documents([str(tmp_path / "a.parquet")]))
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(UsageError, match=r"pip install 'genner\[spacy\]'"):
-        convert((str(RECIPES), "jsonl"), (str(tmp_path / "a.spacy"), "docbin"), FormOptions())
+        convert((str(RECIPES), "jsonl"), (str(tmp_path / "a.spacy"), "docbin"), AnnotationOptions())
