@@ -14,6 +14,7 @@ from typing import IO
 
 from genner_cli.files import COMPRESSIONS, remote, rows
 from genner_cli.files.reading import opened
+from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import SUFFIXES, packed
 
 OUTPUTS = (*SUFFIXES, rows.SUFFIX)
@@ -55,16 +56,13 @@ class Packing:
             whole = f"{self.base}.packed"
             with open(partial, "rb") as lines, open(whole, "wb") as raw:
                 self._pack(lines, raw)
-                raw.flush()
-                os.fsync(raw.fileno())
         if remote.is_address(self.target):
             remote.put(whole, self.target)
             os.unlink(whole)
         else:
-            os.replace(whole, self.base)
+            rename_durably(whole, self.base)
         if whole != partial:
             os.unlink(partial)
-        _sync_folder(self.base)
 
     def _pack(self, lines: IO[bytes], raw: IO[bytes]) -> None:
         if self._in_rows(self.target):
@@ -86,11 +84,3 @@ class Packing:
     @staticmethod
     def _in_rows(path: str) -> bool:
         return path.lower().endswith(rows.SUFFIX)
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

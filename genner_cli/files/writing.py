@@ -20,6 +20,7 @@ import zstandard
 
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.files import OUTPUT_FIELDS, STDIO, remote
+from genner_cli.files.whole import rename_durably
 from genner_cli.types import Document, Entity, Extraction
 
 SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
@@ -168,9 +169,8 @@ class Writer:
                 self._stream.close()
             self._raw.flush()
             if self.path != STDIO:
-                os.fsync(self._raw.fileno())
                 self._raw.close()
-                os.replace(self._partial, self._target)
+                rename_durably(self._partial, self._target)
         except OSError as error:
             self._abandon()
             raise self._failure(error) from error

@@ -23,6 +23,7 @@ from genner_cli.files import STDIO
 from genner_cli.files.forms.lines import content, decoded
 from genner_cli.files.forms.options import FormOptions, Lost, lose_fields, lose_scores, place, shown
 from genner_cli.files.reading import Record, document_of
+from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import PARTIAL
 from genner_cli.types import Document, Entity, FailedDocument, Range
 
@@ -109,7 +110,7 @@ def write(documents: Iterable[Document], path: str, options: FormOptions, lost: 
             name = _name(document, number, used, lost)
             (partial / f"{name}.txt").write_bytes(document.text.encode())
             (partial / f"{name}.ann").write_bytes("".join(_lines(document, options, lost)).encode())
-        partial.replace(target)
+        rename_durably(partial, target)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); name another folder") from error
     finally:
