@@ -16,7 +16,6 @@ import torch
 from gguf import TokenType
 from tokenizers import Tokenizer
 
-from convert import whole_folder
 from convert.architectures import Architecture, architecture
 from convert.gguf_numbers import numbers_of
 from convert.safetensors_writer import Entry, write_safetensors
@@ -25,6 +24,7 @@ from genner_cli import hub
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.errors import ModelError
+from genner_cli.files.whole import whole_folder
 from genner_cli.provenance import WORDS
 
 REMEDY = "give the transformers folder that the GGUF was made from"

@@ -161,7 +161,7 @@ def test_a_restart_that_is_killed_at_any_step_ends_whole(tmp_path: Path) -> None
 
 def assert_tidy(path: Path) -> None:
     """Nothing but the output, its index and its manifest, and a ledger that is true."""
-    left = {entry.name for entry in path.parent.iterdir()} - {f"{path.name}.run.json.new"}
+    left = {entry.name for entry in path.parent.iterdir()} - {f"{path.name}.run.json.partial"}
     assert left == {path.name, f"{path.name}.run.json", f"{path.name}.run.index"}
     manifest = orjson.loads(Path(f"{path}.run.json").read_bytes())
     records = [orjson.loads(line) for line in lines(path)]

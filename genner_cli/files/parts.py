@@ -20,6 +20,7 @@ from genner_cli.files import Block
 from genner_cli.files.journal import Entry, Journal, refused
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import written
+from genner_cli.files.whole import rename_durably
 from genner_cli.ledger import Ledger, Outcome
 
 SUFFIX = ".part"
@@ -84,7 +85,7 @@ class Parts:
         path = self._paths[block]
         try:
             journal.sync()
-            os.replace(journal.lines, path)
+            rename_durably(journal.lines, path)
         except OSError as error:
             raise refused(path, error) from error
         finally:
