@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -86,6 +87,19 @@ def _no_settings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GENNER_MODEL", raising=False)
         yield
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user who is not root, as whom the test runs then: root may read and write everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, nobody = os.geteuid() == 0, 65534
+        if root:
+            os.chown(folder, nobody, nobody)
+            os.setresuid(nobody, nobody, 0)  # real as well as effective: os.access asks for the real one
+        yield Path(folder)
+        if root:
+            os.setresuid(0, 0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,4 @@
-"""`genner extract --cluster ray` with real Ray processes and the bundled model, disturbed in the middle.
-
-Without ray (pip install 'genner[cluster]') these tests are skipped. A cluster takes seconds to start: `-m 'not slow'`.
-"""
+"""`genner extract --cluster ray` with real Ray processes and the bundled model, disturbed in the middle."""
 
 from __future__ import annotations
 
@@ -30,7 +27,6 @@ from genner_cli.files.blocks import cut, surveyed
 from genner_cli.files.parts import Parts
 
 __all__ = ["start"]
-pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
 pytestmark = pytest.mark.slow
 PATIENCE = 150
 said = partial(told, patience=PATIENCE)
