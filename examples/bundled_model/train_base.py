@@ -41,7 +41,7 @@ BATCH_TOKENS = 2_000
 CHECKPOINT = 10  # steps
 OPTIONS = TrainOptions(
     format="bracketed", depth=4, loss=Loss.LOCKED, opening_weight=2.0, rank=32, alpha=32, learning_rate=8e-4,
-    dtype=Number.FLOAT32, chunk_bytes=LONGEST_TEXT,
+    dtype=Number.BFLOAT16, chunk_bytes=LONGEST_TEXT,
 )  # fmt: skip
 
 INSTRUCTIONS = Instructions(
@@ -66,7 +66,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--decay", type=int, default=DECAY)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +82,7 @@ def train(args: argparse.Namespace, base: Base) -> None:
         warm_up=WARM_UP / args.steps,
         decay_steps=args.decay,
         checkpoint_every=CHECKPOINT,
-        bfloat16=args.bfloat16,
+        bfloat16=OPTIONS.dtype is Number.BFLOAT16,
     )
     loop = Loop(
         adapted.get_base_model(),
