@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from genner_cli.files.forms import FORMS
-from genner_cli.files.forms.options import FormOptions
-from genner_cli.files.packing import Packing
 
 from genner_cli.files import Block
+from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, Dropped
 from genner_cli.files.blocks import cut, surveyed
 from genner_cli.files.journal import Journal
 from genner_cli.files.manifest import Manifest
+from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.parts import Parts, Record
 from genner_cli.files.whole import sync, whole, whole_folder, write_whole
 from genner_cli.files.writing import Writer
@@ -24,8 +23,6 @@ from genner_cli.types import Document, Entity
 
 ROOT = Path(__file__).parents[1]
 RENAMING = {"replace", "rename", "renames", "move"}
-ELSEWHERE = {"genner_cli/hub/pulling.py"}
-"""A download's name is given once its hash has been compared; `hub` stands beside `files` and may not import it."""
 
 
 class Recorder:
@@ -85,12 +82,12 @@ def _lines(folder: Path) -> None:
 
 def _packed(folder: Path) -> None:
     (folder / "lines").write_bytes(b'{"text":"x","entities":[]}\n')
-    Packing(str(folder / "made.jsonl.zst")).give_name(str(folder / "lines"))
+    OutputTarget(str(folder / "made.jsonl.zst")).publish(str(folder / "lines"))
 
 
 def _unpacked(folder: Path) -> None:
     (folder / "lines").write_bytes(b"{}\n")
-    Packing(str(folder / "made.jsonl")).give_name(str(folder / "lines"))
+    OutputTarget(str(folder / "made.jsonl")).publish(str(folder / "lines"))
 
 
 def _manifest(folder: Path) -> None:
@@ -115,7 +112,7 @@ def _part(folder: Path) -> None:
 
 def _brat(folder: Path) -> None:
     documents = [Document("Ann ran", "a", (Entity(0, 3, "PER", "Ann"),))]
-    FORMS["brat"].write(iter(documents), str(folder / "made"), FormOptions(), lambda what, where: None)
+    ANNOTATION_FORMATS["brat"].write(iter(documents), str(folder / "made"), AnnotationOptions(), Dropped())
 
 
 def _checkpoint(folder: Path) -> None:
@@ -181,4 +178,4 @@ def test_no_other_module_gives_names() -> None:
     assert renames("import os\nos.replace(a, b)\na.rename(b)\n'x'.replace('a', 'b')\nreplace(a, b=c)") == [2, 3]
     paths = [path for folder in ("genner_cli", "convert", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     found = {str(path.relative_to(ROOT)) for path in paths if renames(path.read_text(encoding="utf-8"))}
-    assert found - ELSEWHERE == {"genner_cli/files/whole.py"}
+    assert found == {"genner_cli/files/whole.py"}
