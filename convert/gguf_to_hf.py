@@ -21,10 +21,10 @@ from convert.architectures import Architecture, architecture
 from convert.gguf_numbers import numbers_of
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
-from genner_cli import hub
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.errors import ModelError
+from genner_cli.hub.references import WEIGHTS
 from genner_cli.provenance import WORDS
 
 REMEDY = "give the transformers folder that the GGUF was made from"
@@ -57,7 +57,7 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
     entries = [Entry(tensor.source, "F32", tensor.shape) for tensor in model.tensors]
     words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}  # others' weights
     with whole_folder(folder) as partial:
-        write_safetensors(partial / hub.WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name]))
+        write_safetensors(partial / WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name]))
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_config)
