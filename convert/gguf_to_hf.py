@@ -25,7 +25,7 @@ from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import Header, TensorInfo, read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole_folder
-from genner_cli.hub import references
+from genner_cli.hub.references import WEIGHTS
 from genner_cli.provenance import WORDS
 
 REMEDY = "give the transformers folder that the GGUF was made from"
@@ -55,9 +55,7 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
     entries = [Entry(tensor.source, "F32", tensor.shape) for tensor in model.tensors]
     words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}  # others' weights
     with whole_folder(folder) as partial:
-        write_safetensors(
-            partial / references.WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name])
-        )
+        write_safetensors(partial / WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name]))
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_options)

@@ -111,7 +111,7 @@ def test_a_brat_mention_that_does_not_stand_there_is_a_problem_with_its_line(tmp
     assert mentions(records[0]) == [("Ann", "PER")]
     (tmp_path / "a.ann").write_text("T1\tPER x 6\tAnn\n")
     assert (
-        "a.ann:1: 'T1\\tPER x 6\\tAnn' is no text-bound"
+        "a.ann:1: 'T1\\tPER x 6\\tAnn' is not a text-bound"
         in converted(tmp_path / "a.ann", "brat", tmp_path)[1].problems[0].message
     )
 

@@ -207,7 +207,7 @@ def test_real_recipes_come_back_from_every_form(form: str, tmp_path: Path) -> No
         found = tuple(sorted(found, key=lambda document: document.id or ""))
         gold = tuple(sorted(gold, key=lambda document: document.id or ""))
     if form == "conll":
-        assert "texts whose white space the tokens do not tell" in there.dropped.counts
+        assert "texts whose white space the tokens do not determine" in there.dropped.counts
         said = [[(e.text.split(), e.label) for e in document.entities] for document in gold]
         assert sum(map(len, said)) - there.dropped.counts["entities with a boundary inside a token"] == sum(
             len(document.entities) for document in found

@@ -95,7 +95,7 @@ def test_parquet_and_conll_are_read_there(memory: Any, tmp_path: Path) -> None:
         ("memory://*.jsonl", "there is no such file"),
         ("memory://in", "there is no such file"),
         ("memory://in/a.csv", "unknown kind of file"),
-        ("memory://in/a.ann", "brat's two files of a text are read on the disk only"),
+        ("memory://in/a.ann", "read on disk only"),
         ("http://127.0.0.1:1/a.jsonl", "genner reads and writes memory://, s3:// and files here; copy it"),
         ("simplecache::memory://in/a.jsonl", "genner reads and writes memory://"),
     ],

@@ -194,5 +194,5 @@ def test_a_file_that_is_no_output_is_not_gone_on_with(genner: Genner, docs: Path
     out.write_bytes(b"PAR1 and no more")
     run = genner("extract", docs, "-o", out)
     assert run.status == 2
-    assert "cannot be read (no output of genner in Parquet: " in run.stderr
+    assert "cannot be read (not an output of genner in Parquet: " in run.stderr
     assert "Traceback" not in run.stderr

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import yaml
 
 from genner_cli.errors import UsageError
+from genner_cli.files.settings import read_yaml
 from genner_cli.types import Label
 
 _SHAPE = "write 'NAME: definition', or a list of names or of {name: NAME, definition: ...}"
@@ -69,19 +70,8 @@ def read_label_map(path: str) -> dict[str, str | None]:
 
 
 def _parsed(path: str) -> yaml.Node | None:
-    """The tree of nodes rather than values, for it knows the lines and still has both of two equal keys."""
-    try:
-        with open(path, "rb") as file:
-            return yaml.compose(file, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path after --labels") from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: not YAML ({error.problem}); {_SHAPE}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML ({str(error).splitlines()[0]}); {_SHAPE}") from error
-    except (ValueError, RecursionError) as error:  # no character has such a number; nested too deep
-        raise UsageError(f"{path}: not YAML ({error}); {_SHAPE}") from error
+    """The tree of nodes rather than values, for it has the lines and still has both of two equal keys."""
+    return read_yaml(path, lambda file: yaml.compose(file, Loader=yaml.SafeLoader), _SHAPE)
 
 
 def _pairs(path: str, root: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node | None]]:
