@@ -189,6 +189,24 @@ def test_a_document_that_was_read_may_not_change_for_a_retry(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
+def test_a_document_that_failed_in_the_engine_may_not_change_for_a_retry(tmp_path: Path) -> None:
+    """Only what could not be read may have been corrected."""
+    path, values = tmp_path / "out.jsonl", documents(3)
+    failed = Extraction(values[1], error="the KV cache is too small", reason=Reason.ENGINE)
+    with ResumableOutput(str(path)) as output:
+        output.begin(OPTIONS)
+        output.write(*made(values[0]))
+        output.write(encode(failed), values[1], outcome_of(failed))
+        output.write(*made(values[2]))
+        output.finish()
+    before = path.read_bytes()
+    with pytest.raises(UsageError):
+        work(path, [values[0], Document("Eve ran", source="in:2"), values[2]], retry=True)
+    assert path.read_bytes() == before
+    assert work(path, values, retry=True).failed == 0
+    assert lines(path) == expected(values)
+
+
 def test_an_older_partial_file_without_a_run_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl.partial").write_bytes(b'{"what": "is this"}\n')
     work(tmp_path / "out.jsonl", documents(2))
