@@ -27,10 +27,10 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter, TokenType
 from numpy.typing import NDArray
 
-from convert import whole
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import GennerError, ModelError, UsageError
+from genner_cli.files.whole import whole
 
 ROOT = Path(__file__).parents[1]
 NEWS = ROOT / "examples" / "news.jsonl"

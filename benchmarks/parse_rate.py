@@ -14,10 +14,8 @@ from dataclasses import replace
 from itertools import islice
 
 from genner_cli.extraction import Task, extract
-from genner_cli.files import expand
-from genner_cli.files.reading import read_documents
-from genner_cli.formats import FORMATS
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.files.reading import expand, read_documents
+from genner_cli.formats import DEFAULT_DEPTH, FORMATS
 from genner_cli.generation import EngineOptions, Generate
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec

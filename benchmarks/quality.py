@@ -33,7 +33,7 @@ from rich.console import Console
 from genner_cli import hub
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.generation import EngineOptions
 from genner_cli.running.backend import extractions as extractions_of
 from genner_cli.running.llama import LlamaBackend

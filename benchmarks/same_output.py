@@ -13,8 +13,7 @@ import random
 from itertools import islice
 
 from genner_cli.extraction import entities_of
-from genner_cli.files import expand
-from genner_cli.files.reading import read_documents
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.formats import output_format
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.running.llama import LlamaBackend

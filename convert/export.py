@@ -26,6 +26,7 @@ from convert.source import Source, opened, read_source
 from convert.transformers_folder import Weights
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.files.whole import rename_durably
 from genner_cli.generation import EngineOptions
 
 Number = Literal["f32", "f16", "bf16"]
@@ -74,7 +75,7 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
             findings = job.adapter(base) if base and options.adapter_only else job.model()
         good = _passed(names, findings)
         for type, path in good.items():
-            os.replace(job.made(type), path)
+            rename_durably(job.made(type), path)
     about = {"source": str(folder), "base": source.base, "dtype": job.dtype, "documents": len(source.documents)}
     files = {type: str(path) for type, path in good.items()}
     report = Report({**about, "versions": _versions()}, tuple(findings), files, options.check)

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
 
-from convert import whole
 from convert.architectures import REMEDY, Architecture, architecture
 from convert.tensors import Tensor, text_name
 from convert.tokenizers import add_tokenizer
@@ -25,6 +24,7 @@ from convert.words import read_words
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.files.whole import whole
 
 NUMBERS = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32, torch.float32),

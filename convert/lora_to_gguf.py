@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from gguf import GGMLQuantizationType, GGUFType, GGUFValueType, GGUFWriter
 
-from convert import whole
 from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
 from convert.architectures import Architecture, architecture
 from convert.tensors import Tensor, text_name
 from convert.transformers_folder import Weights, read_config
 from convert.words import read_words
 from genner_cli.errors import ModelError
+from genner_cli.files.whole import whole
 
 REMEDY = "export the merged model instead, without --adapter-only"
 _KINDS = {

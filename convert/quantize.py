@@ -15,12 +15,12 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from convert import whole
 from convert.imatrix import REMEDY as OTHER_MATRIX
 from convert.imatrix import Importance, read_imatrix
 from genner_cli.engine.gguf_header import FILE_TYPES, read_header
 from genner_cli.engine.model import llama_errors
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.files.whole import whole
 
 NUMBERS = {name: number for number, name in FILE_TYPES.items() if name != "NVFP4"}  # which llama.cpp only reads
 REMEDY = "give a whole GGUF in F32, F16 or BF16, and for a type that needs one, an importance matrix (--imatrix)"

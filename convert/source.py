@@ -15,8 +15,8 @@ from convert.base import base_folder
 from convert.merge_lora import merge_lora
 from convert.words import read_words
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files import expand
 from genner_cli.files.gold import GoldData, read_gold
+from genner_cli.files.reading import expand
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
 from genner_cli.provenance import WORDS
 from genner_cli.training.adapter_folder import VERIFY

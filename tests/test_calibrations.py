@@ -69,11 +69,11 @@ def test_another_way_of_asking_is_refused(model: Path, name: str, value: str) ->
         ({"map": [[0.1, 0.5], [0.1, 0.6]]}, "its map does not rise"),
         ({"map": [[0.1, 0.5], [0.2, 0.4]]}, "its map does not rise"),
         ({"map": [[0.1, 0.5], [0.2, 1.4]]}, "its map does not rise"),
-        ({"map": [[0.1]]}, "is no calibration"),
-        ({"map": None}, "is no calibration"),
-        ({"thresholds": {"PER": "high"}}, "is no calibration"),
-        ({"thresholds": []}, "is no calibration"),
-        ({"model": 7}, "is no calibration"),
+        ({"map": [[0.1]]}, "is not a calibration"),
+        ({"map": None}, "is not a calibration"),
+        ({"thresholds": {"PER": "high"}}, "is not a calibration"),
+        ({"thresholds": []}, "is not a calibration"),
+        ({"model": 7}, "is not a calibration"),
     ],
 )
 def test_a_broken_file_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
@@ -87,7 +87,7 @@ def test_a_broken_file_is_refused(model: Path, changes: dict[str, Any], message:
 def test_what_is_no_calibration_is_refused(model: Path, content: str) -> None:
     path = calibration_path([model])
     path.write_text(content)
-    with pytest.raises(ModelError, match="is no calibration"):
+    with pytest.raises(ModelError, match="is not a calibration"):
         read_calibration(path, [model], fingerprint([model]), **USED)
 
 

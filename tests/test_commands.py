@@ -73,7 +73,7 @@ def test_fields_are_carried_through_in_order(extract: Genner, docs: Path) -> Non
 
 BAD = {
     b"{not json": "not JSON",
-    b"[1, 2]": "is no object",
+    b"[1, 2]": "is not an object",
     b'{"id": "no text", "txt": "Ann"}': "no field 'text'",
     b'{"id": "wrong type", "text": 7}': "not a string",
     b'{"id": "empty", "text": ""}': "is empty",

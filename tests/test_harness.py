@@ -81,12 +81,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_base(tmp_path_factory.mktemp("base"))
 
 
-@pytest.fixture
-def lm_eval() -> None:
-    pytest.importorskip("lm_eval", reason="the retention extra is not installed")
-
-
-@pytest.mark.usefixtures("lm_eval")
 def test_tasks_are_asked_before_and_after_and_only_once(
     genner: Genner, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

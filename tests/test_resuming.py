@@ -15,7 +15,7 @@ import pytest
 from genner_cli.errors import UsageError
 from genner_cli.files import journal
 from genner_cli.files.manifest import Settings
-from genner_cli.files.packing import Packing
+from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import encode
 from genner_cli.ledger import Ledger, Outcome, outcome_of
@@ -63,7 +63,7 @@ def work(path: Path, values: Iterable[Input], *, retry: bool = False, **options:
 
 
 def lines(path: Path) -> list[bytes]:
-    with Packing(str(path)).lines(str(path)) as found:
+    with OutputTarget(str(path)).lines(str(path)) as found:
         return list(found)
 
 
@@ -162,7 +162,7 @@ def test_a_restart_that_is_killed_at_any_step_ends_whole(tmp_path: Path) -> None
 
 def assert_tidy(path: Path) -> None:
     """Nothing but the output, its index and its manifest, and a ledger that is true."""
-    left = {entry.name for entry in path.parent.iterdir()} - {f"{path.name}.run.json.new"}
+    left = {entry.name for entry in path.parent.iterdir()} - {f"{path.name}.run.json.partial"}
     assert left == {path.name, f"{path.name}.run.json", f"{path.name}.run.index"}
     manifest = orjson.loads(Path(f"{path}.run.json").read_bytes())
     records = [orjson.loads(line) for line in lines(path)]
@@ -188,6 +188,24 @@ def test_a_document_that_was_read_may_not_change_for_a_retry(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="in:4: is not the document that record 4 was made of; the input was changed"):
         work(path, values, retry=True)
     assert path.read_bytes() == before
+
+
+def test_a_document_that_failed_in_the_engine_may_not_change_for_a_retry(tmp_path: Path) -> None:
+    """Only what could not be read may have been corrected."""
+    path, values = tmp_path / "out.jsonl", documents(3)
+    failed = Extraction(values[1], error="the KV cache is too small", reason=Reason.ENGINE)
+    with ResumableOutput(str(path)) as output:
+        output.begin(SETTINGS)
+        output.write(*made(values[0]))
+        output.write(encode(failed), values[1], outcome_of(failed))
+        output.write(*made(values[2]))
+        output.finish()
+    before = path.read_bytes()
+    with pytest.raises(UsageError):
+        work(path, [values[0], Document("Eve ran", source="in:2"), values[2]], retry=True)
+    assert path.read_bytes() == before
+    assert work(path, values, retry=True).failed == 0
+    assert lines(path) == expected(values)
 
 
 def test_an_older_partial_file_without_a_run_is_written_anew(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_every_entity_of_a_plain_text_is_counted(format: str) -> None:
 
 
 def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one of bracketed, xml"):
+    with pytest.raises(UsageError):
         counts("yaml", "", "", LABELS)
 
 

@@ -74,7 +74,14 @@ def test_the_data_holds_labels_and_gold_as_numbers() -> None:
     ]
     assert (found["title"], found["gold"]) == ("pred.jsonl", "g.jsonl")
     assert [label for label, _ in found["labels"]] == ["PER", "ORG"]
-    assert [verdict for verdict, _ in found["verdicts"]] == ["hit", "wrong label", "wrong border", "spurious", "missed"]
+    assert [verdict for verdict, _ in found["verdicts"]] == [
+        "hit",
+        "wrong label",
+        "wrong boundary",
+        "wrong label and boundary",
+        "spurious",
+        "missed",
+    ]
 
 
 def test_without_gold_entities_have_no_verdict_and_an_empty_page_is_a_page() -> None:

@@ -114,6 +114,17 @@ def known_labels() -> tuple[Label, ...]:
     return tuple(dict.fromkeys(label for corpus in corpora for label in labels_of(corpus)))
 
 
+TOGETHER = (
+    ("PER", "ORG", "LOC"),
+    ("PER", "LOC", "ORG", "PRODUCT", "WORK"),
+    ("PER", "ORG", "LOC", "NORP", "TIME", "EVENT"),
+    tuple(label.name for label in labels_of("gum")),
+    tuple(label.name for label in labels_of("litbank")),
+    tuple(label.name for label in labels_of("bc5cdr")),
+)
+"""Sets of labels that are asked for together in training, so that they are told apart."""
+
+
 def named(entities: Iterable[Entity], names: dict[str, str]) -> tuple[Entity, ...]:
     """The entities under other labels, each once."""
     return tuple(dict.fromkeys(Entity(e.start, e.end, names[e.label], e.text) for e in entities if e.label in names))

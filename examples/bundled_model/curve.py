@@ -17,7 +17,7 @@ from corpora import NAMES, labels_of, named, read
 from export import export
 from train import BATCH_TOKENS, BATCHES
 
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec

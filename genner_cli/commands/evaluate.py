@@ -145,8 +145,8 @@ class _Outcome(NamedTuple):
 
 
 def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
-    from genner_cli.files import expand
     from genner_cli.files.predictions import read_predictions
+    from genner_cli.files.reading import expand
     from genner_cli.pairing import in_order
 
     return in_order(documents, read_predictions(expand([path]), text_field=text_field, id_field=id_field))

@@ -19,8 +19,8 @@ _SHOWN = 20
 
 def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) -> tuple[Document, ...]:
     """The documents of gold files; raises DataError with every problem if there is one, or if there is no document."""
-    from genner_cli.files import expand
     from genner_cli.files.gold import read_gold
+    from genner_cli.files.reading import expand
 
     data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
     if data.problems:
@@ -56,7 +56,7 @@ def labels_in(documents: Iterable[Document]) -> tuple[Label, ...]:
 
 def asked_of(spec: RunSpec, documents: Sequence[Document]) -> RunSpec:
     """The run with what it leaves open as the gold data have it: labels, and entities inside entities."""
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     depth = spec.depth or (DEFAULT_DEPTH if is_nested(documents) else 1)
     return replace(spec, labels=spec.labels or labels_in(documents) or None, depth=depth)

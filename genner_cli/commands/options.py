@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from genner_cli.errors import UsageError
+from genner_cli.formats import FORMATS
 from genner_cli.generation import EngineOptions
 from genner_cli.options import Panel, option_name, option_of
 from genner_cli.running.spec import RunSpec
@@ -22,15 +23,8 @@ if TYPE_CHECKING:
     from genner_cli.types import Label
 
 
-class FormatName(StrEnum):
-    """The output formats (`formats.FORMATS`)."""
-
-    bracketed = "bracketed"
-    xml = "xml"
-    category = "category"
-    occurrence = "occurrence"
-    offset = "offset"
-    inserted = "inserted"
+FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]  # names are not literals
+"""The output formats."""
 
 
 def _typer_option(item: Field[Any], **more: Any) -> Any:
@@ -102,7 +96,7 @@ def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | 
 
 def nesting(nested: bool | None, depth: int | None) -> int | None:
     """The depth that --nested and --depth ask for; 1 is flat, None leaves it open."""
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     if nested is False and depth not in (None, 1):
         raise UsageError("--flat and --depth contradict each other; give one of them")

@@ -90,7 +90,7 @@ def train(
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
     from genner_cli.files.settings import read_settings
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     said = read_settings(str(options)) if options else {}
     switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
@@ -98,7 +98,8 @@ def train(
     asked = asked_labels(types, labels)
     needs_training()
     from convert.base import base_folder
-    from genner_cli.files import STDIO, expand
+    from genner_cli.files import STDIO
+    from genner_cli.files.reading import expand
     from genner_cli.plots.curve import draw_curve
     from genner_cli.training.adapter_folder import CURVE
     from genner_cli.training.dataset import Files

@@ -47,8 +47,8 @@ def view(
     - `genner view entities.jsonl --gold valid.jsonl -o page.html`
     - `genner view entities.jsonl --terminal --limit 5`
     """
-    from genner_cli.files import expand
     from genner_cli.files.predictions import read_predictions
+    from genner_cli.files.reading import expand
     from genner_cli.pairing import beside
     from genner_cli.view.viewed import alone, with_gold
 

@@ -28,7 +28,7 @@ Files = Mapping[str, Sequence[Document]]
 
 
 def duplicates(files: Files) -> Iterator[Finding]:
-    """Texts that stand in one file more than once, but for case and punctuation; the most frequent first."""
+    """Texts that are in one file more than once, but for case and punctuation; the most frequent first."""
     for name, documents in files.items():
         found = [group for group in _by_text(documents).values() if len(group) > 1]
         for group in sorted(found, key=len, reverse=True):
@@ -49,7 +49,7 @@ def different_annotations(files: Files) -> Iterator[Finding]:
 
 
 def leaks(files: Files) -> Iterator[Finding]:
-    """Documents of one file that stand in an earlier file too, or share a run of eight words with it."""
+    """Documents of one file that are in an earlier file too, or share a run of eight words with it."""
     every = [(name, document) for name, documents in files.items() for document in documents]
     found: defaultdict[tuple[str, str], list[tuple[Document, Document]]] = defaultdict(list)
     for one, other in links(document.text for _, document in every):
@@ -83,9 +83,9 @@ def label_contradictions(files: Files) -> Iterator[Finding]:
 def _contradiction(words: tuple[str, ...], ways: Mapping[str, Sequence[str]]) -> Finding:
     """`count` is how many occurrences differ from the most frequent way."""
     ordered = sorted(ways, key=lambda label: (-len(ways[label]), label))
-    told = ", ".join(f"{label or 'no label'} {len(ways[label]):,}" for label in ordered)
+    shown = ", ".join(f"{label or 'no label'} {len(ways[label]):,}" for label in ordered)
     odd = [place for label in ordered[1:] for place in ways[label]]
-    return Finding(f"{_shown(' '.join(words))}: {told}", len(odd), tuple(dict.fromkeys(odd)))
+    return Finding(f"{_shown(' '.join(words))}: {shown}", len(odd), tuple(dict.fromkeys(odd)))
 
 
 def _unlabelled(

@@ -1,7 +1,7 @@
 """Texts -> which of them share a run of eight words, for some hundred thousand texts in bounded memory.
 
 Words are compared without case and punctuation. A text of fewer words is one run. Two characters of a script
-without blanks count as one word.
+without spaces count as one word.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _weight(word: str) -> int:
 def links(texts: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Pairs (first text with a run, a later text with it), by number, each pair once.
 
-    Whether a text shares a run with any before it is told by its pairs; two later ones are paired with the first.
+    A text that shares a run with any before it is in a pair; two later ones are paired with the first.
     """
     hashed = [runs(text) for text in texts]
     parts = 1 + sum(map(len, hashed)) // _AT_ONCE

@@ -20,7 +20,7 @@ SUFFIX = ".calibration.json"
 
 
 def calibration_path(files: Sequence[Path]) -> Path:
-    """Where the calibration of a model stands: beside its file, or its adapter's, which is the last of `files`."""
+    """Where the calibration of a model is: beside its file, or its adapter's, which is the last of `files`."""
     return files[-1].with_name(files[-1].name + SUFFIX)
 
 
@@ -33,10 +33,9 @@ def calibration_value(
     constraint: str,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All that the file says, as a JSON value.
+    """The content of the file, as a JSON value.
 
-    files: the model's and its adapter's; digest: their fingerprint; more: what else people may want to know, not
-    read back.
+    files: the model's and its adapter's; digest: their fingerprint; more: other facts for people, not read back.
     """
     return {
         "version": VERSION,
@@ -90,4 +89,4 @@ _REMEDY = "run `genner calibrate` for this one, or add --no-calibration"
 
 
 def _broken(path: Path, what: str) -> ModelError:
-    return ModelError(f"{path}: is no calibration ({what}); run `genner calibrate` again, or remove it")
+    return ModelError(f"{path}: is not a calibration ({what}); run `genner calibrate` again, or remove it")

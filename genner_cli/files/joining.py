@@ -15,7 +15,7 @@ from genner_cli.errors import UsageError
 from genner_cli.files.blocks import Shard
 from genner_cli.files.journal import Entry, Journal
 from genner_cli.files.manifest import Manifest, Settings
-from genner_cli.files.packing import Packing
+from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import COMPLETE, ResumableOutput, written
 from genner_cli.ledger import Ledger
 
@@ -50,7 +50,9 @@ def _records(parts: Sequence[_Part]) -> Iterator[tuple[bytes, Entry]]:
         if not os.path.exists(index):
             raise UsageError(f"{index}: is not there; put it beside the output of shard {shard}, or {remedy}")
         count = 0
-        for found in written(Packing(path, **_fields(manifest.settings)), path, Journal(path, index), remedy=remedy):
+        for found in written(
+            OutputTarget(path, **_fields(manifest.settings)), path, Journal(path, index), remedy=remedy
+        ):
             yield found
             count += 1
         if count != manifest.ledger["documents"]:

@@ -5,9 +5,9 @@ Takes and gives JSON values. Knows nothing of what the settings mean.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from genner_cli import __version__
 from genner_cli.errors import UsageError
 from genner_cli.files.journal import refused
+from genner_cli.files.whole import write_whole
 
 _SHOWN = 60
 
@@ -53,13 +54,8 @@ class Manifest:
         """Puts it there whole, or not at all. Raises GennerError where the disk refuses."""
         value = asdict(self)
         data = orjson.dumps({**value.pop("settings"), **value}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        new = f"{path}.new"
         try:
-            with open(new, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, path)
+            write_whole(Path(path), data)
         except OSError as error:
             raise refused(path, error) from error
 

@@ -2,8 +2,8 @@
 
 `PATH.partial` holds the records so far, never compressed: a torn line can be cut off there, and a torn frame could
 not. `PATH.run.index` has an entry for each (`journal`), `PATH.run.json` says with what they were made (`manifest`).
-When all are there, the partial file becomes the output (`packing`). `PATH.retry` and its index hold records that are
-made again, until they take their places. Knows nothing of models.
+When all are there, the partial file becomes the output (`output_target`). `PATH.retry` and its index hold records that
+are made again, until they take their places. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from zlib import crc32
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files.journal import Entry, Journal, digest_of, refused
 from genner_cli.files.manifest import Manifest, Settings
-from genner_cli.files.packing import OUTPUTS, Packing
-from genner_cli.files.reading import UNREADABLE
+from genner_cli.files.output_target import OUTPUTS, OutputTarget
+from genner_cli.files.streams import UNREADABLE
 from genner_cli.files.writing import PARTIAL, check_target
 from genner_cli.ledger import Ledger, Outcome
 from genner_cli.types import Document, FailedDocument, Reason
@@ -42,8 +42,8 @@ class ResumableOutput:
         check_target(path, inputs=inputs, suffixes=OUTPUTS, addresses=True)
         self.path = path
         self.ledger = Ledger()
-        self._packing = Packing(path, text_field=text_field, id_field=id_field)
-        self._base = self._packing.base
+        self._target = OutputTarget(path, text_field=text_field, id_field=id_field)
+        self._base = self._target.base
         self._manifest = f"{self._base}.run.json"
         self._journal = Journal(self._base + PARTIAL, f"{self._base}.run.index")
         self._state = STOPPED
@@ -107,7 +107,7 @@ class ResumableOutput:
 
     def _is_there(self) -> bool:
         try:
-            return self._packing.exists()
+            return self._target.exists()
         except OSError as error:
             raise UsageError(
                 f"{self.path}: cannot be reached ({error.strerror}); check address and settings"
@@ -195,7 +195,7 @@ class ResumableOutput:
         if not self.finished:
             self._journal.sync()
             try:
-                self._packing.give_name(self._journal.lines)
+                self._target.publish(self._journal.lines)
             except OSError as error:
                 raise refused(self.path, error) from error
         self.finished = True
@@ -212,7 +212,7 @@ class ResumableOutput:
         try:
             new.clear()
             new.resume()
-            for line, entry in written(self._packing, source, self._journal):
+            for line, entry in written(self._target, source, self._journal):
                 if entry.outcome.reason:
                     line, entry = next(replacements, (line, entry))
                 new.append(line, entry.digest, entry.outcome)
@@ -229,11 +229,11 @@ class ResumableOutput:
 
 
 def written(
-    packing: Packing, path: str, entries: Iterable[Entry], *, remedy: str = "start over with --restart"
+    target: OutputTarget, path: str, entries: Iterable[Entry], *, remedy: str = "start over with --restart"
 ) -> Iterator[tuple[bytes, Entry]]:
     """The records of a file, each with its entry. Raises UsageError where they are not as they were written."""
     try:
-        with packing.lines(path) as lines:
+        with target.lines(path) as lines:
             for number, entry in enumerate(entries, 1):
                 line = next(lines, b"")
                 if crc32(line) != entry.check:

@@ -1,60 +1,23 @@
 """A model reference -> a local path, without any connection; `pulling` fetches, and only when asked to.
 
 A reference is a path, or `owner/name` on the Hub, with `@revision` (a branch, a tag or a commit) and `:file.gguf`
-where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`. None is the bundled model. The cache is the Hub's own,
-so what other tools have fetched is found too. Knows nothing of what stands in a model.
+where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`; or Python packages that hold a GGUF (`packages`). None is
+the bundled model. The cache is the Hub's own, so what other tools have fetched is found too. Knows nothing of what
+stands in a model.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from genner_cli.errors import ModelError
+from genner_cli.hub import packages
+from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
 BUNDLED = Path(__file__).parents[1] / "models" / "genner-small.gguf"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_REFERENCE = re.compile(
-    r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
-)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A repository on the Hub, or one file of it, at a revision (None: its main branch)."""
-
-    repo: str
-    revision: str | None = None
-    file: str | None = None
-
-    def __str__(self) -> str:
-        return self.repo + (f"@{self.revision}" if self.revision else "") + (f":{self.file}" if self.file else "")
-
-
-def parse(reference: str, *, revision: str | None = None) -> Reference:
-    """Reads a reference to the Hub; raises ModelError where no such name can be there."""
-    match = _REFERENCE.fullmatch(reference)
-    if match is None or (reference.endswith(".gguf") and match["file"] is None):
-        raise ModelError(
-            f"{reference!r} does not exist; give a path, or a Hub reference owner/name or owner/name:file.gguf"
-        )
-    if revision and match["revision"] not in (None, revision):
-        raise ModelError(f"{reference} and revision {revision!r} name two revisions; give one of them")
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(match["repo"])
-    except ValueError as error:
-        raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
-    found = Reference(match["repo"], revision or match["revision"], match["file"])
-    if ".." in f"{found.revision}/{found.file}".split("/"):
-        raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")
-    return found
 
 
 def resolve(reference: str | None = None, *, download: bool = False) -> Path:
@@ -69,18 +32,29 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
         return path
     if path.exists():
         raise ModelError(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
-    wanted = parse(reference)
-    folder = cached(wanted)
-    if folder and (found := _gguf_in(folder, wanted)):
+    if packages.is_package(reference):
+        found = packages.cached(packages.parse_packages(reference))
+    else:
+        wanted = parse(reference)
+        folder = cached(wanted)
+        found = _gguf_in(folder, wanted) if folder else None
+    if found:
         return found
     if not download:
-        raise ModelError(f"{wanted} is not in the local cache; fetch it once with --download, or give a path")
+        remedy = f"fetch it once with --download or `genner pull {reference}`, or give a path"
+        raise ModelError(f"{reference} is not in the local cache; {remedy}")
     from genner_cli.hub.pulling import pull
 
     path = pull(reference).path
     if path.is_dir():
-        raise ModelError(f"{wanted} has no GGUF file; name another model, or train and export with this one as --base")
+        raise ModelError(f"{reference} has no GGUF file; name another model, or train and export with it as --base")
     return path
+
+
+def names_gguf(reference: str) -> bool:
+    """Whether a reference names a GGUF file, here, on the Hub or in Python packages, and not a folder."""
+    path = Path(reference).expanduser()
+    return path.is_file() or (not path.exists() and (packages.is_package(reference) or reference.endswith(".gguf")))
 
 
 def resolve_base(reference: str, *, revision: str | None = None, download: bool = False) -> Path:
@@ -105,13 +79,6 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
     from genner_cli.hub.pulling import pull
 
     return resolve_base(str(pull(str(wanted)).path))
-
-
-def storage(repo: str) -> Path:
-    """A repository's folder in the Hub's cache, which holds `refs`, `blobs` and `snapshots`."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
 def cached(wanted: Reference) -> Path | None:
@@ -158,11 +125,3 @@ def _gguf_in(folder: Path, wanted: Reference) -> Path | None:
         return folder / wanted.file if (folder / wanted.file).is_file() else None
     files = [found.relative_to(folder).as_posix() for found in folder.rglob("*.gguf")]
     return folder / only_gguf(wanted, files) if files else None
-
-
-def only_gguf(wanted: Reference, files: Sequence[str]) -> str:
-    """The one of them; raises ModelError where there are several."""
-    if len(files) > 1:
-        names = ", ".join(f"{wanted}:{file}" for file in sorted(files))
-        raise ModelError(f"{wanted} has several GGUF files; choose one: {names}")
-    return files[0]

@@ -10,7 +10,8 @@ from typing import Any
 
 from genner_cli.chunking import split
 from genner_cli.extraction import Task
-from genner_cli.probing.claims import claims, is_invented
+from genner_cli.formats import Claim, output_format
+from genner_cli.formats.shared.boundaries import Mentions
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
@@ -110,6 +111,17 @@ class _Claimed:
             return
         chunks = cycle(split(extraction.document.text, task.chunk_bytes, task.overlap_bytes))  # once for each pass
         for chunk, completion in zip(chunks, extraction.completions, strict=False):
-            found = claims(completion, task.format)
+            found = list(output_format(task.format).claims(completion))
             self.all += len(found)
             self.invented += sum(is_invented(claim, chunk.text) for claim in found)
+
+
+def is_invented(claim: Claim, text: str) -> bool:
+    """Whether the text does not have the mention, or not where the claim places it."""
+    if not claim.mention:
+        return True
+    if claim.start is not None and claim.end is not None:
+        return claim.start < 0 or text[claim.start : claim.end] != claim.mention
+    if claim.occurrence is not None:
+        return not 1 <= claim.occurrence <= len(Mentions(text).occurrences(claim.mention))
+    return claim.mention not in text

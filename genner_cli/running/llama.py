@@ -18,7 +18,7 @@ from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.generation import Completion, Request
-from genner_cli.prompting import Instructions
+from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.backend import ModelFacts
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
@@ -76,13 +76,18 @@ def _task(model: Model, spec: RunSpec) -> Task:
     if instructions is None:
         if not spec.labels:
             raise UsageError(f"{model.path} has no labels of its own; say what to extract with --types or --labels")
-        instructions = Instructions.untrained(literal_prompt(model.metadata.get(CHAT_TEMPLATE), model.path))
+        instructions = Instructions.untrained(_general_prompt(model))
     return make_task(
         spec,
         instructions,
         context=min(spec.engine.context, model.trained_context),
         prefix_tokens=lambda prefix: len(model.prefix_ids(prefix)),
     )
+
+
+def _general_prompt(model: Model) -> Prompt:
+    template = model.metadata.get(CHAT_TEMPLATE)
+    return literal_prompt(template, model.path, special=model.special_tokens, begins=model.begins)
 
 
 def _calibration(task: Task, files: Sequence[Path], digest: str, spec: RunSpec) -> Calibration | None:

@@ -190,7 +190,7 @@ class RunSpec:
 
     def expanded(self) -> RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""
-        from genner_cli.files import expand
+        from genner_cli.files.reading import expand
 
         return replace(self, inputs=tuple(expand(self.inputs, addresses=True)))
 

@@ -16,7 +16,7 @@ from peft import PeftModel
 
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files, weight_files
-from genner_cli.files.whole import write_whole
+from genner_cli.files.whole import sync, write_whole
 from genner_cli.prompting import Instructions
 from genner_cli.provenance import WORDS, Provenance
 from genner_cli.training.base import Base
@@ -49,6 +49,7 @@ def write_adapter(
     base.tokens.tokenizer.save_pretrained(folder)
     write_gold(folder / VERIFY, (data.valid if data.valid.documents else data.train).some(VERIFIED).documents)
     write_whole(folder / CARD, _card(data, provenance, best))
+    sync(folder)
     said = {**data.instructions.to_metadata(), **provenance.to_metadata()}
     write_whole(folder / WORDS, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
 

@@ -75,8 +75,15 @@ def find_base(folder: Path, reference: str) -> Base:
         raise ModelError(f"{words} is no JSON ({error}); leave it out, or save it again") from error
     template = tokenizer.chat_template
     chosen = template.get("default") if isinstance(template, dict) else template
-    prompt = instructions.prompt if instructions else literal_prompt(chosen, folder)
-    return Base(folder, reference, Tokens(tokenizer), instructions, prompt, _context(config))
+    tokens = Tokens(tokenizer)
+    prompt = instructions.prompt if instructions else _general_prompt(tokens, chosen, folder)
+    return Base(folder, reference, tokens, instructions, prompt, _context(config))
+
+
+def _general_prompt(tokens: Tokens, template: str | None, folder: Path) -> Prompt:
+    special = {name: text for name, text in tokens.tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    begins = "".join(tokens.tokenizer.convert_ids_to_tokens(tokens.begins))
+    return literal_prompt(template, folder, special=special, begins=begins)
 
 
 def _context(config: PreTrainedConfig) -> int:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from genner_cli import locking
 from genner_cli.errors import DataError
-from genner_cli.formats import output_format
-from genner_cli.formats.carriable import LeftOut
+from genner_cli.formats import LeftOut, output_format
 from genner_cli.locking import Lock
 from genner_cli.prompting import Prompt
 from genner_cli.training.tokens import Tokens

@@ -34,12 +34,15 @@ Line = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """One run. `warm_up`: the share of steps in which the learning rate rises, before it falls along a cosine to 0;
-    `patience`: it stops after so many validations that are no better than the best. AdamW's second beta is `beta`."""
+    """One run. `warm_up`: the share of steps in which the learning rate rises; `decay_steps`: the last steps, in which
+    it falls along a cosine to 0 (None: all after the rise; a run that keeps its rate until then can be ended at any
+    step: warmup-stable-decay, arXiv 2404.06395); `patience`: it stops after so many validations that are no better than
+    the best. AdamW's second beta is `beta`."""
 
     steps: int
     learning_rate: float
     warm_up: float = 0.1
+    decay_steps: int | None = None
     weight_decay: float = 0.0
     beta: float = 0.999
     clip_norm: float = 1.0
@@ -55,8 +58,9 @@ def learning_rate_at(step: int, options: LoopOptions) -> float:
     rising = round(options.warm_up * options.steps)
     if step < rising:
         return options.learning_rate * (step + 1) / rising
-    done = (step - rising) / max(1, options.steps - rising)
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    falling = options.steps - rising if options.decay_steps is None else options.decay_steps
+    done = (step - (options.steps - falling)) / max(1, falling)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
 @dataclass(slots=True)

@@ -110,6 +110,10 @@ _BLANK_CUTS: tuple[tuple[dict[str, Any] | None, dict[str, Any] | None], ...] = (
         for scheme in ("always", "first", "never")
     ),
 )
+_ALIASES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
+"""Other names that GGUF files have for the same cuts (llama_vocab::impl::load)."""
+WITH_BOS = ("llama-bpe", "llama3", "llama-v3", "tekken")
+"""Names of `tokenizer.ggml.pre` for which llama.cpp puts BOS before a text unless the GGUF says otherwise."""
 _NORMALIZERS = (None, {"type": "NFC"})
 _OPTIONS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 _REMEDY = "train a base model with another tokenizer (the README lists those that genner can carry)"
@@ -143,12 +147,33 @@ def recognise(spec: Mapping[str, Any]) -> PreTokenizer:
     return found
 
 
+def described(name: str) -> tuple[dict[str, Any], bool]:
+    """`pre_tokenizer` and `ignore_merges` of the tokenizer.json that llama.cpp's byte-level `tokenizer.ggml.pre` stands
+    for, the inverse of `recognise`. Raises ModelError for a name that is not known."""
+    wanted = _ALIASES.get(name, name)
+    for form, ignores, known in _BYTE_LEVEL:
+        if known.name == wanted:
+            return _with_offsets(form), ignores
+    names = ", ".join(known.name for _, _, known in _BYTE_LEVEL)
+    raise ModelError(f"tokenizer.ggml.pre {name!r} is not supported, only {names}; {_REMEDY}")
+
+
 def _without_offsets(part: Any) -> Any:
     """Without `trim_offsets`, which changes no ids."""
     if isinstance(part, list):
         return [_without_offsets(item) for item in part]
     if isinstance(part, dict):
         return {key: _without_offsets(value) for key, value in part.items() if key != "trim_offsets"}
+    return part
+
+
+def _with_offsets(part: Any) -> Any:
+    """The reverse of `_without_offsets`: the tokenizers package does not read byte-level parts without them."""
+    if isinstance(part, list):
+        return [_with_offsets(item) for item in part]
+    if isinstance(part, dict):
+        more = {"trim_offsets": True} if part.get("type") == "ByteLevel" else {}
+        return {**{key: _with_offsets(value) for key, value in part.items()}, **more}
     return part
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from genner_cli.view.comparing import Verdict
+from genner_cli.scoring import ErrorClass
 
-ICONS = {
-    Verdict.HIT: "✓",
-    Verdict.WRONG_LABEL: "≠",
-    Verdict.WRONG_BORDER: "↔",
-    Verdict.SPURIOUS: "+",
-    Verdict.MISSED: "−",
+ICONS: dict[ErrorClass | None, str] = {
+    None: "✓",
+    ErrorClass.LABEL: "≠",
+    ErrorClass.BOUNDARY: "↔",
+    ErrorClass.BOTH: "✗",
+    ErrorClass.SPURIOUS: "+",
+    ErrorClass.MISSED: "−",
 }
+"""By what `scoring.matching.align` says of an entity; None is a hit."""
 
 _USUAL = {
     25: ("per", "person", "people"),
@@ -32,6 +34,11 @@ _USUAL = {
 """Labels that often stand together, apart from each other."""
 
 _HUES = {name: hue for hue, names in _USUAL.items() for name in names}
+
+
+def verdict(error: ErrorClass | None) -> str:
+    """What the icon stands for."""
+    return "hit" if error is None else error.value
 
 
 def hue(label: str) -> int:

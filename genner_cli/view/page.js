@@ -46,7 +46,7 @@ function show(place) {
 function drawDocument(number) {
   const record = data.documents[number] ?? { text: '', entities: [], gold: [], id: 'No document matches the search' };
   const seen = shown(record);
-  const ghosts = new Set(seen.filter((entity) => entity.verdict === WRONG_BORDER).map(({ gold }) => gold));
+  const ghosts = new Set(seen.filter(hasOtherRange).map(({ gold }) => gold));
   const all = [...seen, ...ghosts].sort((a, b) => a.start - b.start || b.end - a.end);
   marks = located(record, all).map((mark) => ({ ...mark, ghost: ghosts.has(mark.entity), elements: [] }));
   $('name').textContent = nameOf(record, number);

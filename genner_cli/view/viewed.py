@@ -37,4 +37,4 @@ def alone(extraction: Extraction) -> Viewed:
 
 def with_gold(gold: Document, extraction: Extraction) -> Viewed:
     """The document beside its gold entities; a failed one takes its text from gold, and misses all."""
-    return replace(alone(extraction), text=gold.text, gold=gold.entities)
+    return replace(alone(extraction), text=gold.text, gold=tuple(dict.fromkeys(gold.entities)))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Check(StrEnum):
-    """What is looked for."""
+    """The checks."""
 
     PROBLEMS = "problems"
     DUPLICATES = "duplicates"
@@ -29,8 +29,8 @@ class Check(StrEnum):
 
 _TITLES = {
     Check.PROBLEMS: "entities and records that are wrong",
-    Check.DUPLICATES: "texts that stand in a file more than once",
-    Check.LEAKS: "texts that stand in two files, or share a run of eight words",
+    Check.DUPLICATES: "texts that are in a file more than once",
+    Check.LEAKS: "texts that are in two files, or share a run of eight words",
     Check.ANNOTATIONS: "equal texts with different entities",
     Check.LABELS: "mentions labelled differently, or sometimes not at all",
 }

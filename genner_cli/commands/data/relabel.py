@@ -23,7 +23,7 @@ Output = Annotated[
 def relabel(files: Inputs, names: Map, output: Output = "-", text_field: TextField = "text") -> None:
     """Rename labels, merge them, or drop them.
 
-    Labels that the map does not name stay. What was renamed, dropped and kept is told on stderr.
+    Labels that the map does not name stay. What was renamed, dropped and kept is reported on stderr.
 
     Example: `genner data relabel train.jsonl --map labels.yaml -o coarse.jsonl`
     """
@@ -50,6 +50,6 @@ def _report(done: Relabelled, mapping: Mapping[str, str | None]) -> None:
     for old, count in done.kept.most_common():
         sys.stderr.write(f"{old} kept: {count:,} entities\n")
     if done.doubled:
-        sys.stderr.write(f"{done.doubled:,} entities became equal to another one and stand once\n")
+        sys.stderr.write(f"{done.doubled:,} entities became equal to another one and are listed once\n")
     for old in sorted(mapping.keys() - done.renamed.keys() - done.dropped.keys()):
         sys.stderr.write(f"genner: {old}: no entity has this label; check its name in the map\n")

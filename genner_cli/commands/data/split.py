@@ -25,7 +25,7 @@ Folder = Annotated[
 Train = Annotated[float | None, typer.Option(help="Share to train on.", show_default="what the others leave")]
 Valid = Annotated[float, typer.Option(min=0, max=1, help="Share to validate on.")]
 Test = Annotated[float, typer.Option(min=0, max=1, help="Share to test on; 0: no such file.")]
-Seed = Annotated[int, typer.Option(help="Of the drawing; the same seed gives the same split.")]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same split.")]
 
 
 def split(

@@ -28,7 +28,7 @@ QuantizationType = Annotated[str, typer.Option("--type", metavar="TYPE", help="T
 def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[str, Any]) -> TrainOptions:
     """The options of all trainings of a probe."""
     from genner_cli.files.settings import read_settings
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
+    from genner_cli.formats import DEFAULT_DEPTH
 
     said = read_settings(str(file)) if file else {}
     given = {name: plain(value) for name, value in values.items()}
@@ -47,8 +47,9 @@ def read_both(
 
 def files_hash(*patterns: str) -> str:
     """What the files hold, as the probe remembers it. Raises UsageError for standard input."""
-    from genner_cli.files import STDIO, expand
+    from genner_cli.files import STDIO
     from genner_cli.files.hashing import hash_files
+    from genner_cli.files.reading import expand
 
     if STDIO in patterns:
         raise UsageError("a probe must know its files again to resume; name files, not '-'")
