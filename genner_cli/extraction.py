@@ -62,6 +62,7 @@ class Task:
     overlap_bytes: int | None = None
     constraint: Constraint = Constraint.SOURCE
     min_score: float = 0.0
+    min_length: int = 1
     calibration: Calibration | None = None
     passes: tuple[tuple[Label, ...], ...] = ()
 
@@ -243,7 +244,8 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
     if task.calibration:
         entities = task.calibration.applied(entities)
     names = set(task.names)
-    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    scored = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    kept = (one for one in scored if len(one.text) >= task.min_length)
     return replace(result, entities=tuple(kept))
 
 
