@@ -62,7 +62,6 @@ class Task:
     overlap_bytes: int | None = None
     constraint: Constraint = Constraint.SOURCE
     min_score: float = 0.0
-    min_length: int = 1
     calibration: Calibration | None = None
     passes: tuple[tuple[Label, ...], ...] = ()
 
@@ -244,8 +243,7 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
     if task.calibration:
         entities = task.calibration.applied(entities)
     names = set(task.names)
-    scored = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
-    kept = (one for one in scored if len(one.text) >= task.min_length)
+    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
     return replace(result, entities=tuple(kept))
 
 

@@ -113,7 +113,6 @@ def change(name: str, files: Files) -> Change:
         "limit": Change(3, 4),
         "output": Change("out.jsonl", "other.jsonl"),
         "min_score": Change(0.0, 0.5),
-        "min_length": Change(1, 12),
         "keep_completion": Change(False, True),
         "restart": Change(False, True),
         "retry_errors": Change(False, True),

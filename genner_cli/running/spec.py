@@ -98,9 +98,6 @@ class RunSpec:
     min_score: float = option(
         0.0, "Leave out entities that score lower.", Panel.OUTPUT, compared=Compared.VALUE, least=0, most=1
     )
-    min_length: int = option(
-        1, "Leave out entities with fewer characters.", Panel.LABELS, compared=Compared.VALUE, least=1
-    )
     keep_completion: bool = option(
         False, "Add what the model wrote to each record.", Panel.OUTPUT, compared=Compared.VALUE
     )
