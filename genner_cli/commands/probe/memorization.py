@@ -120,8 +120,8 @@ def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, pa
 
 def _swap_line(swapped: Swapped) -> str:
     kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
-    told = f"; no unseen mention for {kept} (give --pool)" if kept else ""
-    return f"entity-swap: {swapped.replaced:,} entities replaced{told}"
+    kept_text = f"; no unseen mention for {kept} (give --pool)" if kept else ""
+    return f"entity-swap: {swapped.replaced:,} entities replaced{kept_text}"
 
 
 with_options(memorization, {"format": FormatName})

@@ -30,9 +30,9 @@ def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[
     from genner_cli.files.settings import read_settings
     from genner_cli.formats import DEFAULT_DEPTH
 
-    said = read_settings(str(file)) if file else {}
+    settings = read_settings(str(file)) if file else {}
     given = {name: plain(value) for name, value in values.items()}
-    return made_of(preset, said, {"depth": DEFAULT_DEPTH} if nested else {}, given)
+    return made_of(preset, settings, {"depth": DEFAULT_DEPTH} if nested else {}, given)
 
 
 def read_both(
