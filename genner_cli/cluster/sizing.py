@@ -16,7 +16,7 @@ class Machine(NamedTuple):
 
 
 class Size(NamedTuple):
-    """`actors`, each with this number of CPUs and GPUs (0 or 1); `room`: how many of them the cluster has room for now."""
+    """`actors`, each with `cpus` CPUs and `gpus` (0 or 1) GPUs; `room`: how many have room now."""
 
     actors: int
     cpus: int
