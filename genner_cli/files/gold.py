@@ -144,7 +144,7 @@ def _range_problem(start: Any, end: Any, text: str) -> str | None:
 
 
 def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> str | None:
-    if not isinstance(label, str) or not label:
+    if not isinstance(label, str) or not (label or gold):
         return f"its label is {reprlib.repr(label)}, not a string; write the label's name"
     if not gold:
         return None
