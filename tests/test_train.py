@@ -25,7 +25,7 @@ from genner_cli.provenance import Provenance
 from genner_cli.training.loop import read_log
 from genner_cli.types import Label
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 FAST = ("--preset", "tiny", "--epochs", "3", "--batch", "8", "--rank", "4")
 ROOT = Path(__file__).parents[1]
 
