@@ -25,7 +25,7 @@ from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import TensorInfo, read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole_folder
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
 
 REMEDY = "give the transformers folder that the GGUF was made from"
 PRE_TOKENIZER = "gpt-2"
@@ -61,7 +61,7 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_config)
-        _write(partial / WORDS, words)
+        _write(partial / MODEL_METADATA_FILE, words)
     return folder
 
 

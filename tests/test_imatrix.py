@@ -1,4 +1,4 @@
-"""convert.imatrix: how much each column matters, in both formats of llama-imatrix."""
+"""convert.quantize.read_imatrix: how much each column matters, in both formats of llama-imatrix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from imatrices import write_imatrix, write_older_imatrix
 
-from convert.imatrix import read_imatrix
+from convert.quantize import read_imatrix
 from genner_cli import hub
 from genner_cli.errors import ModelError
 

@@ -19,7 +19,7 @@ from genner_cli.errors import UsageError
 from genner_cli.training.options import AUGMENTED, TrainOptions, made_of, option_name
 
 if TYPE_CHECKING:
-    from genner_cli.training.run import Outcome, Telling
+    from genner_cli.training.run import Outcome, TrainingProgress
 
 
 class Preset(StrEnum):
@@ -31,7 +31,7 @@ class Preset(StrEnum):
 
 
 class OnBadData(StrEnum):
-    """What becomes of documents that cannot be learnt from."""
+    """What to do with documents that cannot be trained on."""
 
     stop = "stop"
     skip = "skip"
@@ -45,19 +45,25 @@ BaseReference = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[
-    list[str] | None, typer.Option("--valid", metavar="FILE", help="Labelled JSONL to choose the best step by.")
+    list[str] | None,
+    typer.Option("--valid", metavar="FILE", help="Labelled JSONL for validation; the step with the best F1 is kept."),
 ]
-PresetName = Annotated[Preset, typer.Option(help="Values to start from: small, the paper's, or for CPUs.")]
+PresetName = Annotated[Preset, typer.Option(help="Defaults to start from: small, the paper's, or for CPUs.")]
 OptionsFile = Annotated[
     Path | None,
-    typer.Option("--options", metavar="FILE", help="YAML file of options by name; those given here win."),
+    typer.Option(
+        "--options", metavar="FILE", help="YAML file of options by name; options on the command line override it."
+    ),
 ]
 Augment = Annotated[
-    bool, typer.Option("--augment", help="--subset 0.5 --shuffle --negatives 3: teach it to obey the label list.")
+    bool,
+    typer.Option("--augment", help="--subset 0.5 --shuffle --negatives 3: train the model to follow the label list."),
 ]
-NestedGold = Annotated[bool, typer.Option("--nested", help="Learn entities inside entities.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")]
-BadData = Annotated[OnBadData, typer.Option("--on-bad-data", help="Stop, or leave such documents out.")]
+NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
+BadData = Annotated[
+    OnBadData, typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them.")
+]
 
 
 def train(
@@ -81,7 +87,7 @@ def train(
     """Train a LoRA adapter on labelled documents.
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
-    of it. A run that was cut off goes on with --resume. Under `torchrun` or `accelerate launch` all processes share it.
+    of it. An interrupted run is resumed with --resume. Under `torchrun` or `accelerate launch` all processes share it.
 
     Examples:
 
@@ -92,14 +98,14 @@ def train(
     from genner_cli.files.settings import read_settings
     from genner_cli.formats.carriable import DEFAULT_DEPTH
 
-    said = read_settings(str(options)) if options else {}
+    settings = read_settings(str(options)) if options else {}
     switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
-    chosen = made_of(preset, said, switches, {name: plain(value) for name, value in values.items()})
+    chosen = made_of(preset, settings, switches, {name: plain(value) for name, value in values.items()})
     asked = asked_labels(types, labels)
     needs_training()
     from convert.base import base_folder
     from genner_cli.files import STDIO, expand
-    from genner_cli.plots.curve import draw_curve
+    from genner_cli.plots.drawings import draw_curve
     from genner_cli.training.adapter_folder import CURVE
     from genner_cli.training.dataset import Files
     from genner_cli.training.run import Job
@@ -110,9 +116,9 @@ def train(
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
     files = Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
     talk_on_stderr()
-    with base_folder(base, download=download) as folder, telling_on_stderr() as telling:
+    with base_folder(base, download=download) as folder, training_progress() as progress:
         job = Job(folder, absolute(base), files, output, chosen, asked, resume)
-        outcome = run(job, telling)
+        outcome = run(job, progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
         sys.stderr.write(_summary(outcome, output))
@@ -167,18 +173,18 @@ def _summary(outcome: Outcome, output: Path) -> str:
     last = [line for line in outcome.lines if "loss" in line][-1]
     lines = [f"{output}: {last['step']:,.0f} of {outcome.steps:,} steps, loss {last['loss']:.4f}"]
     if best := outcome.best:
-        lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights are kept")
+        lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
     lines.append(f"next: genner export {output} --gguf -o model.gguf")
     return "".join(f"{line}\n" for line in lines)
 
 
 @contextmanager
-def telling_on_stderr() -> Iterator[Telling]:
+def training_progress() -> Iterator[TrainingProgress]:
     """A bar on stderr if that is a terminal, else a line for each stage and validation, and now and then for a step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    from genner_cli.training.run import Telling
+    from genner_cli.training.run import TrainingProgress
 
     console = Console(stderr=True)
     columns = (
@@ -202,7 +208,7 @@ def telling_on_stderr() -> Iterator[Telling]:
                 if bar.disable and found["step"] % max(1, steps // 20) == 0:
                     sys.stderr.write(f"step {found['step']:,} of {steps:,}: {text}\n")
 
-        yield Telling(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
+        yield TrainingProgress(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
 
 
 def _validation(found: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from time import perf_counter
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.chunking import split
 from genner_cli.extraction import Task
+from genner_cli.generation import Constraint
 from genner_cli.probing.claims import claims, is_invented
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.scoring import Counts, Figures
@@ -19,7 +20,7 @@ from genner_cli.scoring.evaluation import sides
 from genner_cli.scoring.figures import MICRO, DocumentCounts, Key, figures
 from genner_cli.types import Document, Extraction
 
-Progress = Callable[[Iterable[Extraction]], Iterator[Extraction]]
+DocumentBar = Callable[[Iterable[Extraction]], Iterator[Extraction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class Cell:
 
     def value(self) -> dict[str, Any]:
         """As a JSON value, from which `of_value` makes the cell again."""
-        told = {name: value for name, value in asdict(self).items() if name != "counts"}
+        rest = {name: value for name, value in asdict(self).items() if name != "counts"}
         counted = [{key.name: asdict(each) for key, each in document.items()} for document in self.counts]
-        return {"documents": self.documents, **told, **self.figures.value(), "counts": counted}
+        return {"documents": self.documents, **rest, **self.figures.value(), "counts": counted}
 
     @classmethod
     def of_value(cls, value: dict[str, Any]) -> Cell:
@@ -68,17 +69,17 @@ class Cell:
 
 
 def measured(
-    folder: ProbeFolder, stage: str, documents: Sequence[Document], options: ExtractOptions, progress: Progress
+    folder: ProbeFolder, stage: str, documents: Sequence[Document], options: ExtractOptions, bar: DocumentBar = iter
 ) -> Cell:
     """The cell of a stage: the one that stands in the folder, else a new one."""
-    return Cell.of_value(folder.stage(stage, lambda: measure(documents, options, progress).value()))
+    return Cell.of_value(folder.stage(stage, lambda: measure(documents, options, bar).value()))
 
 
-def measure(documents: Sequence[Document], options: ExtractOptions, progress: Progress = iter) -> Cell:
+def measure(documents: Sequence[Document], options: ExtractOptions, bar: DocumentBar = iter) -> Cell:
     """Extracts and counts. Raises ModelError and UsageError where the model cannot be opened."""
     with open_extractor(options) as extractor:
         began = perf_counter()
-        done = list(progress(extractor.extract(documents)))
+        done = list(bar(extractor.extract(documents)))
         seconds = perf_counter() - began
         return cell_of(done, extractor.task, tokens=extractor.engine.statistics.written, seconds=seconds)
 
@@ -113,3 +114,17 @@ class _Claimed:
             found = claims(completion, task.format)
             self.all += len(found)
             self.invented += sum(is_invented(claim, chunk.text) for claim in found)
+
+
+CONSTRAINTS = (Constraint.OFF, Constraint.FORMAT, Constraint.SOURCE)
+
+
+def measured_constraints(
+    documents: Sequence[Document], options: ExtractOptions, folder: ProbeFolder, bar: DocumentBar = iter
+) -> dict[str, Cell]:
+    """A cell for each constraint; does what is not done yet. `options.constraint` does not count."""
+    found = {}
+    for constraint in CONSTRAINTS:
+        held = replace(options, constraint=constraint)
+        found[constraint.value] = measured(folder, constraint, documents, held, bar)
+    return found

@@ -15,8 +15,7 @@ from typing import Any
 
 from genner_cli.scoring.matching import align
 from genner_cli.types import Entity
-from genner_cli.view.looks import ICONS, hue, verdict
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import ICONS, Viewed, hue, verdict
 
 LARGE = 200 * 10**6
 """Bytes of a page from which on browsers get slow."""

@@ -62,7 +62,7 @@ def constraint(
     """
     from genner_cli.api import ExtractOptions, model_files
     from genner_cli.files.hashing import fingerprint
-    from genner_cli.probing.constraint import run
+    from genner_cli.probing.cells import measured_constraints
     from genner_cli.probing.folder import ProbeFolder
 
     talk_on_stderr()
@@ -88,7 +88,7 @@ def constraint(
         "chunk": chunk,
     }
     with document_bar(3 * len(documents)) as counted:
-        cells = run(documents, options, ProbeFolder(output, asked), counted)
+        cells = measured_constraints(documents, options, ProbeFolder(output, asked), counted)
     _finish(cells, output)
 
 

@@ -26,8 +26,8 @@ from genner_cli.commands.probe.options import (
     TrainFile,
     ValidFile,
     files_hash,
+    progress_on_stderr,
     read_both,
-    told_on_stderr,
     train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
@@ -87,7 +87,7 @@ def formats(
     from genner_cli.formats import output_format
     from genner_cli.probing import formats as probing
     from genner_cli.probing.folder import ProbeFolder
-    from genner_cli.probing.making import Making
+    from genner_cli.probing.recipe import Recipe
 
     for name in names:
         output_format(name)
@@ -96,16 +96,16 @@ def formats(
     talk_on_stderr()
     documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
     engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
-    making = Making(absolute(base), chosen, type, asked, download, engine)
+    recipe = Recipe(absolute(base), chosen, type, asked, download, engine)
     data = {"train": files_hash(train), "valid": files_hash(valid)}
-    folder = ProbeFolder(output, {"probe": "formats", **making.value(), "formats": names, "data": data})
+    folder = ProbeFolder(output, {"probe": "formats", **recipe.value(), "formats": names, "data": data})
     if chosen.loss is Loss.LOCKED:
         sys.stderr.write("genner: --loss locked teaches only what the source lock leaves open, so that constraint off"
                          " and format must do badly; compare constraints with --loss completion\n")  # fmt: skip
     kept = len(probing.carriable(documents[0], names, depth=chosen.depth))
     sys.stderr.write(f"training on {kept:,} of {len(documents[0]):,} documents, which all formats can say\n")
-    with told_on_stderr() as told:
-        cells = probing.run(probing.FormatsProbe(*documents, names, making), folder, told)
+    with progress_on_stderr() as progress:
+        cells = probing.run(probing.FormatsProbe(*documents, names, recipe), folder, progress)
     _finish(cells, folder.path)
 
 

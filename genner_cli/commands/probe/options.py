@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.gold import is_nested, read_gold_files
-from genner_cli.commands.train import plain, telling_on_stderr
+from genner_cli.commands.train import plain, training_progress
 from genner_cli.errors import UsageError
 from genner_cli.generation import EngineOptions
 from genner_cli.training.options import TrainOptions, made_of
 
 if TYPE_CHECKING:
-    from genner_cli.probing.making import Told
+    from genner_cli.probing.recipe import Progress
     from genner_cli.types import Document
 
 DEFAULTS = EngineOptions()
@@ -24,9 +24,11 @@ DEFAULTS = EngineOptions()
 TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to learn from, or a glob.")]
 ValidFile = Annotated[str, typer.Argument(metavar="VALID", help="Labelled JSONL to measure on, or a glob.")]
 Folder = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; given again, it goes on.")
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; rerun with it to resume.")
 ]
-QuantizationType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the GGUFs that are measured.")]
+QuantizationType = Annotated[
+    str, typer.Option("--quantize", metavar="TYPE", help="Quantization type of the GGUFs that are measured.")
+]
 
 
 def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[str, Any]) -> TrainOptions:
@@ -60,9 +62,9 @@ def files_hash(*patterns: str) -> str:
 
 
 @contextmanager
-def told_on_stderr() -> Iterator[Told]:
-    """What is told of trainings, exports and extractions."""
-    from genner_cli.probing.making import Told
+def progress_on_stderr() -> Iterator[Progress]:
+    """Reports trainings, exports and extractions on stderr."""
+    from genner_cli.probing.recipe import Progress
 
-    with telling_on_stderr() as training:
-        yield Told(training, training.stage)
+    with training_progress() as training:
+        yield Progress(training, training.stage)
