@@ -118,14 +118,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _in_text(name: str) -> str:
     found = text_name(name)
     if found is None:
-        raise ModelError(f"the adapter changes {name}, which is no part of a model for text; {REMEDY}")
+        raise ModelError(f"the adapter changes {name}, which is not part of a text model; {REMEDY}")
     return found
 
 
 def _pair(module: str, ends: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Pair:
     halves = {ENDS[end]: value for end, value in ends.items()}
     if len(ends) != 2 or len(halves) != 2 or any(value.dim() != 2 for value in halves.values()):
-        raise ModelError(f"the adapter's {module} is no pair of matrices A and B ({', '.join(ends)}); {REMEDY}")
+        raise ModelError(f"the adapter's {module} is not a pair of matrices A and B ({', '.join(ends)}); {REMEDY}")
     patterns = (config.get("alpha_pattern") or {}).items()
     of_module = (alpha for pattern, alpha in patterns if re.match(rf"(.*\.)?({pattern})$", module))
     alpha = next(of_module, config.get("lora_alpha"))

@@ -72,7 +72,7 @@ def _checked(model: Architecture, weights: Weights) -> dict[str, str]:
             raise ModelError(f"{HEAD} is not the embeddings: set tie_word_embeddings to false in config.json")
         del sources[HEAD]
     if left := sources.keys() - {tensor.source for tensor in model.tensors}:
-        raise ModelError(f"the tensor {min(left)} is no part of this {model.name} model; {REMEDY}")
+        raise ModelError(f"the tensor {min(left)} is not part of this {model.name} model; {REMEDY}")
     return sources
 
 

@@ -53,8 +53,8 @@ def quantize(
         params.imatrix = _rows(importance)
     with whole(out) as partial, llama_errors() as errors:
         if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(params)):
-            said = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
-            raise ModelError(f"{source} cannot be quantized to {type}: {said}; {REMEDY}")
+            reason = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
+            raise ModelError(f"{source} cannot be quantized to {type}: {reason}; {REMEDY}")
     return out
 
 
@@ -70,7 +70,7 @@ def _refuse_strangers(path: Path, importance: Importance, source: Path) -> None:
     tensors = read_header(source).tensors
     for name, values in importance.items():
         if name not in tensors or len(tensors[name].shape) < 2:
-            raise ModelError(f"{path} has the importance of {name}, which is no matrix of {source}; {OTHER_MATRIX}")
+            raise ModelError(f"{path} has the importance of {name}, which is not a matrix of {source}; {OTHER_MATRIX}")
         columns, _, *experts = tensors[name].shape
         if len(values) != math.prod((columns, *experts)):
             raise ModelError(f"{path}: {name} has {len(values)} columns, and in {source} {columns}; {OTHER_MATRIX}")
@@ -88,7 +88,7 @@ def _rows(importance: Importance) -> Any:
 def read_imatrix(path: Path) -> Importance:
     """The mean square of what each column was multiplied by [columns, times experts], by tensor name.
 
-    Raises ModelError where the file is missing, broken, or no importance matrix.
+    Raises ModelError where the file is missing, broken, or not an importance matrix.
     """
     try:
         with path.open("rb") as file:
@@ -96,7 +96,7 @@ def read_imatrix(path: Path) -> Importance:
             file.seek(0)
             found = _from_gguf(path) if magic == b"GGUF" else _older(file)
     except (OSError, ValueError, struct.error) as error:
-        raise ModelError(f"{path} is no importance matrix ({error}); {OTHER_MATRIX}") from error
+        raise ModelError(f"{path} is not an importance matrix ({error}); {OTHER_MATRIX}") from error
     if not found:
         raise ModelError(f"{path} holds no importance of any tensor; {OTHER_MATRIX}")
     if broken := [name for name, values in found.items() if not np.isfinite(values).all()]:
@@ -120,7 +120,7 @@ def _from_gguf(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _older(file: BinaryIO) -> dict[str, NDArray[np.float32]]:
-    """Sums of means over so many calls; what follows the tensors says what they were computed on."""
+    """Sums of means over a number of calls; what follows the tensors says what they were computed on."""
     found = {}
     for _ in range(_int(file)):
         name = _bytes(file, _int(file)).decode()

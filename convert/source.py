@@ -50,7 +50,7 @@ def read_source(folder: Path, *, verify: Path | None = None, check: bool = True)
     Raises ModelError for a folder that is not whole, UsageError where there is nothing good to check with.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give one that `genner train` has written")
+        raise UsageError(f"{folder} is not a folder; give one that `genner train` has written")
     if not (folder / MODEL_METADATA_FILE).exists():
         return _base_model(folder, verify if check else None)
     words = read_model_metadata(folder)

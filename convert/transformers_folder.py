@@ -87,7 +87,7 @@ RESERVED = {"general.architecture", "general.file_type", "general.alignment", "g
 def read_model_metadata(folder: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
     """The pairs of a folder, none where it has no genner.json; `more` adds to them and goes before them.
 
-    Raises ModelError for what is no string, and for keys that do not begin with `genner.` or `general.`.
+    Raises ModelError for a value that is not a string, and for keys that do not begin with `genner.` or `general.`.
     """
     path = folder / MODEL_METADATA_FILE
     pairs = {**(read_object(path) if path.exists() else {}), **more}

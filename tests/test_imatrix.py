@@ -43,10 +43,10 @@ def test_a_file_that_is_cut_short_is_refused(write: object, cut: int, tmp_path: 
 def test_what_is_no_importance_matrix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no importance of any tensor"):
         read_imatrix(hub.BUNDLED)
-    with pytest.raises(ModelError, match=r"nothing is no importance matrix \(.*No such file"):
+    with pytest.raises(ModelError, match=r"nothing is not an importance matrix \(.*No such file"):
         read_imatrix(tmp_path / "nothing")
     (tmp_path / "text").write_text("An importance matrix holds numbers and no text.")
-    with pytest.raises(ModelError, match="text is no importance matrix"):
+    with pytest.raises(ModelError, match="text is not an importance matrix"):
         read_imatrix(tmp_path / "text")
     broken = {"blk.0.attn_q.weight": np.array([[1.0, np.nan]], np.float32)}
     with pytest.raises(ModelError, match=r"the importance of blk.0.attn_q.weight is not finite"):

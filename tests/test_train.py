@@ -298,7 +298,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_adapter(train: Calla
     assert "--learning-rate is inf" in train("--learning-rate", "inf").stderr
     run = train("--learning-rate", "1e30")
     assert run.status == 1
-    assert "begin anew with a lower --learning-rate" in run.stderr
+    assert "start again with a lower --learning-rate" in run.stderr
     assert not (tmp_path / "adapter" / "genner.json").exists()
 
 

@@ -97,11 +97,9 @@ def export(
     """
     if adapter_only and (quantize or imatrix):
         raise UsageError("--quantize and --imatrix are for whole models; leave them out with --adapter-only")
-    try:
-        from convert.export import ExportOptions
-        from convert.export import export as run
-    except ModuleNotFoundError as error:
-        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
+    _needs_convert()
+    from convert.export import ExportOptions
+    from convert.export import export as run
 
     options = ExportOptions(
         types=tuple(quantize or (_TYPE,)),
@@ -119,6 +117,14 @@ def export(
     typer.echo("\n".join(_lines(report)))
     if not report.passed:
         raise _refusal(report, output)
+
+
+def _needs_convert() -> None:
+    """Raises UsageError where the training extra is not installed."""
+    try:
+        import convert.export  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
 
 
 def _refusal(report: Report, output: Path) -> ModelError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
@@ -19,6 +19,7 @@ from genner_cli.errors import UsageError
 from genner_cli.training.options import AUGMENTED, TrainOptions, made_of, option_name
 
 if TYPE_CHECKING:
+    from genner_cli.training.dataset import Files
     from genner_cli.training.run import Outcome, TrainingProgress
 
 
@@ -95,33 +96,47 @@ def train(
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
-    from genner_cli.files.settings import read_settings
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
-
-    settings = read_settings(str(options)) if options else {}
-    switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
-    chosen = made_of(preset, settings, switches, {name: plain(value) for name, value in values.items()})
+    chosen = train_options(preset, options, values, nested=nested, augment=augment)
     asked = asked_labels(types, labels)
     needs_training()
     from convert.base import base_folder
-    from genner_cli.files import STDIO, expand
     from genner_cli.plots.drawings import draw_curve
     from genner_cli.training.adapter_folder import CURVE
-    from genner_cli.training.dataset import Files
     from genner_cli.training.run import Job
     from genner_cli.training.run import train as run
+
+    files = _files(inputs, valid, text_field, id_field, on_bad_data)
+    talk_on_stderr()
+    with base_folder(base, download=download) as folder, training_progress() as progress:
+        outcome = run(Job(folder, absolute(base), files, output, chosen, asked, resume), progress)
+    if outcome:
+        draw_curve(outcome.lines, output / CURVE)
+        sys.stderr.write(_summary(outcome, output))
+
+
+def train_options(
+    preset: str, file: Path | None, values: Mapping[str, Any], *, nested: bool, augment: bool = False
+) -> TrainOptions:
+    """The preset's options, changed by those of a YAML file, then by switches, then by options by name."""
+    from genner_cli.files.settings import read_settings
+    from genner_cli.formats.carriable import DEFAULT_DEPTH
+
+    settings = read_settings(str(file)) if file else {}
+    switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
+    return made_of(preset, settings, switches, {name: plain(value) for name, value in values.items()})
+
+
+def _files(
+    inputs: Sequence[str], valid: Sequence[str] | None, text_field: str, id_field: str, on_bad_data: OnBadData
+) -> Files:
+    """The files to train on and to validate on. Raises UsageError for standard input."""
+    from genner_cli.files import STDIO, expand
+    from genner_cli.training.dataset import Files
 
     if STDIO in (*inputs, *(valid or ())):
         raise UsageError("training reads its files more than once; name files, not '-'")
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
-    files = Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
-    talk_on_stderr()
-    with base_folder(base, download=download) as folder, training_progress() as progress:
-        job = Job(folder, absolute(base), files, output, chosen, asked, resume)
-        outcome = run(job, progress)
-    if outcome:
-        draw_curve(outcome.lines, output / CURVE)
-        sys.stderr.write(_summary(outcome, output))
+    return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
 
 
 def plain(value: Any) -> Any:

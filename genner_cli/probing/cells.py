@@ -125,6 +125,6 @@ def measured_constraints(
     """A cell for each constraint; does what is not done yet. `options.constraint` does not count."""
     found = {}
     for constraint in CONSTRAINTS:
-        held = replace(options, constraint=constraint)
-        found[constraint.value] = measured(folder, constraint, documents, held, bar)
+        constrained = replace(options, constraint=constraint)
+        found[constraint.value] = measured(folder, constraint, documents, constrained, bar)
     return found

@@ -31,11 +31,11 @@ class FormatsProbe:
 
 
 def run(probe: FormatsProbe, folder: ProbeFolder, progress: Progress) -> Cells:
-    """Does what is not done yet. Raises UsageError where no document can be said in all formats."""
+    """Does what has not been done yet. Raises UsageError where no document can be written in all formats."""
     data = folder.path / "train.jsonl"
     kept = carriable(probe.train, probe.formats, depth=probe.recipe.options.depth)
     if not kept:
-        raise UsageError(f"no training document can be said in all of {', '.join(probe.formats)}; choose fewer")
+        raise UsageError(f"no training document can be written in all of {', '.join(probe.formats)}; choose fewer")
     if not data.exists():
         write_gold(data, kept)
     found: dict[str, dict[str, Cell]] = {}
@@ -63,7 +63,7 @@ def carriable(documents: Sequence[Document], formats: Sequence[str], *, depth: i
     """The documents all of whose entities every format can say, so that all formats learn from the same."""
     names = [label.name for label in label_set(documents)]
 
-    def said(document: Document, format: str) -> bool:
+    def fits(document: Document, format: str) -> bool:
         return not output_format(format).render(document.text, document.entities, names, depth=depth).left_out
 
-    return [document for document in documents if all(said(document, format) for format in formats)]
+    return [document for document in documents if all(fits(document, format) for format in formats)]

@@ -1,7 +1,7 @@
 """How much of a model's knowledge is of names: of labels, which symbols replace, and of entities, which are swapped.
 
 named             labels as they are
-symbol-only       labels called A, B, C and so on, nothing said of what they mean
+symbol-only       labels called A, B, C and so on, without a word on what they mean
 symbol-explained  the same with the labels' definitions
 entity-swap       the named model, on documents whose entities it has not been trained on
 """

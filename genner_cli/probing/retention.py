@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 MILLI = 1000
 """Losses are counted in thousandths of a nat, for resampling adds whole numbers."""
 _SPARE = 8
-"""So many tokens more than the answer has bytes may be written."""
+"""Tokens that may be written beyond the number of bytes of the answer."""
 
 
 class Answer(NamedTuple):
-    """What a question adds: right or not of one, or the loss in thousandths of a nat over so many tokens."""
+    """What a question adds: right or not of one, or the loss in thousandths of a nat over a number of tokens."""
 
     amount: int
     weight: int
@@ -82,11 +82,11 @@ def both_sides(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `ask` gives for the folder of the base, and for that of the base with the adapter merged; each asked once.
 
-    Raises UsageError where `after` is no adapter, ModelError where it is one of another base.
+    Raises UsageError where `after` is not an adapter, ModelError where it is one of another base.
     """
     source = read_source(after, check=False)
     if not source.is_adapter:
-        raise UsageError(f"{after} is no adapter; give a folder that `genner train` has written")
+        raise UsageError(f"{after} is not an adapter; give a folder that `genner train` has written")
 
     def ask_base() -> dict[str, Any]:
         progress.step(f"asking {before}")

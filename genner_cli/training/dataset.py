@@ -45,7 +45,7 @@ class Part:
     examples: tuple[Example, ...]
 
     def some(self, count: int) -> Part:
-        """So many of the documents at most, from all over, with their samples and examples."""
+        """At most `count` of the documents, spread evenly, with their samples and examples."""
         step = max(1, -(-len(self.documents) // count))
         chosen = self.documents[::step]
         sources = {document.source for document in chosen}

@@ -24,7 +24,7 @@ class Loss(StrEnum):
 
 
 class Number(StrEnum):
-    """Number types that the base model's weights are held in."""
+    """Number types that the base model's weights are kept in."""
 
     AUTO = "auto"
     FLOAT32 = "float32"

@@ -90,5 +90,5 @@ def _value(document: Viewed, labels: dict[str, int]) -> dict[str, Any]:
             ],
             "gold": [span(entity) for entity in document.gold],
         }
-    said = {"id": document.id, "source": document.source, "error": document.error, "fields": document.fields}
-    return {"text": document.text, **{name: value for name, value in said.items() if value}, **compared}
+    about = {"id": document.id, "source": document.source, "error": document.error, "fields": document.fields}
+    return {"text": document.text, **{name: value for name, value in about.items() if value}, **compared}

@@ -28,7 +28,6 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
-    train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
@@ -39,6 +38,7 @@ from genner_cli.commands.train import (
     PresetName,
     absolute,
     needs_training,
+    train_options,
     with_options,
 )
 from genner_cli.errors import UsageError
@@ -80,7 +80,7 @@ def formats(
 
     Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
     """
-    chosen = train_options(preset, options, nested, values)
+    chosen = train_options(preset, options, values, nested=nested)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     asked = asked_labels(types, labels)
     needs_training()

@@ -31,7 +31,6 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
-    train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
@@ -42,6 +41,7 @@ from genner_cli.commands.train import (
     PresetName,
     absolute,
     needs_training,
+    train_options,
     with_options,
 )
 from genner_cli.generation import Constraint, EngineOptions
@@ -86,7 +86,7 @@ def memorization(
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
     """
-    chosen = train_options(preset, options, nested, values)
+    chosen = train_options(preset, options, values, nested=nested)
     asked = asked_labels(types, labels)
     needs_training()
     from genner_cli.probing import memorization as probing

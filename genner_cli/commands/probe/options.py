@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.gold import is_nested, read_gold_files
-from genner_cli.commands.train import plain, training_progress
+from genner_cli.commands.train import training_progress
 from genner_cli.errors import UsageError
 from genner_cli.generation import EngineOptions
-from genner_cli.training.options import TrainOptions, made_of
+from genner_cli.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from genner_cli.probing.recipe import Progress
@@ -29,16 +29,6 @@ Folder = Annotated[
 QuantizationType = Annotated[
     str, typer.Option("--quantize", metavar="TYPE", help="Quantization type of the GGUFs that are measured.")
 ]
-
-
-def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[str, Any]) -> TrainOptions:
-    """The options of all trainings of a probe."""
-    from genner_cli.files.settings import read_settings
-    from genner_cli.formats.carriable import DEFAULT_DEPTH
-
-    said = read_settings(str(file)) if file else {}
-    given = {name: plain(value) for name, value in values.items()}
-    return made_of(preset, said, {"depth": DEFAULT_DEPTH} if nested else {}, given)
 
 
 def read_both(
