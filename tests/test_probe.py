@@ -18,7 +18,8 @@ from genner_cli.training.likelihood import open_language_model
 Genner = Callable[..., Run]
 pytestmark = pytest.mark.usefixtures("one_thread")
 GOLD = Path(__file__).parent / "web" / "gold.jsonl"
-FAST = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch", "8", "--rank", "4", "--threads", "1")
+LEARNT = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch-size", "8", "--rank", "4")
+FAST = (*LEARNT, "--threads", "1")
 VALID = [
     {
         "text": f"{person} saw {place}.",
