@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("errors",),
+    ("errors", "version"),
     ("types", "options"),
     ("locking", "registry"),
     ("generation", "tokenizing", "data", "ledger"),
