@@ -130,7 +130,7 @@ def test_a_shape_that_cannot_hold_the_model_is_refused(change: dict[str, int], m
 
 
 def test_a_model_that_is_no_llama_is_refused(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no Llama"):
+    with pytest.raises(ModelError, match="is not a Llama"):
         inflate(path, tmp_path / "inflated.gguf", LARGER)
     with pytest.raises(GennerError, match="there is no such model file"):
         inflate(tmp_path / "missing.gguf", tmp_path / "inflated.gguf", LARGER)

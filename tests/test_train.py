@@ -247,7 +247,7 @@ def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir())
     run = train()
     assert run.status == 2
-    assert "trained model already" in run.stderr
+    assert "already a trained model" in run.stderr
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
 
 
@@ -377,7 +377,7 @@ def test_a_killed_training_goes_on_to_the_same_result(base: Path, data: Path, tm
     process.wait()
     again = subprocess.run(command(base, data, killed, *options), env=ENVIRONMENT, capture_output=True, check=False)
     assert again.returncode == 2
-    assert b"go on with --resume" in again.stderr
+    assert b"resume it with --resume" in again.stderr
     other = subprocess.run(
         command(base, data, killed, *options, "--resume", "--learning-rate", "0.5"),
         env=ENVIRONMENT, capture_output=True, check=False,
