@@ -28,7 +28,7 @@ from transformers.trainer_utils import set_seed
 from convert.base import base_folder
 from genner_cli.files.labels import read_labels
 from genner_cli.training.base import Base, find_base, open_model, with_lora
-from genner_cli.training.dataset import Dataset, Files, Plan, load
+from genner_cli.training.dataset import Dataset, Files, Schedule, load
 from genner_cli.training.examples import Example
 from genner_cli.training.loop import Loop, LoopOptions, read_log
 from genner_cli.training.options import TrainOptions, made_of
@@ -140,7 +140,7 @@ def genner(
     model: PreTrainedModel, data: Dataset, base: Base, options: TrainOptions, steps: int, device: torch.device
 ) -> Timed:
     """Trains as `genner train` does."""
-    plan = Plan(data, base, options, pack_tokens=PACK_TOKENS[device.type])
+    schedule = Schedule(data, base, options, pack_tokens=PACK_TOKENS[device.type])
     chosen = LoopOptions(
         steps, options.learning_rate, warm_up=0.0, bfloat16=options.dtype == "bfloat16", checkpoint_every=steps + 1
     )
@@ -149,7 +149,7 @@ def genner(
     def packs_at(step: int) -> Any:
         synchronize(device)
         seconds.append(time.perf_counter())
-        return plan(step)
+        return schedule(step)
 
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"

@@ -228,7 +228,7 @@ def test_a_model_that_computes_something_else_is_not_written_and_the_earlier_one
     monkeypatch.setattr("convert.hf_to_gguf.architecture", wrong_rope)
     run = export(small)
     assert run.status == 1
-    assert f"{out} is not the model that was trained" in run.stderr
+    assert f"{out} failed its parity checks" in run.stderr
     assert re.search(rf"model: logits: {small / 'verify.jsonl'}:\d: from token 1 \('", run.stderr)
     assert "look at the rows of queries and keys (attn_q, attn_k), RoPE" in run.stderr
     assert out.read_text() == "earlier"

@@ -247,7 +247,7 @@ def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir())
     run = train()
     assert run.status == 2
-    assert "trained model already" in run.stderr
+    assert "already a trained model" in run.stderr
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
 
 

@@ -15,7 +15,6 @@ from genner_cli.probing.recipe import Progress, Recipe, train_and_export
 from genner_cli.training.samples import label_set
 from genner_cli.types import Document
 
-PAPER = ("bracketed", "xml", "category", "occurrence", "offset")
 Cells = Mapping[str, Mapping[str, Cell]]
 """By format and by constraint."""
 

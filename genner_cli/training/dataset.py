@@ -143,7 +143,7 @@ def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
         log.warning("left out: %s", problem.message)
 
 
-class Plan:
+class Schedule:
     """The packs of every step, the same in every run and process."""
 
     def __init__(self, data: Dataset, base: Base, options: TrainOptions, *, pack_tokens: int, processes: int = 1):

@@ -23,7 +23,7 @@ from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
-from genner_cli.training.dataset import Dataset, Files, Plan, load
+from genner_cli.training.dataset import Dataset, Files, Schedule, load
 from genner_cli.training.decoding import evaluate
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
 from genner_cli.training.loss import Amounts, Objective
@@ -86,14 +86,16 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         provenance = provenance_of(base, job.files.train, job.options)
         group.first_only(lambda: _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()}))
         adapted = with_lora(open_model(base, job.options, device), job.options)
-        plan = Plan(data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count)
-        best = _loop(job, adapted.get_base_model(), base, data, plan, group, report).run(plan)
+        schedule = Schedule(
+            data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
+        )
+        best = _loop(job, adapted.get_base_model(), base, data, schedule, group, report).run(schedule)
         if not group.first:
             return None
         lines = read_log(job.out / LOG)
         write_adapter(job.out, adapted, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
-    return Outcome(steps_of(plan, job.options), lines, best)
+    return Outcome(steps_of(schedule, job.options), lines, best)
 
 
 def refuse_folder(out: Path, *, resume: bool) -> None:
@@ -168,9 +170,9 @@ def pack_tokens(options: TrainOptions, device: torch.device) -> int:
     return options.pack_tokens or PACK_TOKENS.get(device.type, PACK_TOKENS["cpu"])
 
 
-def steps_of(plan: Plan, options: TrainOptions) -> int:
+def steps_of(schedule: Schedule, options: TrainOptions) -> int:
     """Steps of the whole run, if nothing stops it."""
-    return plan.steps_in_epoch * options.epochs
+    return schedule.steps_in_epoch * options.epochs
 
 
 def objective_of(options: TrainOptions) -> Objective:
@@ -183,11 +185,11 @@ def _loop(
     model: PreTrainedModel,
     base: Base,
     data: Dataset,
-    plan: Plan,
+    schedule: Schedule,
     group: Processes,
     progress: TrainingProgress,
 ) -> Loop:
-    options, steps = job.options, steps_of(plan, job.options)
+    options, steps = job.options, steps_of(schedule, job.options)
     chosen = LoopOptions(
         steps=steps,
         learning_rate=options.learning_rate,
@@ -196,7 +198,7 @@ def _loop(
         clip_norm=options.clip_norm,
         seed=options.seed,
         checkpoint_every=options.checkpoint_every,
-        evaluate_every=options.evaluate_every or plan.steps_in_epoch,
+        evaluate_every=options.evaluate_every or schedule.steps_in_epoch,
         patience=options.patience,
         bfloat16=number_type(options, model.device) is torch.bfloat16,
     )
@@ -206,7 +208,7 @@ def _loop(
         chosen,
         job.out / CHECKPOINT,
         log=job.out / LOG,
-        evaluate=_Validation(model, base, data, plan, options) if data.valid.documents else None,
+        evaluate=_Validation(model, base, data, schedule, options) if data.valid.documents else None,
         report=lambda line: progress.line(line, steps),
         processes=group,
     )
@@ -215,14 +217,16 @@ def _loop(
 class _Validation:
     """Loss and strict F1 on the validation documents."""
 
-    def __init__(self, model: PreTrainedModel, base: Base, data: Dataset, plan: Plan, options: TrainOptions) -> None:
+    def __init__(
+        self, model: PreTrainedModel, base: Base, data: Dataset, schedule: Schedule, options: TrainOptions
+    ) -> None:
         instructions, chosen = data.instructions, data.valid.some(options.valid_limit)
         self._model = model
         self._tokens = base.tokens
         self._objective = objective_of(options)
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
-        self._packs = plan.packed(chosen.examples)
+        self._packs = schedule.packed(chosen.examples)
         self._task = Task.of(instructions, instructions.labels)
 
     def __call__(self) -> dict[str, float]:
