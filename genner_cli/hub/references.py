@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,20 @@ INDEX = "model.safetensors.index.json"
 _REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
 )
+
+
+Progress = Callable[[str, int, int | None], None]
+"""Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What was fetched: a GGUF file or a model's folder, `size` in bytes. `pinned` names this commit for all time."""
+
+    path: Path
+    pinned: str
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
