@@ -18,13 +18,16 @@ BUNDLED = "bundled"
 
 @contextmanager
 def base_folder(reference: str, *, download: bool = False) -> Iterator[Path]:
-    """The folder of `bundled`, of a GGUF that genner made, of a transformers folder, or of a Hub reference.
+    """The folder of `bundled`, of a GGUF, of a transformers folder, or of what a reference stands for (`hub`).
 
     A GGUF is turned into a folder that is there for the block only. With `download` what is not in the local cache is
     fetched. Raises ModelError with a remedy.
     """
-    gguf = hub.BUNDLED if reference == BUNDLED else Path(reference).expanduser()
-    if not gguf.is_file():
+    if reference == BUNDLED:
+        gguf = hub.BUNDLED
+    elif hub.names_gguf(reference):
+        gguf = hub.resolve(reference, download=download)
+    else:
         yield hub.resolve_base(reference, download=download)
         return
     with TemporaryDirectory(prefix="genner-") as temporary:

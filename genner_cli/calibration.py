@@ -24,10 +24,10 @@ FEWEST_ENTITIES = 50
 FEWEST_DOCUMENTS = 5
 FOLDS = 5
 GROUP = 20
-"""A step of the map rests on at least so many entities, a label's own threshold too."""
+"""Entities that a step of the map rests on, at least; a label's own threshold too."""
 MOST_GROUPS = 50
 FEWEST_KEPT = 10
-"""A precision counts as reached only on at least so many entities."""
+"""Entities on which a precision counts as reached, at least."""
 
 
 class Judged(NamedTuple):

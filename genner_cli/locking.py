@@ -122,7 +122,7 @@ def inside(lock: Lock, places: Places) -> bool:
 
 
 def forced(lock: Lock, places: Places) -> bytes:
-    """The bytes with which every completion goes on from these places; no further than the edge that passes
+    """The bytes with which every completion continues from these places; no further than the edge that passes
     `MOST_FORCED` of them."""
     found = b""
     while len(found) < MOST_FORCED:
@@ -211,7 +211,7 @@ class Vocabulary:
     def _legal_prefixes(
         self, lock: Lock, places: Places, prefix: bytes, low: int, high: int
     ) -> Iterator[tuple[int, Places]]:
-        """Tokens in `_sorted[low:high]`, all of which start with `prefix`, that go on from `places`."""
+        """Tokens in `_sorted[low:high]`, all of which start with `prefix`, that continue from `places`."""
         by_byte: dict[int, list[Place]] = {}
         for rest, state in _step(lock, places):
             by_byte.setdefault(rest[0], []).append(Place(rest[1:], state))

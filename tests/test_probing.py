@@ -20,10 +20,9 @@ from genner_cli.formats import FORMATS, output_format
 from genner_cli.probing.cells import Cell, cell_of, is_invented
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.formats import carriable
-from genner_cli.probing.memorization import renamed, symbols
+from genner_cli.probing.memorization import renamed, swap, symbols, unseen_pool
 from genner_cli.probing.retention import Answer, compared
 from genner_cli.probing.suite import OWN, Choice, Exact, Prose, read_suite, suite_file
-from genner_cli.probing.swapping import swap, unseen_pool
 from genner_cli.prompting import GENERAL_PROMPT
 from genner_cli.scoring import compare, rate_differences
 from genner_cli.scoring.evaluation import document_counts

@@ -120,11 +120,13 @@ def test_no_paths_are_a_usage_error() -> None:
         expand([])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_a_usage_error(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").touch(0)
-    with pytest.raises(UsageError, match="may not be read"):
-        expand([str(tmp_path / "a.jsonl")])
+def test_a_file_that_may_not_be_read_is_a_usage_error(unprivileged: Path) -> None:
+    path = unprivileged / "a.jsonl"
+    path.touch()
+    assert expand([str(path)]) == [str(path)]
+    path.chmod(0)
+    with pytest.raises(UsageError, match=r"a\.jsonl: .*chmod u\+r"):
+        expand([str(path)])
 
 
 def test_total_bytes_are_those_on_disk_and_unknown_for_streams(tmp_path: Path) -> None:

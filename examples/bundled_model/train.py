@@ -1,4 +1,4 @@
-"""Trains the bundled model; run again after a break, it goes on where it was.
+"""Trains the bundled model; run again after an interruption, it resumes.
 
     python train.py --ner DIR --plain DIR --silver FILE -o runs/bundled
 
@@ -10,40 +10,33 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 
 import torch
 import zstandard
-from corpora import LONGEST_TEXT, Mix, known_labels, labels_of
+from corpora import LONGEST_TEXT, TOGETHER, known_labels
+from drawing import Drawing, batches
 from embeddings import embeddings
 from make_tokenizer import PROMPT, make_tokenizer
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from genner_cli.errors import DataError
 from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.prompting import Instructions
-from genner_cli.training.examples import Example, encode
 from genner_cli.training.loop import Loop, LoopOptions
 from genner_cli.training.loss import Objective
 from genner_cli.training.options import Loss
-from genner_cli.training.packing import Pack
 from genner_cli.training.processes import Processes, processes
-from genner_cli.training.tokens import Tokens
 
 TOKENIZER = Path(__file__).parent / "tokenizer"
 FORMAT = "inserted"
 STEPS = 2_600
 BATCHES = 2  # a step, one for each of two processes
 BATCH_TOKENS = 4_000
+LONGEST = 4_096  # tokens of an example: the model's context
 OBJECTIVE = Objective(Loss.LOCKED, opening_weight=2.0)  # with 1, precision is twice the recall
 RATE, MUON_RATE = 1.4e-3, 0.02  # at their highest
-POOL = 8  # steps whose batches are drawn together and grouped by length
-AHEAD = 3  # pools that are drawn before they are needed
 SNAPSHOT = 500  # steps; for curve.py
 LONGEST_PLAIN = 3_000
 
@@ -54,14 +47,7 @@ INSTRUCTIONS = Instructions(
     labels=known_labels(),
     default_labels=("PER", "ORG", "LOC"),
     chunk_bytes=LONGEST_TEXT,
-    together=(
-        ("PER", "ORG", "LOC"),
-        ("PER", "LOC", "ORG", "PRODUCT", "WORK"),
-        ("PER", "ORG", "LOC", "NORP", "TIME", "EVENT"),
-        tuple(label.name for label in labels_of("gum")),
-        tuple(label.name for label in labels_of("litbank")),
-        tuple(label.name for label in labels_of("bc5cdr")),
-    ),
+    together=TOGETHER,
     open_labels=True,
 )
 
@@ -86,55 +72,6 @@ def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
         torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.05),
         torch.optim.AdamW(others, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-
-
-class Batches:
-    """The batches of any step, the same in every run; the next ones are drawn by another process meanwhile."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._drawn: dict[int, Future[list[list[Pack]]]] = {}
-
-    def __call__(self, step: int) -> list[Pack]:
-        pool = step // POOL
-        numbers = range(pool, pool + AHEAD)
-        self._drawn = {at: self._drawn.get(at) or self._executor.submit(draw, at) for at in numbers}
-        return self._drawn[pool].result()[step % POOL]
-
-
-_SOURCE: list[tuple[Mix, Tokens]] = []  # of the process that draws
-
-
-def prepare_to_draw(ner: Path, silver: Path) -> None:
-    """Reads the mix, in the process that draws."""
-    mix = Mix(ner, silver)
-    print({"left_out": mix.left_out}, flush=True)  # texts and passages that share words with evaluation texts
-    _SOURCE.append((mix, Tokens(AutoTokenizer.from_pretrained(TOKENIZER))))
-
-
-def draw(number: int) -> list[list[Pack]]:
-    """Steps of batches of about BATCH_TOKENS each, those of examples of like length together."""
-    mix, tokens = _SOURCE[0]
-    random = Random(number)
-    examples: list[Example] = []
-    size = 0
-    while size < POOL * BATCHES * BATCH_TOKENS:
-        for sample in mix.draw(random):
-            try:
-                example = encode(sample, tokens, PROMPT, FORMAT, DEFAULT_DEPTH)
-            except DataError:
-                continue  # an entity begins or ends inside a token
-            examples.append(example)
-            size += len(example.ids)
-    groups: list[list[Example]] = [[] for _ in range(POOL * BATCHES)]
-    filled, share = 0, size / len(groups)
-    for example in sorted(examples, key=lambda e: len(e.ids)):
-        groups[min(len(groups) - 1, int(filled / share))].append(example)
-        filled += len(example.ids)
-    batches = [Pack(tuple(((example,),) for example in group)) for group in groups]
-    steps = [batches[at : at + BATCHES] for at in range(0, len(batches), BATCHES)]
-    random.shuffle(steps)
-    return steps
 
 
 def main() -> None:
@@ -187,8 +124,9 @@ def train(args: argparse.Namespace, joined: Processes) -> None:
         processes=joined,
         optimizers=optimizers(model),
     )
-    with ProcessPoolExecutor(1, get_context("spawn"), prepare_to_draw, (args.ner, args.silver)) as executor:
-        loop.run(Batches(executor))
+    drawing = Drawing(args.ner, args.silver, TOKENIZER, INSTRUCTIONS, BATCHES, BATCH_TOKENS, LONGEST)
+    with batches(drawing) as batch_of:
+        loop.run(batch_of)
     joined.first_only(lambda: save(model, tokenizer, args.out / "model"))
 
 

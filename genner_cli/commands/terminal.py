@@ -51,7 +51,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def byte_bar() -> Iterator[Callable[[str, int, int], None]]:
+def byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar of bytes, if stderr is a terminal; gives what tells it the file under way, bytes done, and bytes of all."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -65,7 +65,7 @@ def byte_bar() -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("asking the Hub", total=None)
+        task = bar.add_task("connecting", total=None)
         yield lambda file, done, total: bar.update(task, description=file, completed=done, total=total)
 
 
@@ -91,6 +91,25 @@ def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
                 bar.advance(task)
 
         yield counted
+
+
+@contextmanager
+def document_progress(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """A bar of the bytes of a run's input, if stderr is a terminal (`running.local.Progress`)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
 def printable_lines(text: str) -> str:

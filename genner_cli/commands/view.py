@@ -27,7 +27,7 @@ Predictions = Annotated[
 Gold = Annotated[str | None, typer.Option("--gold", metavar="FILE", help="JSONL with the right entities, to compare.")]
 Page = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write; - is stdout.")]
 Terminal = Annotated[bool, typer.Option("--terminal", help="Print the documents instead; no colour in pipes.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Show the first so many documents.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Show only the first N documents.")]
 
 
 def view(
@@ -49,7 +49,7 @@ def view(
     """
     from genner_cli.files.predictions import read_predictions
     from genner_cli.files.reading import expand
-    from genner_cli.pairing import beside
+    from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold
 
     if terminal == (output is not None):
@@ -60,7 +60,7 @@ def view(
     documents: Iterator[Viewed] = map(alone, extractions)
     if gold is not None:
         golden = read_gold_files([gold], text_field=text_field, id_field=id_field)
-        documents = starmap(with_gold, beside(golden, extractions, whole=limit is None))
+        documents = starmap(with_gold, pair_with_gold(golden, extractions, whole=limit is None))
     if output is None:
         _print(documents)
     else:

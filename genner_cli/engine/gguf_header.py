@@ -17,6 +17,7 @@ from genner_cli.errors import ModelError
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_ALIGNMENT = 32
 _MOST_ITEMS = 1 << 24
 _LONGEST_STRING = 1 << 26
 _LARGEST_TENSOR = 1 << 40
@@ -118,6 +119,21 @@ def read_header(path: Path, *, arrays: bool = False) -> Header:
         raise ModelError(f"{path}: the file is cut short or damaged; fetch or export it again") from None
 
 
+def check_whole(path: Path) -> None:
+    """Raises ModelError unless the file is one GGUF from its first byte to its last: the tensors follow each other
+    without a gap, as llama.cpp wants them (gguf_init_from_file), and nothing is behind the last one's padding."""
+    header = read_header(path)
+    alignment = int(header.metadata.get("general.alignment", _ALIGNMENT))
+    expected = min((info.offset for info in header.tensors.values()), default=header.file_bytes)
+    for name, info in header.tensors.items():
+        if info.offset != expected:
+            raise ModelError(f"{path}: the tensor {name} begins at byte {info.offset}, not {expected}; fetch it again")
+        end = info.offset + info.size
+        expected = -(-end // alignment) * alignment
+    if header.file_bytes > expected:
+        raise ModelError(f"{path}: {header.file_bytes - expected} bytes follow the last tensor; fetch it again")
+
+
 def _read(file: BinaryIO, path: Path, arrays: bool) -> Header:
     magic = file.read(4)
     if magic != b"GGUF":
@@ -132,7 +148,7 @@ def _read(file: BinaryIO, path: Path, arrays: bool) -> Header:
         key = _string(file)
         metadata[key] = _value(file, _number(file, "<I"), arrays)
     found = dict(_tensor(file) for _ in range(_at_most(tensors, _MOST_ITEMS)))
-    alignment = metadata.get("general.alignment", 32)
+    alignment = metadata.get("general.alignment", _ALIGNMENT)
     if not isinstance(alignment, int) or alignment < 1:
         raise ValueError(f"alignment {alignment}")
     data = -(-file.tell() // alignment) * alignment

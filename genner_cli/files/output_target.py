@@ -15,6 +15,7 @@ from typing import IO
 from genner_cli.files import COMPRESSIONS, remote
 from genner_cli.files.annotations import parquet
 from genner_cli.files.streams import opened
+from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import SUFFIXES, compressing
 
 OUTPUTS = (*SUFFIXES, parquet.SUFFIX)
@@ -56,16 +57,13 @@ class OutputTarget:
             whole = f"{self.base}.packed"
             with open(partial, "rb") as lines, open(whole, "wb") as raw:
                 self._pack(lines, raw)
-                raw.flush()
-                os.fsync(raw.fileno())
         if remote.is_address(self.path):
             remote.put(whole, self.path)
             os.unlink(whole)
         else:
-            os.replace(whole, self.base)
+            rename_durably(whole, self.base)
         if whole != partial:
             os.unlink(partial)
-        _sync_folder(self.base)
 
     def _pack(self, lines: IO[bytes], raw: IO[bytes]) -> None:
         if self._is_parquet(self.path):
@@ -87,11 +85,3 @@ class OutputTarget:
     @staticmethod
     def _is_parquet(path: str) -> bool:
         return path.lower().endswith(parquet.SUFFIX)
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

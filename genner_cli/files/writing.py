@@ -20,6 +20,7 @@ import zstandard
 
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, kind, remote
+from genner_cli.files.whole import rename_durably
 from genner_cli.types import Document, Entity, Extraction
 
 SUFFIXES = tuple(kind + compression for kind in (".jsonl", ".ndjson") for compression in ("", *COMPRESSIONS))
@@ -173,9 +174,8 @@ class Writer:
                 self._stream.close()
             self._raw.flush()
             if self.path != STDIO:
-                os.fsync(self._raw.fileno())
                 self._raw.close()
-                os.replace(self._partial, self._target)
+                rename_durably(self._partial, self._target)
         except OSError as error:
             self._abandon()
             raise self._failure(error) from error

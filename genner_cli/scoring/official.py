@@ -41,7 +41,7 @@ def document_counts(
 def _remedy(completions: int) -> str:
     if not completions:
         return "no completion to score; write predictions with `genner extract --keep-completion`, or give --model"
-    return f"{completions} completions, its text was cut into chunks; extract with a --chunk as long as the text"
+    return f"{completions} completions, its text was cut into chunks; extract with --chunk-bytes as long as the text"
 
 
 def counts(format: str, wanted: str, written: str, labels: Sequence[str]) -> DocumentCounts:

@@ -1,4 +1,4 @@
-"""The training loop: packs of examples in, a trained model and a log out; goes on from its last checkpoint.
+"""The training loop: packs of examples in, a trained model and a log out; resumes from its last checkpoint.
 
 Works on any transformers decoder, whichever of its parameters are to be trained. What a step computes does not depend
 on what was computed before in the same process, so a run that was cut off ends as if it had not been. Knows nothing of
@@ -34,12 +34,15 @@ Line = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """One run. `warm_up`: the share of steps in which the learning rate rises, before it falls along a cosine to 0;
-    `patience`: it stops after so many validations that are no better than the best. AdamW's second beta is `beta`."""
+    """One run. `warm_up`: the share of steps in which the learning rate rises; `decay_steps`: the last steps, in which
+    it falls along a cosine to 0 (None: all after the rise; a run that keeps its rate until then can be ended at any
+    step: warmup-stable-decay, arXiv 2404.06395); `patience`: validations
+    without a better F1 after which it stops. AdamW's second beta is `beta`."""
 
     steps: int
     learning_rate: float
     warm_up: float = 0.1
+    decay_steps: int | None = None
     weight_decay: float = 0.0
     beta: float = 0.999
     clip_norm: float = 1.0
@@ -55,8 +58,9 @@ def learning_rate_at(step: int, options: LoopOptions) -> float:
     rising = round(options.warm_up * options.steps)
     if step < rising:
         return options.learning_rate * (step + 1) / rising
-    done = (step - rising) / max(1, options.steps - rising)
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    falling = options.steps - rising if options.decay_steps is None else options.decay_steps
+    done = (step - (options.steps - falling)) / max(1, falling)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
 
 
 @dataclass(slots=True)
@@ -159,7 +163,7 @@ class Loop:
         loss_of_all = self._processes.summed(total).item()
         if not math.isfinite(loss_of_all + norm):
             where = f"step {self._progress.step + 1}: the loss is {loss_of_all}, the gradient's length {norm}"
-            raise ModelError(f"{where}; begin anew with a lower --learning-rate")
+            raise ModelError(f"{where}; start again with a lower --learning-rate")
         groups = (group for optimizer in self._optimizers for group in optimizer.param_groups)
         for group, peak in zip(groups, self._peaks, strict=True):
             group["lr"] = peak * (rate / self._options.learning_rate)
@@ -200,7 +204,7 @@ class Loop:
         if self._processes.first:
             self._folder.mkdir(parents=True, exist_ok=True)
             _cut_log(self._log, self._progress.step)
-        self._processes.shared(None)  # nobody goes on before the log is cut
+        self._processes.shared(None)  # no process continues before the log is cut
 
 
 def _seed(*numbers: int) -> int:
@@ -225,7 +229,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     try:
         return [dict(json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{path} is broken ({error}); remove {path.parent}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error}); remove {path.parent}, and start again") from error
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -23,6 +23,7 @@ from genner_cli.files import STDIO
 from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place, shown
 from genner_cli.files.records import Record
 from genner_cli.files.streams import content, decoded
+from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import PARTIAL
 from genner_cli.types import Document, Entity, FailedDocument, Range
 
@@ -71,7 +72,7 @@ class Brat(AnnotationFormat):
                 name = _name(document, number, used, dropped)
                 (partial / f"{name}.txt").write_bytes(document.text.encode())
                 (partial / f"{name}.ann").write_bytes("".join(_lines(document, options, dropped)).encode())
-            partial.replace(target)
+            rename_durably(partial, target)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written ({error.strerror}); name another folder") from error
         finally:

