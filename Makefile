@@ -3,14 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint docs bench bench-full
+.PHONY: demo test quick test-recipes soak lint docs bench bench-full
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC
 
 # Two test files at a time, each on one thread: OpenMP's threads wait for each other actively.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The tests that open no model and start no process: under a minute.
+quick: .venv/test
+	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow" -rfE
+
+# The tests of benchmarks/ and examples/bundled_model.
+test-recipes: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/recipes
 
 # The long half of the tests, under half an hour: faults, fuzzing, memory (benchmarks/README.md).
 soak: .venv/test

@@ -14,6 +14,7 @@ from sklearn_crfsuite import CRF
 from tagging import entities_of, tags, words
 
 from genner_cli.chunking import sentences
+from genner_cli.files.whole import whole
 from genner_cli.types import Document, Entity, Range
 
 PARAMETERS = {"algorithm": "lbfgs", "c1": 0.1, "c2": 0.1, "max_iterations": 100, "all_possible_transitions": True}
@@ -24,9 +25,8 @@ Cut = Callable[[str], list[Range]]
 def train(documents: Sequence[Document], path: Path, *, by_sentence: bool) -> None:
     """Learns from documents whose entities do not overlap; the file is whole or not there."""
     cut = _cut(by_sentence)
-    partial = path.with_name(f"{path.name}.partial")
-    CRF(**PARAMETERS, model_filename=str(partial)).fit(_features_of(documents, cut), _tags_of(documents, cut))
-    partial.replace(path)
+    with whole(path) as partial:
+        CRF(**PARAMETERS, model_filename=str(partial)).fit(_features_of(documents, cut), _tags_of(documents, cut))
 
 
 def predict(path: Path, documents: Sequence[Document], *, by_sentence: bool) -> Iterator[list[Entity]]:

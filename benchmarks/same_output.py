@@ -12,19 +12,19 @@ import argparse
 import random
 from itertools import islice
 
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.extraction import entities_of
-from genner_cli.files import expand
-from genner_cli.files.reading import read_documents
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.formats import output_format
 from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document, Entity
 
 
-def completions(texts: list[str], order: list[int], options: ExtractOptions) -> list[tuple[list[Entity], Completion]]:
+def completions(texts: list[str], order: list[int], spec: RunSpec) -> list[tuple[list[Entity], Completion]]:
     """What is found in each text, the texts having been run in this order."""
-    with open_extractor(options) as extractor:
-        task = extractor.task
+    with LlamaBackend().open(spec) as opened:
+        task = opened.facts.task
         output = output_format(task.format)
         prefix, grammar = task.prompt.prefix(task.labels), output.grammar(task.names)
         requests = (
@@ -33,7 +33,7 @@ def completions(texts: list[str], order: list[int], options: ExtractOptions) -> 
             )
             for at in order
         )
-        found = {order[number]: completion for number, completion in extractor.engine.generate(requests)}
+        found = {order[number]: completion for number, completion in opened.generate(requests)}
         return [(entities_of(found[at], text, task), found[at]) for at, text in enumerate(texts)]
 
 
@@ -49,10 +49,10 @@ def main() -> None:
     texts = [record.text for record in records if isinstance(record, Document)]
     order = list(range(len(texts)))
     shuffled = random.Random(0).sample(order, len(order))
-    alone = completions(texts, order, ExtractOptions(model=args.model, engine=EngineOptions(1, threads=args.threads)))
+    alone = completions(texts, order, RunSpec(model=args.model, engine=EngineOptions(1, threads=args.threads)))
     for name, sequence in (("16 slots", order), ("16 slots, shuffled", shuffled)):
-        options = ExtractOptions(model=args.model, engine=EngineOptions(16, threads=args.threads))
-        together = completions(texts, sequence, options)
+        spec = RunSpec(model=args.model, engine=EngineOptions(16, threads=args.threads))
+        together = completions(texts, sequence, spec)
         differing = [at for at in order if together[at][0] != alone[at][0]]
         drift = max(
             abs((a.score or 0) - (b.score or 0))

@@ -1,4 +1,4 @@
-"""An adapter or a whole model as training leaves it -> GGUF files that were held against it, and a report.
+"""An adapter or a whole model as training leaves it -> GGUF files that were compared with it, and a report.
 
 Merges, converts, checks, quantizes, checks: what fails a check never gets its final name. Knows nothing of the
 terminal.
@@ -26,6 +26,7 @@ from convert.source import Source, opened, read_source
 from convert.transformers_folder import Weights
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.files.whole import rename_durably
 from genner_cli.generation import EngineOptions
 
 Number = Literal["f32", "f16", "bf16"]
@@ -60,7 +61,7 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
     """Writes `out`, or for several types one file each, named like `model.Q8_0.gguf`; and a report beside them.
 
     A file whose checks fail is not written, and the report says which check and where; what stood under its name
-    before is left alone. `say` is told each step. Raises UsageError and ModelError where the export cannot be tried.
+    before is left alone. `say` gets each step. Raises UsageError and ModelError where the export cannot be tried.
     """
     names = final_names(out, options)
     source = read_source(folder, verify=options.verify, check=options.check)
@@ -74,7 +75,7 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
             findings = job.adapter(base) if base and options.adapter_only else job.model()
         good = _passed(names, findings)
         for type, path in good.items():
-            os.replace(job.made(type), path)
+            rename_durably(job.made(type), path)
     about = {"source": str(folder), "base": source.base, "dtype": job.dtype, "documents": len(source.documents)}
     files = {type: str(path) for type, path in good.items()}
     report = Report({**about, "versions": _versions()}, tuple(findings), files, options.check)

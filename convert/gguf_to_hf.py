@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from transformers import CONFIG_MAPPING
 
-from convert import whole_folder
 from convert.architectures import Architecture, architecture
 from convert.gguf_config import FAMILIES, Described, config_of
 from convert.gguf_numbers import numbers_of
 from convert.gguf_tokenizer import KINDS, tokenizer_config, tokenizer_json
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
-from genner_cli import hub
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import Header, TensorInfo, read_header
 from genner_cli.errors import ModelError
-from genner_cli.provenance import GGUF_SOURCE, WORDS
+from genner_cli.files.whole import whole_folder
+from genner_cli.hub.references import WEIGHTS
+from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE
 
 REMEDY = "give the transformers folder that the GGUF was made from"
 FACTORS = "rope_freqs.weight"
@@ -51,14 +51,14 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
     words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}  # others' weights
     with whole_folder(folder) as partial:
         write_safetensors(
-            partial / hub.WEIGHTS, entries, lambda entry: _numbers(path, described.tensors, tensors[entry.name])
+            partial / WEIGHTS, entries, lambda entry: _numbers(path, described.tensors, tensors[entry.name])
         )
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_options)
         _write(partial / GGUF_SOURCE, {"file": path.name, "sha256": _sha256(path)})
         if words:
-            _write(partial / WORDS, words)
+            _write(partial / MODEL_METADATA_FILE, words)
     return folder
 
 

@@ -11,19 +11,20 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from convert import whole_folder
 from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
 from convert.safetensors_writer import DTYPES, Entry, write_safetensors
 from convert.tensors import text_name
 from convert.transformers_folder import read_config
 from genner_cli import hub
 from genner_cli.errors import ModelError
-from genner_cli.provenance import WORDS
+from genner_cli.files.whole import whole_folder
+from genner_cli.hub.references import INDEX
+from genner_cli.provenance import MODEL_METADATA_FILE
 
-OF_THE_BASE = ("config.json", "generation_config.json", hub.INDEX)
+OF_THE_BASE = ("config.json", "generation_config.json", INDEX)
 OF_THE_ADAPTER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-    "vocab.json", "merges.txt", "chat_template.jinja", WORDS,
+    "vocab.json", "merges.txt", "chat_template.jinja", MODEL_METADATA_FILE,
 )  # fmt: skip
 
 

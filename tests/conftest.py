@@ -1,25 +1,90 @@
-"""Models that tests share, opened once, and the command line run in this process."""
+"""What tests share: which are quick, which may be skipped, models opened once, the command line run in this process."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pytest
-from random_model import write_random_model
 
-from genner_cli import hub
-from genner_cli.commands import main
-from genner_cli.engine.model import Model
 from genner_cli.generation import EngineOptions
+
+if TYPE_CHECKING:
+    from genner_cli.engine.model import Model
 
 EXTRACTING = ("extract", "plan", "evaluate", "calibrate")
 ONE_THREAD = EngineOptions(threads=1, gpu_layers=0)
+HEAVY = frozenset({"llama_cpp", "torch", "transformers", "ray"})
+"""Packages that a quick test does without."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help = f"skip tests that start a process or import {', '.join(sorted(HEAVY))}"
+    parser.addoption("--quick", action="store_true", help=help)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        sys.meta_path.insert(0, SkipHeavy())
+
+
+class SkipHeavy:
+    """Finds no package in HEAVY: the test or the module of tests that imports one is skipped there."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        if name in HEAVY:
+            pytest.skip(f"not quick: imports {name}", allow_module_level=True)
+        return None
+
+
+def _skip_process(*arguments: object, **options: object) -> None:
+    pytest.skip("not quick: starts a process")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --quick no test starts a process, and at the end no heavy package has been imported."""
+    if not request.config.getoption("--quick"):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", _skip_process)
+        yield
+    assert HEAVY.isdisjoint(sys.modules)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin first, so that the last worker does not end with one of them alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    return report if item.get_closest_marker("gpu") else _without_skips(report, item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    report = yield
+    return _without_skips(report, collector.config)
+
+
+def _without_skips(report: Any, config: pytest.Config) -> Any:
+    """In CI everything that a test needs is installed: a test that is skipped there has failed."""
+    if report.skipped and os.environ.get("CI") and not config.getoption("--quick"):
+        report.outcome, report.longrepr = "failed", f"skipped in CI: {report.longrepr[2]}"
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +93,19 @@ def _no_settings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GENNER_MODEL", raising=False)
         yield
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user who is not root, as whom the test runs then: root may read and write everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, nobody = os.geteuid() == 0, 65534
+        if root:
+            os.chown(folder, nobody, nobody)
+            os.setresuid(nobody, nobody, 0)  # real as well as effective: os.access asks for the real one
+        yield Path(folder)
+        if root:
+            os.setresuid(0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +122,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def bundled() -> Iterator[Model]:
     """The model that comes with genner."""
+    from genner_cli import hub
+    from genner_cli.engine.model import Model
+
     with Model(hub.BUNDLED, gpu_layers=0) as model:
         yield model
 
@@ -51,12 +132,16 @@ def bundled() -> Iterator[Model]:
 @pytest.fixture(scope="session")
 def random_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GGUF of random weights with the bundled model's vocabulary and metadata."""
+    from random_model import write_random_model
+
     return write_random_model(tmp_path_factory.mktemp("models") / "random.gguf")
 
 
 @pytest.fixture(scope="session")
 def random_model(random_path: Path) -> Iterator[Model]:
     """A model that has learnt nothing."""
+    from genner_cli.engine.model import Model
+
     with Model(random_path, gpu_layers=0) as model:
         yield model
 
@@ -83,6 +168,7 @@ class Run(NamedTuple):
 @pytest.fixture
 def genner(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Run]:
     """Runs the command line in this process; extraction and its planning on one thread and no GPU."""
+    from genner_cli.commands import main
 
     def run(*args: object, stdin: bytes = b"") -> Run:
         one_thread = ("--threads", "1", "--gpu-layers", "0") if args and args[0] in EXTRACTING else ()

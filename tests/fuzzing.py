@@ -27,13 +27,11 @@ import orjson
 from fake_engine import FakeEngine
 
 from genner_cli import extraction
-from genner_cli.data.losses import Losses
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.extraction import Task
+from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, Dropped
 from genner_cli.files.calibrations import read_calibration
-from genner_cli.files.forms import FORMS
-from genner_cli.files.forms.options import FormOptions
 from genner_cli.files.gold import read_gold
 from genner_cli.files.journal import Journal, digest_of
 from genner_cli.files.labels import parse_types, read_label_map, read_labels
@@ -188,7 +186,7 @@ def _read_all_labels(path: str) -> None:
 def _read_form(name: str) -> Callable[[str], None]:
     def read(path: str) -> None:
         Path(path).with_suffix(".txt").write_text("Ann met Bob in Rome.", encoding="utf-8")
-        for record in FORMS[name].read(path, FormOptions(), Losses()):
+        for record in ANNOTATION_FORMATS[name].read(path, AnnotationOptions(), Dropped()):
             _is_record(record)
 
     return read
@@ -322,7 +320,9 @@ def _form_seed(name: str) -> bytes:
     """What the form writes of a document."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seed"
-        FORMS[name].write([Document(_TEXT, "1", tuple(_ENTITIES))], str(path), FormOptions(), Losses())
+        ANNOTATION_FORMATS[name].write(
+            [Document(_TEXT, "1", tuple(_ENTITIES))], str(path), AnnotationOptions(), Dropped()
+        )
         return path.read_bytes()
 
 
@@ -344,7 +344,7 @@ def _from(seeds: Callable[[], Sequence[bytes]]) -> Callable[[Random], bytes]:
 def _read_state(path: str) -> None:
     with suppress(GennerError):
         Manifest.read(path)
-    read_calibration(Path(path), [Path(path)], format="xml", constraint="source")
+    read_calibration(Path(path), [Path(path)], "fingerprint", format="xml", constraint="source")
 
 
 TARGETS: dict[str, Target] = {

@@ -13,7 +13,7 @@ from strategies import LABELS, hostile_text, planted
 from genner_cli.types import Document, Entity, canonical_order
 
 RECIPES = Path(__file__).parents[1] / "examples" / "recipes" / "valid.jsonl.gz"
-FORMS_DATA = Path(__file__).parent / "data" / "forms"
+ANNOTATIONS_DATA = Path(__file__).parent / "data" / "annotations"
 
 names = st.text("abcXYZ019-_", min_size=1, max_size=8)
 values = st.recursive(

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 from conftest import Run
-from labelled import FORMS_DATA, RECIPES, read
+from labelled import ANNOTATIONS_DATA, RECIPES, read
 
-from genner_cli.commands.data.convert import FormName
-from genner_cli.files.forms import FORMS
+from genner_cli.commands.data.convert import AnnotationFormatName
+from genner_cli.files.annotations import ANNOTATION_FORMATS
 
 Genner = Callable[..., Run]
 EIGHT = "one two three four five six seven eight"
@@ -45,7 +45,7 @@ def test_convert_tells_what_is_lost_and_counts(genner: Genner, tmp_path: Path) -
     source = f"{tmp_path}/in.jsonl:1"
     assert set(run.stderr.splitlines()) == {
         f"genner: not carried over: 1 nested entities ({source}: 'Ann' (FIRST) at 0:3, 'Ann Lee' (PER) is kept)",
-        f"genner: not carried over: 1 entities with a border inside a token ({source}: 'Ac' (PART) at 11:13)",
+        f"genner: not carried over: 1 entities with a boundary inside a token ({source}: 'Ac' (PART) at 11:13)",
         f"genner: not carried over: 1 fields 'id' ({source})",
         "1 documents, 3 entities",
     }
@@ -57,14 +57,14 @@ def test_convert_leaves_documents_with_problems_out_and_fails(genner: Genner, tm
     run = genner("data", "convert", source, "-", "--to", "doccano")
     assert run.status == 1
     assert run.records == [{"text": "Bob.", "label": [[0, 3, "PER"]]}]
-    assert f"genner: {source}:1: entities[0]: 0:9 is no range of the text" in run.stderr
+    assert f"genner: {source}:1: entities[0]: 0:9 is not a range of the text" in run.stderr
     assert "1 documents, 1 entities, 1 problems" in run.stderr
 
 
 def test_convert_reads_standard_input_and_compressed_files(genner: Genner, tmp_path: Path) -> None:
-    (tmp_path / "a.conll.gz").write_bytes(gzip.compress((FORMS_DATA / "bilou.conll").read_bytes()))
+    (tmp_path / "a.conll.gz").write_bytes(gzip.compress((ANNOTATIONS_DATA / "bilou.conll").read_bytes()))
     one = genner("data", "convert", tmp_path / "a.conll.gz", "-", "--to", "jsonl")
-    data = (FORMS_DATA / "bilou.conll").read_bytes()
+    data = (ANNOTATIONS_DATA / "bilou.conll").read_bytes()
     two = genner("data", "convert", "-", "-", "--from", "conll", "--to", "jsonl", stdin=data)
     assert one.status == two.status == 0
     assert one.records == two.records
@@ -75,7 +75,7 @@ def test_convert_strict_fails_at_the_first_loss(genner: Genner, tmp_path: Path) 
     source = lines(tmp_path / "in.jsonl", {"id": 1, **labelled("Ann", PER="Ann")})
     run = genner("data", "convert", source, tmp_path / "out.conll", "--strict")
     assert run.status == 1
-    assert "fields 'id' cannot be carried; leave out --strict" in run.stderr
+    assert "fields 'id' cannot be carried over; run without --strict" in run.stderr
     assert not (tmp_path / "out.conll").exists()
 
 
@@ -86,7 +86,7 @@ def test_convert_trims_borders_and_drops_doubles_when_told(genner: Genner, tmp_p
     run = genner("data", "convert", source, "-", "--to", "jsonl", "--trim")
     assert run.status == 0
     assert run.records[0]["entities"] == [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]
-    assert "1 white space at the borders of entities" in run.stderr
+    assert "1 white space at the boundaries of entities" in run.stderr
     assert "1 entities listed twice" in run.stderr
 
 
@@ -95,7 +95,7 @@ def test_convert_counts_offsets_in_the_unit_of_the_input(genner: Genner, tmp_pat
     source = lines(tmp_path / "in.jsonl", record, {"text": "👩", "entities": [{"start": 1, "end": 2, "label": "X"}]})
     run = genner("data", "convert", source, "-", "--to", "jsonl", "--offsets", "utf16")
     assert run.records[0]["entities"] == [{"start": 2, "end": 5, "label": "PER", "text": "Ann"}]
-    assert "in.jsonl:2: offset 1 is no border of characters counted as utf16" in run.stderr
+    assert "in.jsonl:2: offset 1 is not a boundary of characters counted as utf16" in run.stderr
     assert run.status == 1
 
 
@@ -104,11 +104,11 @@ def test_convert_counts_offsets_in_the_unit_of_the_input(genner: Genner, tmp_pat
     [
         (["nowhere.jsonl", "out.conll"], "nowhere.jsonl: no such file or folder"),
         (["in.jsonl", "in.jsonl"], "is the input too"),
-        (["in.jsonl", "out.json"], "its name does not tell the form; name it by --to"),
+        (["in.jsonl", "out.json"], "its name does not tell the format; name it by --to"),
         (["in.jsonl", "missing/out.conll"], "there is no folder"),
         (["in.jsonl", "-", "--to", "brat"], "brat is a folder of files; name one for the output"),
         (["-", "out.jsonl", "--from", "brat"], "brat is a folder of files; name one for the input"),
-        (["in.jsonl", "."], "is there already; name a new folder"),
+        (["in.jsonl", "."], "already exists; name a new folder"),
         (["in.jsonl", "out.json", "--to", "alpaca", "--types", "A", "--labels", "l.yaml"], "give one of them"),
     ],
 )
@@ -134,7 +134,7 @@ def test_convert_to_brat_leaves_nothing_behind_when_it_fails(genner: Genner, tmp
 
 
 def test_convert_knows_every_form() -> None:
-    assert [name.value for name in FormName] == list(FORMS)
+    assert [name.value for name in AnnotationFormatName] == list(ANNOTATION_FORMATS)
 
 
 # stats
@@ -257,7 +257,7 @@ def test_check_finds_planted_mistakes_and_fails(genner: Genner, tmp_path: Path) 
     assert run.status == 1
     out = run.stdout.decode()
     assert "problems: 1 entities and records that are wrong" in out
-    assert f"{train}:4: entities[0]: 0:4 is no range of the text" in out
+    assert f"{train}:4: entities[0]: 0:4 is not a range of the text" in out
     assert "duplicates: 1 texts" in out
     assert f"2 documents of {test} share eight words or the whole text with {train} (1 are equal)" in out
     assert "'Acme won' is annotated in 2 ways" in out

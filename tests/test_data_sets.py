@@ -12,11 +12,11 @@ from labelled import documents
 from strategies import examples
 
 from genner_cli.data.checking import different_annotations, duplicates, label_contradictions, leaks
-from genner_cli.data.losses import Losses
 from genner_cli.data.relabelling import Relabelled, relabel
 from genner_cli.data.splitting import grouped, split
 from genner_cli.data.statistics import Lengths, count_nested, statistics
 from genner_cli.errors import DataError, UsageError
+from genner_cli.files.annotations import Dropped
 from genner_cli.types import Document, Entity
 
 SHARES = {"train": 0.8, "valid": 0.1, "test": 0.1}
@@ -200,7 +200,7 @@ def test_consistent_data_has_no_contradictions() -> None:
 
 
 def test_losses_are_counted_with_the_first_examples() -> None:
-    losses = Losses()
+    losses = Dropped()
     for number in range(5):
         losses("scores", f"a:{number}")
     losses("ids", "a:9")
@@ -209,4 +209,4 @@ def test_losses_are_counted_with_the_first_examples() -> None:
         "not carried over: 1 ids (a:9)",
     ]
     with pytest.raises(DataError, match="a:1: scores cannot be carried"):
-        Losses(strict=True)("scores", "a:1")
+        Dropped(strict=True)("scores", "a:1")

@@ -13,7 +13,7 @@ from genner_cli.data import runs as runs_module
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.data.runs import links, runs, words_of
 from genner_cli.data.tags import Scheme, Span, decode, encode
-from genner_cli.data.tokens import cut, detokenize, tokenize, without_blanks
+from genner_cli.data.tokens import cut, detokenize, tokenize, without_spaces
 from genner_cli.errors import DataError
 from genner_cli.types import Range
 
@@ -37,7 +37,7 @@ def test_offsets_are_those_of_the_encoded_text(unit: Unit, text: str) -> None:
 
 @pytest.mark.parametrize(("unit", "offset"), [(Unit.UTF16, 2), (Unit.BYTE, 3), (Unit.UTF16, 9), (Unit.BYTE, -1)])
 def test_an_offset_inside_a_character_is_refused(unit: Unit, offset: int) -> None:
-    with pytest.raises(DataError, match=f"offset {offset} is no border .*--offsets"):
+    with pytest.raises(DataError, match=f"offset {offset} is not a boundary .*--offsets"):
         Offsets("a👩b", unit).place(offset)
 
 
@@ -68,7 +68,7 @@ def test_tokens_hold_all_of_a_text_but_its_white_space(text: str) -> None:
     found = tokenize(text)
     assert all(one.end <= other.start for one, other in pairwise(found))
     assert "".join(words(text)) == "".join(c for c in text if not c.isspace() and c != "\ufeff")
-    whole = without_blanks(text, [Range(0, len(text))])
+    whole = without_spaces(text, [Range(0, len(text))])
     assert {start for start, _ in whole} <= {start for start, _ in found}
     assert "".join(text[start:end] for start, end in whole) == "".join(words(text))
     made, ranges = detokenize(words(text))
@@ -140,7 +140,7 @@ def test_schemes_tag_as_their_names_say(scheme: Scheme, tags: str) -> None:
 
 @pytest.mark.parametrize("tag", ["", "B", "B-", "X-A", "o", "BI-A", "O-A", "-A"])
 def test_what_is_no_tag_is_refused(tag: str) -> None:
-    with pytest.raises(DataError, match="is no tag"):
+    with pytest.raises(DataError, match="is not a tag"):
         decode(["O", tag])
 
 

@@ -13,8 +13,7 @@ from genner_cli import extraction, locking
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.extraction import Task
-from genner_cli.formats import FORMATS, output_format
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH, FORMATS, output_format
 from genner_cli.generation import Constraint
 from genner_cli.types import Document, Extraction
 

@@ -65,8 +65,8 @@ def test_predictions_are_scored_strictly(genner: Genner, web: Path) -> None:
     predicted_count = sum(len(record["entities"]) for record in read(web / "all.jsonl"))
     assert sum(each["entities"] for each in found["scores"]["reliability"]) == predicted_count
     assert 0 < found["scores"]["error"] < 0.5
-    missed = own.micro.missed - classes["omitted"]
-    assert missed == sum(classes[name] for name in ("wrong label", "wrong border", "wrong label and border"))
+    meant = own.micro.missed - classes["missed"]
+    assert meant == sum(classes[name] for name in ("wrong label", "wrong boundary", "wrong label and boundary"))
 
 
 def test_a_model_is_scored_like_the_predictions_that_it_writes(genner: Genner, web: Path) -> None:
@@ -99,8 +99,8 @@ def test_the_tables_are_for_people(genner: Genner, web: Path) -> None:
         "macro (strict)",
         "F1 (95 % interval)",
         "PER",
-        "wrong border",
-        "omitted",
+        "wrong boundary",
+        "missed",
     ):
         assert part in text
     assert max(map(len, text.splitlines())) <= 120
@@ -188,7 +188,7 @@ def test_problems_of_the_gold_data_are_all_named(genner: Genner, tmp_path: Path)
     assert (run.status, run.stdout) == (1, b"")
     lines = run.stderr.splitlines()
     assert lines[0] == "genner: 2 problems in the gold data; correct the lines, or leave them out"
-    assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is no range")
+    assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is not a range")
     assert lines[2].startswith(f"genner: {path}:2: field 'entities' is missing")
 
 
@@ -213,7 +213,7 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
         (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind of file"),
         (["-p", "all.jsonl", "--html", "none/x.html"], "there is no folder"),
         (["--calibration", "x.json", "--no-calibration"], "contradict each other"),
-        (["-p", "all.jsonl", "--depth", "2"], "--depth needs --nested"),
+        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat and --depth contradict each other"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

@@ -150,7 +150,7 @@ def test_an_inserted_opening_takes_one_blank_in(text: str, start: int, completio
 
 @pytest.mark.parametrize("name", ["bracketed", "xml", "inserted"])
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (0, 2), (1, 3), (2, 3)])
-def test_an_inline_format_writes_any_characters_without_blanks_at_their_ends(name: str, start: int, end: int) -> None:
+def test_an_inline_format_writes_any_characters_without_spaces_at_their_ends(name: str, start: int, end: int) -> None:
     parts_of_words = [Entity(start, end, "X", "abc"[start:end])]
     assert FORMATS[name].render("abc", parts_of_words, ["X"]).left_out == ()
 
@@ -160,9 +160,9 @@ def test_an_inline_format_writes_any_characters_without_blanks_at_their_ends(nam
     [
         ("xml", "a b", [Entity(0, 1, "Z", "a")], 1, ["label 'Z' is not in the label set"]),
         ("xml", "a b", [Entity(0, 1, "X", "b")], 1, ["the text has 'a' at 0:1, not 'b'"]),
-        ("xml", "a b", [Entity(2, 4, "X", "b")], 1, ["2:4 is no range of the text"]),
-        ("xml", "a b", [Entity(-1, 1, "X", "")], 1, ["-1:1 is no range of the text"]),
-        ("xml", "a b", [Entity(1, 1, "X", "")], 1, ["1:1 is no range of the text"]),
+        ("xml", "a b", [Entity(2, 4, "X", "b")], 1, ["2:4 is not a range of the text"]),
+        ("xml", "a b", [Entity(-1, 1, "X", "")], 1, ["-1:1 is not a range of the text"]),
+        ("xml", "a b", [Entity(1, 1, "X", "")], 1, ["1:1 is not a range of the text"]),
         ("xml", "a b", [Entity(1, 3, "X", " b")], 1, ["it starts or ends with white space"]),
         ("xml", "a b", [Entity(0, 1, "X", "a")] * 3, 4, ["it is listed twice"] * 2),
         ("xml", "a b c", [Entity(0, 3, "X", "a b"), Entity(2, 5, "X", "b c")], 4, ["it crosses 'a b'"]),
@@ -175,9 +175,9 @@ def test_an_inline_format_writes_any_characters_without_blanks_at_their_ends(nam
             2,
             ["it nests deeper than 2"],
         ),
-        ("offset", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word borders"]),
-        ("occurrence", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word borders"]),
-        ("category", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word borders"]),
+        ("offset", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word boundaries"]),
+        ("occurrence", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word boundaries"]),
+        ("category", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word boundaries"]),
         ("category", "a a", [Entity(2, 3, "X", "a")], 1, ["listing 'a' here would mean another occurrence"]),
         (
             "category",

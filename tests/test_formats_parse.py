@@ -152,7 +152,7 @@ def test_a_broken_completion_is_a_data_error(name: str, completion: str) -> None
         ("category", '{"X": ["c"]}', "the text has no 'c'"),
         ("occurrence", '[{"text": "a" "label"', "at character 13: , is missing"),
         ("offset", '[{"text": "a", "type": "X"', "the key 'type' where 'label' belongs"),
-        ("offset", "[]]", "goes on after its JSON, at character 2"),
+        ("offset", "[]]", "continues after its JSON, at character 2"),
     ],
 )
 def test_the_error_says_what_is_wrong_and_where(name: str, completion: str, where: str) -> None:

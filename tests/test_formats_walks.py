@@ -19,7 +19,7 @@ from strategies import LABELS, examples, hostile_text, segmentation
 from genner_cli import locking
 from genner_cli.errors import DataError
 from genner_cli.formats import FORMATS, inserted
-from genner_cli.formats.borders import Mentions
+from genner_cli.formats.shared.boundaries import Mentions
 from genner_cli.locking import Lock, State, Vocabulary
 from genner_cli.types import Entity, canonical_order
 
@@ -114,14 +114,14 @@ def test_random_walk_over_any_segmentation_keeps_its_tokens(
     depth: int, text: str, labels: list[str], seed: int
 ) -> None:
     segment, rng = segmentation(seed), random.Random(seed)
-    lock = inserted.lock(text, labels, depth=depth).segmented(segment)
-    pieces = {*segment(inserted.STYLE.escape(text)), *chain.from_iterable(map(segment, labels))}
+    lock = inserted.FORMAT.lock(text, labels, depth=depth).segmented(segment)
+    pieces = {*segment(inserted.FORMAT.escape(text)), *chain.from_iterable(map(segment, labels))}
     marks = {mark: len(pieces) + number for number, mark in enumerate(lock.markup)}
     vocabulary = Vocabulary([*sorted(pieces), *[None] * len(marks)], marks)
     for extra in (0, 3, 20, 100):
         completion = walk(lock, vocabulary, rng, extra)
         check("inserted", text, labels, depth, completion)
-    assert refused_at(inserted.grammar(labels, depth=depth), completion) is None
+    assert refused_at(inserted.FORMAT.grammar(labels, depth=depth), completion) is None
 
 
 TINY = ["", " ", "a", "ab", "a a", "a b", " a ", "a,", "北京", "e\u0301", "<|", "a\nb"]
@@ -161,15 +161,15 @@ def test_lock_allows_exactly_what_render_can_say(name: str, depth: int, text: st
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("text", ["a b", "a a", "é", " a", "⟦", "a  b"])
 def test_lock_over_tokens_allows_exactly_what_stands_between_them(depth: int, text: str) -> None:
-    escaped = inserted.STYLE.escape(text).encode()
+    escaped = inserted.FORMAT.escape(text).encode()
     for inner in chain.from_iterable(combinations(range(1, len(escaped)), n) for n in range(len(escaped))):
         cuts = [0, *inner, len(escaped)]
 
         def segment(part: str, cuts: Sequence[int] = cuts) -> list[bytes]:
             return [part.encode()] if part == "A" else [part.encode()[s:e] for s, e in pairwise(cuts)]
 
-        lock = inserted.lock(text, ["A"], depth=depth).segmented(segment)
-        said = {frozenset(inserted.parse(completion, text)) for completion in completions(lock)}
+        lock = inserted.FORMAT.lock(text, ["A"], depth=depth).segmented(segment)
+        said = {frozenset(inserted.FORMAT.parse(completion, text)) for completion in completions(lock)}
         assert said == {s for s in sayable("inserted", text, ["A"], depth) if all(_between(text, e, cuts) for e in s)}
 
 
@@ -189,7 +189,7 @@ def test_a_long_text_full_of_entities_takes_little_time(name: str) -> None:
 
 
 def test_a_tokenizer_that_changes_the_text_is_refused() -> None:
-    lock = inserted.lock("e\u0301", ["A"])
+    lock = inserted.FORMAT.lock("e\u0301", ["A"])
     assert lock.segmented(lambda text: [text.encode()]).by_token
     with pytest.raises(DataError, match="tokenizer changes this text"):
         lock.segmented(lambda text: [unicodedata.normalize("NFC", text).encode()])
@@ -197,7 +197,7 @@ def test_a_tokenizer_that_changes_the_text_is_refused() -> None:
 
 def _between(text: str, entity: Entity, cuts: Sequence[int]) -> bool:
     opening = entity.start - text.endswith(" ", 0, entity.start)
-    return all(len(inserted.STYLE.escape(text[:at]).encode()) in cuts for at in (opening, entity.end))
+    return all(len(inserted.FORMAT.escape(text[:at]).encode()) in cuts for at in (opening, entity.end))
 
 
 @ALL

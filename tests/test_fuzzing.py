@@ -14,8 +14,6 @@ FILES = 100
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_is_wrong_is_refused_or_read_and_never_crashes(target: str, tmp_path: Path) -> None:
-    if target == "parquet":
-        pytest.importorskip("pyarrow")
     for number in range(FILES):
         TARGETS[target].check(TARGETS[target].make(random_of(target, SEED, number)), tmp_path)
 

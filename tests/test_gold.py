@@ -87,7 +87,7 @@ def test_every_problem_of_every_document_is_given_and_the_good_ones_are_kept(tmp
 @pytest.mark.parametrize(
     ("entity", "what"),
     [
-        ("Ann", "is no object"),
+        ("Ann", "is not an object"),
         ({"label": "PER"}, "no start and no end"),
         ({"start": 0, "end": 3}, "it has no label"),
         ({**ANN, "start": "0"}, "its start is '0', not an integer"),
@@ -95,9 +95,9 @@ def test_every_problem_of_every_document_is_given_and_the_good_ones_are_kept(tmp
         ({**ANN, "start": False}, "its start is False, not an integer"),
         ({**ANN, "end": None}, "its end is None, not an integer"),
         ({**ANN, "end": 2**70}, "not an integer"),
-        ({**ANN, "end": 0}, "0:0 is no range of the text, which has 26 characters"),
-        ({**ANN, "start": 3, "end": 0}, "3:0 is no range"),
-        ({**ANN, "end": 27}, "0:27 is no range"),
+        ({**ANN, "end": 0}, "0:0 is not a range of the text, which has 26 characters"),
+        ({**ANN, "start": 3, "end": 0}, "3:0 is not a range"),
+        ({**ANN, "end": 27}, "0:27 is not a range"),
         ({**ANN, "label": 3}, "its label is 3, not a string"),
         ({**ANN, "label": ""}, "label '' is empty"),
         ({**ANN, "label": "a|b"}, "output formats use these as markup, rename it"),
@@ -106,7 +106,7 @@ def test_every_problem_of_every_document_is_given_and_the_good_ones_are_kept(tmp
         ({**ANN, "text": 3}, "not 3; correct its text, or leave it out"),
         ({**ANN, "text": "New York"}, "not 'New York'; it stands at 17:25"),
         ({**ANN, "end": 2, "text": "Ann"}, "the end is that of the last character"),
-        ({**NEW_YORK, "start": 21, "end": 29}, "is no range"),
+        ({**NEW_YORK, "start": 21, "end": 29}, "is not a range"),
         ({**NEW_YORK, "start": 18, "end": 26}, "the offsets count UTF-16 units"),
         ({"start": 9, "end": 12, "label": "PER", "text": "oë"}, "the offsets count UTF-8 bytes"),
     ],
@@ -159,7 +159,7 @@ def test_crossing_and_repeated_entities_are_problems(tmp_path: Path, nested: boo
         ({"text": "x", "entities": {}}, "field 'entities' is {}, not a list"),
         ({"text": "", "entities": []}, "the text is empty"),
         ({"text": "x", "entities": [], "error": {"message": "m"}}, "a failed extraction"),
-        ([], "is no object"),
+        ([], "is not an object"),
     ],
 )
 def test_a_record_without_a_text_or_labels_is_a_problem(tmp_path: Path, record: Any, what: str) -> None:

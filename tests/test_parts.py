@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from genner_cli.errors import UsageError
-from genner_cli.files import Block, expand
+from genner_cli.files import Block
 from genner_cli.files.blocks import cut, surveyed
 from genner_cli.files.parts import Parts, Record, remove_parts
+from genner_cli.files.reading import expand
 from genner_cli.ledger import Ledger, Outcome
 from genner_cli.types import Reason
 

@@ -17,14 +17,12 @@ from scored import extraction, flat, resembling
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task, extract
 from genner_cli.formats import FORMATS, output_format
-from genner_cli.probing.cells import Cell, cell_of
-from genner_cli.probing.claims import claims, is_invented
+from genner_cli.probing.cells import Cell, cell_of, is_invented
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.formats import carriable
-from genner_cli.probing.memorization import renamed, symbols
+from genner_cli.probing.memorization import renamed, swap, symbols, unseen_pool
 from genner_cli.probing.retention import Answer, compared
 from genner_cli.probing.suite import OWN, Choice, Exact, Prose, read_suite, suite_file
-from genner_cli.probing.swapping import swap, unseen_pool
 from genner_cli.prompting import GENERAL_PROMPT
 from genner_cli.scoring import compare, rate_differences
 from genner_cli.scoring.evaluation import document_counts
@@ -58,7 +56,7 @@ def test_what_a_format_says_of_the_text_is_claimed_and_not_invented(format: str)
     entities = [entity(TEXT, 0, 3), entity(TEXT, 7, 11, "ORG"), entity(TEXT, 16, 19), entity(TEXT, 28, 31, "ORG")]
     said = output_format(format).render(TEXT, entities, ["PER", "ORG"])
     assert not said.left_out
-    found = claims(said.completion, format)
+    found = list(output_format(format).claims(said.completion))
     assert sorted(claim.mention for claim in found) == sorted(each.text for each in entities)
     assert not any(is_invented(claim, TEXT) for claim in found)
 
@@ -89,13 +87,13 @@ def test_what_a_format_says_of_the_text_is_claimed_and_not_invented(format: str)
 def test_inventions_are_counted_in_completions_that_no_parser_accepts(
     format: str, completion: str, claimed: int, invented: int
 ) -> None:
-    found = claims(completion, format)
+    found = list(output_format(format).claims(completion))
     assert (len(found), sum(is_invented(claim, TEXT) for claim in found)) == (claimed, invented)
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.text(max_size=60))
 def test_any_completion_can_be_read_for_claims(format: str, completion: str) -> None:
-    for claim in claims(completion, format):
+    for claim in list(output_format(format).claims(completion)):
         assert isinstance(is_invented(claim, TEXT), bool)
 
 

@@ -20,12 +20,12 @@ from resuming import assert_same, records, write_documents
 from test_resuming import Disk, Killed, documents, expected, work
 
 from genner_cli.errors import GennerError, ReadError, UsageError
-from genner_cli.files import Block, expand, remote, total_bytes
+from genner_cli.files import Block, remote, total_bytes
+from genner_cli.files.annotations import AnnotationOptions
+from genner_cli.files.annotations.parquet import FORMAT as PARQUET
 from genner_cli.files.blocks import surveyed
-from genner_cli.files.forms.options import FormOptions
-from genner_cli.files.forms.parquet import write as write_parquet
-from genner_cli.files.packing import Packing
-from genner_cli.files.reading import read_documents
+from genner_cli.files.output_target import OutputTarget
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.types import Document
 
 Genner = Callable[..., Run]
@@ -81,7 +81,7 @@ def test_globs_name_files_in_sorted_order_each_once(memory: Any) -> None:
 
 
 def test_parquet_and_conll_are_read_there(memory: Any, tmp_path: Path) -> None:
-    write_parquet([Document("Ann ran", fields={"id": n}) for n in range(3)], "a.parquet", FormOptions(), print)
+    PARQUET.write([Document("Ann ran", fields={"id": n}) for n in range(3)], "a.parquet", AnnotationOptions(), print)
     memory.put_file(str(tmp_path / "a.parquet"), "/a.parquet")
     memory.pipe("/b.conll.gz", gzip.compress(b"Ann\tB-PER\nran\tO\n\n"))
     assert [document.id for document in read("memory://a.parquet")] == ["0", "1", "2"]
@@ -95,7 +95,7 @@ def test_parquet_and_conll_are_read_there(memory: Any, tmp_path: Path) -> None:
         ("memory://*.jsonl", "there is no such file"),
         ("memory://in", "there is no such file"),
         ("memory://in/a.csv", "unknown kind of file"),
-        ("memory://in/a.ann", "brat's two files of a text are read on the disk only"),
+        ("memory://in/a.ann", "read on disk only"),
         ("http://127.0.0.1:1/a.jsonl", "genner reads and writes memory://, s3:// and files here; copy it"),
         ("simplecache::memory://in/a.jsonl", "genner reads and writes memory://"),
     ],
@@ -123,7 +123,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"pip install 'genner\[remote\]'"):
         expand(["memory://a.jsonl"], addresses=True)
     with pytest.raises(UsageError, match=r"pip install 'genner\[s3\]'"):
-        Packing("s3://bucket/out.jsonl")
+        OutputTarget("s3://bucket/out.jsonl")
 
 
 def test_a_scheme_in_capitals_is_the_same_scheme(memory: Any) -> None:
@@ -178,7 +178,7 @@ OUTPUTS = ["memory://out/a.jsonl", "memory://out/a.jsonl.gz", "memory://out/a.pa
 
 
 def lines(address: str) -> list[bytes]:
-    with Packing(address).lines(address) as found:
+    with OutputTarget(address).lines(address) as found:
         return list(found)
 
 
@@ -187,14 +187,14 @@ def test_an_output_is_put_there_whole_grows_and_is_retried(memory: Any, tmp_path
     output: Any = address
     work(output, documents(6, unread=(2, 5)))
     assert lines(address) == expected(documents(6, unread=(2, 5)))
-    base = os.path.basename(remote.beside(address))
+    base = os.path.basename(remote.local_name(address))
     assert base.startswith(address.rsplit("/", 1)[1] + "@")
     assert {path.name for path in tmp_path.iterdir()} == {f"{base}.run.json", f"{base}.run.index"}
     work(output, documents(8, unread=(5,)), retry=True)
     assert lines(address) == expected(documents(8, unread=(5,)))
     assert len(list(tmp_path.iterdir())) == 2
     memory.pipe(address.removeprefix("memory://"), b"PAR1")
-    with pytest.raises(UsageError, match="begin anew by --restart"):
+    with pytest.raises(UsageError, match="start over with --restart"):
         work(output, documents(9, unread=(5,)))
 
 
@@ -228,7 +228,7 @@ def test_a_run_to_an_address_that_is_killed_at_any_step_ends_whole(
 
 
 def test_what_belongs_to_two_addresses_has_two_names() -> None:
-    one, other = remote.beside("s3://a/out.jsonl"), remote.beside("s3://b/out.jsonl")
+    one, other = remote.local_name("s3://a/out.jsonl"), remote.local_name("s3://b/out.jsonl")
     assert one != other
     assert Path(one).parent == Path.cwd()
 
@@ -253,7 +253,7 @@ def test_the_command_reads_and_writes_there_what_it_does_on_the_disk(
     assert genner(*command).status == 0
     found = [orjson.loads(line) for line in lines("memory://out.jsonl.zst")]
     assert_same(found, records(tmp_path / "out.jsonl"))
-    assert "nothing was to be done" in genner(*command).stderr
+    assert "there was nothing to do" in genner(*command).stderr
     assert genner("plan", "memory://in/*.gz", "--seconds", 1).status == 0
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 import orjson
 import pytest
+from moto.server import ThreadedMotoServer
 from resuming import COMMAND, assert_same, documents, records, wait_for_lines, write_documents
 
 from genner_cli.files import remote
 
-pytest.importorskip("s3fs", reason="needs s3fs (pip install 'genner[s3]')")
-moto_server = pytest.importorskip("moto.server", reason="needs moto (pip install 'moto[s3,server]')")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of botocore and flask
 BUCKET = "s3://news"
 
@@ -25,7 +24,7 @@ BUCKET = "s3://news"
 @pytest.fixture(scope="module")
 def settings() -> Iterator[dict[str, str]]:
     """A server with nothing in it; the environment that leads there."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -65,7 +64,7 @@ def test_a_run_from_and_to_a_bucket_is_killed_and_gone_on_with(bucket: Any, tmp_
     out = f"{BUCKET}/out/entities.jsonl.gz"
     command = [*COMMAND, f"{BUCKET}/in/*.gz", "-o", out, "--slots", "1", "--threads", "1", "--gpu-layers", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    wait_for_lines(Path(f"{remote.beside(out)}.partial"), 10, process)
+    wait_for_lines(Path(f"{remote.local_name(out)}.partial"), 10, process)
     process.kill()
     process.communicate()
     assert not bucket.exists("news/out/entities.jsonl.gz")
@@ -73,7 +72,7 @@ def test_a_run_from_and_to_a_bucket_is_killed_and_gone_on_with(bucket: Any, tmp_
     genner(docs, "-o", tmp_path / "local.jsonl")
     found = [orjson.loads(line) for line in gzip.decompress(bucket.cat("news/out/entities.jsonl.gz")).splitlines()]
     assert_same(found, records(tmp_path / "local.jsonl"))
-    assert "nothing was to be done" in genner(f"{BUCKET}/in/*.gz", "-o", out)
+    assert "there was nothing to do" in genner(f"{BUCKET}/in/*.gz", "-o", out)
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.packed"))
 
 
@@ -118,15 +117,14 @@ def test_a_large_file_goes_up_in_parts_and_comes_back(bucket: Any, tmp_path: Pat
 def test_actors_read_blocks_of_a_file_in_a_bucket_and_the_driver_puts_what_they_find_there(
     bucket: Any, tmp_path: Path
 ) -> None:
-    pytest.importorskip("ray", reason="needs ray: pip install 'genner[cluster]'")
     docs = write_documents(tmp_path / "in.jsonl", documents(60))
     bucket.put_file(str(docs), "news/in.jsonl")
     genner(docs, "-o", tmp_path / "local.jsonl")
-    cluster = ("--cluster", "ray", "--actors", 2, "--block", 1000)
+    cluster = ("--cluster", "ray", "--actors", 2, "--block-bytes", 1000)
     out = f"{BUCKET}/out.jsonl"
     genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
     assert_same(
         [orjson.loads(line) for line in bucket.cat("news/out.jsonl").splitlines()], records(tmp_path / "local.jsonl")
     )
-    assert "nothing was to be done" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
+    assert "there was nothing to do" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
     assert not [path for path in tmp_path.iterdir() if path.name.endswith((".parts", ".partial"))]

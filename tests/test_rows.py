@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from resuming import manifest, write_documents
 from strategies import examples, hostile_text
 
-from genner_cli.files import rows
+from genner_cli.files.annotations import parquet
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.writing import encode
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
@@ -58,12 +58,12 @@ def lines(draw: st.DrawFn) -> bytes:
 
 def unpacked(path: Path) -> list[bytes]:
     with path.open("rb") as file:
-        return list(rows.unpack(file, **NAMES))
+        return list(parquet.unpack(file, **NAMES))
 
 
 def packed(path: Path, written: list[bytes], names: dict[str, str] = NAMES) -> Path:
     with path.open("wb") as file:
-        rows.pack(iter(written), file, **names)
+        parquet.pack(iter(written), file, **names)
     return path
 
 
@@ -113,11 +113,11 @@ def test_predictions_are_read_from_it_as_from_lines(tmp_path: Path) -> None:
 
 def counted(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(1 for _ in rows.unpack(file, **NAMES))
+        return sum(1 for _ in parquet.unpack(file, **NAMES))
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "GROUP_ROWS", 100)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 100)
     line = encode(Extraction(Document("Ann ran to Rome. " * 20, fields={"year": 2024}), (Entity(0, 3, "PER", "Ann"),)))
 
     def many(count: int) -> Iterator[bytes]:
@@ -127,7 +127,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
     for count in (500, 5000):
         tracemalloc.start()
         with (tmp_path / f"{count}.parquet").open("wb") as file:
-            rows.pack(many(count), file, **NAMES)
+            parquet.pack(many(count), file, **NAMES)
         assert counted(tmp_path / f"{count}.parquet") == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_long_lines_end_a_row_group_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "GROUP_BYTES", 1000)
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 1000)
     path = packed(tmp_path / "out.parquet", [encode(Extraction(Document("x" * 600)))] * 4)
     assert pq.ParquetFile(path).num_row_groups == 2
 
@@ -156,7 +156,7 @@ def test_the_command_writes_it_goes_on_with_it_and_retries_what_failed_in_it(
     assert genner(*command, "-o", out).status == 1
     assert b"".join(unpacked(out)) == plain.read_bytes()
     assert not Path(f"{out}.partial").exists()
-    assert "nothing was to be done" in genner(*command, "-o", out).stderr
+    assert "there was nothing to do" in genner(*command, "-o", out).stderr
     write_documents(docs, [*map(orjson.loads, docs.read_bytes().splitlines()[:6]), {"id": "bad", "text": "Ann ran."}])
     assert genner(*command, "-o", out, "--retry-errors").status == 0
     assert genner(*command, "-o", plain, "--retry-errors").status == 0
@@ -194,5 +194,5 @@ def test_a_file_that_is_no_output_is_not_gone_on_with(genner: Genner, docs: Path
     out.write_bytes(b"PAR1 and no more")
     run = genner("extract", docs, "-o", out)
     assert run.status == 2
-    assert "cannot be read (no output of genner in Parquet: " in run.stderr
+    assert "cannot be read (not an output of genner in Parquet: " in run.stderr
     assert "Traceback" not in run.stderr

@@ -124,7 +124,7 @@ def test_what_a_format_cannot_say_is_a_problem_in_the_documents_offsets(tokens: 
     for message, what in zip(sorted(messages), ["'Ann' at 26:29 (PER)", "'Annabel' at 26:33 (ORG)"], strict=True):
         assert message.startswith(f"train.jsonl:3: {what}: the format occurrence cannot say it (")
         assert message.endswith("); correct it, or choose another --format")
-    assert "not stand between word borders" in min(messages)
+    assert "not stand between word boundaries" in min(messages)
     assert "label 'ORG' is not in the label set" in max(messages)
     assert [sample.text for sample in found.samples] == ["Chunk one is here.", "Bob."]
 
@@ -179,4 +179,4 @@ def test_a_text_that_the_tokenizer_refuses_is_a_problem_of_the_whole(tokens: Tok
         samples, tokens, Instructions(PROMPT, "xml", 1, LABELS, (), 200), longest=10_000
     ).problems
     assert problem.source == "train.jsonl:3"
-    assert problem.message.startswith("train.jsonl:3: 9000 characters stand without a border between words")
+    assert problem.message.startswith("train.jsonl:3: 9000 characters stand without a word boundary")

@@ -162,9 +162,9 @@ def test_errors_are_counted_and_shown_of_different_documents_first() -> None:
     errors = evaluated(examples=2).errors
     assert {error: errors[error].count for error in ErrorClass} == {
         ErrorClass.LABEL: 1,
-        ErrorClass.BORDER: 1,
+        ErrorClass.BOUNDARY: 1,
         ErrorClass.BOTH: 0,
-        ErrorClass.OMITTED: 2,
+        ErrorClass.MISSED: 2,
         ErrorClass.SPURIOUS: 2,
     }
     many = [extraction([], [(at, at + 1, "A") for at in range(5)], id="m"), EXTRACTIONS[2]]
@@ -189,9 +189,9 @@ def test_the_value_is_json_and_whole() -> None:
     assert value["micro"]["hit"] == 2
     assert set(value["micro"]["f1"]) == {"value", "low", "high"}
     assert list(value["labels"]) == ["LOC", "ORG", "PER"]
-    omitted = value["errors"]["omitted"]["examples"][0]
-    assert (omitted["gold"]["label"], omitted["predicted"]) == ("LOC", None)
-    assert omitted["source"] == f"gold.jsonl:{omitted['document']}"
+    missed = value["errors"]["missed"]["examples"][0]
+    assert (missed["gold"]["label"], missed["predicted"]) == ("LOC", None)
+    assert missed["source"] == f"gold.jsonl:{missed['document']}"
     assert {"gold": "LOC", "predicted": None, "count": 2} in value["confusion"]
 
 

@@ -126,9 +126,9 @@ def test_nested_entities_counted_by_hand(gold: Spans, predicted: Spans, hits: tu
     [
         ([(0, 4, "PER")], [(0, 4, "PER")], None),
         ([(0, 4, "PER")], [(0, 4, "ORG")], ErrorClass.LABEL),
-        ([(0, 4, "PER")], [(1, 4, "PER")], ErrorClass.BORDER),
+        ([(0, 4, "PER")], [(1, 4, "PER")], ErrorClass.BOUNDARY),
         ([(0, 4, "PER")], [(3, 9, "ORG")], ErrorClass.BOTH),
-        ([(0, 4, "PER")], [], ErrorClass.OMITTED),
+        ([(0, 4, "PER")], [], ErrorClass.MISSED),
         ([], [(0, 4, "PER")], ErrorClass.SPURIOUS),
     ],
 )
@@ -141,7 +141,7 @@ def test_each_class_of_errors(gold: Spans, predicted: Spans, error: ErrorClass |
 
 def test_an_entity_that_touches_another_does_not_overlap_it() -> None:
     found = [pair.error for pair in align(entities((0, 4, "A")), entities((4, 8, "A")))]
-    assert found == [ErrorClass.OMITTED, ErrorClass.SPURIOUS]
+    assert found == [ErrorClass.MISSED, ErrorClass.SPURIOUS]
 
 
 def test_a_better_pair_goes_first() -> None:

@@ -30,8 +30,7 @@ from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.locking import Vocabulary
 from genner_cli.training import decoding, head
-from genner_cli.training.choosing import Choosing
-from genner_cli.training.decoding import TorchEngine, evaluate
+from genner_cli.training.decoding import TorchDecoder, TorchEngine, evaluate
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document
 
@@ -223,26 +222,6 @@ def test_many_requests_are_done_a_window_at_a_time_and_each_comes_once(
     assert set(numbers[:4]) == {0, 1, 2, 3}
 
 
-def test_none_is_answered_at_once_and_lets_the_waiting_ones_be_done(
-    llama: PreTrainedModel, tokens: Tokens, exported: Model
-) -> None:
-    def requests() -> Iterator[Request | None]:
-        yield request(exported, TEXTS[0])
-        yield None
-        assert next_found, "the answer is given before more is asked for"
-        yield request(exported, TEXTS[1])
-
-    next_found: list[int] = []
-    found = TorchEngine(llama, tokens).generate(requests())
-    number, completion = next(found)
-    assert (number, completion) == (1, Completion(""))
-    number, completion = next(found)
-    next_found.append(number)
-    assert number == 0
-    assert completion.text
-    assert [number for number, _ in found] == [2]
-
-
 def test_a_request_that_cannot_be_done_is_an_error_of_its_own(
     llama: PreTrainedModel, tokens: Tokens, exported: Model
 ) -> None:
@@ -279,13 +258,13 @@ def test_a_vocabulary_without_the_markup_is_a_usage_error(
 def naively(model: PreTrainedModel, tokens: Tokens, asked: Request) -> Completion:
     """One request without cache, batch and padding, and with transformers' own logits."""
     prompt = tokens.begins + tokens.prompt(asked.prefix) + tokens.prompt(asked.rest)
-    choosing = Choosing(asked, tokens, 10_000)
-    ids = prompt + choosing.force()
-    while not choosing.done:
+    decoder = TorchDecoder(asked, tokens, 10_000)
+    ids = [*prompt, *iter(decoder.force, None)]
+    while not decoder.done:
         with torch.no_grad():
-            logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1, choosing.legal]
-        ids += [choosing.take(logits.tolist()), *choosing.force()]
-    return choosing.completion(len(tokens.prompt(asked.rest)))
+            logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1, decoder.legal]
+        ids += [decoder.take(logits.tolist()), *iter(decoder.force, None)]
+    return decoder.completion(len(tokens.prompt(asked.rest)))
 
 
 WINDOWED = {"sliding_window": 24, "layer_types": ["sliding_attention", "full_attention"]}

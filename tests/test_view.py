@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from rich.console import Console
 from strategies import Case, cases, examples
 
 from genner_cli.commands.marking import marked
-from genner_cli.types import Entity
+from genner_cli.scoring import evaluate
+from genner_cli.types import Document, Entity, Extraction
+from genner_cli.view.page import page
 from genner_cli.view.viewed import Viewed
 
 Genner = Callable[..., Run]
@@ -97,7 +100,7 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
     gold = write(tmp_path / "gold.jsonl", *bad)
     run = genner("view", write(tmp_path / "pred.jsonl", RECORD), "--gold", gold, "--terminal")
     assert (run.status, run.stdout) == (1, b"")
-    assert f"genner: {gold}:1: entities[0]: 0:99 is no range" in run.stderr
+    assert f"genner: {gold}:1: entities[0]: 0:99 is not a range" in run.stderr
     assert f"{gold}:7: " in run.stderr
     assert "7 problems in the gold data" in run.stderr
 
@@ -105,8 +108,8 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pred.jsonl",), "say either -o page.html or --terminal"),
-        (("pred.jsonl", "--terminal", "-o", "page.html"), "say either -o page.html or --terminal"),
+        (("pred.jsonl",), "give either -o page.html or --terminal"),
+        (("pred.jsonl", "--terminal", "-o", "page.html"), "give either -o page.html or --terminal"),
         (("pred.jsonl", "-o", "page.pdf"), "page.pdf: unknown kind of file; let the name end in .html"),
         (("none.jsonl", "--terminal"), "none.jsonl: no such file"),
         (("pred.jsonl", "--gold", "none.jsonl", "--terminal"), "none.jsonl: no such file"),
@@ -141,10 +144,65 @@ def test_the_terminal_shows_differences_to_gold(genner: Genner, tmp_path: Path) 
     run = genner("view", write(tmp_path / "pred.jsonl", RECORD), "--gold", gold, "--terminal")
     assert run.status == 0
     assert run.stdout.decode() == (
-        "a  ✓ 1 hit  ≠ 1 wrong label  ↔ 2 wrong border  − 1 missed\n"
+        "a  ✓ 1 hit  ≠ 1 wrong label  ↔ 1 wrong boundary  + 1 spurious  − 1 missed\n"
         "[Ann | ✓ PER] [met | − ACT] [Bob | ↔ PER, gold 8:17] Stone in"
-        " [[New | ↔ LOC, gold 21:29] York | ≠ ORG, gold LOC].\n\n"
+        " [[New | + LOC] York | ≠ ORG, gold LOC].\n\n"
     )
+
+
+def verdicts(html: str) -> Counter[str]:
+    """How often the page's data has each verdict, missed gold included."""
+    data = json.loads(html.split('id="data">')[1].split("</script>")[0])
+    names = [name for name, _ in data["verdicts"]]
+    found: Counter[str] = Counter()
+    for document in data["documents"]:
+        judged = [entity[4:] for entity in document["entities"]]
+        found.update(names[verdict] for verdict, *_ in judged)
+        found["missed"] += len(document["gold"]) - len({at for _, *met in judged for at in met})
+    return found
+
+
+NAMES = "John Smith of Acme Labs met Ann Lee."
+MET = {
+    "id": "a",
+    "text": NAMES,
+    "entities": [entity(0, 4, "PER", text=NAMES), entity(5, 10, "PER", text=NAMES), entity(14, 18, "LOC", text=NAMES)],
+}
+MEANT = {
+    "id": "a",
+    "text": NAMES,
+    "entities": [
+        entity(0, 10, "PER", text=NAMES),
+        entity(14, 23, "ORG", text=NAMES),
+        entity(28, 35, "PER", text=NAMES),
+    ],
+}
+COUNTED = {"wrong boundary": 1, "wrong label and boundary": 1, "spurious": 1, "missed": 1}
+
+
+def test_verdicts_are_those_of_evaluate(genner: Genner, tmp_path: Path) -> None:
+    """`John` and `Smith` for `John Smith`: one of them stands for it, and the other for nothing."""
+    predictions, gold = write(tmp_path / "pred.jsonl", MET), write(tmp_path / "gold.jsonl", MEANT)
+    evaluated = json.loads(genner("evaluate", gold, "-p", predictions, "--json").stdout)
+    assert {name: each["count"] for name, each in evaluated["errors"].items() if each["count"]} == COUNTED
+    assert genner("view", predictions, "--gold", gold, "-o", tmp_path / "page.html").status == 0
+    assert +verdicts((tmp_path / "page.html").read_text(encoding="utf-8")) == COUNTED
+    shown = genner("view", predictions, "--gold", gold, "--terminal").stdout.decode()
+    assert shown == (
+        "a  ↔ 1 wrong boundary  ✗ 1 wrong label and boundary  + 1 spurious  − 1 missed\n"
+        "[John | ↔ PER, gold 0:10] [Smith | + PER] of [Acme | ✗ LOC, gold ORG 14:23] Labs met [Ann Lee | − PER].\n\n"
+    )
+
+
+@examples(100)
+@given(gold=cases(), predicted=cases())
+def test_whatever_the_entities_the_page_counts_what_evaluate_counts(gold: Case, predicted: Case) -> None:
+    golden, found = (tuple(dict.fromkeys(e for e in case.entities if e.start < e.end)) for case in (gold, predicted))
+    counted = evaluate([Extraction(Document("x", entities=golden), found)], resamples=0)
+    html = b"".join(page([Viewed("x", predicted=found, gold=golden)], title="x", gold="y")).decode()
+    expected = {error.value: errors.count for error, errors in counted.errors.items()}
+    hits = len(set(golden) & set(found))
+    assert +verdicts(html) == +Counter({**expected, "hit": hits})
 
 
 def shown(document: Viewed, **options: Any) -> str:

@@ -31,7 +31,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install chromium, or name one in CHROMIUM")
+pytestmark = pytest.mark.slow
 
 Open = Callable[..., Page]
 MOST_ROWS = 40
@@ -39,6 +39,8 @@ MOST_ROWS = 40
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no browser: apt-get install chromium, or name one in CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -220,7 +222,7 @@ def test_differences_to_gold_are_told_by_mark_line_and_word(view: Open) -> None:
     page = view(PREDICTED, GOLD)
     assert drawn(page) == [
         ("Ann", "✓ hit: PER", "starts hit ends"),
-        ("Bob", "↔ wrong border: PER", "starts wrong-border ends"),
+        ("Bob", "↔ wrong boundary: PER", "starts wrong-boundary ends"),
         ("New York", "≠ wrong label: ORG LOC", "starts wrong-label ends"),
         ("on Monday", "+ spurious: TIME", "starts spurious ends"),
     ]
@@ -255,7 +257,8 @@ def test_verdicts_filter_too(view: Open) -> None:
     assert [button.split() for button in verdicts.get_by_role("button").all_inner_texts()] == [
         ["✓", "hit", "3"],
         ["≠", "wrong", "label", "1"],
-        ["↔", "wrong", "border", "1"],
+        ["↔", "wrong", "boundary", "1"],
+        ["✗", "wrong", "label", "and", "boundary", "0"],
         ["+", "spurious", "1"],
         ["−", "missed", "1"],
     ]
@@ -285,8 +288,8 @@ def test_keys_step_differences_across_documents(view: Open) -> None:
     page = view(PREDICTED, GOLD)
     told = page.get_by_role("status", name="Selected entity")
     for key, words in [
-        ("n", ["Bob", "PER", "score 0.4", "8–11", "wrong border, gold has 8–17"]),
-        ("n", ["New York", "ORG", "wrong label, gold says LOC"]),
+        ("n", ["Bob", "PER", "score 0.4", "8–11", "wrong boundary, gold has 8–17"]),
+        ("n", ["New York", "ORG", "wrong label, gold has LOC"]),
         ("n", ["on Monday", "spurious"]),
         ("n", ["Ann", "14–17", "missed"]),
         ("n", ["No more difference"]),

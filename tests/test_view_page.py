@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from strategies import LABELS, examples, hostile_text
 
 from genner_cli.types import Entity
-from genner_cli.view.looks import hue
 from genner_cli.view.page import page
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import Viewed, hue
 
 ANN = Entity(0, 3, "PER", "Ann", score=0.25)
 TEXT = "Ann met Bob."
@@ -74,7 +73,14 @@ def test_the_data_holds_labels_and_gold_as_numbers() -> None:
     ]
     assert (found["title"], found["gold"]) == ("pred.jsonl", "g.jsonl")
     assert [label for label, _ in found["labels"]] == ["PER", "ORG"]
-    assert [verdict for verdict, _ in found["verdicts"]] == ["hit", "wrong label", "wrong border", "spurious", "missed"]
+    assert [verdict for verdict, _ in found["verdicts"]] == [
+        "hit",
+        "wrong label",
+        "wrong boundary",
+        "wrong label and boundary",
+        "spurious",
+        "missed",
+    ]
 
 
 def test_without_gold_entities_have_no_verdict_and_an_empty_page_is_a_page() -> None:

@@ -178,11 +178,12 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path
     assert os.listdir(tmp_path) == ["folder.jsonl"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="may not be written"):
-        Writer(str(tmp_path / "out.jsonl"))
+def test_a_folder_that_may_not_be_written_is_refused(unprivileged: Path) -> None:
+    path = unprivileged / "out.jsonl"
+    Writer(str(path))
+    unprivileged.chmod(0o500)
+    with pytest.raises(UsageError, match=r"out\.jsonl: the folder .* may not"):
+        Writer(str(path))
 
 
 def test_a_file_that_cannot_be_made_is_refused_when_the_block_begins(tmp_path: Path) -> None:

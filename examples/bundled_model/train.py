@@ -1,4 +1,4 @@
-"""Trains the bundled model; run again after a break, it goes on where it was.
+"""Trains the bundled model; run again after an interruption, it resumes.
 
     python train.py --ner DIR --plain DIR --silver FILE -o runs/bundled
 
@@ -22,7 +22,7 @@ from make_tokenizer import PROMPT, make_tokenizer
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from genner_cli.formats.carriable import DEFAULT_DEPTH
+from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.prompting import Instructions
 from genner_cli.training.loop import Loop, LoopOptions
 from genner_cli.training.loss import Objective

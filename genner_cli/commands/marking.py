@@ -2,7 +2,8 @@
 
     [John Smith | PER] joined [[Acme | ORG] Labs | ORG].
 
-Beside gold each label follows a mark, as on the page: ✓ hit, ≠ wrong label, ↔ wrong border, + spurious, − missed.
+Beside gold each label follows a mark, as on the page: ✓ hit, ≠ wrong label, ↔ wrong boundary, ✗ both, + spurious,
+− missed.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+from genner_cli.scoring.matching import Aligned, ErrorClass, align
 from genner_cli.types import Entity, canonical_order
-from genner_cli.view.comparing import Verdict, compare, missed
-from genner_cli.view.looks import ICONS, hue
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import ICONS, Viewed, hue, verdict
 
 _STEERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _HEAD, _FAILED = Style(bold=True), Style(bold=True, color="red")
@@ -28,11 +28,11 @@ _HEAD, _FAILED = Style(bold=True), Style(bold=True, color="red")
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """An entity and what stands behind it; `number` tells those apart that cross others."""
+    """An entity and the label shown behind it; `number` tells those apart that cross others."""
 
     entity: Entity
-    told: str
-    verdict: Verdict | None = None
+    label: str
+    error: ErrorClass | None = None
     number: str = ""
 
 
@@ -53,20 +53,23 @@ def _alone(document: Viewed) -> tuple[list[_Mark], str]:
 
 
 def _compared(document: Viewed, gold: Sequence[Entity]) -> tuple[list[_Mark], str]:
-    judged = compare(gold, document.predicted)
-    marks = []
-    for result in judged:
-        meant = ""
-        if result.gold and result.verdict is Verdict.WRONG_LABEL:
-            meant = f", gold {result.gold.label}"
-        elif result.gold and result.verdict is Verdict.WRONG_BORDER:
-            meant = f", gold {result.gold.start}:{result.gold.end}"
-        marks.append(_Mark(result.entity, f"{ICONS[result.verdict]} {result.entity.label}{meant}", result.verdict))
-    lost = missed(gold, judged)
-    marks += [_Mark(entity, f"{ICONS[Verdict.MISSED]} {entity.label}", Verdict.MISSED) for entity in lost]
-    numbers = Counter([*(result.verdict for result in judged), *(Verdict.MISSED for _ in lost)])
-    counts = "  ".join(f"{icon} {numbers[verdict]:,} {verdict}" for verdict, icon in ICONS.items() if numbers[verdict])
-    return marks, counts or "no entities"
+    pairs = list(align(gold, document.predicted))
+    numbers = Counter(pair.error for pair in pairs)
+    shown = [f"{icon} {numbers[error]:,} {verdict(error)}" for error, icon in ICONS.items() if numbers[error]]
+    return [_judged(pair) for pair in pairs], "  ".join(shown) or "no entities"
+
+
+def _judged(pair: Aligned) -> _Mark:
+    """The predicted entity, with what gold has in its place; the gold entity where it was missed."""
+    entity = pair.predicted or pair.gold
+    assert entity, "a pair has at least one side"
+    expected = ""
+    if pair.gold and pair.error in (ErrorClass.LABEL, ErrorClass.BOTH):
+        expected += f" {pair.gold.label}"
+    if pair.gold and pair.error in (ErrorClass.BOUNDARY, ErrorClass.BOTH):
+        expected += f" {pair.gold.start}:{pair.gold.end}"
+    shown = f"{ICONS[pair.error]} {entity.label}{', gold' if expected else ''}{expected}"
+    return _Mark(entity, shown, pair.error)
 
 
 def _numbered(marks: Iterable[_Mark]) -> Iterator[_Mark]:
@@ -89,32 +92,32 @@ def _numbered(marks: Iterable[_Mark]) -> Iterator[_Mark]:
 
 def _pieces(text: str, marks: Sequence[_Mark]) -> Iterator[tuple[str, Style]]:
     """The text in order, with what opens and closes the marks, which are in canonical order."""
-    borders = {0, len(text)}.union(*((mark.entity.start, mark.entity.end) for mark in marks))
+    boundaries = {0, len(text)}.union(*((mark.entity.start, mark.entity.end) for mark in marks))
     waiting = list(reversed(marks))
     running: list[_Mark] = []
     at = 0
-    for border in sorted(borders):
-        yield text[at:border], _style(running[-1]) if running else Style.null()
+    for boundary in sorted(boundaries):
+        yield text[at:boundary], _style(running[-1]) if running else Style.null()
         for mark in reversed(running):
-            if mark.entity.end == border:
-                yield f" | {mark.number}{mark.told}]", _style(mark) + _tag(mark)
-        running = [mark for mark in running if mark.entity.end > border]
-        while waiting and waiting[-1].entity.start == border:
+            if mark.entity.end == boundary:
+                yield f" | {mark.number}{mark.label}]", _style(mark) + _tag(mark)
+        running = [mark for mark in running if mark.entity.end > boundary]
+        while waiting and waiting[-1].entity.start == boundary:
             running.append(waiting.pop())
             yield f"[{running[-1].number}", _style(running[-1]) + _HEAD
-        at = border
+        at = boundary
 
 
 def _style(mark: _Mark) -> Style:
     """A tint of the label's hue; a line for what was not predicted."""
-    if mark.verdict is Verdict.MISSED:
+    if mark.error is ErrorClass.MISSED:
         return Style(underline=True)
     red, green, blue = (round(255 * part) for part in hls_to_rgb(hue(mark.entity.label) / 360, 0.86, 0.7))
     return Style(color="black", bgcolor=Color.from_rgb(red, green, blue))
 
 
 def _tag(mark: _Mark) -> Style:
-    return _HEAD if mark.verdict in (None, Verdict.HIT) else _FAILED
+    return _FAILED if mark.error else _HEAD
 
 
 def _printable(text: str) -> str:

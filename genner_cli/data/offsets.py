@@ -21,21 +21,21 @@ class Offsets:
 
     def __init__(self, text: str, unit: Unit) -> None:
         self._unit = unit
-        self._borders: list[int] | None = None
+        self._boundaries: list[int] | None = None
         if _differs(text, unit):
-            self._borders = [0, *accumulate(_width(char, unit) for char in text)]
-            self._places = {border: place for place, border in enumerate(self._borders)}
+            self._boundaries = [0, *accumulate(_width(char, unit) for char in text)]
+            self._places = {boundary: place for place, boundary in enumerate(self._boundaries)}
 
     def of(self, place: int) -> int:
         """The offset, in the other unit, of this place in the text."""
-        return place if self._borders is None else self._borders[place]
+        return place if self._boundaries is None else self._boundaries[place]
 
     def place(self, offset: int) -> int:
         """The place in code points. Raises DataError where the offset is inside a character or outside the text."""
-        if self._borders is None:
+        if self._boundaries is None:
             return offset
         if offset not in self._places:
-            raise DataError(f"offset {offset} is no border of characters counted as {self._unit}; check --offsets")
+            raise DataError(f"offset {offset} is not a boundary of characters counted as {self._unit}; check --offsets")
         return self._places[offset]
 
 

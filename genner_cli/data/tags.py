@@ -58,7 +58,7 @@ def _letter(span: Span, at: int, follows_its_like: bool, scheme: Scheme) -> str:
 def decode(tags: Sequence[str]) -> list[Span]:
     """The spans of tags in any of the schemes, and in IOBES.
 
-    An I- where no entity of its label is open begins one, as IOB1 has it. Raises DataError for what is no tag.
+    An I- where no entity of its label is open begins one, as IOB1 has it. Raises DataError for what is not a tag.
     """
     spans: list[Span] = []
     first, label = 0, ""
@@ -79,4 +79,4 @@ def _parts(tag: str) -> tuple[str, str]:
     letter, dash, label = tag.partition("-")
     if tag == OUTSIDE or (dash and label and len(letter) == 1 and letter in _FIRST_LETTERS and letter != OUTSIDE):
         return letter, label
-    raise DataError(f"{tag!r} is no tag; write O, or B-, I-, L- or U- and a label")
+    raise DataError(f"{tag!r} is not a tag; write O, or B-, I-, L- or U- and a label")

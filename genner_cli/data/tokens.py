@@ -1,7 +1,7 @@
 """A text -> the ranges of its tokens; tokens without their text -> a text they could have come from.
 
 A token here is a word, an English clitic such as 's, a sign, or one character of a script that is written without
-blanks; it never holds white space. Nothing to do with the tokens of a language model.
+spaces; it never holds white space. Nothing to do with the tokens of a language model.
 """
 
 from __future__ import annotations
@@ -15,107 +15,107 @@ from genner_cli.types import Range
 _JOINERS = "_\u200c\u200d"
 _IDEOGRAPHS = ((0x2E80, 0x312F), (0x31A0, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # Han, Kana, Bopomofo
 
-_NO_BLANK_BEFORE = frozenset(".,;:!?%)]}»”’…") | {"''", "-RRB-", "-RSB-", "-RCB-", "n't", "N'T"}
+_NO_SPACE_BEFORE = frozenset(".,;:!?%)]}»”’…") | {"''", "-RRB-", "-RSB-", "-RCB-", "n't", "N'T"}
 _CLITICS = frozenset(sign + letters for sign in "'’" for letters in ("s", "S", "t", "T", "re", "ve", "m", "ll", "d"))
-_NO_BLANK_AFTER = frozenset("([{«“‘¿¡$£€#@") | {"``", "-LRB-", "-LSB-", "-LCB-"}
+_NO_SPACE_AFTER = frozenset("([{«“‘¿¡$£€#@") | {"``", "-LRB-", "-LSB-", "-LCB-"}
 
 
 def tokenize(text: str) -> list[Range]:
     """The tokens of a text, in order."""
-    found = []
+    ranges = []
     at = 0
     for kind, group in groupby(text, _kind):
         length = sum(1 for _ in group)
         if kind == "word":
-            found.append(Range(at, at + length))
-        elif kind != "blank":
-            found += [Range(place, place + 1) for place in range(at, at + length)]
+            ranges.append(Range(at, at + length))
+        elif kind != "space":
+            ranges += [Range(place, place + 1) for place in range(at, at + length)]
         at += length
-    return _with_clitics(text, found)
+    return _with_clitics(text, ranges)
 
 
 def _with_clitics(text: str, ranges: Sequence[Range]) -> list[Range]:
     """An apostrophe behind a word and the letters after it are one token, if that is a clitic."""
-    found: list[Range] = []
+    joined: list[Range] = []
     for start, end in ranges:
-        sign = found[-1] if found else Range(0, 0)
-        behind_word = len(found) > 1 and found[-2].end == sign.start and text[sign.start - 1].isalnum()
+        sign = joined[-1] if joined else Range(0, 0)
+        behind_word = len(joined) > 1 and joined[-2].end == sign.start and text[sign.start - 1].isalnum()
         if behind_word and sign.end == start and text[sign.start : end] in _CLITICS:
-            found[-1] = Range(sign.start, end)
+            joined[-1] = Range(sign.start, end)
         else:
-            found.append(Range(start, end))
-    return found
+            joined.append(Range(start, end))
+    return joined
 
 
 def _kind(char: str) -> str:
-    if is_blank(char):
-        return "blank"
+    if is_space(char):
+        return "space"
     if unspaced(char):
         return "single"
     return "word" if char.isalnum() or char in _JOINERS or unicodedata.category(char)[0] == "M" else "single"
 
 
-def is_blank(char: str) -> bool:
+def is_space(char: str) -> bool:
     """Whether the character is white space, or U+FEFF, which files may begin with."""
     return char.isspace() or char == "\ufeff"
 
 
 def unspaced(char: str) -> bool:
-    """Whether the character is of a script written without blanks, of which each character is a token."""
+    """Whether the character is of a script written without spaces, of which each character is a token."""
     return char > "\u2e7f" and any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
 
 
-def cut(ranges: Iterable[Range], borders: Iterable[int]) -> list[Range]:
-    """The ranges, divided wherever one of the borders falls inside one."""
-    waiting = sorted(set(borders), reverse=True)
-    found = []
+def cut(ranges: Iterable[Range], boundaries: Iterable[int]) -> list[Range]:
+    """The ranges, divided wherever one of the boundaries falls inside one."""
+    waiting = sorted(set(boundaries), reverse=True)
+    pieces = []
     for start, end in ranges:
         while waiting and waiting[-1] <= start:
             waiting.pop()
         while waiting and waiting[-1] < end:
-            found.append(Range(start, waiting[-1]))
+            pieces.append(Range(start, waiting[-1]))
             start = waiting.pop()
-        found.append(Range(start, end))
-    return found
+        pieces.append(Range(start, end))
+    return pieces
 
 
-def without_blanks(text: str, ranges: Iterable[Range]) -> list[Range]:
+def without_spaces(text: str, ranges: Iterable[Range]) -> list[Range]:
     """The ranges without the white space in them, each divided where it stands."""
-    found = []
+    pieces = []
     for start, end in ranges:
         at = start
-        for blank, group in groupby(text[start:end], is_blank):
+        for space, group in groupby(text[start:end], is_space):
             length = sum(1 for _ in group)
-            found += [] if blank else [Range(at, at + length)]
+            pieces += [] if space else [Range(at, at + length)]
             at += length
-    return found
+    return pieces
 
 
 def detokenize(words: Sequence[str]) -> tuple[str, list[Range]]:
-    """A text of these words, with blanks where English punctuation has them, and where each word stands in it.
+    """A text of these words, with spaces where English punctuation has them, and where each word stands in it.
 
-    The words are not changed: `text[start:end]` is the word. Between two characters of a script without blanks
+    The words are not changed: `text[start:end]` is the word. Between two characters of a script without spaces
     there is none.
     """
     parts: list[str] = []
     ranges = []
     at = 0
-    for word, blank in zip(words, _blanks(words), strict=True):
-        parts += [" ", word] if blank else [word]
-        at += blank
+    for word, space in zip(words, _spaces(words), strict=True):
+        parts += [" ", word] if space else [word]
+        at += space
         ranges.append(Range(at, at + len(word)))
         at += len(word)
     return "".join(parts), ranges
 
 
-def _blanks(words: Sequence[str]) -> Iterator[bool]:
-    """Whether a blank stands before each word."""
+def _spaces(words: Sequence[str]) -> Iterator[bool]:
+    """Whether a space stands before each word."""
     quoted = False
     before = ""
     for word in words:
         closes = word == '"' and quoted
-        glued = word in _NO_BLANK_BEFORE or word in _CLITICS or closes
-        opened = before in _NO_BLANK_AFTER or (before == '"' and quoted)
+        glued = word in _NO_SPACE_BEFORE or word in _CLITICS or closes
+        opened = before in _NO_SPACE_AFTER or (before == '"' and quoted)
         dense = bool(before) and unspaced(before[-1]) and unspaced(word[:1])
         yield bool(before) and not (glued or opened or dense)
         quoted ^= word == '"'

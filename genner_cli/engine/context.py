@@ -40,7 +40,7 @@ class Context:
         check_context(model.path, model.header, options.context)
         params = llama.llama_context_default_params()
         params.n_ctx = options.context
-        params.n_batch = params.n_ubatch = options.batch
+        params.n_batch = params.n_ubatch = options.batch_tokens
         params.n_seq_max = options.slots + 1
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
@@ -60,7 +60,7 @@ class Context:
         model.apply_adapter(self._handle)
         self._memory = llama.llama_get_memory(self._handle)
         self._vocabulary_size = model.size
-        self.capacity = min(options.batch, options.context)  # llama.cpp aborts on a batch larger than its context
+        self.capacity = min(options.batch_tokens, options.context)  # llama.cpp aborts on a batch beyond its context
         self._allocate(self.capacity)
 
     def _allocate(self, size: int) -> None:
@@ -97,7 +97,7 @@ class Context:
             return None
         if status:
             raise ModelError(
-                f"llama.cpp failed to decode a batch (status {status}); try a smaller --batch or --context"
+                f"llama.cpp failed to decode a batch (status {status}); try a smaller --batch-tokens or --context"
             )
         count = int(np.count_nonzero(self._outputs[: self._batch.n_tokens]))
         if not count:

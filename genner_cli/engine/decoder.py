@@ -3,31 +3,28 @@
 A token is legal only if the source lock and llama.cpp's grammar sampler both accept it. The most probable
 token is asked first, then the next few; all legal ones are listed only when those are illegal, or where an
 entity is being decided, whose score needs its alternatives. Where only one continuation is legal it is taken
-without logits (`force`), and `copy` says what comes next if the source goes on without markup.
+without logits (`force`), and `copy` says what comes next if the source goes on without markup. The lock's half of
+this is `constrained`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import math
-from collections import deque
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import accumulate, chain
 from time import perf_counter
-from typing import NamedTuple
 
 import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
-from genner_cli import locking
+from genner_cli.constrained import Choice, ConstrainedCompletion
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, UsageError
-from genner_cli.generation import Completion, Constraint, Request
-from genner_cli.locking import Places
+from genner_cli.generation import Constraint, Request
 
 Logits = NDArray[np.float32]
 
@@ -74,68 +71,22 @@ class Grammar:
         llama.llama_sampler_free(self._handle)
 
 
-class Choice(NamedTuple):
-    """A chosen token; the places after it under the lock; its log-probability where it was asked for."""
-
-    id: int
-    places: Places
-    log_probability: float | None = None
-
-
-class Decoder:
+class Decoder(ConstrainedCompletion):
     """The constraint of one request, from an empty completion to a whole one."""
 
     def __init__(
         self, model: Model, request: Request, grammar: Grammar, room: int, statistics: Statistics | None = None
     ) -> None:
-        """`room`: the most tokens that fit; raises DataError where no completion fits into it."""
+        """`room`: tokens that fit, at most; raises DataError where no completion fits into it."""
         self._model = model
-        self._vocabulary = model.vocabulary
-        self._constraint = request.constraint
         self._grammar = grammar
         self._statistics = statistics or Statistics()
-        self._lock = request.lock.segmented(model.pieces)
-        self._places = locking.begin(self._lock)
-        needed = locking.remaining(self._lock, self._places)
-        if needed > room:
-            raise DataError(
-                f"the text needs up to {needed} tokens and {room} fit;"
-                " choose a larger --context, shorter chunks, or another output format"
-            )
-        if self._lock.markup - self._vocabulary.added.keys():
-            raise UsageError("the model has no markup tokens for this output format; choose another --format")
-        self._tokens_left = min(room, needed + request.allowance)
-        self._written: list[bytes] = []
-        self._log_probabilities: list[float | None] = []
-        self._margin = float("inf")
-        self._legal_here: dict[int, Places] | None = None
-        self._forced: deque[int] = deque()
-        self.done = self._is_whole()
+        super().__init__(request, model, room)
 
     def take(self, row: Row) -> int:
         """Chooses the next token and moves on. The row must be a whole array unless `few`."""
         self._forced.clear()
         return self._move(self._choose(row))
-
-    def force(self) -> int | None:
-        """Moves on over the next token if it needs no logits; None where they must choose.
-
-        A lock `by_token` forces where one token is legal. Elsewhere tokens may end anywhere, and text that must
-        come next is written in its canonical tokens, but for the last one, in whose place a longer token may come.
-        """
-        if self._constraint is not Constraint.SOURCE or self.done:
-            return None
-        if self._lock.by_token:
-            legal = self._legal()
-            choice = self._if_legal(next(iter(legal))) if len(legal) == 1 else None
-        else:
-            if not self._forced:
-                self._forced.extend(locking.forced_tokens(self._lock, self._places, self._model.plain))
-            choice = self._if_legal(self._forced.popleft()) if self._forced else None
-        if choice is None:
-            self._forced.clear()
-            return None
-        return self._move(choice._replace(log_probability=0.0))
 
     def copy(self) -> list[int]:
         """The source tokens that come next as long as there is no markup; empty where something else must come.
@@ -152,17 +103,6 @@ class Decoder:
         """Whether the logits of the legal tokens are enough for every choice."""
         return self._lock.by_token and self._constraint is Constraint.SOURCE
 
-    @property
-    def inside(self) -> bool:
-        """Whether an entity is open."""
-        return locking.inside(self._lock, self._places)
-
-    def completion(self, prompt_tokens: int) -> Completion:
-        """What was written so far."""
-        text = b"".join(self._written).decode(errors="replace")
-        ends = tuple(accumulate(map(len, self._written)))
-        return Completion(text, ends, tuple(self._log_probabilities), prompt_tokens, self._margin)
-
     def free(self) -> None:
         """Frees the grammar."""
         self._grammar.free()
@@ -178,9 +118,6 @@ class Decoder:
         return {end: number for number, end in enumerate(accumulate(sizes, initial=0))}
 
     def _move(self, choice: Choice) -> int:
-        self._tokens_left -= 1
-        self._places = choice.places
-        self._legal_here = None
         if self._constraint is not Constraint.OFF:
             started = perf_counter()
             self._grammar.accept(choice.id)
@@ -188,18 +125,7 @@ class Decoder:
         if choice.id in self._model.end_ids:
             self.done = True
             return choice.id
-        self._written.append(self._bytes_of(choice.id) or b"")
-        self._log_probabilities.append(choice.log_probability)
-        self.done = self._is_whole()
-        return choice.id
-
-    def _is_whole(self) -> bool:
-        if self._constraint is Constraint.SOURCE:
-            return locking.finished(self._lock, self._places)
-        return self._tokens_left <= 0
-
-    def _bytes_of(self, id: int) -> bytes | None:
-        return self._vocabulary.bytes_of(id, self._lock)
+        return super()._move(choice)
 
     def _choose(self, row: Row) -> Choice:
         if self.few:
@@ -213,7 +139,7 @@ class Decoder:
             values = self._values(logits)
             choice = self._best_of(values)
             self._note_margin(choice.id, values)
-        if locking.inside(self._lock, self._places) or locking.inside(self._lock, choice.places):
+        if self._is_scored(choice):
             return self._scored(choice, self._values(logits))
         return choice
 
@@ -237,56 +163,22 @@ class Decoder:
             self._note_margin(choice.id, self._values(logits))
         return choice
 
-    def _if_legal(self, id: int) -> Choice | None:
-        places: Places | None
-        if self._legal_here is not None:
-            places = self._legal_here.get(id)
-        else:
-            data = self._bytes_of(id)
-            places = locking.advance(self._lock, self._places, data) if data else None
-            if places and locking.remaining(self._lock, places) >= self._tokens_left:
-                return None
-        return Choice(id, places) if places and self._allows(id) else None
-
     def _allows(self, id: int) -> bool:
         started = perf_counter()
         allowed = self._grammar.allows(id)
         self._statistics.grammar_seconds += perf_counter() - started
         return allowed
 
-    def _best_of(self, values: Mapping[int, float]) -> Choice:
-        for id in sorted(values, key=lambda id: -values[id]):
-            choice = self._if_legal(id)
-            if choice:
-                return choice
-        raise DataError("no token of the vocabulary may come next; the vocabulary lacks a byte of this text")
-
     def _values(self, row: Row) -> dict[int, float]:
         """The logits of all legal tokens."""
         ids = list(self._legal())
         return dict(zip(ids, row[ids].tolist(), strict=True))
 
-    def _legal(self) -> dict[int, Places]:
-        if self._legal_here is None:
-            self._legal_here = self._vocabulary.choices(self._lock, self._places, self._tokens_left)
-        return self._legal_here
-
     def _scored(self, choice: Choice, values: Mapping[int, float]) -> Choice:
         started = perf_counter()
-        if len(values) == 1:
-            log_probability = 0.0
-        else:
-            self._note_margin(choice.id, values)
-            highest = max(values.values())
-            total = highest + math.log(math.fsum(math.exp(value - highest) for value in values.values()))
-            log_probability = min(0.0, values[choice.id] - total)
+        scored = super()._scored(choice, values)
         self._statistics.scoring_seconds += perf_counter() - started
-        return choice._replace(log_probability=log_probability)
-
-    def _note_margin(self, chosen: int, values: Mapping[int, float]) -> None:
-        others = [value for id, value in values.items() if id != chosen]
-        if others:
-            self._margin = min(self._margin, values[chosen] - max(others))
+        return scored
 
     def _choose_unlocked(self, logits: Logits) -> Choice:
         """Greedy under the grammar alone, or under nothing; scores are against the whole vocabulary."""

@@ -23,6 +23,12 @@ from genner_cli.tokenizing import Segmenter
 from genner_cli.types import Piece
 
 _NEVER_WRITTEN = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN | llama.LLAMA_TOKEN_ATTR_UNUSED
+_SPECIAL = {
+    "bos_token": llama.llama_vocab_bos,
+    "eos_token": llama.llama_vocab_eos,
+    "sep_token": llama.llama_vocab_sep,
+    "pad_token": llama.llama_vocab_pad,
+}
 _LOG_LEVEL_ERROR = 4
 _SHARE = 0.8
 """Of the free memory that a suggested context may take: buffers and other programs need some as well."""
@@ -101,6 +107,17 @@ class Model:
         pairs = metadata_of(self.header.metadata, self.adapter_header.metadata if self.adapter_header else {})
         wanted = [key for key in pairs if key.startswith("genner.") or key == "tokenizer.chat_template"]
         return {key: str(pairs[key]) for key in wanted}
+
+    @cached_property
+    def special_tokens(self) -> dict[str, str]:
+        """Texts of the special tokens that a chat template may write, by transformers' names."""
+        ids = {name: look_up(self._vocab) for name, look_up in _SPECIAL.items()}
+        return {name: self.piece(id).decode(errors="replace") for name, id in ids.items() if id >= 0}
+
+    @cached_property
+    def begins(self) -> str:
+        """The text of `begin_ids`."""
+        return "".join(self.piece(id).decode(errors="replace") for id in self.begin_ids)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -1,8 +1,9 @@
 """A chat template, rendered in a process that can do no harm: the child's side of `chat`.
 
-Takes {"template", "question"} as JSON on standard input, gives {"text"} or {"error"} on standard output. The template
-is a stranger's program: jinja's sandbox keeps it from Python, and limits of the system keep the process from opening
-files and connections, from writing files, and from taking time and memory without end. Knows nothing of prompts.
+Takes {"template", "question", "special", "date"} as JSON on standard input, gives {"text"} or {"error"} on standard
+output. The template is a stranger's program: jinja's sandbox keeps it from Python, and limits of the system keep the
+process from opening files and connections, from writing files, and from taking time and memory without end. It meets
+the names, tags and filters that transformers gives a template. Knows nothing of prompts.
 """
 
 from __future__ import annotations
@@ -10,32 +11,74 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SECONDS = 3
-WARMING = ("{{ 'x' | upper }}", "{{ raise_exception('') }}", "{{")
+WARMING = (
+    "{{ 'x' | upper }}{{ strftime_now('%d %b %Y') }}{{ {'a': [1]} | tojson(indent=2) }}{{ nothing }}",
+    "{% generation %}{% for i in [1] %}{% break %}{% endfor %}{% endgeneration %}",
+    "{{ raise_exception('') }}",
+    "{{",
+)
 """Templates that make Python and jinja load what they would load later, when no file can be opened any more."""
 MEMORY_BYTES = 2**29
 MOST_CHARACTERS = 2**20
 
 
-def render(template: str, question: str) -> str:
-    """The template around one message of a user, with thinking off if it can be; raises what jinja does."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(template).render(
-        messages=[{"role": "user", "content": question}],
-        add_generation_prompt=True,
-        enable_thinking=False,
-        bos_token="",
-        eos_token="",
-        raise_exception=_refuse,
-    )
+class _Generation(Extension):
+    """`{% generation %}` marks what an assistant wrote, for training elsewhere; here its body is all that matters."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja reads a set here)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
+def render(template: str, question: str, special: Mapping[str, str], date: str) -> str:
+    """The template around one message of a user, with thinking off if it can be; raises what jinja raises.
+
+    `special`: texts of the model's special tokens by transformers' names (bos_token ...); `date`: today, ISO 8601. A
+    template that takes no plain text gets the message as a list with one part of the type text.
+    """
+    environment = _environment(datetime.fromisoformat(date)).from_string(template)
+    names = {"add_generation_prompt": True, "enable_thinking": False, "tools": None, "documents": None, **special}
+    text = error = None
+    for content in (question, [{"type": "text", "text": question}]):
+        try:
+            text = environment.render(messages=[{"role": "user", "content": content}], **names)
+        except Exception as raised:  # a stranger's program may raise anything
+            error = error or raised
+        else:
+            if question in text:
+                break
+    if text is None:
+        raise error or TemplateError("it writes nothing")
     if len(text) > MOST_CHARACTERS:
         raise TemplateError(f"it writes {len(text):,} characters")
     return text
+
+
+def _environment(now: datetime) -> ImmutableSandboxedEnvironment:
+    """As transformers renders chat templates (`transformers.utils.chat_template_utils`)."""
+    extensions = [_Generation, loopcontrols]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.filters["tojson"] = _to_json
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": now.strftime}
+    return environment
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    """Unlike jinja's own filter, it does not escape HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
 def _refuse(message: str) -> None:
@@ -61,7 +104,7 @@ def main() -> None:
     given = json.load(sys.stdin)
     for template in WARMING:
         with suppress(TemplateError):
-            render(template, "")
+            render(template, "", {}, "2000-01-01")
     _confine()
     try:
         found = {"text": render(**given)}

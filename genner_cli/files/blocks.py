@@ -1,7 +1,7 @@
 """Input files -> blocks of them that several machines read, each by itself; together exactly the documents of all.
 
-A document belongs to the block in which its line begins. Plain JSON Lines are cut anywhere; a file that is compressed,
-or no file of lines, is one block. Knows nothing of who reads a block.
+A document belongs to the block in which its line begins. JSON Lines are cut anywhere; a file that is compressed, or of
+another format, is one block. Knows nothing of who reads a block.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import PurePath
 from typing import IO
 
 from genner_cli.errors import UsageError
-from genner_cli.files import Block, size
-from genner_cli.files.reading import is_passing, opened, read_error
+from genner_cli.files import COMPRESSIONS, Block, size
+from genner_cli.files.annotations import input_format
+from genner_cli.files.streams import is_passing, opened, read_error
 
-_LINES = (".jsonl", ".ndjson")
 _PIECE = 2**20
-_SMALLEST, _LARGEST, _MANY = 2**16, 2**24, 1024
-"""Bytes of a block, and how many blocks an input has that is neither small nor large."""
+_SMALLEST, _LARGEST, _USUAL_COUNT = 2**16, 2**24, 1024
+"""Bytes of a block, and the number of blocks of an input that is neither small nor large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,28 @@ class Shard:
         """Reads `2/5`. Raises UsageError."""
         number, _, count = text.partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-            raise UsageError(f"{text!r} is no shard; write i/n with i from 1 to n, like 2/5")
+            raise UsageError(f"{text!r} is not a shard; write i/n with i from 1 to n, like 2/5")
         return cls(int(number), int(count))
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
     def blocks(self, paths: Sequence[str]) -> list[Block]:
-        """What this shard is to read. A file that can't be cut goes whole to the shard in whose bytes it begins.
+        """The blocks of this shard. A file that cannot be cut goes whole to the shard in whose bytes it begins.
 
-        Reads what stands in a file before the shard, to count lines. Raises UsageError for a stream.
+        Reads what comes before the shard in a file, to count lines. Raises UsageError for a stream.
         """
         sizes = _sizes(paths)
         first, last = (sum(sizes) * number // self.count for number in (self.number - 1, self.number))
-        found = []
+        blocks = []
         for path, length, end in zip(paths, sizes, accumulate(sizes), strict=True):
             begin = end - length
             start, stop = max(begin, first) - begin, min(end, last) - begin
             if length and _can_be_cut(path):
-                found += [Block(path, start, stop, _line_ends(path, start))] if start < stop else []
+                blocks += [Block(path, start, stop, _line_ends(path, start))] if start < stop else []
             elif first <= begin and (begin < last or self.number == self.count):
-                found.append(Block(path))
-        return found
+                blocks.append(Block(path))
+        return blocks
 
 
 def input_of(paths: Sequence[str]) -> str:
@@ -69,7 +69,7 @@ def input_of(paths: Sequence[str]) -> str:
 
 def suitable_length(paths: Sequence[str]) -> int:
     """Bytes of a block: few enough blocks of a large input, and little to do again where one is lost."""
-    return min(max(sum(_sizes(paths)) // _MANY, _SMALLEST), _LARGEST)
+    return min(max(sum(_sizes(paths)) // _USUAL_COUNT, _SMALLEST), _LARGEST)
 
 
 def cut(paths: Sequence[str], length: int) -> list[Block]:
@@ -107,12 +107,12 @@ def is_as_surveyed(block: Block) -> bool:
 
 
 def _line_ends(path: str, end: int) -> int:
-    """How many lines end in the first `end` bytes of a file."""
+    """The number of lines that end in the first `end` bytes of a file."""
     return sum(piece.count(b"\n") for piece in _pieces(Block(path, 0, end)))
 
 
 def _pieces(block: Block) -> Iterator[bytes]:
-    """The bytes of a block as they lie on disk; what is not there has none, and reading it says so.
+    """The bytes of a block as they lie on disk; a missing file has none, and reading it reports that.
 
     Raises ReadError where a disk or a server fails.
     """
@@ -133,15 +133,16 @@ def _read(file: IO[bytes], count: int | None) -> Iterator[bytes]:
 
 
 def _can_be_cut(path: str) -> bool:
-    return path.lower().endswith(_LINES)
+    format = input_format(path)
+    return format is not None and format.in_blocks and not path.lower().endswith(COMPRESSIONS)
 
 
 def _sizes(paths: Sequence[str]) -> list[int]:
-    """The bytes of each file. Raises UsageError for a stream, whose end nobody knows."""
+    """The bytes of each file. Raises UsageError for a stream, whose length is unknown."""
     sizes = []
     for path in paths:
         length = size(path)
         if length is None:
-            raise UsageError(f"{path}: is a stream, which cannot be shared out; write it to a file and name that")
+            raise UsageError(f"{path}: is a stream, which cannot be split; write it to a file and name that")
         sizes.append(length)
     return sizes

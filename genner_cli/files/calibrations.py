@@ -1,4 +1,4 @@
-"""A calibration as a JSON file beside its model: written by `genner calibrate`, obeyed by `genner extract`.
+"""A calibration as a JSON file beside its model: written by `genner calibrate`, used by `genner extract`.
 
 The file says which model, output format and constraint it is for, and is refused for any other.
 """
@@ -13,38 +13,43 @@ from typing import Any
 import orjson
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files.hashing import fingerprint
 from genner_cli.types import Calibration, Knot, ScoreMap
 
 VERSION = 1
 SUFFIX = ".calibration.json"
 
 
-def beside(files: Sequence[Path]) -> Path:
-    """Where the calibration of a model stands: beside its file, or its adapter's, which is the last of `files`."""
+def calibration_path(files: Sequence[Path]) -> Path:
+    """Where the calibration of a model is: beside its file, or its adapter's, which is the last of `files`."""
     return files[-1].with_name(files[-1].name + SUFFIX)
 
 
 def calibration_value(
-    calibration: Calibration, files: Sequence[Path], *, format: str, constraint: str, told: Mapping[str, Any]
+    calibration: Calibration,
+    files: Sequence[Path],
+    digest: str,
+    *,
+    format: str,
+    constraint: str,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All that the file says, as a JSON value.
+    """The content of the file, as a JSON value.
 
-    files: the model's and its adapter's; told: what else people may want to know, not read back.
+    files: the model's and its adapter's; digest: their fingerprint; more: other facts for people, not read back.
     """
     return {
         "version": VERSION,
-        "model": {"files": [path.name for path in files], "fingerprint": fingerprint(files)},
+        "model": {"files": [path.name for path in files], "fingerprint": digest},
         "format": str(format),
         "constraint": str(constraint),
         "map": [list(knot) for knot in calibration.map.knots],
         "thresholds": dict(calibration.thresholds),
-        **told,
+        **more,
     }
 
 
-def read_calibration(path: Path, files: Sequence[Path], *, format: str, constraint: str) -> Calibration:
-    """The calibration in a file, for the model in `files`.
+def read_calibration(path: Path, files: Sequence[Path], digest: str, *, format: str, constraint: str) -> Calibration:
+    """The calibration in a file, for the model in `files`, whose fingerprint is `digest`.
 
     Raises UsageError if there is no such file, ModelError where it is broken or made for another model, output
     format or constraint.
@@ -60,7 +65,7 @@ def read_calibration(path: Path, files: Sequence[Path], *, format: str, constrai
             f"{path}: has version {value.get('version')!r}, read is {VERSION}; run `genner calibrate` again"
         )
     try:
-        _check(path, value, files, {"format": str(format), "constraint": str(constraint)})
+        _check(path, value, files, digest, {"format": str(format), "constraint": str(constraint)})
         knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
         thresholds = {str(label): float(score) for label, score in value["thresholds"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -71,8 +76,8 @@ def read_calibration(path: Path, files: Sequence[Path], *, format: str, constrai
     return Calibration(ScoreMap(knots), thresholds)
 
 
-def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], used: Mapping[str, str]) -> None:
-    if value["model"]["fingerprint"] != fingerprint(files):
+def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], digest: str, used: Mapping[str, str]) -> None:
+    if value["model"]["fingerprint"] != digest:
         made_for, given = " with ".join(value["model"]["files"]), " with ".join(path.name for path in files)
         raise ModelError(f"{path}: was made for another model ({made_for}) than {given}; {_REMEDY}")
     for name, given in used.items():
@@ -84,4 +89,4 @@ _REMEDY = "run `genner calibrate` for this one, or add --no-calibration"
 
 
 def _broken(path: Path, what: str) -> ModelError:
-    return ModelError(f"{path}: is no calibration ({what}); run `genner calibrate` again, or remove it")
+    return ModelError(f"{path}: is not a calibration ({what}); run `genner calibrate` again, or remove it")

@@ -3,8 +3,8 @@
     {"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]}
 
 Offsets count code points from 0, the end is one behind the last; the entity's own text and a score may be left out.
-What `genner extract` writes is read too, and the other kinds of files that `read_documents` knows. Knows nothing of
-models, chunks and output formats.
+The output of `genner extract` is read too, and the other formats of `read_documents`. Knows nothing of models, chunks
+and output formats.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 from genner_cli.errors import UsageError
 from genner_cli.files import kind
-from genner_cli.files.reading import Record, read_documents
+from genner_cli.files.reading import read_documents
+from genner_cli.files.records import Record
 from genner_cli.files.writing import Writer, encode
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order
 
@@ -26,7 +27,7 @@ _SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with the data: a whole message, and the file and line that it begins with."""
+    """Something wrong with the data: a whole message, which begins with file and line, and these."""
 
     message: str
     source: str
@@ -51,18 +52,18 @@ def read_gold(
     """All documents of the files, which are those that `files.expand` gives; each problem on its own.
 
     `labels`: the names that entities may have, None for any; `nested`: whether entities may lie in others.
-    Entities come in canonical order. Bad data is given, not raised; raises `UsageError` for field names that
+    Entities come in canonical order. Bad data is returned, not raised; raises `UsageError` for field names that
     cannot be.
     """
     documents: list[Document] = []
     problems: list[Problem] = []
     for record in _records(paths, text_field, id_field):
-        found = [] if isinstance(record, Document) else [record.message]
+        messages = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
             document, complaints = labelled(record, labels=labels, nested=nested)
-            found = [f"{record.source}: {complaint}" for complaint in complaints]
-            documents += [] if found else [document]
-        problems += [Problem(message, record.source) for message in found]
+            messages = [f"{record.source}: {complaint}" for complaint in complaints]
+            documents += [] if messages else [document]
+        problems += [Problem(message, record.source) for message in messages]
     return GoldData(tuple(documents), tuple(problems))
 
 
@@ -97,53 +98,56 @@ def labelled(
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
         return record, [f"field 'entities' {is_what}; write a list like [{_SHAPE}], [] where there are none"]
     problems = []
-    found = []
+    numbered = []
     for number, value in enumerate(given):
         entity = entity_of(value, record.text, labels)
         if isinstance(entity, Entity):
-            found.append((number, entity))
+            numbered.append((number, entity))
         else:
             problems.append(f"entities[{number}]: {entity}")
-    found.sort(key=lambda pair: canonical_order(pair[1]))
-    problems += [] if crossing else _arrangement_problems(found, nested)
-    return replace(record, entities=tuple(entity for _, entity in found), fields=fields), problems
+    numbered.sort(key=lambda pair: canonical_order(pair[1]))
+    problems += [] if crossing else _arrangement_problems(numbered, nested)
+    return replace(record, entities=tuple(entity for _, entity in numbered), fields=fields), problems
 
 
-def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, tidy: bool = True) -> Entity | str:
-    """The entity, or what is wrong with it. `tidy`: it may have no outer white space."""
-    if problem := shape_problem(value):
+def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, gold: bool = True) -> Entity | str:
+    """The entity, or what is wrong with it. `gold`: it may have no outer white space, and a label must be one that
+    models can write."""
+    if problem := _shape_problem(value):
         return problem
     start, end, label = value["start"], value["end"], value["label"]
-    problem = range_problem(start, end, text) or _label_problem(label, labels)
-    problem = problem or mention_problem(start, end, value.get("text"), text, tidy=tidy)
-    problem = problem or score_problem(value.get("score"))
+    problem = _range_problem(start, end, text) or _label_problem(label, labels, gold)
+    problem = problem or _mention_problem(start, end, value.get("text"), text, tidy=gold)
+    problem = problem or _score_problem(value.get("score"))
     return problem or Entity(start, end, label, text[start:end], value.get("score"))
 
 
-def shape_problem(value: Any) -> str | None:
-    """Why a value is no object with start, end and label."""
+def _shape_problem(value: Any) -> str | None:
+    """Why a value is not an object with start, end and label."""
     if not isinstance(value, Mapping):
-        return f"{reprlib.repr(value)} is no object; write it like {_SHAPE}"
+        return f"{reprlib.repr(value)} is not an object; write it like {_SHAPE}"
     missing = [name for name in ("start", "end", "label") if name not in value]
     return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}" if missing else None
 
 
-def range_problem(start: Any, end: Any, text: str) -> str | None:
-    """Why two values are no range of the text."""
+def _range_problem(start: Any, end: Any, text: str) -> str | None:
+    """Why two values are not a range of the text."""
     for name, offset in (("start", start), ("end", end)):
         if type(offset) is not int:
             return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets in code points from 0"
     if not 0 <= start < end <= len(text):
         return (
-            f"{start}:{end} is no range of the text, which has {len(text):,} characters;"
+            f"{start}:{end} is not a range of the text, which has {len(text):,} characters;"
             " give offsets in code points from 0, the end one behind the last"
         )
     return None
 
 
-def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
-    if not isinstance(label, str):
+def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> str | None:
+    if not isinstance(label, str) or not (label or gold):
         return f"its label is {reprlib.repr(label)}, not a string; write the label's name"
+    if not gold:
+        return None
     try:
         Label(label)
     except UsageError as error:
@@ -154,21 +158,21 @@ def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
     return None
 
 
-def score_problem(score: Any) -> str | None:
-    """Why a value is no score."""
+def _score_problem(score: Any) -> str | None:
+    """Why a value is not a score."""
     if score is None or (type(score) in (int, float) and 0 <= score <= 1):
         return None
     return f"its score is {reprlib.repr(score)}, not a number from 0 to 1; correct it, or leave it out"
 
 
-def mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool = True) -> str | None:
+def _mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool) -> str | None:
     """Why a range of the text is not the mention that an entity claims, or is none at all."""
     there = text[start:end]
     if mention is not None and mention != there:
         shown, meant = reprlib.repr(there), reprlib.repr(mention)
         return f"the text has {shown} at {start}:{end}, not {meant}; {_remedy(text, start, end, mention)}"
     if tidy and there != there.strip():
-        return f"{reprlib.repr(there)} at {start}:{end} starts or ends with white space; move its borders inwards"
+        return f"{reprlib.repr(there)} at {start}:{end} starts or ends with white space; move its boundaries inwards"
     return None
 
 
@@ -187,10 +191,10 @@ def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     return f"it stands at {at}:{at + len(mention)}" if once else "correct the offsets or the text"
 
 
-def _arrangement_problems(found: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
+def _arrangement_problems(numbered: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
     """What is wrong with entities that are right on their own; they must be in canonical order."""
     around: list[Entity] = []
-    for number, entity in found:
+    for number, entity in numbered:
         where = f"entities[{number}]: {reprlib.repr(entity.text)} at {entity.start}:{entity.end}"
         while around and around[-1].end <= entity.start:
             around.pop()

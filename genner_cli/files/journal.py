@@ -21,6 +21,7 @@ import orjson
 
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files import remote
+from genner_cli.files.whole import rename_durably
 from genner_cli.ledger import Outcome
 from genner_cli.types import Document, FailedDocument, Reason
 
@@ -146,8 +147,8 @@ class Journal:
         if other._data:
             other._data.close()
         # In this order: new lines beside old entries are found out and cut, old lines under new entries need not be.
-        os.replace(other.lines, self.lines)
-        os.replace(other.index, self.index)
+        rename_durably(other.lines, self.lines)
+        rename_durably(other.index, self.index)
         self._data, self._entries = None, other._entries
 
 

@@ -1,8 +1,8 @@
-"""The parts of an output that several machines make, until all are there: each is whole, or has not its name.
+"""The parts of an output that several machines make, until all are there: each is whole, or does not have its name.
 
-`BASE.parts/` (see `packing`) holds a file of records for each block of the input, and an index beside it (`journal`).
+`BASE.parts/` (`output_target`) holds a file of records for each block of the input, and an index beside it (`journal`).
 A part is named by its file's number and its range, and by a hash of all that shapes its records: one that was made of
-other input, or in another way, is not found, and made again. Knows nothing of who makes a part.
+other input, or in another way, is not found, and is made again. Knows nothing of who makes a part.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-from genner_cli import __version__
 from genner_cli.errors import UsageError
 from genner_cli.files import Block
 from genner_cli.files.journal import Entry, Journal, refused
-from genner_cli.files.packing import Packing
+from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import written
+from genner_cli.files.whole import rename_durably
 from genner_cli.ledger import Ledger, Outcome
+from genner_cli.version import __version__
 
 SUFFIX = ".part"
-"""Of no kind of input: a glob that names the output's neighbours does not find them."""
+"""Not one of an input: a glob for the files beside the output does not match them."""
 INDEX = ".index"
 
 
 class Record(NamedTuple):
-    """A line of output, the hash of its document (`journal.digest_of`), and what is counted of it."""
+    """A line of output, the hash of its document (`journal.digest_of`), and its outcome."""
 
     line: bytes
     digest: bytes
@@ -38,7 +39,7 @@ class Record(NamedTuple):
 class Parts:
     """The parts of one output, in the order of the blocks (`blocks.surveyed`); `key`: see `resuming.key_of`.
 
-    Raises UsageError where the folder can't be made.
+    Raises UsageError where the folder cannot be made.
     """
 
     def __init__(self, output: str, blocks: Iterable[Block], key: bytes) -> None:
@@ -62,7 +63,7 @@ class Parts:
         ]
 
     def ledger(self) -> Ledger:
-        """What the parts that are there hold."""
+        """The counts of the parts that are there."""
         missing = set(self.missing())
         return Ledger.of(entry.outcome for block in self._paths if block not in missing for entry in self._index(block))
 
@@ -79,12 +80,12 @@ class Parts:
             self._under_way[block].append(line, digest, outcome)
 
     def finish(self, block: Block) -> list[Outcome]:
-        """All records of a part are there: it gets its name. Gives what is counted of them."""
+        """All records of a part are there: it gets its name. Gives their outcomes."""
         journal = self._under_way.pop(block)
         path = self._paths[block]
         try:
             journal.sync()
-            os.replace(journal.lines, path)
+            rename_durably(journal.lines, path)
         except OSError as error:
             raise refused(path, error) from error
         finally:
@@ -92,7 +93,7 @@ class Parts:
         return [entry.outcome for entry in journal]
 
     def drop(self, block: Block) -> None:
-        """Forgets what was written of a part, which is begun anew."""
+        """Discards what was written of a part, which starts again."""
         journal = self._under_way.pop(block, None)
         if journal:
             journal.__exit__()
@@ -101,7 +102,7 @@ class Parts:
         """The records of all parts in order, each with its entry. Raises UsageError for what is not as written."""
         for block, path in self._paths.items():
             yield from written(
-                Packing(path), path, self._index(block), remedy="delete it and run the same command again"
+                OutputTarget(path), path, self._index(block), remedy="delete it and run the same command again"
             )
 
     def _index(self, block: Block) -> Journal:
@@ -116,7 +117,7 @@ def remove_parts(output: str) -> None:
 
 
 def _folder(output: str) -> str:
-    return f"{Packing(output).base}.parts"
+    return f"{OutputTarget(output).base}.parts"
 
 
 def _named(blocks: Iterable[Block], key: bytes) -> Iterator[tuple[Block, str]]:

@@ -1,4 +1,4 @@
-"""What `genner extract` writes -> extractions again, one for each record, in order, in constant memory.
+"""The output of `genner extract` -> extractions again, one for each record, in order, in constant memory.
 
 Predictions of the same shape from elsewhere are read too: entities may cross, labels may have any name, scores may be
 missing. Knows nothing of gold, models and output formats.
@@ -14,8 +14,9 @@ from typing import Any
 
 from genner_cli.errors import UsageError
 from genner_cli.files import OUTPUT_FIELDS, kind
-from genner_cli.files.gold import mention_problem, range_problem, score_problem, shape_problem
-from genner_cli.files.reading import Record, read_documents
+from genner_cli.files.gold import entity_of
+from genner_cli.files.reading import read_documents
+from genner_cli.files.records import Record
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
 
 
@@ -23,12 +24,12 @@ def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field
     """One extraction for each record of the files, which are those that `files.expand` gives.
 
     Entities come in canonical order, as often as they are there. A record that cannot be read, or whose entities are
-    wrong, has a `FailedDocument` with file, line and remedy, and no `error`; one that says that it failed has its own
+    wrong, has a `FailedDocument` with file, line and remedy, and no `error`; the record of a failure has its own
     `error`. Raises `UsageError` for text files and for field names that cannot be.
     """
     for path in paths:
         if kind(path) == ".txt":
-            raise UsageError(f"{path}: a text file has no entities; name what `genner extract` wrote from it")
+            raise UsageError(f"{path}: a text file has no entities; name the output of `genner extract` for it")
     records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
     return map(_extraction, records)
 
@@ -50,12 +51,12 @@ def _extraction(record: Record) -> Extraction:
 
 
 def _message(error: Any) -> str:
-    said = error.get("message") if isinstance(error, Mapping) else error
-    return said if isinstance(said, str) else json.dumps(error, ensure_ascii=False)
+    message = error.get("message") if isinstance(error, Mapping) else error
+    return message if isinstance(message, str) else json.dumps(error, ensure_ascii=False)
 
 
 def _completions(record: Record) -> list[Any]:
-    """What the model wrote, if the record says so: one string for each chunk."""
+    """The completions, if the record has them: one string for each chunk."""
     given = record.fields.get("completion", [])
     return given if isinstance(given, list) else [given]
 
@@ -65,19 +66,8 @@ def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
     given = record.fields.get("entities")
     if not isinstance(given, list):
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
-        return (), [f"field 'entities' {is_what}; give what `genner extract` writes"]
-    found = [_entity(value, record.text) for value in given]
-    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(found) if isinstance(entity, str)]
-    entities = (entity for entity in found if isinstance(entity, Entity))
+        return (), [f"field 'entities' {is_what}; give the output of `genner extract`"]
+    checked = [entity_of(value, record.text, gold=False) for value in given]
+    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(checked) if isinstance(entity, str)]
+    entities = (entity for entity in checked if isinstance(entity, Entity))
     return tuple(sorted(entities, key=canonical_order)), problems
-
-
-def _entity(value: Any, text: str) -> Entity | str:
-    """The entity, or what is wrong with it; what starts with a blank, crosses or repeats is for others to judge."""
-    if problem := shape_problem(value):
-        return problem
-    start, end, label, score = value["start"], value["end"], value["label"], value.get("score")
-    problem = range_problem(start, end, text) or mention_problem(start, end, value.get("text"), text, tidy=False)
-    if not problem and (not isinstance(label, str) or not label):
-        problem = f"its label is {reprlib.repr(label)}; write the label's name"
-    return problem or score_problem(score) or Entity(start, end, label, text[start:end], score)

@@ -1,4 +1,4 @@
-"""Files at an address, `s3://bucket/docs.jsonl` or `memory://docs.jsonl`: found, read as a stream, and put there whole.
+"""Files at an address, `s3://bucket/docs.jsonl` or `memory://docs.jsonl`: matched, read as a stream, and put whole.
 
 The only home of fsspec, which needs the extra `remote` (and `s3`). Beside `hub.pulling` the one place that may open a
 connection: to what the user named on the command line, with the settings of fsspec and s3fs (`AWS_ENDPOINT_URL` and
@@ -30,7 +30,7 @@ _BLOCK = 2**20
 
 
 def is_address(path: str) -> bool:
-    """Whether a path names no file on the disk."""
+    """Whether a path names something elsewhere than on the disk."""
     return bool(_ADDRESS.match(path))
 
 
@@ -43,15 +43,15 @@ def matching(pattern: str) -> list[str]:
     """The addresses that a glob names, sorted, or the address itself if a file is there; raises UsageError."""
     system, inner = _system(pattern)
     try:
-        with _told():
-            found = [inner] if _is_file(system, inner) else _globbed(system, inner)
-            return [system.unstrip_protocol(name) for name in found]
+        with _as_oserror():
+            names = [inner] if _is_file(system, inner) else _globbed(system, inner)
+            return [system.unstrip_protocol(name) for name in names]
     except OSError as error:
         raise UsageError(f"{pattern}: cannot be reached ({error.strerror}); check address and settings") from error
 
 
 def _is_file(system: Any, name: str) -> bool:
-    """Asked anew; `isfile` would take a server that cannot be reached for one that has no such file."""
+    """Not from the cache; `isfile` would report a server that cannot be reached as a missing file."""
     system.invalidate_cache()
     try:
         return bool(system.info(name)["type"] == "file")
@@ -66,17 +66,17 @@ def _globbed(system: Any, pattern: str) -> list[str]:
 
 
 def exists(address: str) -> bool:
-    """Whether a file is there. Raises OSError where nobody can say."""
+    """Whether a file is there. Raises OSError where that cannot be found out."""
     system, inner = _system(address)
-    with _told():
+    with _as_oserror():
         return _is_file(system, inner)
 
 
 def size(address: str) -> int:
-    """The bytes of a file, 0 where there is none any more."""
+    """The bytes of a file, 0 where it is gone."""
     system, inner = _system(address)
     try:
-        with _told():
+        with _as_oserror():
             return int(system.size(inner) or 0)
     except OSError:
         return 0
@@ -91,19 +91,19 @@ def canonical(address: str) -> str:
 def opened(address: str) -> IO[bytes]:
     """The file to be read, from any place in it, a block in memory at a time."""
     system, inner = _system(address)
-    with _told():
+    with _as_oserror():
         file = system.open(inner, "rb", block_size=_BLOCK)
     return cast(IO[bytes], io.BufferedReader(_Stream(file), _BLOCK))
 
 
 def put(local: str, address: str) -> None:
-    """Puts a whole file there, in the place of what is there; whoever reads meanwhile gets the one or the other."""
+    """Puts a whole file there, in the place of what is there; a reader gets the one or the other."""
     system, inner = _system(address)
-    with _told():
+    with _as_oserror():
         system.put_file(local, inner)
 
 
-def beside(address: str) -> str:
+def local_name(address: str) -> str:
     """A name in the current folder for what belongs to an address, another for each."""
     digest = blake2b(address.encode(), digest_size=4).hexdigest()
     return os.path.realpath(f"{address.rstrip('/').rsplit('/', 1)[-1]}@{digest}")
@@ -122,13 +122,13 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        with _told():
-            found = self._file.read(len(memoryview(buffer)))
-        memoryview(buffer)[: len(found)] = found
-        return len(found)
+        with _as_oserror():
+            data = self._file.read(len(memoryview(buffer)))
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        with _told():
+        with _as_oserror():
             return int(self._file.seek(offset, whence))
 
     def close(self) -> None:
@@ -155,12 +155,12 @@ def _system(address: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_oserror() -> Iterator[None]:
     """Whatever a file system raises is an OSError with a text."""
     try:
         yield
     except OSError as error:
-        kind = errno.ENOENT if isinstance(error, FileNotFoundError) else errno.EIO  # s3fs says neither number nor text
+        kind = errno.ENOENT if isinstance(error, FileNotFoundError) else errno.EIO  # s3fs gives neither number nor text
         raise OSError(error.errno or kind, error.strerror or str(error)) from error
     except Exception as error:  # each of them has its own, such as botocore's
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error

@@ -1,9 +1,9 @@
-"""An output file that an interrupted run goes on with: what stands beside it, and when it is whole.
+"""An output file that an interrupted run resumes: what stands beside it, and when it is complete.
 
 `PATH.partial` holds the records so far, never compressed: a torn line can be cut off there, and a torn frame could
 not. `PATH.run.index` has an entry for each (`journal`), `PATH.run.json` says with what they were made (`manifest`).
-When all are there, the partial file becomes the output (`packing`). `PATH.retry` and its index hold records that are
-made again, until they take their places. Knows nothing of models.
+When all are there, the partial file becomes the output (`output_target`). `PATH.retry` and its index hold records that
+are made again, until they take their places. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from hashlib import blake2b
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from zlib import crc32
-
-import orjson
 
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files.journal import Entry, Journal, digest_of, refused
-from genner_cli.files.manifest import NOT_SHAPING, Manifest
-from genner_cli.files.packing import OUTPUTS, Packing
-from genner_cli.files.reading import UNREADABLE
+from genner_cli.files.manifest import Manifest, Settings
+from genner_cli.files.output_target import OUTPUTS, OutputTarget
+from genner_cli.files.streams import UNREADABLE
 from genner_cli.files.writing import PARTIAL, check_target
 from genner_cli.ledger import Ledger, Outcome
 from genner_cli.types import Document, FailedDocument, Reason
@@ -45,8 +42,8 @@ class ResumableOutput:
         check_target(path, inputs=inputs, suffixes=OUTPUTS, addresses=True)
         self.path = path
         self.ledger = Ledger()
-        self._packing = Packing(path, text_field=text_field, id_field=id_field)
-        self._base = self._packing.base
+        self._target = OutputTarget(path, text_field=text_field, id_field=id_field)
+        self._base = self._target.base
         self._manifest = f"{self._base}.run.json"
         self._journal = Journal(self._base + PARTIAL, f"{self._base}.run.index")
         self._state = STOPPED
@@ -75,28 +72,27 @@ class ResumableOutput:
             self._journal.__exit__()
 
     def _leave(self, error: BaseException | None) -> None:
-        """Says how to go on, in the manifest and to whoever interrupted."""
+        """Says how to resume, in the manifest and to whoever interrupted."""
         if isinstance(error, KeyboardInterrupt) and self._state == STOPPED and self.ledger.documents:
             count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
-            error.add_note(f"{count}; run the same command again to go on from there")
+            error.add_note(f"{count}; run the same command again to resume")
         with suppress(OSError):
             self._journal.sync()
         with suppress(GennerError) if error else nullcontext():
             self._write_manifest(self._state)
 
-    def begin(self, options: dict[str, Any], *, restart: bool = False) -> None:
-        """Finds out what is there already. `options`: all that shapes a record, but the documents.
-
-        Raises UsageError that names the option in which an earlier run differs; `restart` forgets that run.
+    def begin(self, settings: Settings, *, restart: bool = False) -> None:
+        """Looks for what is there already. Raises UsageError that names the option in which an earlier run differs;
+        `restart` discards what that run wrote.
         """
-        self._options = options
-        self._key = key_of(options)
+        self._settings = settings
+        self._key = settings.key
         manifest = None if restart else Manifest.read(self._manifest)
         partial, target = os.path.exists(self._journal.lines), self._is_there()
         if manifest and (partial or target):
-            manifest.refuse_other(self._manifest, options, whole=not partial)
+            manifest.refuse_other(self._manifest, settings, complete=not partial)
         elif not restart and partial and any(True for _ in self._journal):
-            raise UsageError(f"{self._manifest}: is not there; restore it, or begin anew by --restart")
+            raise UsageError(f"{self._manifest}: is not there; restore it, or start over with --restart")
         else:
             self._journal.clear()
         if not manifest or manifest.state != RETRYING:
@@ -111,7 +107,7 @@ class ResumableOutput:
 
     def _is_there(self) -> bool:
         try:
-            return self._packing.exists()
+            return self._target.exists()
         except OSError as error:
             raise UsageError(
                 f"{self.path}: cannot be reached ({error.strerror}); check address and settings"
@@ -170,7 +166,7 @@ class ResumableOutput:
     def _other_input(self, what: str) -> UsageError:
         return UsageError(
             f"{self.path}: {what}; the input was changed or moved since: restore it, use --retry-errors if only"
-            " documents that could not be read were corrected, or begin anew by --restart"
+            " documents that could not be read were corrected, or start over with --restart"
         )
 
     def write(self, line: bytes, document: Document | FailedDocument, outcome: Outcome) -> None:
@@ -199,7 +195,7 @@ class ResumableOutput:
         if not self.finished:
             self._journal.sync()
             try:
-                self._packing.give_name(self._journal.lines)
+                self._target.publish(self._journal.lines)
             except OSError as error:
                 raise refused(self.path, error) from error
         self.finished = True
@@ -216,7 +212,7 @@ class ResumableOutput:
         try:
             new.clear()
             new.resume()
-            for line, entry in written(self._packing, source, self._journal):
+            for line, entry in written(self._target, source, self._journal):
                 if entry.outcome.reason:
                     line, entry = next(replacements, (line, entry))
                 new.append(line, entry.digest, entry.outcome)
@@ -229,21 +225,15 @@ class ResumableOutput:
         self._open()
 
     def _write_manifest(self, state: str, process: int | None = None) -> None:
-        Manifest(self._options, state, process, self.ledger.value()).write(self._manifest)
-
-
-def key_of(options: dict[str, Any]) -> bytes:
-    """A hash of those options that shape a record."""
-    shaping = {name: value for name, value in options.items() if name not in NOT_SHAPING}
-    return blake2b(orjson.dumps(shaping), digest_size=32).digest()
+        Manifest(self._settings, state, process, self.ledger.value()).write(self._manifest)
 
 
 def written(
-    packing: Packing, path: str, entries: Iterable[Entry], *, remedy: str = "begin anew by --restart"
+    target: OutputTarget, path: str, entries: Iterable[Entry], *, remedy: str = "start over with --restart"
 ) -> Iterator[tuple[bytes, Entry]]:
     """The records of a file, each with its entry. Raises UsageError where they are not as they were written."""
     try:
-        with packing.lines(path) as lines:
+        with target.lines(path) as lines:
             for number, entry in enumerate(entries, 1):
                 line = next(lines, b"")
                 if crc32(line) != entry.check:
@@ -274,7 +264,7 @@ class Retry:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            error.add_note(f"what was made again is in {self._journal.lines}; run the same command again to go on")
+            error.add_note(f"what was made again is in {self._journal.lines}; run the same command again to resume")
         self._journal.__exit__()
 
     def rest(self, documents: Iterator[DocumentType]) -> Iterator[DocumentType]:

@@ -1,16 +1,88 @@
-"""A small text file that is either whole or not there."""
+"""Files and folders that are whole or not there, also after a power cut.
+
+What is written goes to PATH.partial, is made durable, and gets its name by `rename_durably`, through which every
+writer of the project goes.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from genner_cli.errors import UsageError
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes the text in UTF-8; whoever looks sees the file as it was before, or this."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+_NO_FOLDERS = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP)
+"""What the system says of folders that may be written and not read, and of file systems that sync files alone."""
+
+
+def rename_durably(partial: str | Path, target: str | Path) -> None:
+    """Gives a finished file or folder its name, and replaces what had it; content and name survive a power cut.
+
+    Both paths lie in one folder. Raises OSError.
+    """
+    sync(partial)
+    os.replace(partial, target)
+    try:
+        _sync_one(os.path.dirname(target) or ".")
+    except OSError as error:
+        if error.errno not in _NO_FOLDERS:
+            raise
+
+
+def sync(path: str | Path) -> None:
+    """Makes a file, or a folder with all that is in it, durable."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            _sync_one(os.path.join(folder, name))
+        _sync_one(folder)
+    if not os.path.isdir(path):
+        _sync_one(path)
+
+
+def _sync_one(path: str | Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[Path]:
+    """The path to write a file to; it becomes `out` when the block ends well and is removed when it fails."""
+    partial = _partial(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        rename_durably(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """The same for a folder, empty at first; raises UsageError where `out` exists already and is not empty."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"{out} exists already; name a new folder, or remove this one first")
+    partial = _partial(out)
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        rename_durably(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes text, in UTF-8, or bytes."""
+    with whole(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")

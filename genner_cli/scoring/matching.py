@@ -1,7 +1,7 @@
 """Gold and predicted entities of one document -> which stand for each other, by mode and as classes of errors.
 
-The modes are those of SemEval 2013 task 9 (Segura-Bedmar et al. 2013, section 5): strict (borders and label),
-exact (borders), partial (borders, half credit where they only overlap) and type (some overlap and the label). The
+The modes are those of SemEval 2013 task 9 (Segura-Bedmar et al. 2013, section 5): strict (boundaries and label),
+exact (boundaries), partial (boundaries, half credit where they only overlap) and type (some overlap and the label). The
 task does not say which of several overlapping entities stand for each other. Here each stands for at most one, and
 a mode's credit is the largest that such a pairing can reach, so it does not depend on the order of entities.
 """
@@ -28,13 +28,13 @@ class Mode(StrEnum):
 
 
 class ErrorClass(StrEnum):
-    """What is wrong with a predicted entity, or with a gold one that was not found."""
+    """What is wrong with a predicted entity; the last one: a gold entity that no predicted one stands for."""
 
     LABEL = "wrong label"
-    BORDER = "wrong border"
-    BOTH = "wrong label and border"
-    OMITTED = "omitted"
+    BOUNDARY = "wrong boundary"
+    BOTH = "wrong label and boundary"
     SPURIOUS = "spurious"
+    MISSED = "missed"
 
 
 class Aligned(NamedTuple):
@@ -49,7 +49,7 @@ def _same(gold: Entity, predicted: Entity) -> bool:
     return gold == predicted
 
 
-def _same_borders(gold: Entity, predicted: Entity) -> bool:
+def _same_boundaries(gold: Entity, predicted: Entity) -> bool:
     return (gold.start, gold.end) == (predicted.start, predicted.end)
 
 
@@ -66,7 +66,7 @@ def counts_by_mode(gold: Iterable[Entity], predicted: Iterable[Entity]) -> dict[
     credit = dict.fromkeys(Mode, 0.0)
     gold, predicted = set(gold), set(predicted)
     for near in _clusters(gold, predicted):
-        exact, overlapping = map(len, _paired_by(*near, (_same_borders, _overlap)))
+        exact, overlapping = map(len, _paired_by(*near, (_same_boundaries, _overlap)))
         credit[Mode.STRICT] += len(set(near[0]) & set(near[1]))
         credit[Mode.EXACT] += exact
         credit[Mode.PARTIAL] += exact + overlapping / 2  # no exact pair need be given up for a larger credit
@@ -76,20 +76,20 @@ def counts_by_mode(gold: Iterable[Entity], predicted: Iterable[Entity]) -> dict[
 
 _CLASSES: dict[ErrorClass | None, Fits] = {
     None: _same,
-    ErrorClass.LABEL: _same_borders,
-    ErrorClass.BORDER: _overlap_with_label,
+    ErrorClass.LABEL: _same_boundaries,
+    ErrorClass.BOUNDARY: _overlap_with_label,
     ErrorClass.BOTH: _overlap,
 }
 
 
 def align(gold: Iterable[Entity], predicted: Iterable[Entity]) -> Iterator[Aligned]:
-    """Each entity of a document once: hits first, then pairs of the same borders, of the same label, that overlap."""
+    """Each entity of a document once: hits, then pairs of the same boundaries, then of one label, then that overlap."""
     for near in _clusters(set(gold), set(predicted)):
         alone = set(near[0]), set(near[1])
         for error, pairs in zip(_CLASSES, _paired_by(*near, _CLASSES.values()), strict=True):
             yield from (Aligned(one, other, error) for one, other in pairs.items())
             alone = alone[0] - pairs.keys(), alone[1] - set(pairs.values())
-        yield from (Aligned(entity, None, ErrorClass.OMITTED) for entity in sorted(alone[0], key=canonical_order))
+        yield from (Aligned(entity, None, ErrorClass.MISSED) for entity in sorted(alone[0], key=canonical_order))
         yield from (Aligned(None, entity, ErrorClass.SPURIOUS) for entity in sorted(alone[1], key=canonical_order))
 
 
@@ -126,6 +126,8 @@ def _largest_pairing(gold: Sequence[Entity], predicted: Sequence[Entity], fits: 
     fitting = {one: [other for other in predicted if fits(one, other)] for one in gold}
     partner: dict[Entity, Entity] = {}
     holder: dict[Entity, Entity] = {}
+    # Taking the first that fits could spend a prediction that a later gold entity needs. So each one looks for a free
+    # prediction along a path on which the gold entities before it change their partners (an augmenting path).
     for first in gold:
         reached = _reached(first, fitting, holder)
         free = next((other for other in reversed(reached) if other not in holder), None)

@@ -25,7 +25,7 @@ from genner_cli.engine.chat import literal_prompt
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.formats import output_format
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.options import Attention, Number, TrainOptions
 from genner_cli.training.quiet import quiet
 from genner_cli.training.tokens import DATA_ONLY, Tokens, load_tokenizer
@@ -68,15 +68,22 @@ def find_base(folder: Path, reference: str) -> Base:
         config = AutoConfig.from_pretrained(folder, **DATA_ONLY).get_text_config()
     except Exception as error:  # transformers and huggingface_hub raise their own kinds
         raise ModelError(f"{folder / 'config.json'} is broken ({error}); give a folder of save_pretrained") from error
-    words = folder / WORDS
+    words = folder / MODEL_METADATA_FILE
     try:
         instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{words} is no JSON ({error}); leave it out, or save it again") from error
     template = tokenizer.chat_template
     chosen = template.get("default") if isinstance(template, dict) else template
-    prompt = instructions.prompt if instructions else literal_prompt(chosen, folder)
-    return Base(folder, reference, Tokens(tokenizer), instructions, prompt, _context(config))
+    tokens = Tokens(tokenizer)
+    prompt = instructions.prompt if instructions else _general_prompt(tokens, chosen, folder)
+    return Base(folder, reference, tokens, instructions, prompt, _context(config))
+
+
+def _general_prompt(tokens: Tokens, template: str | None, folder: Path) -> Prompt:
+    special = {name: text for name, text in tokens.tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    begins = "".join(tokens.tokenizer.convert_ids_to_tokens(tokens.begins))
+    return literal_prompt(template, folder, special=special, begins=begins)
 
 
 def _context(config: PreTrainedConfig) -> int:

@@ -6,7 +6,6 @@ A file is written whole or not at all. Knows nothing of what the counters mean.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from genner_cli.errors import ModelError
+from genner_cli.files.whole import whole
 
 _WEIGHT, _STATE, _COUNTERS = "weight.", "state.", "counters"
 
@@ -35,11 +35,8 @@ def save(
         for optimizer in optimizers:
             parts = optimizer.state.get(value, {})
             tensors |= {f"{_STATE}{key}.{name}": part.contiguous() for key, part in parts.items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={_COUNTERS: json.dumps(counters)})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with whole(path) as partial:
+        save_file(tensors, partial, metadata={_COUNTERS: json.dumps(counters)})
 
 
 def counters(path: Path) -> dict[str, Any]:
@@ -48,7 +45,7 @@ def counters(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads(file.metadata()[_COUNTERS]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and start again") from error
 
 
 def load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer] = ()) -> None:
@@ -56,7 +53,7 @@ def load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Op
     try:
         _load(path, model, optimizers)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and start again") from error
 
 
 def _load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:

@@ -13,17 +13,17 @@ from itertools import groupby
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from genner_cli.errors import DataError
+from genner_cli.constrained import ConstrainedCompletion
+from genner_cli.errors import DataError, UsageError
 from genner_cli.extraction import Task, extract
-from genner_cli.generation import Completion, Request
+from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.scoring import Scores, score
-from genner_cli.training.choosing import Choosing
 from genner_cli.training.head import logits_of
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document, Piece
 
 WINDOW = 8
-"""So many batches of requests are drawn at once and sorted by length, so that a batch ends at about one time."""
+"""Batches of requests that are drawn at once and sorted by length, so that those of a batch end at about one time."""
 
 
 def evaluate(
@@ -43,15 +43,42 @@ def evaluate(
     return score((e.document.entities, e.entities) for e in found if isinstance(e.document, Document))
 
 
+class TorchDecoder(ConstrainedCompletion):
+    """One sequence's greedy choice among the legal tokens, as `engine.decoder.Decoder` makes it.
+
+    Unlike there, the completion's margin is that of every choice.
+    """
+
+    def __init__(self, request: Request, tokens: Tokens, room: int) -> None:
+        """`room`: tokens that fit, at most. Raises DataError where no completion fits into it, UsageError for another
+        constraint than "source" and where the vocabulary lacks the format's markup."""
+        if request.constraint is not Constraint.SOURCE:
+            raise UsageError(f"constraint {request.constraint}: transformers models decode with 'source' only")
+        super().__init__(request, tokens, room)
+
+    @property
+    def legal(self) -> list[int]:
+        """The tokens that may come next, in order; empty where the vocabulary lacks what must."""
+        return list(self._legal())
+
+    def take(self, logits: Sequence[float]) -> int:
+        """Chooses among the legal tokens, whose logits these are, and moves on. Raises DataError if there are none."""
+        values = dict(zip(self._legal(), logits, strict=True))
+        choice = self._best_of(values)
+        self._note_margin(choice.id, values)
+        self._forced.clear()
+        return self._move(self._scored(choice, values) if self._is_scored(choice) else choice)
+
+
 @dataclass(slots=True)
 class _Row:
-    """A request on its way; `pending`: tokens that are still to be fed, of the prompt or chosen."""
+    """A request in progress; `pending`: tokens that are still to be fed, of the prompt or chosen."""
 
     number: int
     prefix: tuple[Piece, ...]
     prompt_tokens: int
     pending: list[int]
-    choosing: Choosing
+    decoder: TorchDecoder
 
 
 class TorchEngine:
@@ -64,7 +91,7 @@ class TorchEngine:
         self._batch = batch
         self._context: int = model.config.get_text_config().max_position_embeddings
 
-    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers (from 0) of their requests, in the order they finish.
 
         A request that cannot be done gives a completion with `error`. Raises UsageError for another constraint than
@@ -72,22 +99,19 @@ class TorchEngine:
         """
         waiting: list[_Row] = []
         for number, request in enumerate(requests):
-            if request is None:
-                yield number, Completion("")
-            else:
-                try:
-                    waiting.append(self._start(number, request))
-                except DataError as error:
-                    yield number, Completion("", error=str(error))
-            if request is None or len(waiting) == WINDOW * self._batch:
+            try:
+                waiting.append(self._start(number, request))
+            except DataError as error:
+                yield number, Completion("", error=str(error))
+            if len(waiting) == WINDOW * self._batch:
                 yield from self._run(waiting)
                 waiting = []
         yield from self._run(waiting)
 
     def _start(self, number: int, request: Request) -> _Row:
         prefix, rest = self._prefix_ids(request.prefix), self._tokens.prompt(request.rest)
-        choosing = Choosing(request, self._tokens, self._context - len(prefix) - len(rest))
-        return _Row(number, request.prefix, len(rest), rest + choosing.force(), choosing)
+        decoder = TorchDecoder(request, self._tokens, self._context - len(prefix) - len(rest))
+        return _Row(number, request.prefix, len(rest), rest + _forced(decoder), decoder)
 
     def _prefix_ids(self, prefix: tuple[Piece, ...]) -> list[int]:
         return self._tokens.begins + self._tokens.prompt(prefix)
@@ -102,28 +126,33 @@ class TorchEngine:
 
     def _run_batch(self, first: _Sequences, rows: list[_Row]) -> Iterator[tuple[int, Completion]]:
         sequences = first.repeated(len(rows))
-        going = [at for at, row in enumerate(rows) if not row.choosing.done]
-        yield from (_finished(row) for row in rows if row.choosing.done)
+        going = [at for at, row in enumerate(rows) if not row.decoder.done]
+        yield from (_finished(row) for row in rows if row.decoder.done)
         while going:
             sequences.keep(going)
             rows = [rows[at] for at in going]
             states = sequences.feed([row.pending for row in rows])
             going = []
-            for at, logits in enumerate(_logits(self._model, states, [row.choosing.legal for row in rows])):
+            for at, logits in enumerate(_logits(self._model, states, [row.decoder.legal for row in rows])):
                 row = rows[at]
                 try:
-                    row.pending = [row.choosing.take(logits), *row.choosing.force()]
+                    row.pending = [row.decoder.take(logits), *_forced(row.decoder)]
                 except DataError as error:
                     yield row.number, Completion("", prompt_tokens=row.prompt_tokens, error=str(error))
                     continue
-                if row.choosing.done:
+                if row.decoder.done:
                     yield _finished(row)
                 else:
                     going.append(at)
 
 
+def _forced(decoder: TorchDecoder) -> list[int]:
+    """Moves on over the tokens that need no logits."""
+    return list(iter(decoder.force, None))
+
+
 def _finished(row: _Row) -> tuple[int, Completion]:
-    return row.number, row.choosing.completion(row.prompt_tokens)
+    return row.number, row.decoder.completion(row.prompt_tokens)
 
 
 class _Sequences:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from genner_cli import locking
 from genner_cli.errors import DataError
-from genner_cli.formats import output_format
-from genner_cli.formats.carriable import LeftOut
+from genner_cli.formats import LeftOut, output_format
 from genner_cli.locking import Lock
 from genner_cli.prompting import Prompt
 from genner_cli.training.tokens import Tokens
@@ -66,7 +65,7 @@ def encode(
 ) -> Example:
     """The example of a sample, without its decisions where nobody asks for them: to find them takes most of the time.
 
-    Raises DataError where an entity's border falls inside a token of a format that keeps tokens whole.
+    Raises DataError where an entity's boundary falls inside a token of a format that keeps tokens whole.
     """
     output = output_format(format)
     names = [label.name for label in sample.labels]
@@ -100,7 +99,7 @@ class _Step(NamedTuple):
 def _follow(
     completion: str, lock: Lock, tokens: Tokens, canonical: Sequence[int] | None, *, decisions: bool
 ) -> Iterator[_Step]:
-    """The completion, each token held against the lock; where `canonical` is None the lock says how it is cut."""
+    """The completion, each token checked against the lock; where `canonical` is None the lock says how it is cut."""
     vocabulary, rest = tokens.vocabulary, completion.encode()
     places, at = locking.begin(lock), 0
     while rest:

@@ -2,24 +2,26 @@
 // What of the data is shown: scores, labels and verdicts let through, and what a search finds. Draws nothing.
 
 const data = JSON.parse(document.getElementById('data').textContent);
-const [HIT, WRONG_LABEL, WRONG_BORDER, SPURIOUS, MISSED] = data.verdicts.keys();
+const [HIT, WRONG_LABEL, WRONG_BOUNDARY, WRONG_BOTH, SPURIOUS, MISSED] = data.verdicts.keys();
 const filter = { least: 0, hiddenLabels: new Set(), hiddenVerdicts: new Set(), query: '', scope: 'all' };
 
 for (const record of data.documents) {
-  record.gold = (record.gold ?? []).map(([start, end, label]) => ({ start, end, label, verdict: MISSED, answers: [] }));
+  record.gold = (record.gold ?? []).map(([start, end, label]) => ({ start, end, label, verdict: MISSED, answer: null }));
   record.entities = record.entities.map(([start, end, label, score, verdict, at]) => {
     const entity = { start, end, label, score, verdict, gold: record.gold[at] };
-    entity.gold?.answers.push(entity);
+    if (entity.gold) entity.gold.answer = entity;
     return entity;
   });
 }
 
 const passes = (entity) => entity.score === null || entity.score >= filter.least;
-const isMissed = (gold) => !gold.answers.some(passes);
+const isMissed = (gold) => !gold.answer || !passes(gold.answer);
 const isShown = (entity) => !filter.hiddenLabels.has(entity.label) && !filter.hiddenVerdicts.has(entity.verdict);
+const hasOtherLabel = ({ verdict }) => verdict === WRONG_LABEL || verdict === WRONG_BOTH;
+const hasOtherRange = ({ verdict }) => verdict === WRONG_BOUNDARY || verdict === WRONG_BOTH;
 const isStop = (entity) => !data.gold || entity.verdict !== HIT;
 
-/** The entities predicted with enough score, and the gold ones that none of these was meant for. */
+/** The entities predicted with enough score, and the gold ones that none of these stands for. */
 function judged(record) {
   return [...record.entities.filter(passes), ...record.gold.filter(isMissed)];
 }
@@ -54,7 +56,7 @@ function units(text, points) {
   return found;
 }
 
-/** Entities with `from` and `to`, their borders in UTF-16 units. */
+/** Entities with `from` and `to`, their boundaries in UTF-16 units. */
 function located(record, entities) {
   const at = units(record.text, entities.flatMap(({ start, end }) => [start, end]));
   return entities.map((entity) => ({ entity, from: at.get(entity.start), to: at.get(entity.end) }));

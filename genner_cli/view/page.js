@@ -46,7 +46,7 @@ function show(place) {
 function drawDocument(number) {
   const record = data.documents[number] ?? { text: '', entities: [], gold: [], id: 'No document matches the search' };
   const seen = shown(record);
-  const ghosts = new Set(seen.filter((entity) => entity.verdict === WRONG_BORDER).map(({ gold }) => gold));
+  const ghosts = new Set(seen.filter(hasOtherRange).map(({ gold }) => gold));
   const all = [...seen, ...ghosts].sort((a, b) => a.start - b.start || b.end - a.end);
   marks = located(record, all).map((mark) => ({ ...mark, ghost: ghosts.has(mark.entity), elements: [] }));
   $('name').textContent = nameOf(record, number);
@@ -83,7 +83,7 @@ function tell(mark) {
   const { text } = data.documents[numbers[current]] ?? {};
   const what = data.gold ? 'difference to gold' : 'entity';
   const hint = `Select an entity to see its score, or press n for the next ${what}`;
-  $('entity').replaceChildren(...(mark ? told(mark.entity, text.slice(mark.from, mark.to)) : [hint]));
+  $('entity').replaceChildren(...(mark ? described(mark.entity, text.slice(mark.from, mark.to)) : [hint]));
 }
 
 function step(by) {

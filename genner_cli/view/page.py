@@ -13,10 +13,9 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+from genner_cli.scoring.matching import align
 from genner_cli.types import Entity
-from genner_cli.view.comparing import compare
-from genner_cli.view.looks import ICONS, hue
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import ICONS, Viewed, hue, verdict
 
 LARGE = 200 * 10**6
 """Bytes of a page from which on browsers get slow."""
@@ -38,7 +37,10 @@ def page(documents: Iterable[Viewed], *, title: str, gold: str | None = None) ->
     yield f'{before}{{"title":{_json(title)},"gold":{_json(gold)},"documents":['.encode()
     for number, document in enumerate(documents):
         yield f"{',' if number else ''}\n{_json(_value(document, labels))}".encode()
-    looks = {"verdicts": list(ICONS.items()), "labels": [[label, hue(label)] for label in labels]}
+    looks = {
+        "verdicts": [(verdict(error), icon) for error, icon in ICONS.items()],
+        "labels": [[label, hue(label)] for label in labels],
+    }
     yield f"],{_json(looks)[1:]}{after}".encode()
 
 
@@ -67,7 +69,11 @@ def _json(value: Any) -> str:
 
 
 def _value(document: Viewed, labels: dict[str, int]) -> dict[str, Any]:
-    """The document as the page's script reads it; new labels are numbered."""
+    """The document as the page's script reads it; new labels are numbered.
+
+    The verdicts are those among all predictions, as `genner evaluate` counts them; where the page hides one by its
+    score, its gold entity is shown as missed and the others keep theirs.
+    """
 
     def span(entity: Entity) -> list[Any]:
         return [entity.start, entity.end, labels.setdefault(entity.label, len(labels))]
@@ -76,13 +82,13 @@ def _value(document: Viewed, labels: dict[str, int]) -> dict[str, Any]:
         compared = {"entities": [[*span(entity), entity.score] for entity in document.predicted]}
     else:
         at = {entity: number for number, entity in enumerate(document.gold)}
+        judged = {pair.predicted: pair for pair in align(document.gold, document.predicted)}
         compared = {
             "entities": [
-                [*span(judged.entity), judged.entity.score, _VERDICTS.index(judged.verdict)]
-                + ([at[judged.gold]] if judged.gold else [])
-                for judged in compare(document.gold, document.predicted)
+                [*span(entity), entity.score, _VERDICTS.index(pair.error), *([at[pair.gold]] if pair.gold else [])]
+                for entity, pair in ((entity, judged[entity]) for entity in document.predicted)
             ],
             "gold": [span(entity) for entity in document.gold],
         }
-    said = {"id": document.id, "source": document.source, "error": document.error, "fields": document.fields}
-    return {"text": document.text, **{name: value for name, value in said.items() if value}, **compared}
+    about = {"id": document.id, "source": document.source, "error": document.error, "fields": document.fields}
+    return {"text": document.text, **{name: value for name, value in about.items() if value}, **compared}

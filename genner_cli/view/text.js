@@ -1,7 +1,7 @@
 // A text and its entities -> elements: nested where entities nest, cut where they cross, a line for each below the text.
 
 const ICONS = data.verdicts.map(([, icon]) => icon);
-const CLASSES = data.verdicts.map(([name]) => name.replace(' ', '-'));
+const CLASSES = data.verdicts.map(([name]) => name.replaceAll(' ', '-'));
 
 function make(tag, className, ...children) {
   const element = document.createElement(tag);
@@ -39,8 +39,8 @@ function turned(marks) {
 function fillText(target, text, marks, ranges) {
   assignLines(marks);
   const starts = paragraphs(text, marks);
-  const borders = [...starts, text.length, ...marks.flatMap(({ from, to }) => [from, to]), ...ranges.flat()];
-  const cuts = [...new Set(borders)].sort((a, b) => a - b);
+  const boundaries = [...starts, text.length, ...marks.flatMap(({ from, to }) => [from, to]), ...ranges.flat()];
+  const cuts = [...new Set(boundaries)].sort((a, b) => a - b);
   const open = [];
   const blocks = [];
   let nextMark = 0;
@@ -75,7 +75,7 @@ function paragraphs(text, marks) {
   return found;
 }
 
-/** Closes open elements down to those that go on, and opens the others of `covering`. */
+/** Closes open elements down to those that continue, and opens the others of `covering`. */
 function reopen(block, open, covering, at) {
   let kept = 0;
   while (kept < open.length && open[kept].mark === covering[kept]) kept++;
@@ -106,17 +106,18 @@ function markElement(mark, starts) {
 }
 
 /** The label behind a mention, with what became of it. */
-function tag({ label, verdict, gold }) {
+function tag(entity) {
+  const { label, verdict, gold } = entity;
   const name = make('bdi', '', data.labels[label][0]);
   if (!data.gold) return make('small', 'tag', name);
   const icon = make('span', 'tag-icon', ICONS[verdict]);
   icon.ariaHidden = 'true';
-  const meant = verdict === WRONG_LABEL ? [make('s', '', name), ' ', make('bdi', '', data.labels[gold.label][0])] : [name];
+  const meant = hasOtherLabel(entity) ? [make('s', '', name), ' ', make('bdi', '', data.labels[gold.label][0])] : [name];
   return make('small', 'tag', icon, make('span', 'spoken', ` ${data.verdicts[verdict][0]}: `), ...meant);
 }
 
 /** What there is to say of an entity, in one line. */
-function told(entity, mention) {
+function described(entity, mention) {
   const parts = [make('strong', '', make('bdi', '', mention)), make('bdi', '', data.labels[entity.label][0])];
   if (entity.score !== null && entity.score !== undefined) parts.push(`score ${entity.score}`);
   parts.push(`${entity.start}–${entity.end}`);
@@ -124,8 +125,10 @@ function told(entity, mention) {
   return parts.map((part) => make('span', '', part));
 }
 
-function verdictText({ verdict, gold }) {
-  const said = `${ICONS[verdict]} ${data.verdicts[verdict][0]}`;
-  if (verdict === WRONG_LABEL) return `${said}, gold says ${data.labels[gold.label][0]}`;
-  return verdict === WRONG_BORDER ? `${said}, gold has ${gold.start}–${gold.end}` : said;
+function verdictText(entity) {
+  const { verdict, gold } = entity;
+  const expected = [];
+  if (hasOtherLabel(entity)) expected.push(data.labels[gold.label][0]);
+  if (hasOtherRange(entity)) expected.push(`${gold.start}–${gold.end}`);
+  return `${ICONS[verdict]} ${data.verdicts[verdict][0]}${expected.length ? `, gold has ${expected.join(' ')}` : ''}`;
 }

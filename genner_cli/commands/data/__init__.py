@@ -1,4 +1,4 @@
-"""`genner data`: labelled data from one form to another, counted, split, relabelled and checked; shards joined."""
+"""`genner data`: labelled data converted, counted, split, relabelled and checked; shards joined."""
 
 from __future__ import annotations
 

@@ -1,52 +1,47 @@
-"""`genner data convert`: labelled data from one form to another."""
+"""`genner data convert`: labelled data from one annotation format to another."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.data.input import tell
+from genner_cli.commands.data.input import report_problems
 from genner_cli.commands.options import FormatName, IdField, LabelsFile, TextField, Types, asked_labels
 from genner_cli.commands.terminal import status_line, talk_on_stderr
 from genner_cli.data.offsets import Unit
 from genner_cli.data.tags import Scheme
 from genner_cli.errors import UsageError
+from genner_cli.files import STDIO
+from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, format_of
 
 if TYPE_CHECKING:
     from genner_cli.files.converting import Conversion
 
 
-class FormName(StrEnum):
-    """The forms of labelled data (`files.forms.FORMS`)."""
-
-    jsonl = "jsonl"
-    conll = "conll"
-    brat = "brat"
-    docbin = "docbin"
-    label_studio = "label-studio"
-    doccano = "doccano"
-    prodigy = "prodigy"
-    alpaca = "alpaca"
-    parquet = "parquet"
-    csv = "csv"
-
+AnnotationFormatName = StrEnum(  # type: ignore[misc]  # names are not literals
+    "AnnotationFormatName", {name: name for name in ANNOTATION_FORMATS}
+)
+"""The annotation formats."""
 
 Source = Annotated[str, typer.Argument(metavar="IN", help="File, or folder of brat's .txt and .ann files.")]
 Target = Annotated[str, typer.Argument(metavar="OUT", help="File, or new folder for brat; - is stdout.")]
-From = Annotated[FormName | None, typer.Option("--from", help="Form of IN.", show_default="by its suffix")]
-To = Annotated[FormName | None, typer.Option("--to", help="Form of OUT.", show_default="by its suffix")]
+From = Annotated[
+    AnnotationFormatName | None, typer.Option("--from", help="Format of IN.", show_default="by its suffix")
+]
+To = Annotated[AnnotationFormatName | None, typer.Option("--to", help="Format of OUT.", show_default="by its suffix")]
 OffsetUnit = Annotated[
     Unit | None,
     typer.Option(
-        "--offsets", help="What IN's offsets count, or OUT's where IN is JSONL.", show_default="as that form does"
+        "--offsets", help="Unit of IN's offsets, or of OUT's where IN is JSONL.", show_default="the format's own"
     ),
 ]
-TagScheme = Annotated[Scheme, typer.Option(help="How CoNLL and CSV are tagged; all are read.")]
+TagScheme = Annotated[Scheme, typer.Option(help="Tagging scheme to write in CoNLL and CSV; all are read.")]
 TokenColumn = Annotated[
     str | None, typer.Option(help="Column of the tokens: a number from 0 (CoNLL), or a name (CSV).", show_default="0")
 ]
@@ -64,9 +59,10 @@ Predictions = Annotated[
     ),
 ]
 AlpacaFormat = Annotated[
-    FormatName | None, typer.Option("--format", help="Output format of alpaca.", show_default="bracketed; found out")
+    FormatName | None,
+    typer.Option("--format", help="Output format of alpaca.", show_default="bracketed; detected when reading"),
 ]
-Trim = Annotated[bool, typer.Option("--trim", help="Move borders of entities off white space.")]
+Trim = Annotated[bool, typer.Option("--trim", help="Move boundaries of entities off white space.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where something cannot be carried over.")]
 
 
@@ -90,7 +86,7 @@ def convert(
     text_field: TextField = "text",
     id_field: IdField = "id",
 ) -> None:
-    """Convert labelled data: JSONL, CoNLL, brat, spaCy, Label Studio, doccano, Prodigy, alpaca, Parquet, CSV of tokens.
+    """Convert labelled data from one annotation format to another.
 
     What OUT cannot carry is counted on stderr, with examples. Documents with problems are left out; the status is 1.
 
@@ -101,41 +97,30 @@ def convert(
     - `genner data convert entities.jsonl tasks.json --to label-studio`
     - `genner data convert export.jsonl train.spacy --from doccano --trim`
     """
-    from genner_cli.files.converting import convert as run
-    from genner_cli.files.forms import form_of
-    from genner_cli.files.forms.options import FormOptions
-
     _check(source, target)
-    forms = (from_ or form_of(source, option="--from"), to or form_of(target, option="--to"))
-    options = FormOptions(
-        text_field=text_field,
-        id_field=id_field,
-        offsets=offsets,
-        scheme=scheme,
-        token_column=token_column,
-        tag_column=tag_column,
-        whole=documents,
-        keep_text=keep_text,
-        predictions=predictions,
-        format=format,
-        labels=asked_labels(types, labels),
+    source_and_format = (source, from_ or format_of(source, option="--from"))
+    target_and_format = (target, to or format_of(target, option="--to"))
+    options = AnnotationOptions(
+        text_field, id_field, offsets=offsets, labels=asked_labels(types, labels), format=format
     )
+    options = replace(options, scheme=scheme, token_column=token_column, tag_column=tag_column, whole=documents)
+    options = replace(options, keep_text=keep_text, predictions=predictions)
     talk_on_stderr()
+    _report(_converted(source_and_format, target_and_format, options, strict, trim))
+
+
+def _converted(
+    source: tuple[str, str], target: tuple[str, str], options: AnnotationOptions, strict: bool, trim: bool
+) -> Conversion:
+    from genner_cli.files.converting import convert as run
+
     with status_line("converting") as say:
-        done = run(
-            (source, forms[0]),
-            (target, forms[1]),
-            options,
-            strict=strict,
-            trim=trim,
-            progress=lambda count: say(f"{count:,} documents"),
+        return run(
+            source, target, options, strict=strict, trim=trim, progress=lambda count: say(f"{count:,} documents")
         )
-    _report(done)
 
 
 def _check(source: str, target: str) -> None:
-    from genner_cli.files import STDIO
-
     if source != STDIO and not os.path.exists(source):
         raise UsageError(f"{source}: no such file or folder; check the path (it is read from {Path.cwd()})")
     if source != STDIO and os.path.realpath(source) == os.path.realpath(target):
@@ -143,9 +128,9 @@ def _check(source: str, target: str) -> None:
 
 
 def _report(done: Conversion) -> None:
-    for line in done.losses.lines():
+    for line in done.dropped.lines():
         sys.stderr.write(f"genner: {line}\n")
-    tell(done.problems)
+    report_problems(done.problems)
     bad = f", {len(done.problems):,} problems" if done.problems else ""
     sys.stderr.write(f"{done.documents:,} documents, {done.entities:,} entities{bad}\n")
     if done.problems:

@@ -1,4 +1,4 @@
-"""The labelled files that the commands of `genner data` take, and what is said of their problems."""
+"""The labelled files that the commands of `genner data` take, and the report of their problems."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _SHOWN = 20
 def read_each(files: Sequence[str], text_field: str) -> dict[str, GoldData]:
     """The data of each file that the names and globs name."""
     from genner_cli.commands.terminal import status_line, talk_on_stderr
-    from genner_cli.files import expand
     from genner_cli.files.gold import read_gold
+    from genner_cli.files.reading import expand
 
     talk_on_stderr()
-    found = {}
+    data = {}
     with status_line("reading") as say:
         for path in expand(files):
             say(f"reading {path}")
-            found[path] = read_gold([path], text_field=text_field)
-    return found
+            data[path] = read_gold([path], text_field=text_field)
+    return data
 
 
 class Sound(NamedTuple):
@@ -46,39 +46,38 @@ class Sound(NamedTuple):
 
 
 def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
-    """All documents of the files. Raises DataError, once the problems are told, if there are any."""
+    """All documents of the files. Raises DataError, once the problems are reported, if there are any."""
     from genner_cli.commands.terminal import status_line, talk_on_stderr
-    from genner_cli.files import expand
     from genner_cli.files.gold import Problem, labelled
-    from genner_cli.files.reading import read_documents
+    from genner_cli.files.reading import expand, read_documents
 
     talk_on_stderr()
-    found = []
+    sound = []
     problems = []
     with status_line("reading"):
         for record in read_documents(expand(files), text_field=text_field, dropped=("completion",)):
             if isinstance(record, Document):
                 document, complaints = labelled(record)
-                found.append(Sound(document, record))
+                sound.append(Sound(document, record))
                 problems += [Problem(f"{record.source}: {complaint}", record.source) for complaint in complaints]
             else:
                 problems.append(Problem(record.message, record.source))
-    tell(problems)
+    report_problems(problems)
     if problems:
         raise DataError(f"{len(problems):,} problems in the data; correct them first, nothing was written")
-    return found
+    return sound
 
 
 def record_line(record: Document, text_field: str, **changed: object) -> bytes:
     """The record as a line of JSON Lines, with these fields changed and all others as they were."""
-    from genner_cli.files.forms.lines import json_line
+    from genner_cli.files.writing import json_line
 
     first = {name: record.fields[name] for name in ("id",) if name in record.fields}
     return json_line({**first, text_field: record.text, **record.fields, **changed})
 
 
-def tell(problems: Sequence[Problem]) -> None:
-    """The first problems on stderr, and how many more there are."""
+def report_problems(problems: Sequence[Problem]) -> None:
+    """The first problems on stderr, and the number of others."""
     for problem in problems[:_SHOWN]:
         sys.stderr.write(f"genner: {problem.message}\n")
     if len(problems) > _SHOWN:

@@ -15,15 +15,15 @@ Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Out
 
 
 def merge(parts: Parts, output: Output, restart: Restart = False) -> None:
-    """Join the outputs of all shards of a run to the output of a run that was not shared out.
+    """Join the outputs of all shards of a run to the output of the same run without shards.
 
-    All shards must be there and complete, with the .run.json and .run.index beside them. The result is gone on with
+    All shards must be there and complete, with the .run.json and .run.index beside them. The result is resumed
     like any other output: `genner extract ... -o FILE --retry-errors`. The status is 1 if documents failed.
 
     Example: `genner data merge 'entities-*.jsonl' -o entities.jsonl`
     """
-    from genner_cli.files import expand
     from genner_cli.files.joining import join
+    from genner_cli.files.reading import expand
 
     paths = expand(parts)
     with status_line("joining"):

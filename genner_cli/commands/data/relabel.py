@@ -23,7 +23,7 @@ Output = Annotated[
 def relabel(files: Inputs, names: Map, output: Output = "-", text_field: TextField = "text") -> None:
     """Rename labels, merge them, or drop them.
 
-    Labels that the map does not name stay. What was renamed, dropped and kept is told on stderr.
+    Labels that the map does not name stay. What was renamed, dropped and kept is reported on stderr.
 
     Example: `genner data relabel train.jsonl --map labels.yaml -o coarse.jsonl`
     """
@@ -33,10 +33,10 @@ def relabel(files: Inputs, names: Map, output: Output = "-", text_field: TextFie
     from genner_cli.files.writing import Writer
 
     mapping = read_label_map(names)
-    found = read_sound(files, text_field)
+    sound = read_sound(files, text_field)
     done = Relabelled()
     with Writer(output, inputs=files) as writer:
-        for _, record in found:
+        for _, record in sound:
             entities = run(record.fields["entities"], mapping, done)
             writer.write(record_line(record, text_field, entities=entities))
     _report(done, mapping)
@@ -50,6 +50,6 @@ def _report(done: Relabelled, mapping: Mapping[str, str | None]) -> None:
     for old, count in done.kept.most_common():
         sys.stderr.write(f"{old} kept: {count:,} entities\n")
     if done.doubled:
-        sys.stderr.write(f"{done.doubled:,} entities became equal to another one and stand once\n")
+        sys.stderr.write(f"{done.doubled:,} entities became equal to another one and are listed once\n")
     for old in sorted(mapping.keys() - done.renamed.keys() - done.dropped.keys()):
         sys.stderr.write(f"genner: {old}: no entity has this label; check its name in the map\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from genner_cli.commands.data.input import AsJson, Inputs, read_each, tell
+from genner_cli.commands.data.input import AsJson, Inputs, read_each, report_problems
 from genner_cli.commands.options import TextField
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ def stats(files: Inputs, as_json: AsJson = False, text_field: TextField = "text"
     from genner_cli.data.statistics import statistics
     from genner_cli.files.writing import encode_value
 
-    found = read_each(files, text_field).values()
-    counted = statistics(document for data in found for document in data.documents)
-    problems = [problem for data in found for problem in data.problems]
+    by_file = read_each(files, text_field).values()
+    counted = statistics(document for data in by_file for document in data.documents)
+    problems = [problem for data in by_file for problem in data.problems]
     if as_json:
         typer.echo(encode_value(asdict(counted)), nl=False)
     else:
         typer.echo("\n".join(_lines(counted)))
-    tell(problems)
+    report_problems(problems)
     if problems:
         raise typer.Exit(1)
 
@@ -41,15 +41,15 @@ def _lines(counted: Statistics) -> Iterator[str]:
     share = counted.empty / max(1, counted.documents)
     nested = counted.nested / max(1, counted.entities)
     yield f"documents   {counted.documents:,}, {counted.empty:,} ({share:.1%}) without entities"
-    yield f"characters  {counted.characters:,}; of a document: {_told(counted.document_lengths)}"
+    yield f"characters  {counted.characters:,}; of a document: {_summary(counted.document_lengths)}"
     yield f"entities    {counted.entities:,}, {counted.nested:,} ({nested:.1%}) nested"
-    yield f"            characters of one: {_told(counted.entity_lengths)}"
+    yield f"            characters of one: {_summary(counted.entity_lengths)}"
     if counted.labels:
         yield ""
         yield from _table(counted)
 
 
-def _told(lengths: Lengths) -> str:
+def _summary(lengths: Lengths) -> str:
     return f"mean {lengths.mean:,.1f}, median {lengths.median:,.1f}, most {lengths.max:,}"
 
 

@@ -8,27 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.options import (
-    ContextTokens,
-    DownloadBase,
-    GpuLayers,
-    IdField,
-    LabelsFile,
-    TextField,
-    Threads,
-    Types,
-    asked_labels,
-)
+from genner_cli.commands.options import DownloadBase, run_options
 from genner_cli.commands.probe.options import (
-    DEFAULTS,
+    FROM_TRAIN,
     Folder,
     QuantizationType,
     TrainFile,
     ValidFile,
     files_hash,
+    progress_on_stderr,
     read_both,
-    told_on_stderr,
-    train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
@@ -39,10 +28,12 @@ from genner_cli.commands.train import (
     PresetName,
     absolute,
     needs_training,
+    train_options,
     with_options,
 )
 from genner_cli.errors import UsageError
-from genner_cli.generation import EngineOptions
+from genner_cli.options import Panel
+from genner_cli.running.spec import RunSpec
 from genner_cli.training.options import Loss
 
 if TYPE_CHECKING:
@@ -52,60 +43,53 @@ _PAPER = "bracketed,xml,category,occurrence,offset"
 Formats = Annotated[str, typer.Option(metavar="NAMES", help="Formats to train; inserted too, where the base has it.")]
 
 
+@run_options("labels", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def formats(
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
     output: Folder,
+    spec: RunSpec,
     formats: Formats = _PAPER,
-    types: Types = None,
-    labels: LabelsFile = None,
     preset: PresetName = Preset.fast,
     options: OptionsFile = None,
     nested: NestedGold = False,
     type: QuantizationType = "Q8_0",
-    text_field: TextField = "text",
-    id_field: IdField = "id",
     download: DownloadBase = False,
-    context: ContextTokens = DEFAULTS.context,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
     **values: Any,
 ) -> None:
     """Train a base model once for each output format, all alike, and measure each with constraint off, format, source.
 
     Shown are strict F1, documents whose output is invalid, entities that the text does not have (or not where they are
     said to be), tokens and time. All formats learn from the same documents: those that each of them can say. VALID
-    chooses nothing: the last step counts. The GGUFs are not checked. The same command goes on where it was cut off.
+    chooses nothing: the last step counts. The GGUFs are not checked. The same command resumes an interrupted run.
 
     Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
     """
-    chosen = train_options(preset, options, nested, values)
+    chosen = train_options(preset, options, values, nested=nested)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
-    asked = asked_labels(types, labels)
     needs_training()
     from genner_cli.formats import output_format
     from genner_cli.probing import formats as probing
     from genner_cli.probing.folder import ProbeFolder
-    from genner_cli.probing.making import Making
+    from genner_cli.probing.recipe import Recipe
 
     for name in names:
         output_format(name)
     if chosen.format is not None:
         raise UsageError("a format in the options file is one of many here; name the formats with --formats")
     talk_on_stderr()
-    documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
-    engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
-    making = Making(absolute(base), chosen, type, asked, download, engine)
+    documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
+    recipe = Recipe(absolute(base), chosen, type, spec.labels, download, spec.engine)
     data = {"train": files_hash(train), "valid": files_hash(valid)}
-    folder = ProbeFolder(output, {"probe": "formats", **making.value(), "formats": names, "data": data})
+    folder = ProbeFolder(output, {"probe": "formats", **recipe.value(), "formats": names, "data": data})
     if chosen.loss is Loss.LOCKED:
         sys.stderr.write("genner: --loss locked teaches only what the source lock leaves open, so that constraint off"
                          " and format must do badly; compare constraints with --loss completion\n")  # fmt: skip
     kept = len(probing.carriable(documents[0], names, depth=chosen.depth))
     sys.stderr.write(f"training on {kept:,} of {len(documents[0]):,} documents, which all formats can say\n")
-    with told_on_stderr() as told:
-        cells = probing.run(probing.FormatsProbe(*documents, names, making), folder, told)
+    with progress_on_stderr() as progress:
+        cells = probing.run(probing.FormatsProbe(*documents, names, recipe), folder, progress)
     _finish(cells, folder.path)
 
 

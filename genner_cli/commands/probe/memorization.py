@@ -9,29 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.gold import read_gold_files
-from genner_cli.commands.options import (
-    ContextTokens,
-    DownloadBase,
-    FormatName,
-    GpuLayers,
-    Held,
-    IdField,
-    LabelsFile,
-    TextField,
-    Threads,
-    Types,
-    asked_labels,
-)
+from genner_cli.commands.options import DownloadBase, FormatName, run_options
 from genner_cli.commands.probe.options import (
-    DEFAULTS,
+    FROM_TRAIN,
     Folder,
     QuantizationType,
     TrainFile,
     ValidFile,
     files_hash,
+    progress_on_stderr,
     read_both,
-    told_on_stderr,
-    train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
@@ -42,13 +29,16 @@ from genner_cli.commands.train import (
     PresetName,
     absolute,
     needs_training,
+    train_options,
     with_options,
 )
-from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.generation import Constraint
+from genner_cli.options import Panel
+from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
-    from genner_cli.probing.swapping import Swapped
+    from genner_cli.probing.memorization import Swapped
 
 PoolFile = Annotated[
     list[str] | None,
@@ -56,62 +46,53 @@ PoolFile = Annotated[
 ]
 
 
+@run_options("labels", "constraint", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def memorization(
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
     output: Folder,
+    spec: RunSpec,
     pool: PoolFile = None,
-    types: Types = None,
-    labels: LabelsFile = None,
     preset: PresetName = Preset.fast,
     options: OptionsFile = None,
     nested: NestedGold = False,
-    constraint: Held = Constraint.SOURCE,
     type: QuantizationType = "Q8_0",
-    text_field: TextField = "text",
-    id_field: IdField = "id",
     download: DownloadBase = False,
-    context: ContextTokens = DEFAULTS.context,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
     **values: Any,
 ) -> None:
     """Train with names of labels, with symbols, and with explained symbols; and swap all entities for unseen ones.
 
     Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
     model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.
-    Differences to the named model have the intervals of a paired bootstrap. The same command goes on where it was cut
-    off.
+    Differences to the named model have the intervals of a paired bootstrap. The same command resumes an
+    interrupted run.
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
     """
-    chosen = train_options(preset, options, nested, values)
-    asked = asked_labels(types, labels)
+    chosen = train_options(preset, options, values, nested=nested)
     needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
-    from genner_cli.probing.making import Making
-    from genner_cli.probing.swapping import swap, unseen_pool
+    from genner_cli.probing.recipe import Recipe
     from genner_cli.training.samples import label_set
 
     talk_on_stderr()
-    documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
-    known = asked or label_set(documents[0])
-    others = read_gold_files(pool, text_field=text_field, id_field=id_field) if pool else documents[1]
-    swapped = swap(documents[1], unseen_pool(others, documents[0]), seed=chosen.seed)
-    engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
-    making = Making(absolute(base), chosen, type, known, download, engine)
-    probe = probing.MemorizationProbe(*documents, swapped, making, constraint)
+    documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
+    known = spec.labels or label_set(documents[0])
+    others = read_gold_files(pool, text_field=spec.text_field, id_field=spec.id_field) if pool else documents[1]
+    swapped = probing.swap(documents[1], probing.unseen_pool(others, documents[0]), seed=chosen.seed)
+    recipe = Recipe(absolute(base), chosen, type, known, download, spec.engine)
+    probe = probing.MemorizationProbe(*documents, swapped, recipe, spec.constraint)
     data = {"train": files_hash(train), "valid": files_hash(valid), "pool": files_hash(*pool) if pool else None}
     folder = ProbeFolder(
-        output, {"probe": "memorization", **making.value(), "constraint": constraint.value, "data": data}
+        output, {"probe": "memorization", **recipe.value(), "constraint": spec.constraint.value, "data": data}
     )
     if not probe.explained:
         sys.stderr.write("genner: not every label has a definition, so there is no symbol-explained; give --labels\n")
-    with told_on_stderr() as told:
-        cells = probing.run(probe, folder, told)
-    _finish(cells, swapped, constraint, folder.path)
+    with progress_on_stderr() as progress:
+        cells = probing.run(probe, folder, progress)
+    _finish(cells, swapped, spec.constraint, folder.path)
 
 
 def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:
@@ -138,8 +119,8 @@ def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, pa
 
 def _swap_line(swapped: Swapped) -> str:
     kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
-    told = f"; no unseen mention for {kept} (give --pool)" if kept else ""
-    return f"entity-swap: {swapped.replaced:,} entities replaced{told}"
+    rest = f"; no unseen mention for {kept} (give --pool)" if kept else ""
+    return f"entity-swap: {swapped.replaced:,} entities replaced{rest}"
 
 
 with_options(memorization, {"format": FormatName})

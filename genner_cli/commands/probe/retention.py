@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import DownloadBase
-from genner_cli.commands.probe.options import Folder, told_on_stderr
+from genner_cli.commands.probe.options import Folder, progress_on_stderr
 from genner_cli.commands.train import absolute, needs_training
 from genner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from genner_cli.probing.retention import Retained
     from genner_cli.probing.suite import TaskFiles
     from genner_cli.scoring import Estimate
+    from genner_cli.scoring.tables import Table
 
 Before = Annotated[str, typer.Option("--before", metavar="BASE", help="Base model: folder, Hub reference, or bundled.")]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
@@ -51,10 +50,12 @@ def retention(
     needs_training()
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.suite import task_files
-    from genner_cli.provenance import WORDS
+    from genner_cli.provenance import MODEL_METADATA_FILE
 
     tasks = task_files(suite)
-    adapter = sorted(path for path in after.glob("*") if path.name in (WORDS, "adapter_model.safetensors"))
+    adapter = sorted(
+        path for path in after.glob("*") if path.name in (MODEL_METADATA_FILE, "adapter_model.safetensors")
+    )
     asked = {"probe": "retention", "before": absolute(before), "after": hash_files(adapter)}
     where = after, output, download
     _finish(_by_tasks(tasks, asked, *where) if tasks else _by_items(suite, asked, *where), output)
@@ -69,8 +70,8 @@ def _by_items(suite: str, asked: dict[str, Any], after: Path, output: Path, down
     file = suite_file(suite)
     items = read_suite(file)
     folder = ProbeFolder(output, {**asked, "suite": hash_files([file])})
-    with told_on_stderr() as told:
-        return run(asked["before"], after, items, folder, told, download=download)
+    with progress_on_stderr() as progress:
+        return run(asked["before"], after, items, folder, progress, download=download)
 
 
 def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
@@ -78,14 +79,14 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
     from genner_cli.probing.folder import ProbeFolder
 
     try:
-        from genner_cli.probing.harness import run
+        from genner_cli.probing.retention import run_harness
         from genner_cli.training.harness import opened_harness
     except ModuleNotFoundError as error:
         raise UsageError(f"--suite lm-eval needs {error.name}; run: pip install 'genner[retention]'") from error
-    with told_on_stderr() as told, opened_harness(tasks.folder, tasks.names) as harness:
+    with progress_on_stderr() as progress, opened_harness(tasks.folder, tasks.names) as harness:
         suite = {"suite": hash_files(tasks.files(outside=output)), "tasks": list(tasks.names)}
         folder = ProbeFolder(output, {**asked, **suite})
-        return run(asked["before"], after, harness, folder, told, download=download)
+        return run_harness(asked["before"], after, harness, folder, progress, download=download)
 
 
 def _finish(found: list[Retained], path: Path) -> None:
@@ -103,18 +104,17 @@ def _finish(found: list[Retained], path: Path) -> None:
 
 
 def _table(found: list[Retained]) -> Table:
-    from genner_cli.commands.evaluation_tables import new_table, with_interval
-    from genner_cli.commands.probe.tables import change_text
+    from genner_cli.scoring.tables import Table, change, with_interval
 
-    table = new_table("task", "measure", "questions", "before (95 % interval)", "after", "difference")
+    rows = []
     for each in found:
         sides = each.before, each.after
         if each.share:
-            figures = [*map(with_interval, sides), change_text(each.difference)]
+            figures = [*map(with_interval, sides), change(each.difference)]
         else:
             figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
-        table.add_row(each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures)
-    return table
+        rows.append((each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures))
+    return Table.of(("task", "measure", "questions", "before (95 % interval)", "after", "difference"), rows)
 
 
 def _number_text(estimate: Estimate, *, sign: str = "") -> str:

@@ -1,0 +1,67 @@
+"""doccano's JSON Lines for sequence labelling: {"id": 1, "text": "...", "label": [[0, 3, "PER"]]}.
+
+Also its export with relations: "entities": [{"id": 1, "label": "PER", "start_offset": 0, "end_offset": 3}]. Its offsets
+count UTF-16 units, unless the project counts grapheme clusters (github.com/doccano/doccano/issues/2290), which is
+not read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from genner_cli.data.offsets import Unit
+from genner_cli.errors import DataError
+from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place
+from genner_cli.files.records import Record
+from genner_cli.files.streams import json_objects
+from genner_cli.files.writing import write_json
+from genner_cli.types import Document, FailedDocument
+
+_LABELLED = ("label", "labels", "entities")
+_DROPPED = ("relations", "Comments", "comments")
+
+
+class Doccano(AnnotationFormat):
+    unit = Unit.UTF16
+
+    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
+        """One record for each object; its other keys are fields."""
+        for source, value in json_objects(path):
+            for name in _DROPPED:
+                if value.get(name):
+                    dropped(f"fields {name!r}", source)
+            fields = {key: item for key, item in value.items() if key not in (*_LABELLED, *_DROPPED)}
+            given: Any = next((value[key] for key in _LABELLED if value.get(key) is not None), [])
+            try:
+                record = {**fields, "entities": [_entity(item, source) for item in given]}
+            except DataError as error:
+                yield FailedDocument(str(error), source)
+                continue
+            yield options.document(record, source)
+
+    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
+        """JSON Lines to import as sequence labelling; the other fields become the example's metadata."""
+        write_json((_value(document, options, dropped) for document in documents), path)
+
+
+def _entity(value: Any, source: str) -> dict[str, Any]:
+    if isinstance(value, list) and len(value) == 3:
+        return {"start": value[0], "end": value[1], "label": value[2]}
+    if isinstance(value, dict) and value.keys() >= {"start_offset", "end_offset", "label"}:
+        return {"start": value["start_offset"], "end": value["end_offset"], "label": value["label"]}
+    raise DataError(f'{source}: {value!r} is not a label; doccano writes [0, 3, "PER"]')
+
+
+def _value(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
+    dropped.drop_scores(document)
+    for name in (*_LABELLED, *_DROPPED):
+        if name in document.fields:
+            dropped(f"fields {name!r}, a name of doccano's", place(document))
+    offsets = FORMAT.offsets(document.text, options)
+    fields = {name: value for name, value in document.fields.items() if name not in (*_LABELLED, *_DROPPED)}
+    labels = [[offsets.of(e.start), offsets.of(e.end), e.label] for e in document.entities]
+    return {options.text_field: document.text, **fields, "label": labels}
+
+
+FORMAT = Doccano()

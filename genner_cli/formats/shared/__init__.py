@@ -1,0 +1,1 @@
+"""What several output formats share. `inline` and `listing` are base classes of formats; the rest are tools."""

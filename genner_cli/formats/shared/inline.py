@@ -1,0 +1,450 @@
+"""What the inline formats share: the source text repeated, with markup around its entities.
+
+`bracketed`, `xml` and `inserted` give the markup; here are the canonical form, the lock and the parsers. Canonical:
+markup opens right before the mention (before one leading space if `space_inside`) and closes right after it; spans
+never cross; of equal spans the label that sorts first is outermost; every character that markup needs is escaped
+wherever it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+from genner_cli.errors import DataError
+from genner_cli.formats import Claim, Marked, OutputFormat, Rendering, select
+from genner_cli.formats.shared import gbnf
+from genner_cli.locking import Edge, Segment, State
+from genner_cli.types import Entity, Range, canonical_order
+
+_MAX_READINGS = 20_000  # partial ones, of a completion in which markup and text look alike
+
+
+class InlineFormat(OutputFormat):
+    """An inline format; subclasses give its markup.
+
+    `open`: what opens an entity; `close`: what stands before and after the label in a closing. `escapes`: source
+    characters and what is written for them; `char`: the GBNF of one of them or of any other. `label_first`: the label
+    stands in the opening too. `space_inside`: an opening stands before the space of its mention. `markup`: literals
+    that are user-defined tokens of the model.
+    """
+
+    open: ClassVar[str]
+    close: ClassVar[tuple[str, str]]
+    escapes: ClassVar[Mapping[str, str]]
+    char: ClassVar[str]
+    label_first: ClassVar[bool] = False
+    space_inside: ClassVar[bool] = False
+    markup: ClassVar[frozenset[bytes]] = frozenset()
+
+    def opening(self, label: str) -> str:
+        """The opening of an entity with this label."""
+        return self.open
+
+    def closing(self, label: str) -> tuple[str, ...]:
+        """The parts of its closing, each of them one literal."""
+        return (self.close[0], label, self.close[1])
+
+    @cached_property
+    def scan(self) -> re.Pattern[str]:
+        """The parts of a completion: the groups `open`, `close`, `label`, `char`, `escaped`."""
+        opening, before, after = map(re.escape, (self.open, *self.close))
+        plain = "[^" + "".join(map(re.escape, self.escapes)) + "]"
+        escaped = "|".join(map(re.escape, self.escapes.values()))
+        close = f"(?P<close>{before}(?P<label>{plain}+){after})"
+        return re.compile(f"(?P<open>{opening})|{close}|(?P<escaped>{escaped})|(?P<char>{plain})", re.DOTALL)
+
+    def escape(self, text: str) -> str:
+        """The text as it stands in a completion without entities."""
+        table: dict[str, str | int | None] = {**self.escapes}
+        return text.translate(str.maketrans(table))
+
+    @cached_property
+    def _unescape(self) -> dict[str, str]:
+        return {escaped: char for char, escaped in self.escapes.items()}
+
+    def render(self, text: str, entities: Sequence[Entity], labels: Sequence[str], *, depth: int = 1) -> Rendering:
+        kept, left_out = select(text, entities, labels, depth)
+        return Rendering("".join(self._pieces(text, kept)), left_out)
+
+    def _pieces(self, text: str, entities: Sequence[Entity]) -> Iterator[str]:
+        """The text with markup around entities that nest, in canonical order."""
+        at = 0
+        around: list[Entity] = []
+        for entity in [*entities, None]:
+            while around and (entity is None or around[-1].end <= entity.start):
+                yield self.escape(text[at : around[-1].end])
+                at = max(at, around[-1].end)
+                yield from self.closing(around.pop().label)
+            if entity:
+                space = self.space_inside and text.endswith(" ", 0, entity.start)
+                yield self.escape(text[at : entity.start - space])
+                at = max(at, entity.start - space)
+                yield self.opening(entity.label)
+                around.append(entity)
+        yield self.escape(text[at:])
+
+    def grammar(self, labels: Sequence[str], *, depth: int = 1) -> str:
+        opening, before, after = map(gbnf.literal, (self.open, *self.close))
+        levels = {
+            f"entity_{level}": f"{opening} {inner(level, depth)} {before} label {after}"
+            for level in range(1, depth + 1)
+        }
+        return gbnf.rules(root="(char | entity-1)*", **levels, label=gbnf.one_of(labels), char=self.char)
+
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1) -> InlineLock:
+        return InlineLock(
+            format=self,
+            text=text,
+            labels=tuple(labels),
+            depth=depth,
+            units=tuple(self.escapes.get(char, char).encode() for char in text),
+            offsets=tuple(range(len(text) + 1)),
+            closings={label: ("".join(self.closing(label)).encode(),) for label in labels},
+        )
+
+    def parse(self, completion: str, text: str) -> list[Entity]:
+        entities: list[Entity] = []
+        frames: list[tuple[int, str, int, list[Range]]] = []
+        at = 0
+        for match in self._scan(completion):
+            if match["open"] is not None:
+                space = self.space_inside and text.startswith(" ", at)
+                frames.append((at + space, match["label"] or "", match.start(), []))
+            elif match["close"] is not None:
+                if not frames:
+                    raise DataError(f"the completion closes an entity that is not open, at character {match.start()}")
+                entities.append(_close(frames, match, at, text))
+            else:
+                char = match["char"] or self._unescape[match["escaped"]]
+                if not text.startswith(char, at):
+                    raise DataError(f"the completion leaves the text at character {match.start()}")
+                at += 1
+        if frames or at != len(text):
+            raise DataError("the completion ends before the text does")
+        return sorted(entities, key=canonical_order)
+
+    def _scan(self, completion: str) -> Iterator[re.Match[str]]:
+        at = 0
+        while at < len(completion):
+            match = self.scan.match(completion, at)
+            if match is None:
+                raise DataError(f"the completion has broken markup at character {at}")
+            yield match
+            at = match.end()
+
+    def parse_loosely(self, completion: str, text: str, labels: Sequence[str]) -> list[Entity]:
+        """Searches: markup and text may look alike, and what makes the rest come out right is meant."""
+        marks = self._marks(labels)
+        waiting = [_Reading(0, 0, (), ())]
+        seen: set[tuple[object, ...]] = set()
+        while waiting and len(seen) < _MAX_READINGS:
+            reading = waiting.pop()
+            if reading[:3] in seen:
+                continue
+            seen.add(reading[:3])
+            written, copied, around, _ = reading
+            if written == len(completion) and copied == len(text) and not around:
+                return sorted(reading.entities(text), key=canonical_order)
+            if copied < len(text) and completion.startswith(text[copied], written):
+                waiting.append(reading._replace(written=written + 1, copied=copied + 1))
+            waiting += [self._after(reading, mark, text) for mark in marks if reading.allows(mark, completion)]
+        raise DataError("the completion is not the text with markup")
+
+    def _marks(self, labels: Sequence[str]) -> list[_Mark]:
+        closings = [_Mark("".join(self.closing(label)), False, label) for label in labels]
+        if self.label_first:
+            return [_Mark(self.opening(label), True, label) for label in labels] + closings
+        return [_Mark(self.opening(""), True, None), *closings]
+
+    def _after(self, reading: _Reading, mark: _Mark, text: str) -> _Reading:
+        written, copied, around, closed = reading
+        if mark.opens:
+            start = copied + (self.space_inside and text.startswith(" ", copied))
+            return _Reading(written + len(mark.text), copied, (*around, (start, mark.label)), closed)
+        entity = (around[-1][0], copied, mark.label)
+        return _Reading(written + len(mark.text), copied, around[:-1], (entity, closed))
+
+    def claims(self, completion: str) -> Iterator[Claim]:
+        frames: list[list[str]] = []
+        at = 0
+        while at < len(completion):
+            match = self.scan.match(completion, at)
+            if match is None or match["char"] is not None or match["escaped"] is not None:
+                char = completion[at] if match is None else match["char"] or self._unescape[match["escaped"]]
+                for frame in frames:
+                    frame.append(char)
+            elif match["open"] is not None:
+                frames.append([])
+            elif frames:
+                yield Claim("".join(frames.pop()).removeprefix(" " if self.space_inside else ""))
+            at = match.end() if match else at + 1
+
+    def official(self, completion: str, labels: Sequence[str]) -> Marked:
+        """A closing ends the innermost open entity; spaces before it are not part of the text."""
+        completion = completion.strip()
+        text, at = "", 0
+        opened: list[int] = []
+        spans: list[tuple[Any, ...]] = []
+        for event in self._events.finditer(completion):
+            copied = completion[at : event.start()]
+            at = event.end()
+            text += copied if event["open"] else copied.rstrip()
+            if event["open"]:
+                opened.append(len(text))
+            elif opened and (start := opened.pop()) < len(text) and (label := " ".join(event["label"].split())):
+                spans.append((label, start, len(text)))
+        return Marked(text + completion[at:], spans)
+
+    @cached_property
+    def _events(self) -> re.Pattern[str]:
+        """The openings and closings that the paper's scripts see."""
+        opening, before, after = map(re.escape, (self.open, self.close[0].strip(), self.close[1]))
+        return re.compile(rf"(?P<open>{opening})|{before}\s*(?P<label>[^{after}]+){after}")
+
+
+def inner(level: int, depth: int) -> str:
+    """The GBNF of what an entity at this level may hold."""
+    return f"(char | entity-{level + 1})+" if level < depth else "char+"
+
+
+def _close(frames: list[tuple[int, str, int, list[Range]]], match: re.Match[str], end: int, text: str) -> Entity:
+    start, label, opened, inner = frames.pop()
+    if label and label != match["label"]:
+        raise DataError(f"the completion closes {match['label']!r} where {label!r} is open")
+    if start >= end:
+        raise DataError(f"the completion marks an empty entity at character {match.start()}")
+    whole = Range(opened, match.end())
+    if frames:
+        frames[-1][3].append(whole)
+    return Entity(start, end, match["label"], text[start:end], rendering=_without(whole, inner))
+
+
+def _without(whole: Range, inner: Sequence[Range]) -> tuple[Range, ...]:
+    starts = [whole.start, *(part.end for part in inner)]
+    ends = [*(part.start for part in inner), whole.end]
+    return tuple(Range(start, end) for start, end in zip(starts, ends, strict=True) if start < end)
+
+
+class _Mark(NamedTuple):
+    """A piece of markup: the label of what it opens or closes, None where the other mark has it."""
+
+    text: str
+    opens: bool
+    label: str | None
+
+
+class _Reading(NamedTuple):
+    """Characters written and copied, the open entities (start, label), and the closed ones, a chain, last first."""
+
+    written: int
+    copied: int
+    around: tuple[tuple[int, str | None], ...]
+    closed: tuple[Any, ...]
+
+    def allows(self, mark: _Mark, completion: str) -> bool:
+        if not completion.startswith(mark.text, self.written):
+            return False
+        if mark.opens:
+            return True
+        return bool(self.around) and self.around[-1][0] < self.copied and self.around[-1][1] in (None, mark.label)
+
+    def entities(self, text: str) -> Iterator[Entity]:
+        closed = self.closed
+        while closed:
+            (start, end, label), closed = closed
+            yield Entity(start, end, label, text[start:end])
+
+
+class Frame(NamedTuple):
+    """An open entity: where its mention starts; its label, once known."""
+
+    start: int
+    label: str | None
+
+
+class Position(NamedTuple):
+    """A state: units copied, open entities, those closed here, and how far a closing has come."""
+
+    unit: int = 0
+    frames: tuple[Frame, ...] = ()
+    closed: tuple[Frame, ...] = ()
+    closing: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class InlineLock:
+    """The lock of an inline format: the next unit of the source, an opening, or a closing.
+
+    `units` are the parts of the escaped source that markup may stand between (characters, or the
+    canonical tokens), `offsets[i]` is the offset into the text before unit i, None inside a character.
+    """
+
+    format: InlineFormat
+    text: str
+    labels: tuple[str, ...]
+    depth: int
+    units: tuple[bytes, ...]
+    offsets: tuple[int | None, ...]
+    closings: Mapping[str, tuple[bytes, ...]]
+    by_token: bool = False
+    start: State = field(default=Position())
+
+    @property
+    def markup(self) -> frozenset[bytes]:
+        return self.format.markup if self.by_token else frozenset()
+
+    def segmented(self, segment: Segment) -> InlineLock:
+        """This lock over the canonical tokens, for a format whose markup leaves them unchanged.
+
+        Raises DataError where these do not spell the text (a tokenizer that normalises it).
+        """
+        if not self.format.markup:
+            return self
+        offset_at = {end: offset for offset, end in enumerate(_ends(self.units))}
+        units = tuple(segment(self.format.escape(self.text)))
+        if b"".join(units) != b"".join(self.units):
+            raise DataError("the model's tokenizer changes this text; choose another --format")
+        closings = {
+            label: tuple(
+                piece
+                for part in self.format.closing(label)
+                for piece in ((part.encode(),) if part.encode() in self.format.markup else segment(part))
+            )
+            for label in self.labels
+        }
+        offsets = tuple(offset_at.get(end) for end in _ends(units))
+        return replace(self, units=units, offsets=offsets, closings=closings, by_token=True)
+
+    @cached_property
+    def source(self) -> bytes:
+        return b"".join(self.units)
+
+    def copied(self, state: State) -> int | None:
+        assert isinstance(state, Position)
+        return None if state.closing else self._ends[state.unit]
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        assert isinstance(state, Position)
+        if state.closing:
+            return (self._closing_edge(state, *state.closing),)
+        edges = []
+        if state.unit < len(self.units):
+            copied = Position(state.unit + 1, state.frames)
+            if self._can_close(copied):
+                edges.append(Edge(self.units[state.unit], copied))
+        offset = self.offsets[state.unit]
+        if offset is not None:
+            edges += self._openings(state, offset)
+            edges += self._closings(state, offset)
+        return edges
+
+    def remaining(self, state: State) -> int:
+        assert isinstance(state, Position)
+        bound = self._units_left[state.unit] + len(state.frames) * self._longest_closing
+        if state.closing:
+            label, done = state.closing
+            bound += sum(self._sizes(self.closings[label][done:])) - self._longest_closing
+        return bound
+
+    def inside(self, state: State) -> bool:
+        assert isinstance(state, Position)
+        return bool(state.frames)
+
+    def _openings(self, state: Position, offset: int) -> Iterator[Edge]:
+        if len(state.frames) >= self.depth:
+            return
+        start = self._mention_start(offset)
+        if start is None:
+            return
+        for label in self.labels if self.format.label_first else ("",):
+            opened = Position(state.unit, (*state.frames, Frame(start, label or None)), state.closed)
+            if self._can_close(opened):
+                yield Edge(self.format.opening(label).encode(), opened)
+
+    def _closings(self, state: Position, offset: int) -> Iterator[Edge]:
+        if not state.frames:
+            return
+        frame = state.frames[-1]
+        if offset <= frame.start or self.text[offset - 1].isspace():
+            return
+        for label in (frame.label,) if frame.label else self.labels:
+            if Frame(frame.start, label) not in state.closed:
+                yield self._closing_edge(state, label, 0)
+
+    def _closing_edge(self, state: Position, label: str, done: int) -> Edge:
+        parts = self.closings[label]
+        if done + 1 < len(parts):
+            return Edge(parts[done], Position(state.unit, state.frames, state.closed, (label, done + 1)))
+        closed = (*state.closed, Frame(state.frames[-1].start, label))
+        return Edge(parts[done], Position(state.unit, state.frames[:-1], closed))
+
+    def _mention_start(self, offset: int) -> int | None:
+        """Where the mention of an opening at this offset starts; None if none may open here."""
+        start = offset
+        if self.format.space_inside:
+            if self.text.startswith(" ", offset):
+                start += 1
+            elif self.text.endswith(" ", 0, offset):
+                return None
+        return start if start < len(self.text) and not self.text[start].isspace() else None
+
+    def _can_close(self, state: Position) -> bool:
+        """Whether all open entities can still be closed, no two of them as the same entity."""
+        if not state.frames:
+            return True
+        offset, last = self.offsets[state.unit], state.frames[-1].start
+        here = self._closable[state.unit] and offset is not None and offset > last
+        ends = self._ends_left[state.unit] - (self._closable[state.unit] and not here)
+        if ends >= len(state.frames):
+            return True
+        capacity = 1 if self.format.label_first else len(self.labels)  # equal frames that may end together
+        taken: Counter[tuple[Frame, int]] = Counter()
+        end = 0
+        for frame in reversed(state.frames):
+            while taken[frame, end] >= capacity:
+                end += 1
+            taken[frame, end] += 1
+        return end < ends
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return _ends(self.units)
+
+    def _sizes(self, literals: Sequence[bytes]) -> list[int]:
+        return [1 if self.by_token else len(literal) for literal in literals]
+
+    @cached_property
+    def _units_left(self) -> list[int]:
+        return _suffix_sums(self._sizes(self.units))
+
+    @cached_property
+    def _closable(self) -> list[bool]:
+        return [bool(offset) and not self.text[offset - 1].isspace() for offset in self.offsets]  # type: ignore[operator]
+
+    @cached_property
+    def _ends_left(self) -> list[int]:
+        return _suffix_sums(self._closable)
+
+    @cached_property
+    def _longest_closing(self) -> int:
+        return max(sum(self._sizes(parts)) for parts in self.closings.values())
+
+
+def _ends(parts: Sequence[bytes]) -> list[int]:
+    """Byte offsets before, between and after the parts."""
+    offsets = [0]
+    for part in parts:
+        offsets.append(offsets[-1] + len(part))
+    return offsets
+
+
+def _suffix_sums(sizes: Sequence[int]) -> list[int]:
+    sums = [0]
+    for size in reversed(sizes):
+        sums.append(sums[-1] + size)
+    return sums[::-1]

@@ -1,0 +1,316 @@
+"""What the JSON formats share: mentions listed as JSON strings, each a part of the source.
+
+`category` and the formats of `numbered` say how an item looks; here are the lock's walk through a mention, the rule
+which spans may still be listed, and readers of JSON. Canonical: `json.dumps(..., ensure_ascii=False)` with its default
+spaces, mentions between word boundaries.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from genner_cli.errors import DataError
+from genner_cli.formats import Marked, OutputFormat
+from genner_cli.formats.shared.boundaries import Mentions
+from genner_cli.locking import Edge, Segment, State
+from genner_cli.types import Entity, Range, canonical_order
+
+CHARACTER = r'[^"\\\x00-\x1f] | "\\" (["\\bfnrt] | "u" [0-9a-f] [0-9a-f] [0-9a-f] [0-9a-f])'
+"""GBNF of one character of a JSON string."""
+
+
+class ListingFormat(OutputFormat):
+    """A JSON format; subclasses give its items."""
+
+    @abstractmethod
+    def official_tuples(self, value: Any) -> Iterable[tuple[Any, ...]]:
+        """The tuples (label, mention, ...) in a parsed completion; raises ValueError or TypeError for a bad number."""
+
+    def official(self, completion: str, labels: Sequence[str]) -> Marked:
+        """JSON that cannot be read has no entities."""
+        try:
+            return Marked("", list(self.official_tuples(json.loads(completion))))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return Marked("", [])
+
+    def parse_loosely(self, completion: str, text: str, labels: Sequence[str]) -> list[Entity]:
+        try:
+            value = json.loads(completion)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"the completion is not JSON ({error})") from error
+        if not isinstance(value, list | dict):
+            raise DataError("the completion is neither a list nor an object")
+        items = value if isinstance(value, list) else _counted(value)
+        return sorted({_located(item, text) for item in items}, key=canonical_order)
+
+
+def _counted(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The items of a category listing, with the number of each mention among its equals."""
+    listed: Counter[str] = Counter()
+    for label, mentions in value.items():
+        for mention in mentions if isinstance(mentions, list) else ():
+            listed[str(mention)] += 1
+            yield {"text": mention, "label": label, "occurrence_index": listed[str(mention)]}
+
+
+def _located(item: Any, text: str) -> Entity:
+    """The entity of an item: at its start, else its k-th occurrence, overlapping ones and those in words included."""
+    given = item if isinstance(item, dict) else {}
+    mention, label, start = given.get("text"), given.get("label"), given.get("start")
+    if not (isinstance(mention, str) and mention and isinstance(label, str)):
+        raise DataError(f"{item!r} has no text and label")
+    if start is None:
+        places = [match.start() for match in re.finditer(f"(?={re.escape(mention)})", text)]
+        number = given.get("occurrence_index", 1)
+        start = places[number - 1] if isinstance(number, int) and 0 < number <= len(places) else -1
+    if not isinstance(start, int) or start < 0 or not text.startswith(mention, start):
+        raise DataError(f"{mention!r} is not in the text where {item!r} has it")
+    return Entity(start, start + len(mention), label, mention)
+
+
+class Span(NamedTuple):
+    """A listed entity: its place and its label."""
+
+    start: int
+    end: int
+    label: str
+
+
+Taken = frozenset[Span]
+
+
+def fits(taken: Taken, span: Span, depth: int) -> bool:
+    """Whether a span can be listed beside these: not again, not crossing, nesting at most `depth`."""
+    start, end, _ = span
+    around = within = 0
+    for other in taken:
+        if other.end <= start or end <= other.start:
+            continue
+        if other == span or not (
+            (other.start <= start and end <= other.end) or (start <= other.start and other.end <= end)
+        ):
+            return False
+        if other.start <= start and end <= other.end:
+            around += 1
+        else:
+            within = max(within, _levels(taken, other))
+    return around + 1 + within <= depth
+
+
+def _levels(taken: Taken, outer: Span) -> int:
+    """How deep the spans within `outer` nest, itself included."""
+    inner = [s for s in taken if s != outer and outer.start <= s.start and s.end <= outer.end]
+    inner = [s for s in inner if (s.start, s.end) != (outer.start, outer.end) or s.label > outer.label]
+    return 1 + max((_levels(taken, s) for s in inner), default=0)
+
+
+def reach(taken: Taken, start: int, depth: int) -> int:
+    """Behind this no span from `start` can end beside these; it may be `start` itself."""
+    around, furthest = 0, sys.maxsize
+    for other in taken:
+        if other.start < start < other.end:
+            around += 1
+            furthest = min(furthest, other.end)
+        elif depth == 1 and start <= other.start:
+            furthest = min(furthest, other.start)
+    return furthest if around < depth else start
+
+
+class Opening(NamedTuple):
+    """State: between items. `place` is the format's own (a label's number, whether any item came)."""
+
+    place: Any
+    taken: Taken
+
+
+class Reading(NamedTuple):
+    """State: `length` characters of a mention are written; it may be any of those at `starts`."""
+
+    place: Any
+    taken: Taken
+    starts: tuple[int, ...]
+    length: int
+
+
+class Naming(NamedTuple):
+    """State: the mention and the label are written, which occurrence is to come."""
+
+    place: Any
+    taken: Taken
+    mention: str
+    label: str
+
+
+class Done(NamedTuple):
+    """State: the completion is whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class ListingLock(ABC):
+    """The lock of a JSON format. Subclasses say what stands around the mentions."""
+
+    text: str
+    labels: tuple[str, ...]
+    depth: int
+    by_token: bool = False
+    markup: frozenset[bytes] = frozenset()
+    source: bytes = b""
+    _edges: dict[State, Sequence[Edge]] = field(default_factory=dict, repr=False)
+    _bounds: dict[State, int] = field(default_factory=dict, repr=False)
+    _nearest: dict[tuple[Any, Taken, int, int], int | None] = field(default_factory=dict, repr=False)
+
+    @property
+    @abstractmethod
+    def start(self) -> State:
+        """The state of an empty completion."""
+
+    def copied(self, state: State) -> int | None:
+        return None  # mentions are copied, the text is not
+
+    @abstractmethod
+    def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
+        """The spans that this mention may mean here, already filtered by `fits`."""
+
+    @abstractmethod
+    def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
+        """Whether the mention between these may be listed here, meaning this place."""
+
+    @abstractmethod
+    def between(self, state: Opening) -> Iterator[Edge]:
+        """From between two items: to a further mention, if `readable`, and onwards to the end."""
+
+    @abstractmethod
+    def closing(self, state: Reading, mention: str) -> Iterator[Edge]:
+        """From the end of a mention to what follows its quote."""
+
+    @abstractmethod
+    def naming(self, state: Naming) -> Iterator[Edge]:
+        """From a mention and its label to the item's end."""
+
+    @abstractmethod
+    def tail(self, state: State) -> int:
+        """Bytes that suffice to finish once the mention is written."""
+
+    def segmented(self, segment: Segment) -> ListingLock:
+        """The lock itself: any tokens that spell a legal listing are legal."""
+        return self
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        if state not in self._edges:
+            self._edges[state] = tuple(self._find_edges(state))
+        return self._edges[state]
+
+    def _find_edges(self, state: State) -> Iterator[Edge]:
+        if isinstance(state, Opening):
+            yield from self.between(state)
+        elif isinstance(state, Reading):
+            yield from self._reading(state)
+        elif isinstance(state, Naming):
+            yield from self.naming(state)
+
+    def remaining(self, state: State) -> int:
+        if state not in self._bounds:
+            self._bounds[state] = self.tail(state) + (self._shortest(state) if isinstance(state, Reading) else 0)
+        return self._bounds[state]
+
+    def inside(self, state: State) -> bool:
+        return isinstance(state, Reading | Naming)
+
+    def readable(self, place: Any, taken: Taken) -> Reading | None:
+        """The state of a mention that has just begun; None if none may be listed any more."""
+        starts = tuple(s for s in self._mentions.starts if self._end_of(place, taken, s, 1) is not None)
+        return Reading(place, taken, starts, 0) if starts else None
+
+    def _reading(self, state: Reading) -> Iterator[Edge]:
+        place, taken, starts, length = state
+        mention = self.text[starts[0] : starts[0] + length]
+        if length and any(self.spans(place, taken, mention)):
+            yield from self.closing(state, mention)
+        by_char: dict[str, list[int]] = {}
+        for start in starts:
+            if self._end_of(place, taken, start, length + 1) is not None:
+                by_char.setdefault(self.text[start + length], []).append(start)
+        for char, following in by_char.items():
+            yield Edge(quoted(char), Reading(place, taken, tuple(following), length + 1))
+
+    def _shortest(self, state: Reading) -> int:
+        place, taken, starts, length = state
+        nearest = ((start, self._end_of(place, taken, start, max(length, 1))) for start in starts)
+        return min(len(quoted(self.text[start + length : end])) for start, end in nearest if end is not None)
+
+    def _end_of(self, place: Any, taken: Taken, start: int, length: int) -> int | None:
+        """The nearest end, at least `length` behind `start`, of a mention that may be listed."""
+        key = (place, taken, start, length)
+        if key not in self._nearest:
+            ends = self._mentions.ends_between(start + length, reach(taken, start, self.depth))
+            self._nearest[key] = next((end for end in ends if self.listable(place, taken, start, end)), None)
+        return self._nearest[key]
+
+    @cached_property
+    def _mentions(self) -> Mentions:
+        return Mentions(self.text)
+
+
+def quoted(text: str) -> bytes:
+    """The text inside a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
+
+
+_TOKEN = re.compile(r'[ \t\n\r]*("(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9]+|[{}\[\],:])')
+
+
+class Scanner:
+    """Reads JSON of strings, integers, lists and objects, with the place of each part."""
+
+    def __init__(self, completion: str) -> None:
+        self.completion = completion
+        self.at = 0
+
+    def take(self, *expected: str) -> str:
+        """The next token, which must be one of these if any are given; raises DataError."""
+        match = _TOKEN.match(self.completion, self.at)
+        if match is None or (expected and match[1] not in expected):
+            wanted = " or ".join(expected) or "a string or number"
+            raise DataError(f"the completion is not the expected JSON at character {self.at}: {wanted} is missing")
+        self.began, self.at = match.start(1), match.end()
+        return match[1]
+
+    def string(self) -> str:
+        """The next token, a string."""
+        token = self.take()
+        try:
+            value = json.loads(token)
+        except ValueError:
+            value = None
+        if not isinstance(value, str):
+            raise DataError(f"the completion has {token!r} where a string belongs, at character {self.began}")
+        return value
+
+    def number(self) -> int:
+        """The next token, a number."""
+        token = self.take()
+        if not re.fullmatch(r"-?[0-9]{1,18}", token):
+            raise DataError(f"the completion has {token!r} where a number belongs, at character {self.began}")
+        return int(token)
+
+    def end(self) -> None:
+        """Raises DataError if anything but white space follows."""
+        if self.completion[self.at :].strip():
+            raise DataError(f"the completion continues after its JSON, at character {self.at}")
+
+
+def located(text: str, start: int, mention: str, label: str, rendering: Range) -> Entity:
+    """The entity at this place; raises DataError if its mention does not stand there or has no label."""
+    if not label:
+        raise DataError(f"the completion gives {mention!r} no label, at character {rendering.start}")
+    if not mention or start < 0 or text[start : start + len(mention)] != mention:
+        raise DataError(f"the text has no {mention!r} at {start}")
+    return Entity(start, start + len(mention), label, mention, rendering=(rendering,))

