@@ -187,9 +187,12 @@ def test_a_template_and_the_hash_of_the_file_are_kept_and_no_words_are_invented(
 
 def test_a_user_defined_token_of_one_character_beside_scores_is_refused(tmp_path: Path) -> None:
     path = with_scores(export(tokenizer(specification("gemma")), tmp_path), tmp_path / "scores.gguf")
-    types = read_header(path, arrays=True).metadata["tokenizer.ggml.token_type"]
-    tokens = read_header(path, arrays=True).metadata["tokenizer.ggml.tokens"]
-    types[tokens.index("Z")] = int(TokenType.USER_DEFINED)
+    metadata = read_header(path, arrays=True).metadata
+    tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+    at = next(
+        id for id, text in enumerate(tokens) if len(text) == 1 and text.isalpha() and types[id] == TokenType.NORMAL
+    )
+    types[at] = int(TokenType.USER_DEFINED)
     odd = changed(path, tmp_path / "odd.gguf", {"tokenizer.ggml.token_type": types})
-    with pytest.raises(ModelError, match="'Z'"):
+    with pytest.raises(ModelError, match=f"user-defined token {tokens[at]!r}"):
         gguf_to_hf(odd, tmp_path / "back")

