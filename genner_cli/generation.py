@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from genner_cli.errors import UsageError
 from genner_cli.locking import Lock
@@ -59,6 +60,30 @@ class EngineOptions:
             raise UsageError(
                 f"a batch of {self.batch} tokens does not serve {self.slots} slots; choose a larger --batch"
             )
+
+
+class Rows(NamedTuple):
+    """Tokens of one decoding step: at least, at most, and a multiple of."""
+
+    least: int
+    most: int
+    step: int
+
+    def padded(self, count: int) -> int:
+        """The smallest number that is allowed and not below `count`."""
+        return max(self.least, -(-count // self.step) * self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Invariance:
+    """Whether what is written for a text is the same to the byte, whatever is decoded beside it.
+
+    `rows`: the sizes of steps among which llama.cpp gives the same bits; None where there are none, and `reason` says
+    why.
+    """
+
+    rows: Rows | None
+    reason: str = ""
 
 
 def smaller_context(context: int) -> str:
