@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import llama_cpp as llama
 import numpy as np
@@ -28,7 +28,7 @@ from genner_cli.errors import ModelError
 from genner_cli.generation import EngineOptions, Rows, smaller_context
 
 PREFIX = 0
-UNUSED_CELLS = 512
+UNUSED_CELLS = 256
 """Forgotten tokens that may stay in the KV cache before the others are moved together."""
 _NONE, _ALL, _FEW = 0, 1, 2
 
@@ -226,7 +226,7 @@ class Context:
             llama.llama_memory_seq_cp(self._memory, PREFIX, sequence, 0, prefix)
         self._used_cells = prefix + sum(own.values())
 
-    def _state(self, sequence: int) -> ctypes.Array[ctypes.c_uint8]:
+    def _state(self, sequence: int) -> Any:
         """Keys and values of a sequence's tokens (llama_state_seq_get_data)."""
         size = llama.llama_state_seq_get_size(self._handle, sequence)
         state = (ctypes.c_uint8 * size)()
