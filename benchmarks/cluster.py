@@ -34,7 +34,7 @@ def rate(folder: Path, actors: int, documents: int) -> float:
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in islice(cycle(texts), documents)))
     command = (
         *(sys.executable, "-m", "genner_cli", "extract", source, "-o", folder / "out.jsonl", "--restart"),
-        *("--cluster", "ray", "--actors", actors, "--threads", 1, "--block", source.stat().st_size // 24),
+        *("--cluster", "ray", "--actors", actors, "--threads", 1, "--block-bytes", source.stat().st_size // 24),
         *("--stats", folder / "stats.json"),
     )
     subprocess.run(list(map(str, command)), check=True)

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from genner_cli.api import ExtractOptions, Extractor, open_extractor
+from genner_cli.extraction import Task, extract
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.formats import DEFAULT_DEPTH, FORMATS
-from genner_cli.generation import EngineOptions
+from genner_cli.generation import EngineOptions, Generate
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document
 
 
@@ -28,10 +30,10 @@ def sample(paths: list[str], count: int) -> Iterator[Document]:
                 yield document
 
 
-def measure(extractor: Extractor, documents: list[Document]) -> str:
+def measure(task: Task, generate: Generate, documents: list[Document]) -> str:
     """Runs the documents and counts."""
     completions = failures = entities = strangers = 0
-    for result in extractor.extract(documents):
+    for result in extract(documents, task, generate):
         assert isinstance(result.document, Document)
         completions += len(result.completions)
         failures += result.error is not None
@@ -50,11 +52,11 @@ def main() -> None:
     args = parser.parse_args()
     documents = list(sample(expand(args.corpora), args.documents))
     print(f"{'format':12} depth {'texts':>6} completions failures entities not in text")
-    with open_extractor(ExtractOptions(model=args.model, engine=EngineOptions(threads=args.threads))) as extractor:
+    with LlamaBackend().open(RunSpec(model=args.model, engine=EngineOptions(threads=args.threads))) as opened:
         for name in FORMATS:
             for depth in (1, DEFAULT_DEPTH):
-                held = Extractor(replace(extractor.task, format=name, depth=depth), extractor.engine)
-                print(f"{name:12} {depth:5} {measure(held, documents)}", flush=True)
+                task = replace(opened.facts.task, format=name, depth=depth)
+                print(f"{name:12} {depth:5} {measure(task, opened.generate, documents)}", flush=True)
 
 
 if __name__ == "__main__":

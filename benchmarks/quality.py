@@ -31,11 +31,13 @@ from quality_tables import tables
 from rich.console import Console
 
 from genner_cli import hub
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.generation import EngineOptions
+from genner_cli.running.backend import extractions as extractions_of
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.scoring import score
 from genner_cli.types import Document, Extraction, Label
 
@@ -65,16 +67,16 @@ class Options:
         documents = quality_sets.read(self.ner, chosen.name, split)
         return [documents[at] for at in quality_sets.sampled(documents, self.sample)]
 
-    def extracting(self, labels: Sequence[Label], *, model: str | None, nested: bool = False) -> ExtractOptions:
+    def extracting(self, labels: Sequence[Label], *, model: str | None, nested: bool = False) -> RunSpec:
         """How genner is asked."""
         depth = DEFAULT_DEPTH if nested else 1
-        return ExtractOptions(tuple(labels), model=model, depth=depth, engine=EngineOptions(threads=self.threads))
+        return RunSpec(labels=tuple(labels), model=model, depth=depth, engine=EngineOptions(threads=self.threads))
 
 
-def extractions(documents: Sequence[Document], options: ExtractOptions) -> list[Extraction]:
+def extractions(documents: Sequence[Document], spec: RunSpec) -> list[Extraction]:
     """What genner makes of each document."""
-    with open_extractor(options) as extractor:
-        return list(extractor.extract(documents))
+    with LlamaBackend().open(spec) as opened:
+        return list(extractions_of(opened, documents))
 
 
 def entities(results: Sequence[Extraction]) -> Found:
@@ -138,9 +140,9 @@ def measure_speed(options: Options) -> dict[str, Any]:
     labels = quality_sets.asked_for(WEB.name)
     names = [label.name for label in labels]
     threads = options.threads or os.cpu_count() or 1
-    with open_extractor(options.extracting(labels, model=options.model)) as extractor:
+    with LlamaBackend().open(options.extracting(labels, model=options.model)) as opened:
         systems: dict[str, Callable[[Sequence[str]], object]] = {
-            "genner": lambda texts: list(extractor.extract(map(Document, texts))),
+            "genner": lambda texts: list(extractions_of(opened, map(Document, texts))),
             "gliner_small": gliner_small(names, threads=threads),
             "spacy_small": spacy_small(names),
         }
@@ -176,9 +178,9 @@ def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     base = find_base(folder, str(folder))
     model = open_model(base, made_of("fast", {"dtype": "float32"}, {}), torch.device("cpu")).eval()
-    with open_extractor(options.extracting(quality_sets.asked_for(WEB.name), model=options.model)) as extractor:
-        gguf = entities(list(extractor.extract(documents)))
-        other = entities(list(extract(documents, extractor.task, TorchEngine(model, base.tokens).generate)))
+    with LlamaBackend().open(options.extracting(quality_sets.asked_for(WEB.name), model=options.model)) as opened:
+        gguf = entities(list(extractions_of(opened, documents)))
+        other = entities(list(extract(documents, opened.facts.task, TorchEngine(model, base.tokens).generate)))
     gold = [document.entities for document in documents]
     values = {
         name: score(zip(gold, found, strict=True)).micro.f1 for name, found in (("gguf", gguf), ("transformers", other))

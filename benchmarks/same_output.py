@@ -15,29 +15,30 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import orjson
 
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.files.labels import parse_types
-from genner_cli.files.reading import expand, read_documents
-from genner_cli.files.writing import record_of
 from genner_cli.generation import EngineOptions
+from genner_cli.running.backend import extractions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document
 
 SLOTS = (1, 3, 16, EngineOptions().slots)
 
 
-def records(documents: Sequence[Document], order: Sequence[int], options: ExtractOptions) -> list[bytes]:
+def records(documents: Sequence[Document], order: Sequence[int], spec: RunSpec) -> list[bytes]:
     """The record of each document, in input order, the documents having been run in this one."""
-    with open_extractor(options) as extractor:
+    with LlamaBackend().open(spec) as opened:
         started = time.perf_counter()
-        found = list(extractor.extract(documents[at] for at in order))
+        found = list(extractions(opened, (documents[at] for at in order)))
         seconds = time.perf_counter() - started
-        reason = extractor.engine.invariance.reason
-    print(f"{options.engine.slots:3} slots, {seconds:6.1f} s{', batches matter: ' + reason if reason else ''}", end="")
-    lines = {at: orjson.dumps(record_of(result)) for at, result in zip(order, found, strict=True)}
+        reason = opened.engine.invariance.reason
+    print(f"{spec.engine.slots:3} slots, {seconds:6.1f} s{', batches matter: ' + reason if reason else ''}", end="")
+    lines = {at: spec.line(result) for at, result in zip(order, found, strict=True)}
     return [lines[at] for at in range(len(documents))]
 
 
@@ -59,13 +60,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
-    read = islice(read_documents(expand(args.corpora)), args.documents)
-    documents = [document for document in read if isinstance(document, Document)]
     labels = tuple(parse_types(args.types)) if args.types else None
+    spec = RunSpec(inputs=tuple(args.corpora), labels=labels, model=args.model, format=args.format)
+    read = islice(spec.expanded().documents(), args.documents)
+    documents = [document for document in read if isinstance(document, Document)]
 
     def run(order: Sequence[int], slots: int) -> list[bytes]:
-        engine = EngineOptions(slots, threads=args.threads)
-        return records(documents, order, ExtractOptions(labels, args.model, format=args.format, engine=engine))
+        return records(documents, order, replace(spec, engine=EngineOptions(slots, threads=args.threads)))
 
     order = list(range(len(documents)))
     expected = run(order, 1)

@@ -53,13 +53,8 @@ def make_probe(folder: Path, documents: Sequence[Document], instructions: Instru
     """
     tokens = Tokens(load_tokenizer(folder))
     gold = {entity.label for document in documents for entity in document.entities}
-    task = Task(
-        labels=tuple(label for label in instructions.labels if label.name in {*instructions.default_labels, *gold}),
-        prompt=instructions.prompt,
-        format=instructions.format,
-        depth=instructions.depth,
-        chunk_bytes=instructions.chunk_bytes,
-    )
+    chosen = {*instructions.default_labels, *gold}
+    task = Task.of(instructions, [label for label in instructions.labels if label.name in chosen])
     samples = make_samples(documents or OWN_TEXTS, labels=task.labels, chunk_bytes=task.chunk_bytes).samples
     encoded = encode_samples(samples, tokens, instructions, longest=MOST_TOKENS)
     found = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["extract"]
+__all__ = ["Extractor", "extract", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """`extract` is loaded when it is first asked for: importing the package loads no model library."""
-    if name == "extract":
-        from genner_cli.api import extract
+    """The names are loaded when they are first asked for: importing the package loads no model library."""
+    if name in __all__:
+        from genner_cli import api
 
-        return extract
+        return getattr(api, name)
     raise AttributeError(name)

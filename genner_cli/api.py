@@ -1,228 +1,118 @@
-"""Opens a model and runs extraction on it: what the command and Python callers share.
+"""What Python callers have of genner: `Extractor`, `extract` and `run`.
 
-from genner_cli import extract
-for record in extract(["John Smith joined Acme."], types="PER,ORG"):
-    print(record["entities"])
+from genner_cli import Extractor
+with Extractor(types="PER,ORG") as extractor:
+    for record in extractor.extract(["John Smith joined Acme."]):
+        print(record["entities"])
 """
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import islice
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import ExitStack
+from typing import Any, Self
 
-from genner_cli import extraction, hub
-from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
-from genner_cli.engine.engine import Engine
-from genner_cli.engine.model import Model
-from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
-from genner_cli.extraction import DocumentOrFailure, Task
-from genner_cli.files.calibrations import calibration_path, read_calibration
-from genner_cli.files.hashing import fingerprint
 from genner_cli.files.labels import parse_types
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
-from genner_cli.generation import Completion, Constraint, EngineOptions, Request
-from genner_cli.prompting import PROMPT_VERSION, Instructions, Prompt, label_passes
-from genner_cli.types import Calibration, Extraction, Label
+from genner_cli.ledger import Ledger
+from genner_cli.running.backend import Opened, extractions
+from genner_cli.running.local import Progress, Run, silent
+from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label
 
-log = logging.getLogger("genner")
-UNTRAINED_FORMAT = "xml"
-UNTRAINED_CHUNK_BYTES = 2000
-UNKNOWN_TOLD = 20
-TOKENS_A_BYTE = 3
-"""No byte of a chunk takes more: one as text, one as it is written again, and its share of the markup."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractOptions:
-    """What to extract with which model; None leaves a choice to the model.
-
-    `labels`: asked for; `model`: see `hub.resolve`; `adapter`: the same, an adapter GGUF on it; `depth`: how deep
-    entities may nest, 1 is flat. `calibration`: a file that `genner calibrate` wrote, None for the one beside the
-    model, if there is one; `calibrated`: whether to obey any.
-    """
-
-    labels: tuple[Label, ...] | None = None
-    model: str | None = None
-    adapter: str | None = None
-    download: bool = False
-    format: str | None = None
-    depth: int = 1
-    constraint: Constraint = Constraint.SOURCE
-    min_score: float = 0.0
-    chunk_bytes: int | None = None
-    overlap_bytes: int | None = None
-    strict_labels: bool = False
-    calibration: str | None = None
-    calibrated: bool = True
-    engine: EngineOptions = field(default_factory=EngineOptions)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give its name
+Types = str | Sequence[str | Label]
+"""Labels to extract: "PER,ORG", or names and Labels."""
+Given = str | Mapping[str, Any]
+"""A text, or a mapping with a text and any other fields, which are carried through."""
 
 
-class Counting(Protocol):
-    """What counts what it does, and knows what a step costs: an engine, or many."""
-
-    @property
-    def statistics(self) -> Statistics: ...
-
-    @property
-    def costs(self) -> Costs: ...
-
-
-class Worker(Counting, Protocol):
-    """What answers requests: an `Engine`, in this process or another."""
-
-    def generate(self, requests: Iterable[Request | None], /) -> Iterator[tuple[int, Completion]]: ...
-
-
-@dataclass(frozen=True, slots=True)
 class Extractor:
-    """A model that is open for one task."""
+    """A model that is opened once, by `with`, and used for many calls.
 
-    task: Task
-    engine: Worker
-
-    def extract(self, documents: Iterable[DocumentOrFailure]) -> Iterator[Extraction]:
-        """One extraction for each document, in order."""
-        return extraction.extract(documents, self.task, self.engine.generate)
-
-
-@contextmanager
-def open_extractor(options: ExtractOptions) -> Iterator[Extractor]:
-    """Opens model and engine. Raises ModelError and UsageError with a remedy."""
-    with open_task(options) as (task, model), Engine(model, options.engine) as engine:
-        yield Extractor(task, engine)
-
-
-@contextmanager
-def open_task(options: ExtractOptions) -> Iterator[tuple[Task, Model]]:
-    """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
-    files = model_files(options)
-    with Model(files[0], gpu_layers=options.engine.gpu_layers, adapter=files[-1] if options.adapter else None) as model:
-        task = _task(model, options)
-        yield replace(task, calibration=_calibration(task, files, options)), model
-
-
-def model_files(options: ExtractOptions) -> list[Path]:
-    """The files that the model and its adapter stand in. Raises ModelError."""
-    references = (options.model, options.adapter) if options.adapter else (options.model,)
-    return [hub.resolve(reference, download=options.download) for reference in references]
-
-
-def configuration(task: Task, options: ExtractOptions) -> dict[str, Any]:
-    """All that shapes the record of a document that does not fail, as JSON values by the names of options.
-
-    What only decides speed, or whether a document fails (--context), is not in it.
+    Options are those of `genner extract` by name, with `_` for `-`: model, adapter, format, depth, slots, threads and
+    the like (`running.spec.RunSpec`, `generation.EngineOptions`). Without types the model's own labels are extracted.
+    Raises TypeError for an option that there is not; `with` raises ModelError and UsageError with a remedy.
     """
-    files = model_files(options)
-    return {
-        "model": str(files[0]),
-        "model's content": fingerprint(files[:1]),
-        "adapter's content": fingerprint(files[1:]) if files[1:] else None,
-        "calibration": repr(task.calibration) if task.calibration else None,
-        "prompt": [PROMPT_VERSION, *asdict(task.prompt).values()],
-        "labels": {label.name: label.definition for label in task.labels},
-        "labels of each pass": [len(labels) for labels in task.passes],
-        "labels in company": [label.name for labels in task.passes for label in labels if label not in task.labels],
-        "format": task.format,
-        "depth": task.depth,
-        "constraint": task.constraint.value,
-        "chunk": task.chunk_bytes,
-        "overlap": task.overlap_bytes,
-        "min-score": task.min_score,
-    }
+
+    def __init__(self, types: Types | None = None, **options: Any) -> None:
+        self._spec = RunSpec.of(labels=_labels(types), **options)
+        self._open = ExitStack()
+        self._opened: Opened | None = None
+
+    def __enter__(self) -> Self:
+        from genner_cli.running.llama import LlamaBackend
+
+        self._opened = self._open.enter_context(LlamaBackend().open(self._spec))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened = None
+        self._open.close()
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels that are extracted, with their definitions."""
+        return self._ready.facts.task.labels
+
+    def extract(self, documents: Iterable[Given]) -> Iterator[dict[str, Any]]:
+        """Records like those of `genner extract`, one for each document, in order; a failed one has an `error`.
+
+        One call at a time: raises UsageError while an earlier one is neither finished nor closed.
+        """
+        opened, names = self._ready, {"text_field": self._spec.text_field, "id_field": self._spec.id_field}
+        read = (document_of(each, f"document {number}", **names) for number, each in enumerate(documents, 1))
+        for result in extractions(opened, read):
+            yield record_of(result, **names, keep_completion=self._spec.keep_completion)
+
+    @property
+    def _ready(self) -> Opened:
+        if self._opened is None:
+            raise UsageError("the extractor is not open; use it in a with block: `with Extractor(...) as extractor:`")
+        return self._opened
 
 
-def _calibration(task: Task, files: Sequence[Path], options: ExtractOptions) -> Calibration | None:
-    """The one to obey: that of the options, or the one beside the model."""
-    path = Path(options.calibration) if options.calibration else calibration_path(files)
-    if not options.calibrated or not (options.calibration or path.exists()):
-        return None
-    return read_calibration(path, files, format=task.format, constraint=task.constraint)
-
-
-def _task(model: Model, options: ExtractOptions) -> Task:
-    instructions = Instructions.from_metadata(model.metadata)
-    if instructions is None and not options.labels:
-        raise UsageError(f"{model.path} brings no labels of its own; say what to extract with --types or --labels")
-    task = Task(
-        labels=_labels(options, instructions),
-        prompt=instructions.prompt if instructions else _general_prompt(model),
-        format=options.format or (instructions.format if instructions else UNTRAINED_FORMAT),
-        depth=options.depth,
-        chunk_bytes=options.chunk_bytes or (instructions.chunk_bytes if instructions else UNTRAINED_CHUNK_BYTES),
-        overlap_bytes=options.overlap_bytes,
-        constraint=options.constraint,
-        min_score=options.min_score,
-    )
-    labels = instructions.company(task.labels) if instructions else task.labels
-    return replace(task, passes=_passes(labels, task, model, options.engine.context))
-
-
-def _general_prompt(model: Model) -> Prompt:
-    template = model.metadata.get(CHAT_TEMPLATE)
-    return literal_prompt(template, model.path, special=model.special_tokens, begins=model.begins)
-
-
-def _passes(labels: tuple[Label, ...], task: Task, model: Model, context: int) -> tuple[tuple[Label, ...], ...]:
-    """The labels in as few runs as leave room for any chunk and its completion, or for half of what there is room."""
-    limit = min(context, model.trained_context)
-    room = max(limit // 2, limit - TOKENS_A_BYTE * task.chunk_bytes)
-    passes = label_passes(labels, lambda labels: len(model.prefix_ids(task.prompt.prefix(labels))) <= room)
-    if len(passes) > 1:
-        log.warning("%d labels do not fit one prompt; each text is asked about in %d passes", len(labels), len(passes))
-    return passes
-
-
-def _labels(options: ExtractOptions, instructions: Instructions | None) -> tuple[Label, ...]:
-    """The labels asked for, with the definitions that the model knows where none are given."""
-    if instructions is None:
-        return options.labels or ()
-    known = {label.name: label for label in instructions.labels}
-    if not options.labels:
-        return tuple(known[name] for name in instructions.default_labels)
-    if options.strict_labels or not instructions.open_labels:
-        _tell_unknown(options.labels, instructions, strict=options.strict_labels)
-    return tuple(label if label.definition else known.get(label.name, label) for label in options.labels)
-
-
-def _tell_unknown(labels: tuple[Label, ...], instructions: Instructions, *, strict: bool) -> None:
-    """Warns of labels that the model was not trained on; raises UsageError where it is to be strict."""
-    unknown = extraction.unknown_labels(labels, instructions.labels)
-    for name, nearest in islice(unknown.items(), UNKNOWN_TOLD):
-        message = f"the model was not trained on the label {name!r}; the nearest it knows: {', '.join(nearest)}"
-        if strict:
-            raise UsageError(message)
-        log.warning(message)
-    if len(unknown) > UNKNOWN_TOLD:
-        log.warning("nor was it trained on %d more of the labels", len(unknown) - UNKNOWN_TOLD)
-
-
-def extract(
-    documents: Iterable[str | Mapping[str, Any]], *, types: str | Sequence[str | Label] | None = None, **options: Any
-) -> Iterator[dict[str, Any]]:
+def extract(documents: Iterable[Given], *, types: Types | None = None, **options: Any) -> Iterator[dict[str, Any]]:
     """Records like those of `genner extract`, one for each document, in order.
 
-    documents: texts, or mappings with `text` and any other fields, which are carried through. types:
-    "PER,ORG", or names and Labels. Other options: those of ExtractOptions and EngineOptions by name.
+    Opens the model for this call alone; see `Extractor` for the options, and for many calls.
     """
-    labels = parse_types(types) if isinstance(types, str) else [_label(label) for label in types or ()]
-    engine_names = {item.name for item in fields(EngineOptions)}
-    engine = EngineOptions(**{name: value for name, value in options.items() if name in engine_names})
-    others = {name: value for name, value in options.items() if name not in engine_names}
-    with open_extractor(ExtractOptions(labels=tuple(labels) or None, engine=engine, **others)) as extractor:
-        read = (document_of(document, f"document {number}") for number, document in enumerate(documents, 1))
-        for result in extractor.extract(read):
-            yield record_of(result)
+    with Extractor(types, **options) as extractor:
+        yield from extractor.extract(documents)
 
 
-def _label(label: str | Label) -> Label:
-    return label if isinstance(label, Label) else Label(label)
+def run(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    output: str | os.PathLike[str],
+    types: Types | None = None,
+    **options: Any,
+) -> Ledger:
+    """Extracts from files to a file, as `genner extract INPUT... -o OUTPUT` does; gives what became of the documents.
+
+    The engine runs in a child process, and an interrupted run is resumed by the same call. Options are those of the
+    command by name; `inputs` may be globs. Raises UsageError, ModelError, and GennerError where the disk refuses.
+    """
+    paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    spec = RunSpec.of(inputs=tuple(map(os.fspath, paths)), output=os.fspath(output), labels=_labels(types), **options)
+    return run_spec(spec).ledger
+
+
+def run_spec(spec: RunSpec, progress: Progress = silent) -> Run:
+    """Does a run: on a cluster, if the spec names one, else here with the engine in a child process."""
+    if spec.cluster:
+        from genner_cli.cluster.run import run as run_on_cluster
+
+        return run_on_cluster(spec, progress)
+    from genner_cli.running.local import run as run_here
+    from genner_cli.running.supervised import SupervisedBackend
+
+    return run_here(spec, SupervisedBackend(), progress)
+
+
+def _labels(types: Types | None) -> tuple[Label, ...] | None:
+    if isinstance(types, str):
+        return tuple(parse_types(types))
+    return tuple(label if isinstance(label, Label) else Label(label) for label in types or ()) or None

@@ -11,15 +11,15 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import NamedTuple
+from itertools import count, islice, product
+from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.errors import DataError
 from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
-from genner_cli.prompting import Prompt
+from genner_cli.prompting import Instructions, Prompt
 from genner_cli.types import (
     Calibration,
     Chunk,
@@ -34,25 +34,24 @@ from genner_cli.types import (
 )
 
 DocumentOrFailure = Document | FailedDocument
-UNASKED_RESULTS = 64
-"""So many documents in a row may need no completion before control is handed back."""
 
 WAITING_DOCUMENTS = 1024
 WAITING_CHARACTERS = 16 * 2**20
-"""No further document is drawn while so many, or so many characters of text, are drawn and not handed out: this is
+"""No further document is drawn while as many documents, or characters of text, are drawn and not handed out: this is
 what may wait for a slow document before it."""
 
 PASS_CHUNKS = 512
-"""Where labels take several passes, so many chunks are asked about in one before the next, which reads its labels."""
+"""Where labels take several passes, each block of this many chunks is asked about in one pass before the next, for
+every change of pass reads its labels anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What to extract, and how the model is asked. `depth` 1 is flat; `chunk_bytes` counts UTF-8.
 
-    `min_score` is compared with what the calibration makes of a score. `passes`: the labels in runs, each of which is
-    asked in a prompt of its own; without any, all of them stand in one. Labels in passes only keep others company, and
-    their entities left out.
+    `min_score` is compared with the calibrated score. `passes`: the labels in runs, each of which is asked in a prompt
+    of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
+    was trained on them together with `labels`; their entities are left out.
     """
 
     labels: tuple[Label, ...]
@@ -66,6 +65,13 @@ class Task:
     calibration: Calibration | None = None
     passes: tuple[tuple[Label, ...], ...] = ()
 
+    @classmethod
+    def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
+        """What a model is asked for these labels; `changes`: fields that differ from its instructions, but for None."""
+        own = {"format": instructions.format, "depth": instructions.depth, "chunk_bytes": instructions.chunk_bytes}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return cls(tuple(labels), instructions.prompt, **{**own, **given})
+
     @property
     def names(self) -> tuple[str, ...]:
         """The labels' names."""
@@ -77,7 +83,7 @@ class Task:
 
 
 class _Part(NamedTuple):
-    """What came of one chunk in one pass: its entities with offsets into the document, or its error."""
+    """The result of one chunk in one pass: its entities with offsets into the document, or its error."""
 
     text: str
     entities: tuple[Entity, ...] = ()
@@ -87,7 +93,7 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Progress:
-    """A document on its way. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked."""
+    """A drawn document. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked."""
 
     document: DocumentOrFailure
     chunks: int = 0
@@ -102,29 +108,6 @@ class _Progress:
     @property
     def characters(self) -> int:
         return len(self.document.text) if isinstance(self.document, Document) else 0
-
-
-class _Window:
-    """The documents that are drawn and not handed out, in order."""
-
-    def __init__(self) -> None:
-        self._progresses: deque[_Progress] = deque()
-        self._characters = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self._progresses) >= WAITING_DOCUMENTS or self._characters >= WAITING_CHARACTERS
-
-    def enter(self, document: DocumentOrFailure) -> _Progress:
-        self._progresses.append(_Progress(document))
-        self._characters += self._progresses[-1].characters
-        return self._progresses[-1]
-
-    def leave(self, *, all: bool = False) -> Iterator[_Progress]:
-        """Those at the front that are done, or all."""
-        while self._progresses and (all or self._progresses[0].done):
-            self._characters -= self._progresses[0].characters
-            yield self._progresses.popleft()
 
 
 class _Item(NamedTuple):
@@ -147,74 +130,83 @@ class _Question(NamedTuple):
         self.item.progress.parts[self.number, self.item.number] = part
 
 
+class _Window:
+    """The documents that are drawn and not handed out, in order; draws more until it is full."""
+
+    def __init__(self, documents: Iterable[DocumentOrFailure], task: Task) -> None:
+        self._documents = iter(documents)
+        self._task = task
+        self._progresses: deque[_Progress] = deque()
+        self._characters = 0
+        self.exhausted = False
+
+    @property
+    def _full(self) -> bool:
+        return len(self._progresses) >= WAITING_DOCUMENTS or self._characters >= WAITING_CHARACTERS
+
+    def items(self) -> Iterator[_Item]:
+        """The chunks of further documents, until the window is full or there are none."""
+        while not self._full:
+            document = next(self._documents, None)
+            if document is None:
+                self.exhausted = True
+                return
+            yield from self._items_of(document)
+
+    def _items_of(self, document: DocumentOrFailure) -> Iterator[_Item]:
+        progress = _Progress(document)
+        self._progresses.append(progress)
+        self._characters += progress.characters
+        passes = max(1, len(self._task.passes))
+        for chunk in _chunks(document, self._task):
+            progress.chunks += 1
+            progress.asked += passes
+            progress.whole = chunk.own_end == progress.characters
+            yield _Item(progress, progress.chunks - 1, chunk)
+        progress.whole = True
+
+    def done(self) -> Iterator[Extraction]:
+        """Takes out the documents at the front that are done."""
+        while self._progresses and self._progresses[0].done:
+            progress = self._progresses.popleft()
+            self._characters -= progress.characters
+            yield _finish(progress, self._task)
+
+
 def extract(documents: Iterable[DocumentOrFailure], task: Task, generate: Generate) -> Iterator[Extraction]:
-    """One extraction for each document, in order; holds only the documents that are being worked on, and a bounded
-    number that wait for one before them."""
-    window = _Window()
-    asked: dict[int, _Question] = {}
-    for number, completion in generate(_requests(documents, task, window, asked)):
-        if number in asked:
-            asked.pop(number).answer(completion)
-        yield from (_finish(progress, task) for progress in window.leave())
-    yield from (_finish(progress, task) for progress in window.leave(all=True))
+    """One extraction for each document, in order; holds the documents that are being worked on, and a bounded number
+    that wait for one before them.
+
+    Only a full window ends a call of `generate` early: a long run of documents without requests fills it, or a slow
+    document with many behind it.
+    """
+    window = _Window(documents, task)
+    while not window.exhausted:
+        questions: dict[int, _Question] = {}
+        for number, completion in generate(_requests(window.items(), task, questions)):
+            questions.pop(number).answer(completion)
+            yield from window.done()
+        assert not questions, "generate answers every request"
+        yield from window.done()
 
 
-def _requests(
-    documents: Iterable[DocumentOrFailure], task: Task, window: _Window, asked: dict[int, _Question]
-) -> Iterator[Request | None]:
+def _requests(items: Iterator[_Item], task: Task, questions: dict[int, _Question]) -> Iterator[Request]:
+    """Requests about all items, in the order of blocks, passes, chunks; notes each one's question by its number."""
     output = output_format(task.format)
     passes = [
         (each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth)) for each in task.by_pass()
     ]
-    number = 0
-    for block in _blocks(_items(documents, task, window), PASS_CHUNKS if len(passes) > 1 else 1):
-        if not block:
-            number += 1
-            yield None
+    numbers = count()
+    while block := list(islice(items, PASS_CHUNKS if len(passes) > 1 else 1)):
         for at, (each, prefix, grammar) in enumerate(passes):
             for item in block:
-                asked[number] = _Question(item, at, each)
-                number += 1
+                questions[next(numbers)] = _Question(item, at, each)
                 yield _request(item.chunk.text, each, output, prefix=prefix, grammar=grammar)
-
-
-def _items(documents: Iterable[DocumentOrFailure], task: Task, window: _Window) -> Iterator[_Item | None]:
-    """The chunks of all documents; None where nothing is to be asked for a while."""
-    passes = max(1, len(task.passes))
-    unasked = 0
-    for document in documents:
-        progress = window.enter(document)
-        unasked += 1
-        for chunk in _chunks(document, task):
-            progress.chunks += 1
-            progress.asked += passes
-            progress.whole = chunk.own_end == progress.characters
-            unasked = 0
-            yield _Item(progress, progress.chunks - 1, chunk)
-        progress.whole = True
-        if unasked >= UNASKED_RESULTS:
-            unasked = 0
-            yield None
-        while window.full:
-            yield None
 
 
 def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
     if isinstance(document, Document):
         yield from split(document.text, task.chunk_bytes, task.overlap_bytes)
-
-
-def _blocks(items: Iterable[_Item | None], size: int) -> Iterator[list[_Item]]:
-    """Runs of so many items; None ends one early, and gives an empty one where there is none to end."""
-    block: list[_Item] = []
-    for item in items:
-        if item:
-            block.append(item)
-        if item is None or len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _request(text: str, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:

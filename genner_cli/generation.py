@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from genner_cli.errors import UsageError
 from genner_cli.locking import Lock
+from genner_cli.options import Compared, Panel, option
 from genner_cli.types import Piece
 
 MOST_TOKENS = 2**31 - 1
@@ -25,7 +26,7 @@ MOST_SLOTS = 255
 
 
 class Constraint(StrEnum):
-    """What a completion is held to: format and source text, the format alone, or nothing."""
+    """What a completion is constrained to: format and source text, the format alone, or nothing."""
 
     SOURCE = "source"
     FORMAT = "format"
@@ -34,31 +35,47 @@ class Constraint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How a context is made.
+    """How a context is made; the help of each field says what it is.
 
-    `slots`: sequences that run side by side, at most; fewer where more would not pay. `context`: tokens that all of
-    them hold together, the shared prefix counted once. `batch`: tokens handed to one llama_decode. `threads`: None for
-    all cores. `gpu_layers`: layers on a GPU, -1 for all where there is one. `flash_attention`: None for on a GPU only;
-    on a CPU output would change with the number of slots (docs/LOG.md).
+    `context` counts the shared prefix once. `flash_attention`: None for on a GPU, and on a CPU where output does not
+    depend on the batch with it (`Invariance`).
     """
 
-    slots: int = 16
-    context: int = 8192
-    batch: int = 512
-    threads: int | None = None
-    gpu_layers: int = -1
+    slots: int = option(
+        16,
+        "Maximum texts decoded in parallel; fewer are used if that is faster.",
+        Panel.SPEED,
+        compared=Compared.NEVER,
+        least=1,
+        most=MOST_SLOTS,
+    )
+    context: int = option(
+        8192,
+        "KV-cache size in tokens, shared by all slots.",
+        Panel.SPEED,
+        compared=Compared.NEVER,
+        least=SMALLEST_CONTEXT,
+    )
+    batch_tokens: int = option(
+        512, "Maximum tokens of one decoding step.", Panel.SPEED, compared=Compared.NEVER, least=32
+    )
+    threads: int | None = option(None, "CPU threads.", Panel.SPEED, compared=Compared.NEVER, least=1, shown="all cores")
+    gpu_layers: int = option(
+        -1, "Layers on a GPU; -1: all, where there is one.", Panel.SPEED, compared=Compared.NEVER, least=-1
+    )
     flash_attention: bool | None = None
 
     def __post_init__(self) -> None:
-        sizes = self.context, self.batch
+        sizes = self.context, self.batch_tokens
         if not 1 <= self.slots <= MOST_SLOTS or min(sizes) < 1 or max(sizes) > MOST_TOKENS:
             raise UsageError(
-                f"{self.slots} slots, a context of {self.context} and a batch of {self.batch} tokens are no engine;"
-                f" choose 1 to {MOST_SLOTS} slots and sizes from 1 to {MOST_TOKENS}"
+                f"an engine cannot have {self.slots} slots, a context of {self.context} and batches of"
+                f" {self.batch_tokens} tokens; choose 1 to {MOST_SLOTS} slots and sizes from 1 to {MOST_TOKENS}"
             )
-        if self.batch <= self.slots:
+        if self.batch_tokens <= self.slots:
             raise UsageError(
-                f"a batch of {self.batch} tokens does not serve {self.slots} slots; choose a larger --batch"
+                f"a batch of {self.batch_tokens} tokens does not serve {self.slots} slots; choose a larger"
+                " --batch-tokens"
             )
 
 
@@ -84,6 +101,10 @@ class Invariance:
 
     rows: Rows | None
     reason: str = ""
+
+    def report(self) -> dict[str, str]:
+        """What a manifest and a plan show of it."""
+        return {"same output in any batch": f"no: {self.reason}" if self.reason else "yes"}
 
 
 def smaller_context(context: int) -> str:
@@ -126,7 +147,6 @@ class Completion:
     error: str | None = None
 
 
-Generate = Callable[[Iterable[Request | None]], Iterator[tuple[int, Completion]]]
-"""Completions with the numbers, from 0, of their requests. None is answered at once by an empty
-completion: it hands control back to whoever feeds the requests, and before the next one is drawn, work on earlier
-requests goes on."""
+Generate = Callable[[Iterable[Request]], Iterator[tuple[int, Completion]]]
+"""Completions with the numbers, from 0, of their requests, in the order they finish. Requests are drawn only as they
+are needed; when there are no more, what is running is finished."""

@@ -1,4 +1,4 @@
-"""How long a run will take and how many slots it should have: counts of the whole input, and trials on a sample.
+"""How long a run will take: counts of the whole input, and the speed on a sample.
 
 Takes documents one at a time, keeps a few. Knows nothing of files, of llama.cpp and of the terminal.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, pairwise
+from itertools import cycle
 from math import ceil
 from random import Random
 from time import perf_counter
@@ -16,22 +16,13 @@ from typing import Any, NamedTuple
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
 from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, Task, extract
-from genner_cli.generation import MOST_SLOTS, Completion, Generate, Request
+from genner_cli.generation import Completion, Generate, Request
 from genner_cli.types import Document
 
-NOISE = 0.05
-"""Speeds that differ by less are taken for equal."""
-
-TIMED_SECONDS = 2.0
+TIMED_SECONDS = 5.0
 TIMED_PASSES = 2
 TIMED_ROUNDS = 4
-"""Documents timed for each slot, at least."""
-
-GROWTH = 4
-"""After so many slots, this many times as many are tried."""
-
-ALWAYS_TRIED = 16
-"""More slots are tried only while they are still faster."""
+"""A timing is enough after this many seconds, passes over the sample, and documents for each slot."""
 
 LONGEST_SAMPLED = 4
 """Chunks of a document that are sampled; the rest of it is like them."""
@@ -63,9 +54,9 @@ def survey(
     sample: int,
     note: Callable[[Survey], None] = lambda survey: None,
 ) -> Survey:
-    """Counts documents and chunks, and draws a sample of so many, each as probable as any other, always the same.
+    """Counts documents and chunks, and draws a sample, each document as probable as any other, always the same.
 
-    `note` is told after each document. Raises UsageError where there is no text at all.
+    `sample`: documents of the sample; `note` is called after each document. Raises UsageError where there is no text.
     """
     random = Random(_SEED)
     found = Survey()
@@ -107,38 +98,9 @@ def _sampled(text: str, task: Task) -> Sampled:
     return Sampled(Document(text), _measure(text, task)[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """The sample, run over and over with so many slots.
-
-    `bytes` of chunks took `seconds`; `slowest` and `fastest`: bytes a second of single passes over the sample.
-    """
-
-    slots: int
-    bytes: int
-    seconds: float
-    slowest: float
-    fastest: float
-
-    @property
-    def speed(self) -> float:
-        """Bytes a second."""
-        return self.bytes / self.seconds
-
-    def joined(self, later: Trial) -> Trial:
-        """This trial and a later one with as many slots, as one."""
-        return Trial(
-            self.slots,
-            self.bytes + later.bytes,
-            self.seconds + later.seconds,
-            min(self.slowest, later.slowest),
-            max(self.fastest, later.fastest),
-        )
-
-
 @dataclass(slots=True)
 class Tally:
-    """What came of the requests so far, and of how many bytes of chunks; `error`: the first."""
+    """The completions so far, and the bytes of their chunks; `error`: the first."""
 
     completions: int = 0
     prompt_tokens: int = 0
@@ -150,11 +112,13 @@ class Tally:
     def counted(self, generate: Generate) -> Generate:
         """The same engine, with its completions counted."""
 
-        def run(requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
-            for number, completion in generate(requests):
+        def run(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
+            sizes: dict[int, int] = {}
+            for number, completion in generate(_measured(requests, sizes)):
                 self.completions += 1
                 self.prompt_tokens += completion.prompt_tokens
                 self.new_tokens += len(completion.ends)
+                self.bytes += sizes.pop(number)
                 self.failed += completion.error is not None
                 self.error = self.error or completion.error
                 yield number, completion
@@ -162,36 +126,58 @@ class Tally:
         return run
 
 
-def run_trial(
-    slots: int,
+def _measured(requests: Iterable[Request], sizes: dict[int, int]) -> Iterator[Request]:
+    """The same requests; notes the bytes of each one's text by its number."""
+    for number, request in enumerate(requests):
+        sizes[number] = len(request.rest[0].text.encode())
+        yield request
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The sample, extracted over and over: bytes of chunks per second, on average and in single passes over it.
+
+    `tally`: of all that was done, the warm-up included.
+    """
+
+    speed: float
+    slowest: float
+    fastest: float
+    tally: Tally
+
+
+def time_sample(
     sample: Sequence[Sampled],
     task: Task,
     generate: Generate,
-    limit: float,
+    *,
+    slots: int,
+    seconds: float,
     clock: Callable[[], float] = perf_counter,
-) -> tuple[Trial, Tally]:
-    """Times passes over the sample once every slot has had a completion; ends after about `limit` seconds at most,
-    but not before more documents than slots are timed.
+) -> Timing:
+    """Extracts the sample again and again, for `seconds` at most, but until more documents than slots are timed.
 
-    The sample is asked for without end, so that no slot runs empty. Raises UsageError where nothing can be done.
+    Timing begins when every slot has had a completion, and the sample is asked for without end, so that no slot runs
+    empty. Raises UsageError where nothing can be extracted.
     """
     tally = Tally()
     results = extract((item.document for item in cycle(sample)), task, tally.counted(generate))
-    begun, bytes_before = clock(), 0
+    began = clock()
     times: list[float] = []
-    for item, _ in zip(cycle(sample), results, strict=False):
-        tally.bytes += item.bytes
+    for number, _ in enumerate(results):
         now = clock()
         if times:
             times.append(now)
-            out_of_time = now - begun >= limit and len(times) > slots  # as many may be done at the same moment
+            out_of_time = now - began >= seconds and len(times) > slots  # as many may be done at the same moment
             if out_of_time or _is_enough(times, len(sample), slots):
                 break
         elif tally.completions >= slots:
-            times, bytes_before = [now], tally.bytes
+            times, first = [now], number + 1
     if tally.failed == tally.completions:
-        raise UsageError(f"no document of the sample can be done: {tally.error}")
-    return _trial(slots, times, tally.bytes - bytes_before, sample), tally
+        raise UsageError(f"no document of the sample can be extracted: {tally.error}")
+    return _timing(
+        times, [sample[(first + at) % len(sample)].bytes for at in range(len(times) - 1)], len(sample), tally
+    )
 
 
 def _is_enough(times: Sequence[float], size: int, slots: int) -> bool:
@@ -199,85 +185,56 @@ def _is_enough(times: Sequence[float], size: int, slots: int) -> bool:
     return len(times) > max(TIMED_PASSES * size, TIMED_ROUNDS * slots) and times[-1] - times[0] >= TIMED_SECONDS
 
 
-def _trial(slots: int, times: Sequence[float], size: int, sample: Sequence[Sampled]) -> Trial:
-    """`times`: when timing began, then when each document was done; `size`: their bytes. Whole passes count, if any."""
-    in_pass = sum(item.bytes for item in sample)
-    passes = [max(1e-9, later - earlier) for earlier, later in pairwise(times[:: len(sample)])]
-    if not passes:
-        seconds = max(1e-9, times[-1] - times[0])
-        return Trial(slots, size, seconds, size / seconds, size / seconds)
-    return Trial(slots, len(passes) * in_pass, sum(passes), in_pass / max(passes), in_pass / min(passes))
-
-
-def most_slots(survey: Survey, tally: Tally, *, context: int, prefix: int) -> int:
-    """How many slots the context has room for, at the tokens that a chunk takes; no more than there are chunks."""
-    cells = max(1, (tally.prompt_tokens + tally.new_tokens) // max(1, tally.completions))
-    return max(1, min(MOST_SLOTS, survey.chunks, (context - prefix) // cells))
-
-
-def next_slots(trials: Sequence[Trial], most: int) -> int | None:
-    """`GROWTH` times as many as were tried last; None where that is too many, or no longer worth trying."""
-    last = trials[-1]
-    if GROWTH * last.slots > most or (last.slots >= ALWAYS_TRIED and recommended(trials) is not last):
-        return None
-    return GROWTH * last.slots
-
-
-def recommended(trials: Sequence[Trial]) -> Trial:
-    """The trial with the fewest slots of those that were as fast as the fastest."""
-    highest = max(trial.speed for trial in trials)
-    return next(trial for trial in trials if trial.speed >= (1 - NOISE) * highest)
+def _timing(times: Sequence[float], sizes: Sequence[int], size: int, tally: Tally) -> Timing:
+    """`times`: when timing began, then when each document was done; `sizes`: their bytes; `size`: documents of a pass.
+    Whole passes count, if there are any."""
+    whole = max(1, (len(times) - 1) // size) * size
+    passes = [
+        (sum(sizes[at : at + size]), max(1e-9, times[min(at + size, len(times) - 1)] - times[at]))
+        for at in range(0, whole, size)
+    ]
+    speeds = [count / seconds for count, seconds in passes]
+    mean = sum(count for count, _ in passes) / sum(seconds for _, seconds in passes)
+    return Timing(mean, min(speeds), max(speeds), tally)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What the whole input will take, as far as the sample tells.
+class Estimate:
+    """What the whole input will take, as far as the sample shows.
 
-    `tally` is of a trial with one slot, which finishes what it starts. `prefix`: tokens of the shared prefix.
-    `most_slots`: see there; `out_of_time`: more might have been tried. `passes`: over every chunk, each like those
-    that were tried.
+    `slots`: with which the sample was timed. `prefix`: tokens of the shared prefix. `passes`: over every chunk, each
+    like the one that was timed.
     """
 
     survey: Survey
-    trials: tuple[Trial, ...]
-    tally: Tally
+    timing: Timing
+    slots: int
     prefix: int
-    most_slots: int
-    out_of_time: bool
     model_bytes: int
     kv_cache_bytes: int
     passes: int = 1
 
     def value(self) -> dict[str, Any]:
-        """The plan as a JSON value; `slots` are those recommended, and `seconds` theirs."""
-        size = self.passes * self.survey.bytes
-        scale = size / self.tally.bytes
+        """The estimate as a JSON value: seconds at the mean speed, and at those of the fastest and the slowest pass."""
+        survey, timing, tally = self.survey, self.timing, self.timing.tally
+        size = self.passes * survey.bytes
+        scale = size / tally.bytes
         return {
-            "documents": self.survey.documents,
-            "failed": self.survey.failed,
-            "chunks": self.survey.chunks,
-            "bytes": self.survey.bytes,
+            "documents": survey.documents,
+            "failed": survey.failed,
+            "chunks": survey.chunks,
+            "bytes": survey.bytes,
             "passes": self.passes,
-            "prompt_tokens": self._prefixes() * self.prefix + round(scale * self.tally.prompt_tokens),
-            "new_tokens": round(scale * self.tally.new_tokens),
+            "prompt_tokens": self._prefixes() * self.prefix + round(scale * tally.prompt_tokens),
+            "new_tokens": round(scale * tally.new_tokens),
             "memory": {"model_bytes": self.model_bytes, "kv_cache_bytes": self.kv_cache_bytes},
-            "sample": {"documents": len(self.survey.sample), "failed_chunks": self.tally.failed},
-            "trials": [_estimate(trial, size) for trial in self.trials],
-            "most_slots": self.most_slots,
-            "out_of_time": self.out_of_time,
-            **_estimate(recommended(self.trials), size),
+            "sample": {"documents": len(survey.sample), "failed_chunks": tally.failed},
+            "slots": self.slots,
+            "seconds": round(size / timing.speed, 2),
+            "least_seconds": round(size / timing.fastest, 2),
+            "most_seconds": round(size / timing.slowest, 2),
         }
 
     def _prefixes(self) -> int:
         """How often a prefix is read."""
         return 1 if self.passes == 1 else self.passes * ceil(self.survey.chunks / PASS_CHUNKS)
-
-
-def _estimate(trial: Trial, size: int) -> dict[str, Any]:
-    """Seconds for so many bytes: at the mean speed, and at those of the fastest and the slowest pass."""
-    return {
-        "slots": trial.slots,
-        "seconds": round(size / trial.speed, 2),
-        "least_seconds": round(size / trial.fastest, 2),
-        "most_seconds": round(size / trial.slowest, 2),
-    }

@@ -57,11 +57,13 @@ GENERAL_PROMPT = Prompt(
     after_text="\n\nAnswer:\n",
 )
 """For models that were not trained by genner; their chat template, if any, goes around it."""
+UNTRAINED_FORMAT = "xml"
+UNTRAINED_CHUNK_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """What a trained model needs to be told, and how: stands in its GGUF as metadata.
+    """What a model is to be asked, and how: stands as metadata in the GGUF of a model that genner trained.
 
     `labels` are those it was trained on; `default_labels` those used when none are asked for;
     `chunk_bytes` the longest text it was trained on, in UTF-8 bytes. `together`: sets of labels that it learnt to tell
@@ -81,11 +83,16 @@ class Instructions:
         named = {name for names in (self.default_labels, *self.together) for name in names}
         strangers = named - {label.name for label in self.labels}
         if strangers:
-            raise ValueError(f"default labels, or labels in sets, that are no labels: {', '.join(sorted(strangers))}")
+            raise ValueError(f"default labels, or labels in sets, without a label: {', '.join(sorted(strangers))}")
 
-    def company(self, labels: Sequence[Label]) -> tuple[Label, ...]:
-        """The labels to ask for so that these are found as they are among others: the smallest set that was learnt
-        together and has them all, in its order. Without one, or where one is defined anew, these alone."""
+    @classmethod
+    def untrained(cls, prompt: Prompt = GENERAL_PROMPT) -> Instructions:
+        """For a model that genner did not train: labels of any name, and none of its own."""
+        return cls(prompt, UNTRAINED_FORMAT, 1, (), (), UNTRAINED_CHUNK_BYTES, open_labels=True)
+
+    def labels_trained_together(self, labels: Sequence[Label]) -> tuple[Label, ...]:
+        """The labels to ask for so that these are recognised as in training: the smallest set that was learnt
+        together and has them all, in its order. Without one, or where one has another definition, these alone."""
         known = {label.name: label for label in self.labels}
         names = {label.name for label in labels}
         sets = [each for each in self.together if names <= set(each)]

@@ -86,7 +86,7 @@ NOISE = 0.05
 to 0.012 with the bundled model and 0.024 with random weights. Of two tokens closer than this either may win."""
 
 
-def run(model: Model, requests: Sequence[Request | None], options: EngineOptions) -> list[Completion]:
+def run(model: Model, requests: Sequence[Request], options: EngineOptions) -> list[Completion]:
     """The completions, in the order of the requests."""
     with Engine(model, options) as engine:
         return in_order(engine.generate(requests))

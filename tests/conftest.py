@@ -62,6 +62,12 @@ def _quick(request: pytest.FixtureRequest) -> Iterator[None]:
     assert HEAVY.isdisjoint(sys.modules)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin first, so that the last worker does not end with one of them alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
@@ -82,10 +88,11 @@ def _without_skips(report: Any, config: pytest.Config) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_settings() -> Iterator[None]:
-    """Settings of whoever runs the tests do not count."""
+def _no_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Settings and caches of whoever runs the tests do not count."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GENNER_MODEL", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -14,8 +14,7 @@ Handler = Callable[[Request], Completion | str]
 class FakeEngine:
     """Answers requests from a function, `slots` at a time, in shuffled order.
 
-    Like the real one it draws a request only when a slot is free, answers None at once, and goes on with
-    what is running before it draws another. `requests` are those it was asked, in order.
+    Like the real one it draws a request only when a slot is free. `requests` are those it was asked, in order.
     """
 
     def __init__(self, handler: Handler, *, slots: int = 4, seed: int = 0) -> None:
@@ -24,16 +23,13 @@ class FakeEngine:
         self._random = random.Random(seed)
         self.requests: list[Request] = []
 
-    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers of their requests (`generation.Generate`)."""
         running: list[tuple[int, Request]] = []
         for number, request in enumerate(requests):
-            if request is None:
-                yield number, Completion("")
-            else:
-                self.requests.append(request)
-                running.append((number, request))
-            if running and (request is None or len(running) == self._slots):
+            self.requests.append(request)
+            running.append((number, request))
+            if len(running) == self._slots:
                 yield self._finish(running)
         while running:
             yield self._finish(running)

@@ -21,8 +21,8 @@ SCORE_NOISE = 0.01
 """What batches of other sizes may change in a score (docs/LOG.md)."""
 
 ABORTING = """
-import genner_cli.supervising as supervising
-supervising.SupervisedEngine.__init__.__kwdefaults__["child"] = '''
+import genner_cli.running.supervised as supervised
+supervised.SupervisedBackend.__init__.__defaults__ = ('''
 from genner_cli.engine import engine
 start = engine.Engine._start
 def dying(self, job):
@@ -32,7 +32,7 @@ def dying(self, job):
             grammar.accept(id)
     return start(self, job)
 engine.Engine._start = dying
-''' + supervising.CHILD
+''' + supervised.CHILD,)
 from genner_cli.commands import main; main()
 """
 """genner, whose llama.cpp is handed illegal tokens at a DEADLY text: it throws, and its process ends."""

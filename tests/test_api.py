@@ -16,10 +16,11 @@ from conftest import Run
 
 import genner_cli
 from genner_cli import extract
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label
 
 DOCUMENTS: list[Any] = [
@@ -77,16 +78,16 @@ def test_types_may_be_names_or_labels(records: Callable[..., list[dict[str, Any]
 
 
 def test_without_types_the_models_own_labels_are_asked_for(random_path: Path, random_model: Model) -> None:
-    with open_extractor(ExtractOptions(model=str(random_path), engine=EngineOptions(threads=1))) as extractor:
-        assert extractor.task.names == instructions_of(random_model).default_labels
-        assert all(label.definition for label in extractor.task.labels)
+    with LlamaBackend().open(RunSpec(model=str(random_path), engine=EngineOptions(threads=1))) as opened:
+        assert opened.facts.task.names == instructions_of(random_model).default_labels
+        assert all(label.definition for label in opened.facts.task.labels)
 
 
 def test_a_known_label_gets_the_definition_it_was_trained_with(random_path: Path, random_model: Model) -> None:
     known = instructions_of(random_model).labels[0]
     asked = (Label(known.name), Label(known.name.lower() + "-x", "mine"), Label("BARE"))
-    with open_extractor(ExtractOptions(asked, str(random_path), engine=EngineOptions(threads=1))) as extractor:
-        assert extractor.task.labels == (known, *asked[1:])
+    with LlamaBackend().open(RunSpec(labels=asked, model=str(random_path), engine=EngineOptions(threads=1))) as opened:
+        assert opened.facts.task.labels == (known, *asked[1:])
 
 
 def test_records_come_as_documents_are_read(random_path: Path) -> None:
@@ -105,12 +106,12 @@ def test_records_come_as_documents_are_read(random_path: Path) -> None:
 
 
 def test_a_constraint_may_be_given_by_name(records: Callable[..., list[dict[str, Any]]]) -> None:
-    assert ExtractOptions(constraint="off").constraint is Constraint.OFF  # type: ignore[arg-type]
+    assert RunSpec(constraint="off").constraint is Constraint.OFF  # type: ignore[arg-type]
     held = records(["Ann met Bob."], constraint="source")
     assert held == records(["Ann met Bob."], constraint=Constraint.SOURCE) == records(["Ann met Bob."])
     assert "error" in records(["Ann met Bob."], constraint="off")[0]
     with pytest.raises(ValueError, match="no-such"):
-        ExtractOptions(constraint="no-such")  # type: ignore[arg-type]
+        RunSpec(constraint="no-such")  # type: ignore[arg-type]
 
 
 def test_what_is_wrong_with_the_call_is_raised(records: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
@@ -142,6 +143,6 @@ def test_importing_the_package_loads_no_model_library_and_prints_nothing() -> No
 
 
 def test_the_package_has_no_other_names_of_that_kind() -> None:
-    assert genner_cli.__all__ == ["extract"]
+    assert genner_cli.__all__ == ["Extractor", "extract", "run"]
     with pytest.raises(AttributeError, match="extrct"):
         genner_cli.extrct  # noqa: B018

@@ -25,14 +25,14 @@ def model(tmp_path: Path) -> Path:
 
 
 def written(path_of_model: Path, **changes: Any) -> Path:
-    value = calibration_value(CALIBRATION, [path_of_model], **USED, more={"measured": {}})
+    value = calibration_value(CALIBRATION, [path_of_model], fingerprint([path_of_model]), **USED, more={"measured": {}})
     path = calibration_path([path_of_model])
     path.write_text(json.dumps({**value, **changes}))
     return path
 
 
 def test_what_is_written_is_read_back(model: Path) -> None:
-    assert read_calibration(written(model), [model], **USED) == CALIBRATION
+    assert read_calibration(written(model), [model], fingerprint([model]), **USED) == CALIBRATION
 
 
 def test_it_stands_beside_the_model_or_its_adapter(tmp_path: Path) -> None:
@@ -50,15 +50,15 @@ def test_another_model_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"was made for another model \(model.gguf\) than other.gguf; .*--no-calibration"
     ):
-        read_calibration(path, [other], **USED)
+        read_calibration(path, [other], fingerprint([other]), **USED)
     with pytest.raises(ModelError, match=r"model\.gguf with other\.gguf"):
-        read_calibration(path, [model, other], **USED)
+        read_calibration(path, [model, other], fingerprint([model, other]), **USED)
 
 
 @pytest.mark.parametrize(("name", "value"), [("format", "bracketed"), ("constraint", "off")])
 def test_another_way_of_asking_is_refused(model: Path, name: str, value: str) -> None:
     with pytest.raises(ModelError, match=f"was made for --{name} {USED[name]}, not {value}"):
-        read_calibration(written(model), [model], **{**USED, name: value})
+        read_calibration(written(model), [model], fingerprint([model]), **{**USED, name: value})
 
 
 @pytest.mark.parametrize(
@@ -69,17 +69,17 @@ def test_another_way_of_asking_is_refused(model: Path, name: str, value: str) ->
         ({"map": [[0.1, 0.5], [0.1, 0.6]]}, "its map does not rise"),
         ({"map": [[0.1, 0.5], [0.2, 0.4]]}, "its map does not rise"),
         ({"map": [[0.1, 0.5], [0.2, 1.4]]}, "its map does not rise"),
-        ({"map": [[0.1]]}, "is no calibration"),
-        ({"map": None}, "is no calibration"),
-        ({"thresholds": {"PER": "high"}}, "is no calibration"),
-        ({"thresholds": []}, "is no calibration"),
-        ({"model": 7}, "is no calibration"),
+        ({"map": [[0.1]]}, "is not a calibration"),
+        ({"map": None}, "is not a calibration"),
+        ({"thresholds": {"PER": "high"}}, "is not a calibration"),
+        ({"thresholds": []}, "is not a calibration"),
+        ({"model": 7}, "is not a calibration"),
     ],
 )
 def test_a_broken_file_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
     path = written(model, **changes)
     with pytest.raises(ModelError, match=message) as found:
-        read_calibration(path, [model], **USED)
+        read_calibration(path, [model], fingerprint([model]), **USED)
     assert str(found.value).startswith(f"{path}: ")
 
 
@@ -87,13 +87,13 @@ def test_a_broken_file_is_refused(model: Path, changes: dict[str, Any], message:
 def test_what_is_no_calibration_is_refused(model: Path, content: str) -> None:
     path = calibration_path([model])
     path.write_text(content)
-    with pytest.raises(ModelError, match="is no calibration"):
-        read_calibration(path, [model], **USED)
+    with pytest.raises(ModelError, match="is not a calibration"):
+        read_calibration(path, [model], fingerprint([model]), **USED)
 
 
 def test_a_file_that_is_not_there_is_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.json: cannot be read"):
-        read_calibration(tmp_path / "none.json", [model], **USED)
+        read_calibration(tmp_path / "none.json", [model], fingerprint([model]), **USED)
 
 
 def test_a_fingerprint_tells_size_start_end_and_order(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from random_model import write_random_model
 
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
 from genner_cli.prompting import GENERAL_PROMPT, Prompt
+from genner_cli.running.backend import extractions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document, Label, Piece
 
 CHAT = (
@@ -76,10 +78,10 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
     path = foreign(template)
     with Model(path, gpu_layers=0) as model:
         assert literal_prompt(model.metadata.get(CHAT_TEMPLATE), path) == prompt_of(template)
-    options = ExtractOptions((Label("PER"), Label("X")), str(path), engine=EngineOptions(threads=1, gpu_layers=0))
-    with open_extractor(options) as extractor:
-        assert extractor.task.format == "xml"
-        results = list(extractor.extract([Document("Ann met Bob in Rome."), Document("x <|end|> y")]))
+    engine = EngineOptions(threads=1, gpu_layers=0)
+    with LlamaBackend().open(RunSpec(labels=(Label("PER"), Label("X")), model=str(path), engine=engine)) as opened:
+        assert opened.facts.task.format == "xml"
+        results = list(extractions(opened, [Document("Ann met Bob in Rome."), Document("x <|end|> y")]))
     assert [result.error for result in results] == [None, None]
     found = [entity for result in results for entity in result.entities]
     assert {entity.label for entity in found} <= {"PER", "X"}
@@ -87,6 +89,6 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
 
 
 def test_a_foreign_model_without_labels_is_a_usage_error_with_a_remedy(foreign: Callable[..., Path]) -> None:
-    options = ExtractOptions(model=str(foreign()), engine=EngineOptions(threads=1, gpu_layers=0))
-    with pytest.raises(UsageError, match="brings no labels of its own; say what to extract with --types or --labels"):
-        list(open_extractor(options).__enter__().extract([]))
+    spec = RunSpec(model=str(foreign()), engine=EngineOptions(threads=1, gpu_layers=0))
+    with pytest.raises(UsageError, match="has no labels of its own; say what to extract with --types or --labels"):
+        LlamaBackend().open(spec).__enter__()

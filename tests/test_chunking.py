@@ -139,6 +139,13 @@ def test_context_stands_on_either_side_and_is_owned_by_the_neighbours() -> None:
     assert [_owned(chunk, text) for chunk in chunks] == ["One two. ", "Three four. ", "Five six."]
 
 
+@pytest.mark.parametrize(("overlap", "second"), [(9, "One two. Three four."), (8, "Three four.")])
+def test_context_on_the_left_may_fill_the_overlap_to_the_last_byte(overlap: int, second: str) -> None:
+    """`One two. ` has 9 bytes."""
+    chunks = list(split("One two. Three four. Five six.", 12 + 2 * overlap, overlap))
+    assert [chunk.text for chunk in chunks] == ["One two.", second, "Five six."]
+
+
 def test_a_text_that_fits_is_one_chunk() -> None:
     text = " One two. Three four.\n"
     assert list(split(text, 100)) == [Chunk("One two. Three four.", 1, 0, len(text))]

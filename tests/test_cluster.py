@@ -21,18 +21,18 @@ from fake_hub import Repository, fake_hub
 from resuming import Start, assert_same, documents, manifest, records, start, told, write_documents
 
 from genner_cli import hub
-from genner_cli.commands.clustering import _make_parts
-from genner_cli.commands.extracting import Run
-from genner_cli.commands.stopping import Stopper
+from genner_cli.cluster.run import _make_parts
 from genner_cli.files import Block
 from genner_cli.files.blocks import cut, surveyed
 from genner_cli.files.parts import Parts
+from genner_cli.running.local import Run
+from genner_cli.running.stopping import Stopper
 
 __all__ = ["start"]
 pytestmark = pytest.mark.slow
 PATIENCE = 150
 said = partial(told, patience=PATIENCE)
-TWO = ("--cluster", "ray", "--actors", 2, "--block", 400)
+TWO = ("--cluster", "ray", "--actors", 2, "--block-bytes", 400)
 FIXED = ("--max-document-bytes", 500)
 WHOLE = 480  # documents; a machine is noticed to be lost only after seconds
 BAD = [b"{torn", b"", b'{"text": 5}', b'{"text": "%s"}' % (b"x" * 600), b'{"text": ""}']
@@ -90,7 +90,7 @@ def descendants(pid: int) -> Iterator[tuple[int, str]]:
 
 
 def actors(process: subprocess.Popen[bytes]) -> list[int]:
-    return [pid for pid, name in descendants(process.pid) if name.startswith("ray::BlockExtractor")]
+    return [pid for pid, name in descendants(process.pid) if name.startswith("ray::Worker")]
 
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
@@ -116,9 +116,8 @@ def assert_like_local(out: Path, local: Path) -> None:
     """Record by record, ledger and options, but for what says that a cluster made it; and nothing else is left."""
     assert_same(records(out), records(local))
     assert manifest(out)["ledger"] == manifest(local)["ledger"]
-    made = {**manifest(out)["options"]}
-    assert made.pop("cluster").startswith("blocks of ")
-    assert made == manifest(local)["options"]
+    assert manifest(out)["way"] == {"cluster": "ray", "block-bytes": 400}
+    assert manifest(out)["options"] == manifest(local)["options"]
     assert manifest(out)["state"] == "complete"
     assert sorted(path.name for path in out.parent.iterdir()) == [
         out.name,
@@ -153,14 +152,14 @@ def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is
 ) -> None:
     process = start(docs, *FIXED, "-o", out, *TWO)
     wait_for_parts(out, 4, process)
-    started = [pid for pid, name in descendants(process.pid) if "BlockExtractor" in name or "genner_cli" in name]
+    started = [pid for pid, name in descendants(process.pid) if "ray::Worker" in name or "genner_cli" in name]
     assert len(started) == 4, "two actors, and the engine of each"
     process.kill()
     process.communicate()
     wait_for_the_end(started)
     before = parts(out)
     error = said(start(docs, *FIXED, "-o", out), 2)
-    assert '"blocks of 400 bytes"' in error
+    assert "block-bytes: 400" in error
     process = start(docs, *FIXED, "-o", out, *TWO)
     wait_for_parts(out, len(before) + 2, process)
     process.send_signal(signal.SIGINT)
@@ -230,7 +229,7 @@ def test_a_cluster_is_joined_and_the_blocks_of_a_lost_machine_are_done_by_anothe
         assert cluster.stdin
         assert cluster.stdout
         address = next(line for line in cluster.stdout if line.startswith("127.0.0.1:")).strip()
-        joining = ("--cluster", "ray", "--block", 400, "--address", address)
+        joining = ("--cluster", "ray", "--block-bytes", 400, "--address", address)
         process = start(docs, *FIXED, "-o", out, *joining, env=environment)
         wait_for_parts(out, 4, process)
         cluster.stdin.write("\n")
@@ -270,28 +269,26 @@ def test_no_cluster_at_an_address_is_told_in_a_line(start: Start, docs: Path, ou
 
 POISON = """
 import os, sys
-from genner_cli.api import ExtractOptions
-from genner_cli.cluster.actor import Job
 from genner_cli.cluster.sizing import Size
 from genner_cli.cluster.starting import connected
 from genner_cli.errors import GennerError, ReadError
 from genner_cli.files import Block
 from genner_cli.files.blocks import surveyed
-from genner_cli.files.reading import read_documents
-from genner_cli.files.writing import encode
 from genner_cli.generation import EngineOptions
+from genner_cli.running.spec import RunSpec
 
-def read(blocks, progress):
-    if blocks[0].start:
-        FAULT
-    return read_documents(blocks, progress=progress)
+class Poisoned(RunSpec):
+    def documents(self, blocks, *, progress):
+        if blocks[0].start:
+            FAULT
+        return RunSpec.documents(self, blocks, progress=progress)
 
-job = Job(os.getcwd(), ExtractOptions(engine=EngineOptions(threads=1, gpu_layers=0)), read, encode, {})
+spec = Poisoned(engine=EngineOptions(threads=1, gpu_layers=0))
 blocks = list(surveyed([Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]))
 with connected(None, cpus=1):
     from genner_cli.cluster.pool import Given, Pool  # not before: ray reads its settings when it is imported
 
-    with Pool(job, Size(1, 1, 0, 1)) as pool:
+    with Pool(spec, Size(1, 1, 0, 1)) as pool:
         try:
             for event in pool.work(iter(blocks)):
                 if not isinstance(event, Given):
@@ -321,8 +318,8 @@ def test_a_block_that_ends_every_actor_ends_the_run_and_not_the_blocks_before_it
 
 def test_a_block_that_cannot_be_read_for_a_moment_is_done_again(docs: Path, tmp_path: Path) -> None:
     fault = f"""if not os.path.exists({str(tmp_path / "once")!r}):
-            open({str(tmp_path / "once")!r}, "w").close()
-            raise ReadError("the server hung up")"""
+                open({str(tmp_path / "once")!r}, "w").close()
+                raise ReadError("the server hung up")"""
     lines = poisoned(docs, fault)
     assert [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")] == ["0", "300", "300"]
     assert "(the server hung up)" in "\n".join(lines)

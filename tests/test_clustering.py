@@ -11,12 +11,10 @@ import pytest
 from conftest import ONE_THREAD, Run
 from resuming import documents, write_documents
 
-from genner_cli.api import ExtractOptions
-from genner_cli.cluster.actor import BlockExtractor, Job
+from genner_cli.cluster.actor import Worker
 from genner_cli.errors import GennerError
 from genner_cli.files.blocks import cut, surveyed
-from genner_cli.files.reading import read_documents
-from genner_cli.files.writing import encode
+from genner_cli.running.spec import RunSpec
 
 Genner = Callable[..., Run]
 RAY = ("--cluster", "ray")
@@ -31,7 +29,7 @@ RAY = ("--cluster", "ray")
         ((*RAY, "-o", "out.jsonl", "--shard", "1/2"), "--shard and --cluster both share the input out"),
         (("--address", "head:6379"), "--address is for a cluster; add --cluster ray"),
         (("--actors", 2), "--actors is for a cluster; add --cluster ray"),
-        (("--block", 99), "--block is for a cluster; add --cluster ray"),
+        (("--block-bytes", 99), "--block-bytes is for a cluster; add --cluster ray"),
         ((*RAY, "-o", "in.jsonl"), "is an input file, and output would overwrite it"),
     ],
 )
@@ -50,7 +48,7 @@ def test_standard_input_is_refused_before_a_cluster_is_asked(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     run = genner("extract", "-", *RAY, "-o", tmp_path / "out.jsonl")
-    assert (run.status, "-: is a stream, which cannot be shared out" in run.stderr) == (2, True)
+    assert (run.status, "-: is a stream" in run.stderr) == (2, True)
 
 
 def test_without_ray_it_is_told_how_to_install_it(
@@ -69,7 +67,7 @@ def test_a_machine_that_has_other_bytes_at_the_place_of_an_input_does_not_read_i
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logging.getLogger("genner"), "handlers", [])
     source = write_documents(tmp_path / "in.jsonl", documents(20))
-    actor = BlockExtractor(Job(str(tmp_path), ExtractOptions(engine=ONE_THREAD), read_documents, encode, {}))
+    actor = Worker(RunSpec(engine=ONE_THREAD), str(tmp_path))
     list(actor.open())
     first, *_, last = surveyed(cut(["in.jsonl"], 1000))
     assert [batch.last for batch in actor.extract(first)][-1]

@@ -220,12 +220,12 @@ def test_a_document_over_the_limits_is_an_error_record(extract: Genner, docs: Pa
 def test_a_chunk_that_does_not_fit_the_context_is_an_error_record_with_a_remedy(extract: Genner, docs: Path) -> None:
     long = orjson.dumps({"id": "long", "text": "Ann met Bob and Eve in Rome. " * 40})
     docs.write_bytes(docs.read_bytes() + long)
-    run = extract(docs, "--context", 256, "--chunk", 10_000)
+    run = extract(docs, "--context", 256, "--chunk-bytes", 10_000)
     assert run.status == 1
     assert ["error" in record for record in run.records] == [False] * 3 + [True]
     assert run.records[-1]["error"]["message"].startswith(f"{docs}:4: the text needs up to ")
     assert "larger --context" in run.records[-1]["error"]["message"]
-    assert extract(docs, "--context", 256, "--chunk", 100, "--overlap", 0).status == 0
+    assert extract(docs, "--context", 256, "--chunk-bytes", 100, "--overlap-bytes", 0).status == 0
 
 
 def test_a_broken_model_is_one_line_and_leaves_no_output(genner: Genner, docs: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_model_of_the_environment_is_used_unless_another_is_named(
         (["docs.jsonl", "--types", " , "], "names no label"),
         (["docs.jsonl", "--types", "A]"], "rename it"),
         (["docs.jsonl", "--labels", "none.yaml"], "none.yaml: cannot be read"),
-        (["docs.jsonl", "--depth", "2"], "--depth needs --nested"),
+        (["docs.jsonl", "--flat", "--depth", "2"], "--flat and --depth contradict each other"),
         (["none.jsonl"], "none.jsonl: no such file"),
         (["none/*.jsonl"], "matches no file"),
         (["docs.jsonl", "-o", "none/out.jsonl"], "there is no folder"),

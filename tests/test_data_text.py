@@ -140,7 +140,7 @@ def test_schemes_tag_as_their_names_say(scheme: Scheme, tags: str) -> None:
 
 @pytest.mark.parametrize("tag", ["", "B", "B-", "X-A", "o", "BI-A", "O-A", "-A"])
 def test_what_is_no_tag_is_refused(tag: str) -> None:
-    with pytest.raises(DataError, match="is no tag"):
+    with pytest.raises(DataError, match="is not a tag"):
         decode(["O", tag])
 
 

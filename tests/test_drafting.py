@@ -194,7 +194,7 @@ def test_a_batch_smaller_than_a_prompt_and_a_draft(model: Model, draft: Draft) -
     assert max(len(model.prompt(asked.rest)) for asked in requests) > 32
     without, _ = draft(model, requests, never, ONE_THREAD)
     for batch in (4, 32):
-        completions, count = draft(model, requests, always, replace(ONE_THREAD, batch=batch, slots=3))
+        completions, count = draft(model, requests, always, replace(ONE_THREAD, batch_tokens=batch, slots=3))
         assert_same(without, completions)
         assert count.drafted
 

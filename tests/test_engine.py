@@ -15,7 +15,7 @@ from genner_cli.engine.decoder import Grammar
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import UsageError
-from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.generation import EngineOptions, Request
 
 CRAMPED = replace(ONE_THREAD, context=256)
 
@@ -61,36 +61,6 @@ def test_the_prefix_is_decoded_once_and_each_token_once(random_model: Model) -> 
     assert done - statistics.forced <= statistics.decoded <= done, "forced tokens at the end need not be decoded"
     for asked, completion in zip(requests, completions, strict=True):
         assert completion.prompt_tokens == len(random_model.prompt(asked.rest))
-
-
-def test_none_is_answered_before_the_next_request_is_drawn(random_model: Model) -> None:
-    asked = request(random_model, "x")
-    drawn: list[int] = []
-
-    def requests() -> Iterator[Request | None]:
-        for number, one in enumerate([None, asked, None]):
-            drawn.append(number)
-            yield one
-
-    with Engine(random_model, ONE_THREAD) as engine:
-        results = engine.generate(requests())
-        assert next(results) == (0, Completion(""))
-        assert drawn == [0]
-        rest = dict(results)
-    assert rest[2] == Completion("")
-    assert rest[1].text
-
-
-def test_a_run_of_none_does_not_keep_the_others_waiting(random_model: Model) -> None:
-    """A caller that has nothing to ask for a long time still gets what it has asked before."""
-
-    def requests() -> Iterator[Request | None]:
-        yield request(random_model, "x", allowance=0)
-        yield from [None] * 500
-
-    with Engine(random_model, ONE_THREAD) as engine:
-        numbers = [number for number, _ in engine.generate(requests())]
-    assert numbers.index(0) < 100
 
 
 def test_requests_are_drawn_only_when_a_slot_is_free(random_model: Model) -> None:
@@ -169,7 +139,7 @@ def test_every_grammar_that_is_cloned_is_freed(random_model: Model, monkeypatch:
     assert made["freed"] == made["cloned"] + 1, "and the one they were cloned from"
 
 
-@pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": 256}, {"batch": 0}, {"context": -1}])
+@pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": 256}, {"batch_tokens": 0}, {"context": -1}])
 def test_options_that_make_no_engine_are_a_usage_error(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"choose 1 to 255 slots and sizes from 1 to 2147483647"):
         EngineOptions(**wrong)
@@ -177,13 +147,13 @@ def test_options_that_make_no_engine_are_a_usage_error(wrong: dict[str, int]) ->
 
 def test_a_batch_without_a_token_for_each_slot_and_the_prefix_is_a_usage_error(random_model: Model) -> None:
     """llama.cpp would end the process."""
-    with pytest.raises(UsageError, match="larger --batch"):
-        EngineOptions(slots=4, batch=4)
-    assert run(random_model, [request(random_model, "x")], replace(ONE_THREAD, slots=4, batch=5))[0].text
+    with pytest.raises(UsageError, match="larger --batch-tokens"):
+        EngineOptions(slots=4, batch_tokens=4)
+    assert run(random_model, [request(random_model, "x")], replace(ONE_THREAD, slots=4, batch_tokens=5))[0].text
 
 
 def test_a_batch_larger_than_the_context_is_cut(random_model: Model) -> None:
-    with Engine(random_model, replace(ONE_THREAD, context=48, batch=1024)) as engine:
+    with Engine(random_model, replace(ONE_THREAD, context=48, batch_tokens=1024)) as engine:
         assert engine._context.capacity == 48
 
 

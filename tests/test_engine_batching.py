@@ -33,7 +33,7 @@ class Outcome:
         task = Task(tuple(default_labels(model)), instructions.prompt, instructions.format)
         completions: dict[int, Completion] = {}
 
-        def generate(requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+        def generate(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
             for number, completion in engine.generate(requests):
                 completions[number] = completion
                 yield number, completion
@@ -92,7 +92,7 @@ def test_input_order_and_shuffled_order_give_the_same_entities(model: Model, six
 
 
 def test_a_small_batch_and_a_small_context_give_the_same_entities(model: Model, sixteen: Outcome) -> None:
-    small = replace(ONE_THREAD, slots=16, batch=32, context=512)
+    small = replace(ONE_THREAD, slots=16, batch_tokens=32, context=512)
     assert_alike(sixteen, Outcome(model, list(sixteen.entities), small))
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 from fake_engine import FakeEngine, Handler, completion, text_of
 
-from genner_cli.extraction import UNASKED_RESULTS, DocumentOrFailure, Task, extract, score, unknown_labels
+from genner_cli.extraction import WAITING_DOCUMENTS, DocumentOrFailure, Task, extract, score, unknown_labels
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Request
 from genner_cli.prompting import GENERAL_PROMPT
@@ -84,15 +84,15 @@ def test_a_long_run_without_requests_is_handed_out_as_it_comes(first: int, kind:
 
     def documents() -> Iterator[DocumentOrFailure]:
         nonlocal drawn, most
-        for document in [*texts(first), *([one] * 2000), *texts(1)]:
+        for document in [*texts(first), *([one] * 5000), *texts(1)]:
             drawn += 1
             most = max(most, drawn - given_out)
             yield document
 
     for _ in extract(documents(), TASK, FakeEngine(marking()).generate):
         given_out += 1
-    assert given_out == first + 2001
-    assert most <= 2 * UNASKED_RESULTS + 1
+    assert given_out == first + 5001
+    assert most <= WAITING_DOCUMENTS
 
 
 def test_documents_are_read_only_as_they_are_needed() -> None:

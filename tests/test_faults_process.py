@@ -115,7 +115,7 @@ def test_a_model_that_is_replaced_during_a_run_is_not_gone_on_with(start: Start,
     (child,) = children(process)
     os.kill(child, signal.SIGKILL)
     error = told(process, 1)
-    assert f"{model} was replaced during the run; put it back, or begin anew by --restart" in error
+    assert f"{model} was replaced during the run; put it back, or start over with --restart" in error
     assert 5 <= len(records(Path(f"{out}.partial"))) < MANY
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from random_model import write_random_model
 
 from convert.quantize import quantize
+from genner_cli.engine import head
 from genner_cli.engine.context import Context
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.engine.head import OutputHead
@@ -88,3 +91,31 @@ def test_a_model_that_does_more_after_the_product_gets_all_logits(change: dict[s
 
 def test_a_matrix_of_plain_numbers_is_left_to_llama(random_path: Path) -> None:
     assert not OutputHead.known(read_header(random_path))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """The layout is compared anew, here and by whoever comes next."""
+    head._traits_hold.cache_clear()
+    yield
+    head._traits_hold.cache_clear()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("at", range(5))
+def test_traits_of_another_layout_are_not_trusted_which_is_logged_once(
+    at: int, bundled: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As if a later llama.cpp had one more field before the first, the second ... or the fifth of them."""
+    assert OutputHead.known(bundled.header)
+    head._traits_hold.cache_clear()
+    fields = list(head._Traits._fields_)
+
+    class Moved(ctypes.Structure):
+        _fields_ = (*fields[:at], ("added", ctypes.c_int64), *fields[at:])
+
+    monkeypatch.setattr(head._traits, "restype", ctypes.POINTER(Moved))
+    with caplog.at_level(logging.WARNING, "genner"):
+        assert not OutputHead.known(bundled.header)
+        assert not OutputHead.known(bundled.header)
+    assert len(caplog.records) == 1

@@ -133,14 +133,16 @@ def watch(event, args):
     if event in ("open", "os.system", "os.exec", "os.posix_spawn") or event.startswith(("socket.", "urllib.")):
         seen.append([event, repr(args)])
 sys.addaudithook(watch)
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.errors import GennerError
 from genner_cli.generation import EngineOptions
 from genner_cli.types import Document, Label
-options = ExtractOptions((Label("PER"),), sys.argv[1], engine=EngineOptions(threads=1, gpu_layers=0))
+from genner_cli.running.backend import extractions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
+spec = RunSpec(labels=(Label("PER"),), model=sys.argv[1], engine=EngineOptions(threads=1, gpu_layers=0))
 try:
-    with open_extractor(options) as extractor:
-        done = [result.error for result in extractor.extract([Document("Ann met Bob.")])]
+    with LlamaBackend().open(spec) as opened:
+        done = [result.error for result in extractions(opened, [Document("Ann met Bob.")])]
 except GennerError as error:
     done = str(error)
 print(json.dumps([done, seen]))

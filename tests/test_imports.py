@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     ("errors",),
-    ("types",),
+    ("types", "options"),
     ("locking", "registry"),
     ("generation", "tokenizing", "data", "ledger"),
     ("constrained",),
@@ -23,12 +23,12 @@ LAYERS = (
     ("prompting", "scoring"),
     ("calibration",),
     ("extraction", "methods", "instructing"),
+    ("running",),
     ("training",),
     ("convert",),
-    ("api", "planning", "view", "plots"),
-    ("probing", "serving"),
-    ("supervising",),
-    ("cluster",),
+    ("planning", "view", "plots"),
+    ("probing", "cluster"),
+    ("api",),
     ("genner_cli",),
     ("commands",),
     ("__main__",),
@@ -121,6 +121,53 @@ def imports(source: str, path: Path) -> Iterator[Import]:
             module = ".".join([*above, *([node.module] if node.module else [])])
             whole = part_of(module) != "genner_cli"
             yield from (Import(module if whole else f"{module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def imported_modules(source: str, path: Path, known: Collection[str]) -> set[str]:
+    """The modules of the two packages that a file names in its imports, wherever they stand. That importing `a.b` runs
+    `a` as well is left out: a package may well use its own modules."""
+    package = name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            inner = {f"{module}.{alias.name}" for alias in node.names}
+            names |= inner if inner <= set(known) else {module, *inner}
+    return (names & set(known)) - {name_of(path)}
+
+
+def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """The sets of modules that reach each other."""
+    reached = {name: reachable(graph, name) for name in graph}
+    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def reachable(graph: Mapping[str, Collection[str]], start: str) -> set[str]:
+    """All modules that importing one leads to, itself only in a circle."""
+    waiting, found = list(graph[start]), set(graph[start])
+    while waiting:
+        new = set(graph[waiting.pop()]) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_no_modules_import_each_other_not_even_inside_functions() -> None:
+    paths = {name_of(path): path for path in modules()}
+    graph = {name: imported_modules((ROOT / path).read_text(), path, paths) for name, path in paths.items()}
+    assert circles(graph) == []
+
+
+def test_a_circle_is_found() -> None:
+    known = ("genner_cli.hub", "genner_cli.hub.pulling", "genner_cli.errors")
+    there = imported_modules("def f():\n    from .pulling import pull", Path("genner_cli/hub/__init__.py"), known)
+    back = imported_modules("from genner_cli import errors, hub", Path("genner_cli/hub/pulling.py"), known)
+    graph = {"genner_cli.hub": there, "genner_cli.hub.pulling": back, "genner_cli.errors": set[str]()}
+    assert circles(graph) == [["genner_cli.hub", "genner_cli.hub.pulling"]]
 
 
 def objections(source: str, path: Path) -> list[str]:

@@ -95,6 +95,13 @@ def test_a_completion_of_another_text_is_refused(output: str) -> None:
         entities_of("Ann left.", output, instruction("bracketed", ASKED))
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("output", ["[", "7", '[["Ann"]]', '{"PER": [["Ann"]]}', '{"PER": 7}x'])
+def test_output_that_is_not_of_the_named_format_is_refused(format: str, output: str) -> None:
+    with pytest.raises(DataError):
+        entities_of("Ann left.", output, instruction(format, ASKED), format)
+
+
 def test_tags_of_two_labels_do_not_make_an_entity() -> None:
     with pytest.raises(DataError, match="xml"):
         entities_of("Ann left.", "<PER>Ann</PERSON> left.", instruction("xml", ASKED), "xml")

@@ -37,7 +37,9 @@ def assert_same_bits(model: Model, requests: Sequence[Request]) -> None:
     one = shuffled(model, requests, replace(ONE_THREAD, slots=1), 0)
     assert [completion.error for completion in one] == [None] * len(requests)
     assert one[:4] == alone
-    for seed, options in enumerate((EngineOptions(slots=3), EngineOptions(), EngineOptions(context=640, batch=24)), 1):
+    for seed, options in enumerate(
+        (EngineOptions(slots=3), EngineOptions(), EngineOptions(context=640, batch_tokens=24)), 1
+    ):
         assert shuffled(model, requests, replace(options, threads=1, gpu_layers=0), seed) == one
 
 
@@ -53,7 +55,9 @@ def test_they_are_in_other_types(type: str, random_path: Path, tmp_path: Path) -
 
 
 def test_formats_that_need_all_logits_change_nothing_for_one_that_does_not(bundled: Model) -> None:
-    assert_same_bits(bundled, [request(bundled, text, format=format) for text in TEXTS for format in ("inserted", "xml")])
+    assert_same_bits(
+        bundled, [request(bundled, text, format=format) for text in TEXTS for format in ("inserted", "xml")]
+    )
 
 
 def test_cells_are_moved_together_and_stay_what_they_were(bundled: Model, monkeypatch: pytest.MonkeyPatch) -> None:

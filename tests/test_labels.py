@@ -83,7 +83,7 @@ def test_a_mistake_is_reported_with_file_and_line(tmp_path: Path, text: str, lin
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "{}", "[]", "~", "null"])
 def test_a_file_without_labels_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(UsageError, match=r"labels\.yaml: holds no labels"):
+    with pytest.raises(UsageError, match=r"labels\.yaml: has no labels"):
         read(tmp_path, content)
 
 

@@ -177,6 +177,14 @@ def _size(row: tuple[tuple[Example, ...], ...]) -> int:
     return sum(group[0].prefix + sum(len(each.ids) - each.prefix for each in group) for group in row)
 
 
+@pytest.mark.parametrize(("tail", "sizes"), [(19, [110]), (20, [110, 21]), (21, [91, 41])])
+def test_a_row_is_filled_to_its_bound_and_no_further(tail: int, sizes: list[int]) -> None:
+    """A bound of 100 behind the first prefix of 10: 60 + 20 + 20 tokens fit, one more in either place does not."""
+    first, second = example(0, prefix=10, length=70), example(1, prefix=20, length=20 + tail)
+    packs = in_a_row([first, second, example(2, prefix=20, length=21)], 100)
+    assert [_size(pack.rows[0]) for pack in packs] == sizes
+
+
 def test_what_examples_begin_with_is_computed_once() -> None:
     alike = [example(seed, prefix=100, length=120) for seed in range(10)]
     packs = in_a_row(alike, 1000)

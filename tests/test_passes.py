@@ -19,12 +19,13 @@ from resuming import manifest, records, write_documents
 from strategies import examples
 
 from genner_cli import extraction
-from genner_cli.api import ExtractOptions, open_task
 from genner_cli.extraction import Task, extract
 from genner_cli.formats import output_format
 from genner_cli.generation import Completion, EngineOptions, Request
-from genner_cli.planning import Plan, Survey, Tally, Trial
+from genner_cli.planning import Estimate, Survey, Tally, Timing
 from genner_cli.prompting import GENERAL_PROMPT, label_passes
+from genner_cli.running.llama import open_model
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document, Entity, Label, Reason
 
 Genner = Callable[..., Run]
@@ -143,11 +144,11 @@ def test_a_label_of_another_pass_is_left_out() -> None:
     assert [entity.label for entity in result.entities] == ["LOC"]
 
 
-def test_a_plan_counts_what_all_passes_take() -> None:
+def test_an_estimate_counts_what_all_passes_take() -> None:
     whole = Survey(documents=50, chunks=600, bytes=4000)
     tally = Tally(completions=5, prompt_tokens=100, new_tokens=120, bytes=400)
-    once = Plan(whole, (Trial(1, 100, 1, 100, 100),), tally, 30, 8, False, 5, 6).value()
-    thrice = Plan(whole, (Trial(1, 100, 1, 100, 100),), tally, 30, 8, False, 5, 6, passes=3).value()
+    once = Estimate(whole, Timing(100, 100, 100, tally), 1, 30, 5, 6).value()
+    thrice = Estimate(whole, Timing(100, 100, 100, tally), 1, 30, 5, 6, passes=3).value()
     assert (once["passes"], thrice["passes"]) == (1, 3)
     assert thrice["seconds"] == 3 * once["seconds"]
     assert thrice["new_tokens"] == 3 * once["new_tokens"]
@@ -204,9 +205,11 @@ def test_a_context_that_cuts_the_labels_otherwise_is_refused_when_going_on(
 def test_labels_that_fit_are_asked_in_one_pass(random_path: Path) -> None:
     labels = tuple(Label(name) for name in MANY[:100])
     one_thread = EngineOptions(threads=1, gpu_layers=0)
-    with open_task(ExtractOptions(labels, str(random_path), engine=one_thread)) as (task, _):
-        assert task.passes == (labels,)
-    with open_task(ExtractOptions(labels, str(random_path), engine=replace(one_thread, context=256))) as (task, model):
+    spec = RunSpec(labels=labels, model=str(random_path), engine=one_thread)
+    with open_model(spec) as (facts, _):
+        assert facts.task.passes == (labels,)
+    with open_model(replace(spec, engine=replace(one_thread, context=256))) as (facts, model):
+        task = facts.task
         sizes = [len(model.prefix_ids(task.prompt.prefix(each))) for each in task.passes]
         assert len(sizes) > 2
         assert max(sizes) <= 128, "half of the context"

@@ -11,9 +11,11 @@ import pytest
 from scored import extraction
 
 from genner_cli.calibration import Judged, reliability
+from genner_cli.commands.evaluation_tables import evaluation_tables
 from genner_cli.plots import charts
 from genner_cli.plots.page import page
 from genner_cli.scoring import evaluate
+from genner_cli.scoring.tables import Table
 from genner_cli.types import Document, Entity, Extraction
 
 HOSTILE = ["<script>alert(1)</script>", "$a_b$", "A&B", '"x" onload="y"', "事件", "👩‍👩‍👧", "x" * 80, "' --> ]]>"]
@@ -84,6 +86,18 @@ def test_what_comes_from_data_cannot_be_markup(html: str) -> None:
         assert label in said
     assert "<i>gold</i> & more" in said
     assert "<b>0</b>" in said
+
+
+def test_a_page_has_the_tables_of_the_terminal() -> None:
+    done = found(HOSTILE)
+    evaluation = evaluate(done, resamples=20)
+    said = "".join(Page(page(evaluation, done, title="x")).said)
+    shown = [*evaluation_tables(evaluation)]
+    tables = [part for part in shown if isinstance(part, Table) and part.headings[0] != "gold label"]
+    assert len(tables) == 3
+    for table in tables:
+        assert all(cell in said for row in (table.headings[1:], *table.rows) for cell in row)
+    assert all(part in said for part in shown if isinstance(part, str))
 
 
 def test_a_page_loads_nothing_and_repeats_no_id(html: str) -> None:

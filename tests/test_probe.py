@@ -200,7 +200,7 @@ def test_constraint_measures_the_bundled_model_three_times_on_real_sentences(gen
         name: measured["micro"][name] for name in ("hit", "missed", "spurious", "f1")
     }
     assert genner(*call).stdout == run.stdout
-    other = genner(*call, "--chunk", "100")
+    other = genner(*call, "--chunk-bytes", "100")
     assert (other.status, "chunk was None and is 100" in other.stderr) == (2, True)
 
 

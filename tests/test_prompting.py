@@ -112,11 +112,11 @@ def test_a_model_of_before_has_no_sets_and_no_open_labels() -> None:
 def test_labels_are_asked_for_with_the_smallest_set_that_has_them_all() -> None:
     a, b, c, d = (Label(name, f"all {name}") for name in "abcd")
     said = replace(INSTRUCTIONS, labels=(a, b, c, d), default_labels=(), together=(("a", "b", "c", "d"), ("b", "a")))
-    assert said.company([a]) == said.company([a, b]) == (b, a)
-    assert said.company([c, a]) == (a, b, c, d)
-    assert said.company([a, Label("other")]) == (a, Label("other"))
-    assert said.company([Label("a", "of another meaning")]) == (Label("a", "of another meaning"),)
-    assert replace(said, together=()).company([a]) == (a,)
+    assert said.labels_trained_together([a]) == said.labels_trained_together([a, b]) == (b, a)
+    assert said.labels_trained_together([c, a]) == (a, b, c, d)
+    assert said.labels_trained_together([a, Label("other")]) == (a, Label("other"))
+    assert said.labels_trained_together([Label("a", "of another meaning")]) == (Label("a", "of another meaning"),)
+    assert replace(said, together=()).labels_trained_together([a]) == (a,)
 
 
 @pytest.mark.parametrize("key", sorted(set(INSTRUCTIONS.to_metadata()) - {"genner.prompt.version"} - LATER))

@@ -95,7 +95,7 @@ def test_parquet_and_conll_are_read_there(memory: Any, tmp_path: Path) -> None:
         ("memory://*.jsonl", "there is no such file"),
         ("memory://in", "there is no such file"),
         ("memory://in/a.csv", "unknown kind of file"),
-        ("memory://in/a.ann", "brat's two files of a text are read on the disk only"),
+        ("memory://in/a.ann", "read on disk only"),
         ("http://127.0.0.1:1/a.jsonl", "genner reads and writes memory://, s3:// and files here; copy it"),
         ("simplecache::memory://in/a.jsonl", "genner reads and writes memory://"),
     ],
@@ -194,7 +194,7 @@ def test_an_output_is_put_there_whole_grows_and_is_retried(memory: Any, tmp_path
     assert lines(address) == expected(documents(8, unread=(5,)))
     assert len(list(tmp_path.iterdir())) == 2
     memory.pipe(address.removeprefix("memory://"), b"PAR1")
-    with pytest.raises(UsageError, match="begin anew by --restart"):
+    with pytest.raises(UsageError, match="start over with --restart"):
         work(output, documents(9, unread=(5,)))
 
 
@@ -253,7 +253,7 @@ def test_the_command_reads_and_writes_there_what_it_does_on_the_disk(
     assert genner(*command).status == 0
     found = [orjson.loads(line) for line in lines("memory://out.jsonl.zst")]
     assert_same(found, records(tmp_path / "out.jsonl"))
-    assert "nothing was to be done" in genner(*command).stderr
+    assert "there was nothing to do" in genner(*command).stderr
     assert genner("plan", "memory://in/*.gz", "--seconds", 1).status == 0
 
 

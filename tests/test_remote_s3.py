@@ -72,7 +72,7 @@ def test_a_run_from_and_to_a_bucket_is_killed_and_gone_on_with(bucket: Any, tmp_
     genner(docs, "-o", tmp_path / "local.jsonl")
     found = [orjson.loads(line) for line in gzip.decompress(bucket.cat("news/out/entities.jsonl.gz")).splitlines()]
     assert_same(found, records(tmp_path / "local.jsonl"))
-    assert "nothing was to be done" in genner(f"{BUCKET}/in/*.gz", "-o", out)
+    assert "there was nothing to do" in genner(f"{BUCKET}/in/*.gz", "-o", out)
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.packed"))
 
 
@@ -120,11 +120,11 @@ def test_actors_read_blocks_of_a_file_in_a_bucket_and_the_driver_puts_what_they_
     docs = write_documents(tmp_path / "in.jsonl", documents(60))
     bucket.put_file(str(docs), "news/in.jsonl")
     genner(docs, "-o", tmp_path / "local.jsonl")
-    cluster = ("--cluster", "ray", "--actors", 2, "--block", 1000)
+    cluster = ("--cluster", "ray", "--actors", 2, "--block-bytes", 1000)
     out = f"{BUCKET}/out.jsonl"
     genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
     assert_same(
         [orjson.loads(line) for line in bucket.cat("news/out.jsonl").splitlines()], records(tmp_path / "local.jsonl")
     )
-    assert "nothing was to be done" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
+    assert "there was nothing to do" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
     assert not [path for path in tmp_path.iterdir() if path.name.endswith((".parts", ".partial"))]

@@ -14,13 +14,14 @@ import pytest
 
 from genner_cli.errors import UsageError
 from genner_cli.files import journal
+from genner_cli.files.manifest import Settings
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import encode
 from genner_cli.ledger import Ledger, Outcome, outcome_of
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Reason
 
-OPTIONS: dict[str, Any] = {"model": "m.gguf", "format": "xml", "labels": {"PER": ""}, "min-score": 0.5}
+SETTINGS = Settings({"format": "xml", "labels": {"PER": ""}, "min-score": 0.5}, model={"file": "m.gguf"})
 Input = Document | FailedDocument
 
 
@@ -49,7 +50,7 @@ def made(document: Input) -> tuple[bytes, Input, Outcome]:
 def work(path: Path, values: Iterable[Input], *, retry: bool = False, **options: bool) -> Ledger:
     """What `genner extract` does, without a model."""
     with ResumableOutput(str(path)) as output:
-        output.begin(OPTIONS, **options)
+        output.begin(SETTINGS, **options)
         if retry:
             with output.retry() as again:
                 for document in again.rest(iter(values)):
@@ -173,7 +174,7 @@ def assert_tidy(path: Path) -> None:
 def test_a_complete_output_that_was_edited_is_not_gone_on_with(tmp_path: Path) -> None:
     path = prepare(tmp_path / "out.jsonl")
     path.write_bytes(path.read_bytes().replace(b"John ran", b"John sat"))
-    with pytest.raises(UsageError, match=r"out\.jsonl:1: is not as it was written; begin anew by --restart"):
+    with pytest.raises(UsageError, match=r"out\.jsonl:1: is not as it was written; start over with --restart"):
         work(path, documents(6, unread=(5,)), retry=True)
     with pytest.raises(UsageError, match=r"out\.jsonl:1: is not as it was written"):
         work(path, documents(7, unread=(2, 5)))
@@ -187,6 +188,24 @@ def test_a_document_that_was_read_may_not_change_for_a_retry(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="in:4: is not the document that record 4 was made of; the input was changed"):
         work(path, values, retry=True)
     assert path.read_bytes() == before
+
+
+def test_a_document_that_failed_in_the_engine_may_not_change_for_a_retry(tmp_path: Path) -> None:
+    """Only what could not be read may have been corrected."""
+    path, values = tmp_path / "out.jsonl", documents(3)
+    failed = Extraction(values[1], error="the KV cache is too small", reason=Reason.ENGINE)
+    with ResumableOutput(str(path)) as output:
+        output.begin(SETTINGS)
+        output.write(*made(values[0]))
+        output.write(encode(failed), values[1], outcome_of(failed))
+        output.write(*made(values[2]))
+        output.finish()
+    before = path.read_bytes()
+    with pytest.raises(UsageError):
+        work(path, [values[0], Document("Eve ran", source="in:2"), values[2]], retry=True)
+    assert path.read_bytes() == before
+    assert work(path, values, retry=True).failed == 0
+    assert lines(path) == expected(values)
 
 
 def test_an_older_partial_file_without_a_run_is_written_anew(tmp_path: Path) -> None:
@@ -210,7 +229,7 @@ def test_memory_does_not_grow_with_what_is_there_already(tmp_path: Path) -> None
     for count in (200, 4000):
         path = tmp_path / f"{count}.jsonl"
         with ResumableOutput(str(path)) as output:
-            output.begin(OPTIONS)
+            output.begin(SETTINGS)
             for document in many(count):
                 output.write(*made(document))
         tracemalloc.start()

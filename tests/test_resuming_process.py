@@ -105,7 +105,7 @@ def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_
     count = len(records(partial(out)))
     assert error.splitlines() == [
         "genner: interrupted",
-        f"genner: {count} documents are in {partial(out)}; run the same command again to go on from there",
+        f"genner: {count} documents are in {partial(out)}; run the same command again to resume",
     ]
     assert manifest(out)["state"] == "stopped"
     assert manifest(out)["process"] is None
@@ -165,7 +165,7 @@ def test_a_complete_output_is_left_as_it_is_and_made_anew_if_it_is_gone(start: S
     before, described = out.stat(), Path(f"{out}.run.json").read_bytes()
     error = told(start(docs, "-o", out), 1)
     assert error.startswith("6 documents, ")
-    assert ", 1 failed (1 input); the output is complete, nothing was to be done" in error
+    assert ", 1 failed (1 input); the output is complete, there was nothing to do" in error
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert Path(f"{out}.run.json").read_bytes() == described
     lines = out.read_bytes()
@@ -200,10 +200,10 @@ def test_other_options_and_another_model_are_refused_until_restart(start: Start,
     shutil.copy(hub.BUNDLED, model)
     limit = ("--model", model, "--limit", 3)
     told(start(docs, "-o", out, *limit), 0)
-    assert "nothing was to be done" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
+    assert "there was nothing to do" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
     error = told(start(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5), 2)
     assert '(format: "inserted" then, "xml" now; min-score: 0.0 then, 0.5 now)' in error
-    assert "begin anew by --restart" in error
+    assert "start over with --restart" in error
     with open(model, "r+b") as file:  # as a model that was trained once more: same size, other weights
         file.seek(-64, os.SEEK_END)
         file.write(bytes(64))
@@ -217,11 +217,11 @@ def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, docs: P
     described, before = Path(f"{out}.run.json"), partial(out).read_bytes()
     content = described.read_bytes()
     described.unlink()
-    assert "is not there; restore it, or begin anew by --restart" in told(start(docs, "-o", out), 2)
+    assert "is not there; restore it, or start over with --restart" in told(start(docs, "-o", out), 2)
     described.write_bytes(content[:40])
-    assert "is no manifest of a run" in told(start(docs, "-o", out), 2)
+    assert "is not the manifest of a run" in told(start(docs, "-o", out), 2)
     described.write_bytes(orjson.dumps({**orjson.loads(content), "options": []}))
-    assert "is no manifest of a run (its options are no object)" in told(start(docs, "-o", out), 2)
+    assert "is not the manifest of a run (its settings are not objects)" in told(start(docs, "-o", out), 2)
     described.write_bytes(content)
     told(start(docs, "-o", out), 0)
     assert out.read_bytes().startswith(before)
@@ -267,7 +267,7 @@ def test_errors_are_tried_again_when_asked_to_and_all_else_stays(start: Start, t
     found = records(out)
     assert_same(found, records(tmp_path / "good-out.jsonl"))
     assert [n for n in range(30) if found[n] != kept[n]] == [0, 12, 29]
-    assert "nothing was to be done" in told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert "there was nothing to do" in told(start(docs, "-o", out, "--retry-errors"), 0)
     assert not list(tmp_path.glob("*.retry*"))
 
 
@@ -384,7 +384,7 @@ def test_ctrl_c_while_the_engine_is_started_again_is_no_error_of_the_engine(
     os.kill(engine, signal.SIGKILL)
     wait_for(lambda: children(process) not in ([], [engine]), process)
     os.killpg(process.pid, signal.SIGINT)
-    assert "run the same command again to go on from there" in told(process, 130)
+    assert "run the same command again to resume" in told(process, 130)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

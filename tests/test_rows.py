@@ -156,7 +156,7 @@ def test_the_command_writes_it_goes_on_with_it_and_retries_what_failed_in_it(
     assert genner(*command, "-o", out).status == 1
     assert b"".join(unpacked(out)) == plain.read_bytes()
     assert not Path(f"{out}.partial").exists()
-    assert "nothing was to be done" in genner(*command, "-o", out).stderr
+    assert "there was nothing to do" in genner(*command, "-o", out).stderr
     write_documents(docs, [*map(orjson.loads, docs.read_bytes().splitlines()[:6]), {"id": "bad", "text": "Ann ran."}])
     assert genner(*command, "-o", out, "--retry-errors").status == 0
     assert genner(*command, "-o", plain, "--retry-errors").status == 0
@@ -194,5 +194,5 @@ def test_a_file_that_is_no_output_is_not_gone_on_with(genner: Genner, docs: Path
     out.write_bytes(b"PAR1 and no more")
     run = genner("extract", docs, "-o", out)
     assert run.status == 2
-    assert "cannot be read (no output of genner in Parquet: " in run.stderr
+    assert "cannot be read (not an output of genner in Parquet: " in run.stderr
     assert "Traceback" not in run.stderr

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from conftest import ONE_THREAD
 
-from genner_cli.api import ExtractOptions, Extractor, open_extractor
 from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
-from genner_cli.supervising import CHILD, SupervisedEngine, open_supervised
+from genner_cli.running.backend import extractions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
+from genner_cli.running.supervised import CHILD, SupervisedBackend, SupervisedEngine
 from genner_cli.types import Document, Extraction, FailedDocument, Label, Reason
 
 SLOTS = EngineOptions(slots=4, threads=1, gpu_layers=0)
-OPTIONS = ExtractOptions(engine=SLOTS)
+SPEC = RunSpec(engine=SLOTS)
 DEADLY = """
 import os
 from genner_cli.engine.engine import Engine
@@ -33,9 +35,9 @@ Engine._start = dying
 
 
 def extracted(texts: list[str], child: str = CHILD) -> list[Extraction]:
-    with SupervisedEngine(OPTIONS, child=child) as engine:
+    with SupervisedBackend(child).open(SPEC) as opened:
         documents = (Document(text, source=f"line {number}") for number, text in enumerate(texts))
-        return list(Extractor(engine.task, engine).extract(documents))
+        return list(extractions(opened, documents))
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,13 @@ def texts() -> list[str]:
 
 
 def test_the_child_gives_what_the_engine_gives(texts: list[str]) -> None:
-    with open_extractor(ExtractOptions(engine=ONE_THREAD)) as extractor:
-        expected = list(extractor.extract(Document(text) for text in texts))
-        counted = extractor.engine.statistics
-    with open_supervised(ExtractOptions(engine=ONE_THREAD)) as extractor:
-        found = list(extractor.extract(Document(text) for text in texts))
-        assert extractor.engine.statistics.requests == counted.requests == len(texts)
-        assert extractor.engine.statistics.written == counted.written
+    with LlamaBackend().open(RunSpec(engine=ONE_THREAD)) as opened:
+        expected = list(extractions(opened, (Document(text) for text in texts)))
+        counted = opened.statistics
+    with SupervisedBackend().open(RunSpec(engine=ONE_THREAD)) as opened:
+        found = list(extractions(opened, (Document(text) for text in texts)))
+        assert opened.statistics.requests == counted.requests == len(texts)
+        assert opened.statistics.written == counted.written
     assert [result.entities for result in found] == [result.entities for result in expected]
     assert any(result.entities for result in found)
 
@@ -74,33 +76,36 @@ def test_a_text_that_kills_the_engine_becomes_an_error_and_its_neighbours_are_wh
 
 def test_documents_without_requests_pass_through_the_child() -> None:
     documents = [FailedDocument("f:1: broken", "f:1")] * 200 + [Document("Ann met Bob.")]
-    with open_supervised(OPTIONS) as extractor:
-        results = list(extractor.extract(documents))
+    with SupervisedBackend().open(SPEC) as opened:
+        results = list(extractions(opened, documents))
     assert [result.document for result in results] == documents
 
 
 def test_an_engine_can_be_used_again_and_closed_in_the_middle(texts: list[str]) -> None:
-    with open_supervised(OPTIONS) as extractor:
-        first = list(extractor.extract(Document(text) for text in texts[:3]))
-        assert [r.entities for r in extractor.extract(Document(text) for text in texts[:3])] == [
+    with SupervisedBackend().open(SPEC) as opened:
+        first = list(extractions(opened, (Document(text) for text in texts[:3])))
+        assert [r.entities for r in extractions(opened, (Document(text) for text in texts[:3]))] == [
             r.entities for r in first
         ]
-        running = extractor.extract(Document(text) for text in texts)
+        running = extractions(opened, (Document(text) for text in texts))
         next(running)
-    assert isinstance(extractor.engine, SupervisedEngine)
-    assert extractor.engine._process.poll() is not None
+    assert isinstance(opened, SupervisedEngine)
+    assert opened._process.poll() is not None
 
 
 def test_what_opening_raises_is_raised_here(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="does not exist"), open_supervised(ExtractOptions(model=str(tmp_path / "x"))):
+    with (
+        pytest.raises(ModelError, match="does not exist"),
+        SupervisedBackend().open(RunSpec(model=str(tmp_path / "x"))),
+    ):
         pass
     with pytest.raises(UsageError, match="choose a larger --context"):
-        list(_run(ExtractOptions(engine=EngineOptions(slots=1, context=4, threads=1, gpu_layers=0, batch=4))))
+        list(_run(RunSpec(engine=EngineOptions(slots=1, context=4, threads=1, gpu_layers=0, batch_tokens=4))))
 
 
-def _run(options: ExtractOptions) -> Iterator[Extraction]:
-    with open_supervised(options) as extractor:
-        yield from extractor.extract([Document("Ann met Bob.")])
+def _run(spec: RunSpec) -> Iterator[Extraction]:
+    with SupervisedBackend().open(spec) as opened:
+        yield from extractions(opened, [Document("Ann met Bob.")])
 
 
 def test_an_error_of_the_input_passes_through_and_leaves_no_process() -> None:
@@ -108,16 +113,16 @@ def test_an_error_of_the_input_passes_through_and_leaves_no_process() -> None:
         yield Document("Ann met Bob.")
         raise KeyError("a bug")
 
-    with pytest.raises(KeyError, match="a bug"), open_supervised(OPTIONS) as extractor:
-        list(extractor.extract(documents()))
-    assert isinstance(extractor.engine, SupervisedEngine)
-    assert extractor.engine._process.poll() is not None
+    with pytest.raises(KeyError, match="a bug"), SupervisedBackend().open(SPEC) as opened:
+        list(extractions(opened, documents()))
+    assert isinstance(opened, SupervisedEngine)
+    assert opened._process.poll() is not None
 
 
 def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.WARNING, "genner"),
-        open_supervised(ExtractOptions(labels=tuple(Label(f"KIND_{at}") for at in range(500)), engine=SLOTS)),
+        SupervisedBackend().open(RunSpec(labels=tuple(Label(f"KIND_{at}") for at in range(500)), engine=SLOTS)),
     ):
         pass
     assert "500 labels do not fit one prompt" in caplog.text
@@ -126,7 +131,7 @@ def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(("end", "how"), [("import os; os.abort()", "SIGABRT"), ("raise SystemExit(3)", "with 3")])
 def test_a_child_that_dies_before_the_model_is_open_is_an_error(end: str, how: str) -> None:
     with pytest.raises(ModelError, match=how):
-        SupervisedEngine(OPTIONS, child=end)
+        SupervisedEngine(SPEC, end)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_statistics_add_up() -> None:
 
 
 def test_the_child_is_the_first_to_go_when_memory_runs_out() -> None:
-    with SupervisedEngine(OPTIONS) as engine:
+    with SupervisedEngine(SPEC) as engine:
         score = Path(f"/proc/{engine._process.pid}/oom_score_adj")
         if not os.path.exists(score):
             pytest.skip("needs /proc")

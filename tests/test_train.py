@@ -25,7 +25,7 @@ from genner_cli.provenance import Provenance
 from genner_cli.training.loop import read_log
 from genner_cli.types import Label
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 FAST = ("--preset", "tiny", "--epochs", "3", "--batch", "8", "--rank", "4")
 ROOT = Path(__file__).parents[1]
 
@@ -356,38 +356,33 @@ def same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> bool:
     return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=tolerance) for name in a)
 
 
-def command(base: Path, data: Path, out: Path, *options: str) -> list[str]:
+def arguments(base: Path, data: Path, out: Path, *options: str) -> list[str]:
     fixed = ["train", str(data), "--valid", str(data), "--base", str(base), "-o", str(out), "--device", "cpu"]
-    return [sys.executable, "-m", "genner_cli", *fixed, *FAST, "--batch", "4", "--checkpoint-every", "2", *options]
+    return [*fixed, *FAST, "--batch", "4", "--checkpoint-every", "2", *options]
 
 
+COMMAND = ("-m", "genner_cli")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def test_a_killed_training_goes_on_to_the_same_result(base: Path, data: Path, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_result(
+    genner: Callable[..., Run], base: Path, data: Path, tmp_path: Path
+) -> None:
     options = ["--dropout", "0.1", "--augment"]
-    whole = subprocess.run(
-        command(base, data, tmp_path / "whole", *options), env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert whole.returncode == 0, whole.stderr
+    whole = genner(*arguments(base, data, tmp_path / "whole", *options))
+    assert whole.status == 0, whole.stderr
     killed = tmp_path / "killed"
-    process = subprocess.Popen(command(base, data, killed, *options), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    again = arguments(base, data, killed, *options)
+    process = subprocess.Popen([sys.executable, *COMMAND, *again], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     wait_for(lambda: len(read_log(killed / "training_log.jsonl")) > 6, process)
     process.kill()
     process.wait()
-    again = subprocess.run(command(base, data, killed, *options), env=ENVIRONMENT, capture_output=True, check=False)
-    assert again.returncode == 2
-    assert b"go on with --resume" in again.stderr
-    other = subprocess.run(
-        command(base, data, killed, *options, "--resume", "--learning-rate", "0.5"),
-        env=ENVIRONMENT, capture_output=True, check=False,
-    )  # fmt: skip
-    assert other.returncode == 2
-    assert b"--learning-rate was 0.002 and is 0.5" in other.stderr
-    resumed = subprocess.run(
-        command(base, data, killed, *options, "--resume"), env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    begun = genner(*again)
+    assert (begun.status, "--resume" in begun.stderr) == (2, True), begun.stderr
+    other = genner(*again, "--resume", "--learning-rate", "0.5")
+    assert (other.status, "--learning-rate was 0.002 and is 0.5" in other.stderr) == (2, True), other.stderr
+    resumed = genner(*again, "--resume")
+    assert resumed.status == 0, resumed.stderr
     assert same_weights(tmp_path / "whole", killed)
     logs = [
         [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in read_log(path)]
@@ -403,12 +398,14 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.005)
 
 
-def test_two_processes_train_what_one_trains(base: Path, data: Path, tmp_path: Path) -> None:
-    one = subprocess.run(command(base, data, tmp_path / "one"), env=ENVIRONMENT, capture_output=True, check=False)
-    assert one.returncode == 0, one.stderr
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def test_two_processes_train_what_one_trains(
+    genner: Callable[..., Run], base: Path, data: Path, tmp_path: Path
+) -> None:
+    one = genner(*arguments(base, data, tmp_path / "one"))
+    assert one.status == 0, one.stderr
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND]
     two = subprocess.run(
-        [*launch, *command(base, data, tmp_path / "two")[1:]], env=ENVIRONMENT, capture_output=True, check=False
+        [*launch, *arguments(base, data, tmp_path / "two")], env=ENVIRONMENT, capture_output=True, check=False
     )
     assert two.returncode == 0, two.stderr
     assert two.stderr.count(b"next: genner export") == 1

@@ -222,26 +222,6 @@ def test_many_requests_are_done_a_window_at_a_time_and_each_comes_once(
     assert set(numbers[:4]) == {0, 1, 2, 3}
 
 
-def test_none_is_answered_at_once_and_lets_the_waiting_ones_be_done(
-    llama: PreTrainedModel, tokens: Tokens, exported: Model
-) -> None:
-    def requests() -> Iterator[Request | None]:
-        yield request(exported, TEXTS[0])
-        yield None
-        assert next_found, "the answer is given before more is asked for"
-        yield request(exported, TEXTS[1])
-
-    next_found: list[int] = []
-    found = TorchEngine(llama, tokens).generate(requests())
-    number, completion = next(found)
-    assert (number, completion) == (1, Completion(""))
-    number, completion = next(found)
-    next_found.append(number)
-    assert number == 0
-    assert completion.text
-    assert [number for number, _ in found] == [2]
-
-
 def test_a_request_that_cannot_be_done_is_an_error_of_its_own(
     llama: PreTrainedModel, tokens: Tokens, exported: Model
 ) -> None:

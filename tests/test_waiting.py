@@ -18,6 +18,7 @@ from genner_cli.generation import Completion, Generate, Request
 from genner_cli.prompting import GENERAL_PROMPT
 from genner_cli.types import Document, Extraction, FailedDocument, Label
 
+SLOW = "A slow one."
 TASK = Task((Label("PER"),), GENERAL_PROMPT, "xml")
 
 
@@ -48,9 +49,9 @@ class Drawn:
 
 
 def slow_first(slots: int, steps: int) -> Generate:
-    """An engine that answers the first request only after so many steps, and others one a step."""
+    """An engine that answers a slow request only after this many steps, and others after one."""
 
-    def generate(requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+    def generate(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
         running: list[tuple[int, Request, int]] = []
         source = enumerate(requests)
         step, drawn = 0, next(source, None)
@@ -58,13 +59,8 @@ def slow_first(slots: int, steps: int) -> Generate:
             step += 1
             while drawn and len(running) < slots:
                 number, request = drawn
-                if request is None:
-                    yield number, Completion("")
-                else:
-                    running.append((number, request, step + (steps if number == 0 else 1)))
+                running.append((number, request, step + (steps if text_of(request) == SLOW else 1)))
                 drawn = next(source, None)
-                if request is None:
-                    break
             for item in [item for item in running if item[2] <= step]:
                 running.remove(item)
                 yield item[0], completion(text_of(item[1]))
@@ -79,7 +75,7 @@ def test_so_many_documents_wait_at_most(later: str) -> None:
         "failed": FailedDocument("not JSON", "f:2"),
         "short": Document("Ann ran."),
     }
-    documents = [Document("A slow one."), *[kinds[later]] * 5000]
+    documents = [Document(SLOW), *[kinds[later]] * 5000]
     drawn = Drawn(documents)
     results = drawn.extracted(TASK, slow_first(4, 3000))
     assert [result.document for result in results] == documents
@@ -89,7 +85,7 @@ def test_so_many_documents_wait_at_most(later: str) -> None:
 def test_so_many_characters_wait_at_most_and_one_document_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "WAITING_CHARACTERS", 8000)
     big = 1000
-    documents = [Document("A slow one."), *[Document(" " * big)] * 40]
+    documents = [Document(SLOW), *[Document(" " * big)] * 40]
     drawn = Drawn(documents)
     assert len(drawn.extracted(TASK, slow_first(4, 3000))) == 41
     assert 8000 <= drawn.most_characters < 8000 + big

@@ -17,8 +17,10 @@ from corpora import NAMES, labels_of, named, read
 from export import export
 from train import BATCH_TOKENS, BATCHES
 
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.formats import DEFAULT_DEPTH
+from genner_cli.running.backend import extractions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.scoring import score
 from genner_cli.training.loop import read_log
 from genner_cli.types import Document
@@ -33,8 +35,9 @@ def f1(model: Path, ner: Path, name: str, documents: int) -> float:
     gold = gold[: documents if name != "litbank" else 4]
     names = {label: names[0] for label, names in NAMES[name].items() if names}
     depth = DEFAULT_DEPTH if name == "litbank" else 1
-    with open_extractor(ExtractOptions(tuple(labels_of(name)), model=str(model), depth=depth)) as extractor:
-        found = [result.entities for result in extractor.extract(Document(d.text, d.id) for d in gold)]
+    spec = RunSpec(labels=tuple(labels_of(name)), model=str(model), depth=depth)
+    with LlamaBackend().open(spec) as opened:
+        found = [result.entities for result in extractions(opened, (Document(d.text, d.id) for d in gold))]
     return score(zip((named(document.entities, names) for document in gold), found, strict=True)).micro.f1
 
 

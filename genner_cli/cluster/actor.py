@@ -1,4 +1,4 @@
-"""What runs in an actor: an engine, open as long as the actor lives, and blocks of the input on it.
+"""What runs in an actor: an engine, open as long as the actor lives, and blocks of the input or requests on it.
 
 Everything it is given and gives can be pickled. Knows nothing of ray, and writes no file.
 """
@@ -9,86 +9,75 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from genner_cli import __version__
-from genner_cli.api import ExtractOptions, Extractor, configuration
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError
-from genner_cli.extraction import DocumentOrFailure, Task
 from genner_cli.files import Block
 from genner_cli.files.blocks import is_as_surveyed
 from genner_cli.files.journal import digest_of
 from genner_cli.files.parts import Record
-from genner_cli.files.resuming import key_of
+from genner_cli.generation import Request
 from genner_cli.ledger import outcome_of
-from genner_cli.supervising import SupervisedEngine
-from genner_cli.types import Extraction
+from genner_cli.running.backend import ModelFacts, extractions
+from genner_cli.running.spec import RunSpec
+from genner_cli.running.supervised import SupervisedEngine
 
 BATCH_RECORDS = 256
 BATCH_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What all actors are to do. `folder`: that relative paths are from; `read`: blocks -> documents; `shape`: see
-    `commands.extracting.Plan`."""
-
-    folder: str
-    options: ExtractOptions
-    read: Callable[..., Iterator[DocumentOrFailure]]
-    to_line: Callable[[Extraction], bytes]
-    shape: dict[str, Any]
-
-
 class Opened(NamedTuple):
-    """The model is open on this machine; `options`: all that shapes a record there, genner's version included."""
+    """The model is open on this machine; `key`: a hash of all that shapes a record there; `logged`: lines for the
+    log."""
 
     host: str
-    task: Task
-    options: dict[str, Any]
+    facts: ModelFacts
+    key: bytes
     genner: str
-    said: list[tuple[int, str]]
+    logged: list[tuple[int, str]]
 
 
 class Batch(NamedTuple):
-    """Records of a block, the bytes of it that were read for them, the engine's figures so far, lines for the log.
-
-    `last`: no more records come.
+    """Records of a block, or completions with the numbers of their requests; the bytes of the block that were read for
+    them; the engine's figures so far; lines for the log. `last`: no more come.
     """
 
-    records: list[Record]
+    results: list[Any]
     last: bool
     read: int
     statistics: Statistics
     costs: Costs
-    said: list[tuple[int, str]]
+    logged: list[tuple[int, str]]
 
 
-class BlockExtractor:
-    """Opens the engine once and extracts block after block. Raises what `SupervisedEngine` raises."""
+class Worker:
+    """Opens the engine once and works on one thing after the other. `folder`: that relative paths are from.
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._said = _Said()
+    Raises what `SupervisedEngine` raises.
+    """
+
+    def __init__(self, spec: RunSpec, folder: str) -> None:
+        self._spec = spec
+        self._log = _Log()
         with suppress(OSError):  # a machine may have no such folder, and need none
-            os.chdir(job.folder)
-        logging.getLogger("genner").handlers[:] = [self._said]
+            os.chdir(folder)
+        logging.getLogger("genner").handlers[:] = [self._log]
 
     def open(self) -> Iterator[Opened]:
         """Opens the model: from its path on this machine, or the cache, into which one actor for all may fetch it."""
         host = socket.gethostname()
         try:
-            self._engine = SupervisedEngine(self._job.options)
-            options = {**configuration(self._engine.task, self._job.options), **self._job.shape}
+            self._engine = SupervisedEngine(self._spec)
         except GennerError as error:
             error.add_note(f"this was on machine {host}")
             raise
-        self._key = key_of(options)
-        yield Opened(host, self._engine.task, options, __version__, self._said.taken())
+        facts = self._engine.facts
+        self._key = facts.settings(self._spec).key
+        yield Opened(host, facts, self._key, __version__, self._log.taken())
 
     def extract(self, block: Block) -> Iterator[Batch]:
         """The records of a block, in order, as they come; the last batch may have none.
@@ -100,25 +89,35 @@ class BlockExtractor:
                 f"{block.path}: is not on machine {socket.gethostname()} as it is on the one that began the run, or it"
                 " was changed since; put it at the same place on all machines, and run the same command again"
             )
-        records: list[Record] = []
         counted: list[int] = []
-        sent = time.monotonic()
-        documents = self._job.read([block], progress=counted.append)
-        for result in Extractor(self._engine.task, self._engine).extract(documents):
-            digest = digest_of(result.document, self._key)
-            records.append(Record(self._job.to_line(result), digest, outcome_of(result)))
-            if len(records) >= BATCH_RECORDS or time.monotonic() - sent > BATCH_SECONDS:
-                yield self._batch(records, counted, last=False)
-                records, sent = [], time.monotonic()
-        yield self._batch(records, counted, last=True)
+        documents = self._spec.documents([block], progress=counted.append)
+        records = (
+            Record(self._spec.line(result), digest_of(result.document, self._key), outcome_of(result))
+            for result in extractions(self._engine, documents)
+        )
+        yield from self._batches(records, counted)
 
-    def _batch(self, records: list[Record], counted: list[int], *, last: bool) -> Batch:
+    def answer(self, requests: Sequence[Request]) -> Iterator[Batch]:
+        """Completions with the numbers, from 0, of these requests, as they come."""
+        yield from self._batches(self._engine.generate(requests), [])
+
+    def _batches(self, results: Iterator[Any], counted: list[int]) -> Iterator[Batch]:
+        collected: list[Any] = []
+        sent = time.monotonic()
+        for result in results:
+            collected.append(result)
+            if len(collected) >= BATCH_RECORDS or time.monotonic() - sent > BATCH_SECONDS:
+                yield self._batch(collected, counted, last=False)
+                collected, sent = [], time.monotonic()
+        yield self._batch(collected, counted, last=True)
+
+    def _batch(self, results: list[Any], counted: list[int], *, last: bool) -> Batch:
         read = sum(counted)
         counted.clear()
-        return Batch(records, last, read, self._engine.statistics, self._engine.costs, self._said.taken())
+        return Batch(results, last, read, self._engine.statistics, self._engine.costs, self._log.taken())
 
 
-class _Said(logging.Handler):
+class _Log(logging.Handler):
     """Keeps lines for the log until they are fetched."""
 
     def __init__(self) -> None:

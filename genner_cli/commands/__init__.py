@@ -1,6 +1,6 @@
 """The person at the terminal: `genner` and its commands, one file each. The only home of typer and rich.
 
-A command imports what it needs inside its function, so that `--help` loads no model library.
+A command is loaded when it is called, and imports what it needs inside its function: help loads no model library.
 """
 
 from __future__ import annotations
@@ -9,27 +9,31 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from genner_cli import __version__
-from genner_cli.commands.calibrate import calibrate
-from genner_cli.commands.data import data
-from genner_cli.commands.evaluate import evaluate
-from genner_cli.commands.export import export
-from genner_cli.commands.extract import extract
-from genner_cli.commands.grammar import grammar
-from genner_cli.commands.info import info
-from genner_cli.commands.plan import plan
-from genner_cli.commands.probe import probe
-from genner_cli.commands.pull import pull
+from genner_cli.commands.lazy import MARKUP, LazyGroup
 from genner_cli.commands.terminal import printable_lines
-from genner_cli.commands.train import train
-from genner_cli.commands.view import view
 from genner_cli.errors import GennerError
 
 
-class _Commands(TyperGroup):
-    """Says what typer would not: that a run was interrupted, and that nobody reads its output any more."""
+class _Commands(LazyGroup):
+    """Adds to typer what to say when a run is interrupted, and when nobody reads its output any more."""
+
+    package = __name__
+    summaries = {  # noqa: RUF012
+        "extract": "Extract named entities from documents, with exact character offsets.",
+        "evaluate": "Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.",
+        "calibrate": "Learn from validation data what a model's scores mean, and which entities to keep.",
+        "plan": "Time a sample of the documents, and estimate how long all of them will take.",
+        "grammar": "Print the GBNF grammar of an output format.",
+        "train": "Train a LoRA adapter on labelled documents.",
+        "export": "Merge, convert and quantize a trained model, and check that each GGUF is still that model.",
+        "info": "Show what a GGUF holds: architecture, quantization, labels with definitions, prompt, and provenance.",
+        "pull": "Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.",
+        "view": "Look at predictions: one page with all documents, which loads nothing, or text on the terminal.",
+        "data": "Convert, count, split, relabel and check labelled data; join shards.",
+        "probe": "Ask the questions of the paper (arXiv 2601.17898) of your own data and models.",
+    }
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -48,22 +52,10 @@ app = typer.Typer(
         "Example: `genner extract news.jsonl --types PER,ORG -o entities.jsonl`"
     ),
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(extract)
-app.command()(evaluate)
-app.command()(calibrate)
-app.command()(plan)
-app.command()(grammar)
-app.command()(train)
-app.command()(export)
-app.command()(info)
-app.command()(pull)
-app.command()(view)
-app.add_typer(data, name="data")
-app.add_typer(probe, name="probe")
 
 
 def _version(asked: bool) -> None:
@@ -91,5 +83,5 @@ def main() -> None:
 
 
 def _say(message: str, error: BaseException) -> None:
-    told = (message, *getattr(error, "__notes__", ()))
-    sys.stderr.write("".join(f"genner: {printable_lines(line)}\n" for line in told))
+    lines = (message, *getattr(error, "__notes__", ()))
+    sys.stderr.write("".join(f"genner: {printable_lines(line)}\n" for line in lines))

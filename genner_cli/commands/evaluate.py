@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from genner_cli.commands.gold import extracted, is_nested, labels_in, read_gold_files
-from genner_cli.commands.options import (
-    AdapterReference,
-    CalibrationFile,
-    ChunkBytes,
-    ContextTokens,
-    Depth,
-    Download,
-    Format,
-    GoldFiles,
-    GpuLayers,
-    Held,
-    IdField,
-    LabelsFile,
-    ModelReference,
-    NestedAsGold,
-    OverlapBytes,
-    Slots,
-    TextField,
-    Threads,
-    Types,
-    Uncalibrated,
-    asked_labels,
-    nesting,
-    obeyed,
-)
+from genner_cli.commands.gold import asked_of, extracted, read_gold_files
+from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_options
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
-from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.options import Panel
+from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
-    from genner_cli.api import ExtractOptions
     from genner_cli.calibration import Judged
     from genner_cli.files.writing import Writer
     from genner_cli.scoring import Comparison, Evaluation, Figures
     from genner_cli.scoring.figures import DocumentCounts, Key
-    from genner_cli.types import Document, Extraction, Label
-
-_DEFAULTS = EngineOptions()
+    from genner_cli.types import Document, Extraction
 
 
 class Scorer(StrEnum):
@@ -64,7 +38,10 @@ Predictions = Annotated[
     ),
 ]
 Other = Annotated[
-    str | None, typer.Option("--compare", metavar="FILE", help="Other predictions for GOLD: is the difference chance?")
+    str | None,
+    typer.Option(
+        "--compare", metavar="FILE", help="Second predictions file; test whether the difference is significant."
+    ),
 ]
 ScorerName = Annotated[
     Scorer, typer.Option(help="official: as the scripts of arXiv 2601.17898 count, by format, from the completions.")
@@ -72,21 +49,20 @@ ScorerName = Annotated[
 Resamples = Annotated[int, typer.Option(min=100, help="Resampled sets of documents for intervals and the test.")]
 Seed = Annotated[int, typer.Option(help="Seed of the resampling.")]
 Examples = Annotated[int, typer.Option(min=0, help="Most examples to show of each class of errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Page = Annotated[
     str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots (needs genner[plots]).")
 ]
 
 
+@run_options(
+    Panel.LABELS, Panel.MODEL, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
+    without=("strict_labels",), shown=FROM_GOLD,
+)  # fmt: skip
 def evaluate(
     call: typer.Context,
     gold: GoldFiles,
+    spec: RunSpec,
     predictions: Predictions = None,
-    model: ModelReference = None,
-    adapter: AdapterReference = None,
-    download: Download = False,
-    types: Types = None,
-    labels: LabelsFile = None,
     compare: Other = None,
     scorer: ScorerName = Scorer.genner,
     as_json: AsJson = False,
@@ -94,32 +70,17 @@ def evaluate(
     resamples: Resamples = 1000,
     seed: Seed = 0,
     examples: Examples = 3,
-    text_field: TextField = "text",
-    id_field: IdField = "id",
-    format: Format = None,
-    nested: NestedAsGold = None,
-    depth: Depth = None,
-    constraint: Held = Constraint.SOURCE,
-    calibration: CalibrationFile = None,
-    no_calibration: Uncalibrated = False,
-    chunk: ChunkBytes = None,
-    overlap: OverlapBytes = None,
-    slots: Slots = _DEFAULTS.slots,
-    context: ContextTokens = _DEFAULTS.context,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
 ) -> None:
-    """Score predictions, or what a model extracts, against gold data: precision, recall, F1, and which errors.
+    """Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.
 
     Figures have 95 % intervals, by resampling documents. The headline is strict micro F1: an entity counts if its
-    borders and its label are right. Asked for are the labels that the gold data have, unless others are named.
+    boundaries and its label are right. Asked for are the labels that the gold data have, unless others are named.
 
     Examples:
 
     - `genner evaluate gold.jsonl --model my-model.gguf --html report.html`
     - `genner evaluate gold.jsonl --predictions new.jsonl --compare old.jsonl`
     """
-    from genner_cli.api import ExtractOptions
     from genner_cli.files.writing import encode_value
 
     source = call.get_parameter_source("model")
@@ -129,39 +90,41 @@ def evaluate(
         raise UsageError("--html shows genner's own figures; leave out --scorer official, or --html")
     page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
     talk_on_stderr()
-    documents = read_gold_files(gold, text_field=text_field, id_field=id_field)
-    asked = asked_labels(types, labels)
-    read = partial(_read, documents=documents, text_field=text_field, id_field=id_field)
-    options = ExtractOptions(
-        labels=asked or labels_in(documents) or None,
-        model=model,
-        adapter=adapter,
-        download=download,
-        format=format,
-        depth=nesting(is_nested(documents) if nested is None else nested, depth),
-        constraint=constraint,
-        calibration=calibration,
-        calibrated=obeyed(calibration, no_calibration),
-        chunk_bytes=chunk,
-        overlap_bytes=overlap,
-        engine=EngineOptions(slots=slots, context=context, threads=threads, gpu_layers=gpu_layers),
-    )
-    done, task = (read(predictions), None) if predictions else extracted(documents, options)
-    sides = [done, read(compare)] if compare else [done]
-    if asked:
-        sides = [_restricted(side, {label.name for label in asked}) for side in sides]
+    sides, asked = _sides(gold, predictions, compare, spec)
     sampling = Sampling(resamples, seed)
     if scorer == Scorer.official:
-        outcome = _official(sides, task.format if task else format, options, sampling, only=asked)
+        outcome = _official(sides, asked, sampling, only_asked=spec.labels is not None)
     else:
         outcome = _own(sides, sampling, examples)
     if page and outcome.evaluation:
-        title = f"{predictions or model or 'The bundled model'} on {', '.join(gold)}"
+        title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
         _write_page(page, sides[0], outcome.evaluation, title=title)
     if as_json:
         typer.echo(encode_value(_value(outcome)), nl=False)
     else:
         _show(outcome, compare or "")
+
+
+def _sides(
+    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec
+) -> tuple[list[list[Extraction]], RunSpec]:
+    """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
+    names = {"text_field": spec.text_field, "id_field": spec.id_field}
+    documents = read_gold_files(gold, **names)
+    asked = asked_of(spec, documents)
+    if predictions:
+        sides = [_read(predictions, documents, **names)]
+    else:
+        from genner_cli.running.llama import LlamaBackend
+
+        with LlamaBackend().open(asked) as opened:
+            sides = [extracted(opened, documents)]
+            asked = replace(asked, format=opened.facts.task.format)
+    if compare:
+        sides.append(_read(compare, documents, **names))
+    if spec.labels:
+        sides = [_restricted(side, {label.name for label in spec.labels}) for side in sides]
+    return sides, asked
 
 
 class Sampling(NamedTuple):
@@ -207,22 +170,17 @@ def _own(sides: Sequence[Sequence[Extraction]], sampling: Sampling, examples: in
 
 
 def _official(
-    sides: Sequence[Sequence[Extraction]],
-    format: str | None,
-    options: ExtractOptions,
-    sampling: Sampling,
-    *,
-    only: Sequence[Label] | None,
+    sides: Sequence[Sequence[Extraction]], asked: RunSpec, sampling: Sampling, *, only_asked: bool
 ) -> _Outcome:
     from genner_cli.scoring.figures import figures
     from genner_cli.scoring.official import document_counts
 
-    if format is None:
+    if asked.format is None:
         raise UsageError("--scorer official counts by output format; say with --format which one the predictions have")
-    names = [label.name for label in options.labels or ()]
-    counted = [[document_counts(each, format, names, depth=options.depth) for each in side] for side in sides]
+    format, depth, names = asked.format, asked.depth or 1, [label.name for label in asked.labels or ()]
+    counted = [[document_counts(each, format, names, depth=depth) for each in side] for side in sides]
     counts = [
-        [{key: count for key, count in each.items() if only is None or key.name in names} for each, _ in side]
+        [{key: count for key, count in each.items() if not only_asked or key.name in names} for each, _ in side]
         for side in counted
     ]
     found = figures(counts[0], resamples=sampling.resamples, seed=sampling.seed)
@@ -259,7 +217,7 @@ def _show(outcome: _Outcome, other: str) -> None:
     if outcome.points:
         show([f"calibration error of the scores {expected_error(outcome.points):.3f} (see genner calibrate)"])
     if outcome.left_out:
-        show([f"{outcome.left_out:,} gold entities cannot be said in this format and are left out"])
+        show([f"{outcome.left_out:,} gold entities cannot be written in this format and are left out"])
 
 
 def _page_writer(path: str, inputs: Sequence[str]) -> Writer:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from genner_cli.commands.terminal import document_bar
 from genner_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from genner_cli.api import ExtractOptions
-    from genner_cli.extraction import Task
+    from genner_cli.running.backend import Opened
+    from genner_cli.running.spec import RunSpec
     from genner_cli.types import Document, Extraction, Label
 
 _SHOWN = 20
@@ -53,9 +54,17 @@ def labels_in(documents: Iterable[Document]) -> tuple[Label, ...]:
     return tuple(map(Label, sorted({entity.label for document in documents for entity in document.entities})))
 
 
-def extracted(documents: Sequence[Document], options: ExtractOptions) -> tuple[list[Extraction], Task]:
-    """What a model finds in the documents, and what it was asked; a bar on stderr meanwhile."""
-    from genner_cli.api import open_extractor
+def asked_of(spec: RunSpec, documents: Sequence[Document]) -> RunSpec:
+    """The run with what it leaves open as the gold data have it: labels, and entities inside entities."""
+    from genner_cli.formats import DEFAULT_DEPTH
 
-    with open_extractor(options) as extractor, document_bar(len(documents)) as counted:
-        return list(counted(extractor.extract(documents))), extractor.task
+    depth = spec.depth or (DEFAULT_DEPTH if is_nested(documents) else 1)
+    return replace(spec, labels=spec.labels or labels_in(documents) or None, depth=depth)
+
+
+def extracted(opened: Opened, documents: Sequence[Document]) -> list[Extraction]:
+    """What a model finds in the documents; a bar on stderr meanwhile."""
+    from genner_cli.running.backend import extractions
+
+    with document_bar(len(documents)) as counted:
+        return list(counted(extractions(opened, documents)))

@@ -1,4 +1,4 @@
-"""`genner grammar`: the GBNF that a format's completions are held to."""
+"""`genner grammar`: the GBNF that constrains the completions of a format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def grammar(
     types: Types = None,
     labels: LabelsFile = None,
     format: Annotated[FormatName, typer.Option(help="Output format.")] = _DEFAULT,
-    nested: Nested = False,
+    nested: Nested = None,
     depth: Depth = None,
 ) -> None:
     """Print the GBNF grammar of an output format.
@@ -29,4 +29,4 @@ def grammar(
     if not asked:
         raise UsageError("say which labels: --types PER,ORG or --labels labels.yaml")
     names = [label.name for label in asked]
-    typer.echo(output_format(format).grammar(names, depth=nesting(nested, depth)), nl=False)
+    typer.echo(output_format(format).grammar(names, depth=nesting(nested, depth) or 1), nl=False)

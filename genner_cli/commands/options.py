@@ -1,16 +1,23 @@
-"""Options that several commands share."""
+"""Options that several commands share; those of a run are made of the fields of its spec."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import Field, fields
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from genner_cli.errors import UsageError
 from genner_cli.formats import FORMATS
-from genner_cli.generation import MOST_SLOTS, SMALLEST_CONTEXT, Constraint
+from genner_cli.generation import EngineOptions
+from genner_cli.options import Panel, option_name, option_of
+from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.types import Label
@@ -19,93 +26,167 @@ if TYPE_CHECKING:
 FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]  # names are not literals
 """The output formats."""
 
-Types = Annotated[str | None, typer.Option("--types", "-t", metavar="PER,ORG", help="Labels to extract, by name.")]
-LabelsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--labels", "-l", metavar="FILE", help="YAML file of labels: a list of names, or names with definitions."
-    ),
-]
-Nested = Annotated[bool, typer.Option("--nested/--flat", help="Allow entities inside entities.")]
-NestedAsGold = Annotated[
-    bool | None,
-    typer.Option("--nested/--flat", help="Allow entities inside entities.", show_default="as the gold data are"),
-]
-Depth = Annotated[
-    int | None, typer.Option(min=1, max=16, help="How deep nested entities may nest (with --nested).", show_default="4")
-]
-ModelReference = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        envvar="GENNER_MODEL",
-        help="GGUF file, or Hub reference owner/name:file.gguf from the local cache.",
-        show_default="the bundled model",
-    ),
-]
-AdapterReference = Annotated[
-    str | None,
-    typer.Option("--adapter", metavar="ADAPTER", help="Adapter GGUF to apply to the model, named like a model."),
-]
-Download = Annotated[bool, typer.Option("--download", help="Fetch a Hub model that is not in the local cache.")]
+
+def _typer_option(item: Field[Any], **more: Any) -> Any:
+    option = option_of(item)
+    assert option, f"{item.name} is not an option"
+    return typer.Option(
+        *(option.names or (option_name(item.name),)),
+        help=option.help,
+        metavar=option.metavar,
+        min=option.least,
+        max=option.most,
+        envvar=option.envvar,
+        show_default=option.shown or True,
+        **more,
+    )
+
+
+def _shared(name: str) -> Any:
+    """The option of a run's or an engine's field, for commands that take no run."""
+    return next(_typer_option(item) for item in (*fields(RunSpec), *fields(EngineOptions)) if item.name == name)
+
+
+def _types(**more: Any) -> Any:
+    return typer.Option("--types", "-t", metavar="PER,ORG", help="Labels to extract, by name.", **more)
+
+
+def _labels(**more: Any) -> Any:
+    about = "YAML file of labels: a list of names, or names with definitions."
+    return typer.Option("--labels", "-l", metavar="FILE", help=about, **more)
+
+
+def _nested(**more: Any) -> Any:
+    return typer.Option("--nested/--flat", help="Allow entities inside entities.", **more)
+
+
+def _depth(**more: Any) -> Any:
+    about = "Levels of entities inside entities (implies --nested)."
+    return typer.Option(min=1, max=16, help=about, show_default="4 if nested", **more)
+
+
+Types = Annotated[str | None, _types()]
+LabelsFile = Annotated[Path | None, _labels()]
+Nested = Annotated[bool | None, _nested(show_default="flat")]
+Depth = Annotated[int | None, _depth()]
 DownloadBase = Annotated[bool, typer.Option("--download", help="Fetch a base model that is not in the local cache.")]
-Format = Annotated[FormatName | None, typer.Option(help="Output format.", show_default="the model's own")]
-Held = Annotated[Constraint, typer.Option(help="Hold completions to format and source text, the format, or nothing.")]
-TextField = Annotated[str, typer.Option(help="Field that holds the text.")]
-IdField = Annotated[str, typer.Option(help="Field that holds the id.")]
-MaxDocumentBytes = Annotated[int, typer.Option(min=1, help="A longer line or text becomes an error record.")]
-ChunkBytes = Annotated[
-    int | None,
-    typer.Option("--chunk", min=64, help="Longest piece of text, in UTF-8 bytes.", show_default="the model's own"),
-]
-OverlapBytes = Annotated[
-    int | None,
-    typer.Option("--overlap", min=0, help="Context beside a chunk, in UTF-8 bytes.", show_default="chunk / 8"),
-]
-ContextTokens = Annotated[
-    int, typer.Option("--context", min=SMALLEST_CONTEXT, help="Tokens that all slots hold together.")
-]
-BatchTokens = Annotated[int, typer.Option("--batch", min=32, help="Most tokens of one decoding step.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all cores")]
-Slots = Annotated[
-    int, typer.Option(min=1, max=MOST_SLOTS, help="Most texts that run side by side; fewer do where that is faster.")
-]
-CalibrationFile = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="What `genner calibrate` wrote.", show_default="the one beside the model"),
-]
-Uncalibrated = Annotated[bool, typer.Option("--no-calibration", help="Obey no calibration: all entities, raw scores.")]
+TextField = Annotated[str, _shared("text_field")]
+IdField = Annotated[str, _shared("id_field")]
+Threads = Annotated[int | None, _shared("threads")]
+GpuLayers = Annotated[int, _shared("gpu_layers")]
+Restart = Annotated[bool, _shared("restart")]
+FROM_GOLD = {"labels": "those of the gold data", "nested": "as the gold data are"}
+"""What the defaults are called of commands that take them from gold data."""
 GoldFiles = Annotated[
     list[str], typer.Argument(metavar="GOLD...", help="Labelled JSONL files (also .gz, .zst), or globs.")
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Forget what an earlier run wrote to the output.")]
-GpuLayers = Annotated[int, typer.Option(min=-1, help="Layers on a GPU; -1: all, where there is one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
-def asked_labels(types: str | None, file: Path | None) -> tuple[Label, ...] | None:
+def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | None:
     """The labels of --types or --labels; None if neither is given."""
     from genner_cli.files.labels import parse_types, read_labels
 
-    if types is not None and file is not None:
+    if types is not None and labels is not None:
         raise UsageError("--types and --labels both name the labels; give one of them")
     if types is not None:
         return tuple(parse_types(types))
-    return tuple(read_labels(str(file))) if file is not None else None
+    return tuple(read_labels(str(labels))) if labels is not None else None
 
 
-def nesting(nested: bool, depth: int | None) -> int:
-    """The depth that --nested and --depth ask for; 1 is flat."""
+def nesting(nested: bool | None, depth: int | None) -> int | None:
+    """The depth that --nested and --depth ask for; 1 is flat, None leaves it open."""
     from genner_cli.formats import DEFAULT_DEPTH
 
-    if depth is not None and not nested:
-        raise UsageError("--depth needs --nested")
-    return (depth or DEFAULT_DEPTH) if nested else 1
+    if nested is False and depth not in (None, 1):
+        raise UsageError("--flat and --depth contradict each other; give one of them")
+    if depth is None and nested is not None:
+        return DEFAULT_DEPTH if nested else 1
+    return depth
 
 
-def obeyed(calibration: str | None, no_calibration: bool) -> bool:
-    """Whether a calibration is to be obeyed, the one named or the one beside the model."""
-    if calibration and no_calibration:
-        raise UsageError("--calibration and --no-calibration contradict each other; give one of them")
-    return not no_calibration
+_COMBINED: Mapping[str, Callable[..., Any]] = {"labels": asked_labels, "depth": nesting}
+"""Fields that two options make together, and the function of these that does."""
+
+
+def _combined(shown: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    panel = {"rich_help_panel": Panel.LABELS.value}
+    labels = {"show_default": shown.get("labels", "the model's own"), **panel}
+    nested = _nested(show_default=shown.get("nested", "flat"), **panel)
+    return {
+        "labels": {
+            "types": Annotated[str | None, _types(**labels)],
+            "labels": Annotated[Path | None, _labels(**labels)],
+        },
+        "depth": {"nested": Annotated[bool | None, nested], "depth": Annotated[int | None, _depth(**panel)]},
+    }
+
+
+def run_options(
+    *chosen: Panel | str, without: Collection[str] = (), shown: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of a run, in place of its parameter `spec`: a RunSpec of them.
+
+    chosen: panels, of which all fields become options, or single fields; without: fields that do not; shown: what the
+    defaults of `labels` and `nested` are called, where they are others than in extraction.
+    """
+    run, engine = (_parameters(owner, chosen, without, _combined(shown)) for owner in (RunSpec, EngineOptions))
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(**values: Any) -> None:
+            fields_of_run, fields_of_engine = (
+                {name: _value(name, [values.pop(each.name) for each in own]) for name, own in owner.items()}
+                for owner in (run, engine)
+            )
+            function(**values, spec=RunSpec(**fields_of_run, engine=EngineOptions(**fields_of_engine)))
+
+        options = [each for owner in (run, engine) for own in owner.values() for each in own]
+        _sign(command, function, sorted(options, key=_panel_number))
+        return command
+
+    return decorate
+
+
+def _parameters(
+    owner: type, chosen: Collection[Panel | str], without: Collection[str], combined: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[inspect.Parameter]]:
+    """The parameters of a command for the chosen fields of a dataclass."""
+    hints = get_type_hints(owner)
+    found = {}
+    for item in fields(owner):
+        option = option_of(item)
+        if option and {item.name, option.panel} & set(chosen) and item.name not in (*without, "inputs"):
+            kind = FormatName | None if item.name == "format" else hints[item.name]
+            one = {item.name: Annotated[kind, _typer_option(item, rich_help_panel=option.panel.value)]}
+            found[item.name] = [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=annotation)
+                for name, annotation in combined.get(item.name, one).items()
+            ]
+    return found
+
+
+def _panel_number(parameter: inspect.Parameter) -> int:
+    """The place of an option's panel in the help."""
+    (option,) = parameter.annotation.__metadata__
+    return list(Panel).index(Panel(option.rich_help_panel))
+
+
+def _value(name: str, values: Sequence[Any]) -> Any:
+    """A field's value, of those of its options; the text of a format."""
+    if name in _COMBINED:
+        return _COMBINED[name](*values)
+    return values[0].value if isinstance(values[0], FormatName) else values[0]
+
+
+def _sign(command: Callable[..., None], function: Callable[..., None], options: Sequence[inspect.Parameter]) -> None:
+    """Lets typer see the options where the function has `spec`."""
+    hints = get_type_hints(function, include_extras=True)
+    seen: list[inspect.Parameter] = []
+    for each in inspect.signature(function).parameters.values():
+        own = each.replace(annotation=hints.get(each.name, Any))
+        if own.kind is not inspect.Parameter.VAR_KEYWORD:
+            own = own.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        seen += options if each.name == "spec" else [own]
+    command.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in seen}

@@ -93,6 +93,25 @@ def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
         yield counted
 
 
+@contextmanager
+def document_progress(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """A bar of the bytes of a run's input, if stderr is a terminal (`running.local.Progress`)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
 def printable_lines(text: str) -> str:
     """Lines without what would steer the terminal."""
     return "\n".join(map(printable, text.split("\n")))

@@ -63,8 +63,8 @@ class Context:
         """
         check_context(model.path, model.header, options.context)
         self._ordered = rows is not None
-        self._allowed = rows or Rows(1, options.batch, 1)
-        most = min(options.batch, options.context)  # llama.cpp aborts on a batch larger than its context
+        self._allowed = rows or Rows(1, options.batch_tokens, 1)
+        most = min(options.batch_tokens, options.context)  # llama.cpp aborts on a batch larger than its context
         self.capacity = min(most, self._allowed.most)
         size = self._allowed.padded(self.capacity)
         self._cells = options.context + size - self.capacity + self._allowed.padded(1) - 1
@@ -139,7 +139,7 @@ class Context:
             return None
         if status:
             raise ModelError(
-                f"llama.cpp failed to decode a batch (status {status}); try a smaller --batch or --context"
+                f"llama.cpp failed to decode a batch (status {status}); try a smaller --batch-tokens or --context"
             )
         self._ends.update(runs)
         if self._batch.n_tokens > real:

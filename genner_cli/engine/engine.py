@@ -90,12 +90,12 @@ class Engine:
         self._grammars.clear()
         self._context.close()
 
-    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers (from 0) of their requests, in the order they finish.
 
-        Requests are drawn only when a slot is free, and start in order; None is answered at once by an empty
-        completion. A request that cannot be done gives a completion with `error`. Raises UsageError for a grammar that
-        llama.cpp cannot read, and while an earlier run on this engine is neither finished nor closed.
+        Requests are drawn only when a slot is free, and start in order. A request that cannot be done gives a
+        completion with `error`. Raises UsageError for a grammar that llama.cpp cannot read, and while an earlier run on
+        this engine is neither finished nor closed.
         """
         if self._running:
             raise UsageError("the engine is still at work on other requests; finish or close that run first")
@@ -108,16 +108,13 @@ class Engine:
                 yield from self._admit(waiting)
                 while self._free and not waiting and not exhausted:
                     number, request = next(source, (-1, None))
-                    exhausted = number < 0
+                    exhausted = request is None
                     if request:
                         try:
                             waiting.append(_Job(number, request, self._model.prompt(request.rest)))
                         except DataError as error:
                             yield number, Completion("", error=str(error))
                         yield from self._admit(waiting)
-                    elif not exhausted:
-                        yield number, Completion("")
-                        break  # so that many of them do not hold up the slots
                 if self._slots:
                     yield from self._step(waiting)
                 elif exhausted and not waiting:

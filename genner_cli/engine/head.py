@@ -10,6 +10,8 @@ after that product.
 from __future__ import annotations
 
 import ctypes
+import logging
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +19,7 @@ import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
-from genner_cli.engine.gguf_header import Header, TensorInfo
+from genner_cli.engine.gguf_header import TENSOR_TYPES, Header, TensorInfo
 
 PLAIN = frozenset({"llama", "qwen2", "qwen3", "phi3", "smollm3"})
 """Architectures whose logits are the output matrix times the last norm, and a bias if there is one."""
@@ -34,10 +36,10 @@ _get.argtypes, _get.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
 
 
 class _Traits(ctypes.Structure):
-    """ggml_type_traits."""
+    """ggml_type_traits (ggml.h). `name` is an address: with another layout it may point anywhere."""
 
     _fields_ = (
-        ("name", ctypes.c_char_p),
+        ("name", ctypes.c_void_p),
         ("block", ctypes.c_int64),
         ("interleave", ctypes.c_int64),
         ("bytes", ctypes.c_size_t),
@@ -48,6 +50,29 @@ class _Traits(ctypes.Structure):
 
 _traits = _ggml.ggml_get_type_traits
 _traits.argtypes, _traits.restype = [ctypes.c_int], ctypes.POINTER(_Traits)
+_type_name = _ggml.ggml_type_name
+_type_name.argtypes, _type_name.restype = [ctypes.c_int], ctypes.c_void_p
+_block_size = _ggml.ggml_blck_size
+_block_size.argtypes, _block_size.restype = [ctypes.c_int], ctypes.c_int64
+_type_size = _ggml.ggml_type_size
+_type_size.argtypes, _type_size.restype = [ctypes.c_int], ctypes.c_size_t
+_is_quantized = _ggml.ggml_is_quantized
+_is_quantized.argtypes, _is_quantized.restype = [ctypes.c_int], ctypes.c_bool
+
+
+@cache
+def _traits_hold() -> bool:
+    """Whether this llama.cpp's ggml_type_traits is laid out as `_Traits` is, by what ggml's functions read from it."""
+    for kind in TENSOR_TYPES:
+        traits = _traits(kind).contents
+        found = traits.name, traits.block, traits.bytes, traits.quantized
+        if found != (_type_name(kind), _block_size(kind), _type_size(kind), _is_quantized(kind)):
+            logging.getLogger("genner").warning(
+                "this llama.cpp lays out ggml_type_traits in another way: all logits are computed, which is slower;"
+                " install the llama-cpp-python that genner was tested with"
+            )
+            return False
+    return True
 
 
 class Row(Protocol):
@@ -80,7 +105,9 @@ class OutputHead:
         """Whether this model's logits are known to be this product, of a matrix that ggml can read by rows."""
         architecture = header.metadata.get("general.architecture")
         altered = any(f"{architecture}.{key}" in header.metadata for key in ALTERED)
-        return architecture in PLAIN and not altered and bool(_traits(_matrix(header).kind).contents.to_float)
+        if architecture not in PLAIN or altered or not _traits_hold():
+            return False
+        return bool(_traits(_matrix(header).kind).contents.to_float)
 
     def keep(self, *, states: bool, stop: bool) -> None:
         """Whether the next decode keeps the last hidden states, and whether it ends with them."""

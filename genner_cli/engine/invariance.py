@@ -75,7 +75,7 @@ def _obstacle(model: Model, options: EngineOptions) -> str:
 
 def _same_bits(model: Model, options: EngineOptions, threads: int, rows: Rows) -> bool:
     """Whether all cuts give the same logits."""
-    small = replace(options, slots=2, context=CELLS, batch=rows.most)
+    small = replace(options, slots=2, context=CELLS, batch_tokens=rows.most)
     try:
         context = Context(model, small, threads, rows)
     except ModelError:

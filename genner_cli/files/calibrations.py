@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files.hashing import fingerprint
 from genner_cli.types import Calibration, Knot, ScoreMap
 
 VERSION = 1
@@ -26,15 +25,21 @@ def calibration_path(files: Sequence[Path]) -> Path:
 
 
 def calibration_value(
-    calibration: Calibration, files: Sequence[Path], *, format: str, constraint: str, more: Mapping[str, Any]
+    calibration: Calibration,
+    files: Sequence[Path],
+    digest: str,
+    *,
+    format: str,
+    constraint: str,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of the file, as a JSON value.
 
-    files: the model's and its adapter's; more: other facts for people, not read back.
+    files: the model's and its adapter's; digest: their fingerprint; more: other facts for people, not read back.
     """
     return {
         "version": VERSION,
-        "model": {"files": [path.name for path in files], "fingerprint": fingerprint(files)},
+        "model": {"files": [path.name for path in files], "fingerprint": digest},
         "format": str(format),
         "constraint": str(constraint),
         "map": [list(knot) for knot in calibration.map.knots],
@@ -43,8 +48,8 @@ def calibration_value(
     }
 
 
-def read_calibration(path: Path, files: Sequence[Path], *, format: str, constraint: str) -> Calibration:
-    """The calibration in a file, for the model in `files`.
+def read_calibration(path: Path, files: Sequence[Path], digest: str, *, format: str, constraint: str) -> Calibration:
+    """The calibration in a file, for the model in `files`, whose fingerprint is `digest`.
 
     Raises UsageError if there is no such file, ModelError where it is broken or made for another model, output
     format or constraint.
@@ -60,7 +65,7 @@ def read_calibration(path: Path, files: Sequence[Path], *, format: str, constrai
             f"{path}: has version {value.get('version')!r}, read is {VERSION}; run `genner calibrate` again"
         )
     try:
-        _check(path, value, files, {"format": str(format), "constraint": str(constraint)})
+        _check(path, value, files, digest, {"format": str(format), "constraint": str(constraint)})
         knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
         thresholds = {str(label): float(score) for label, score in value["thresholds"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -71,8 +76,8 @@ def read_calibration(path: Path, files: Sequence[Path], *, format: str, constrai
     return Calibration(ScoreMap(knots), thresholds)
 
 
-def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], used: Mapping[str, str]) -> None:
-    if value["model"]["fingerprint"] != fingerprint(files):
+def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], digest: str, used: Mapping[str, str]) -> None:
+    if value["model"]["fingerprint"] != digest:
         made_for, given = " with ".join(value["model"]["files"]), " with ".join(path.name for path in files)
         raise ModelError(f"{path}: was made for another model ({made_for}) than {given}; {_REMEDY}")
     for name, given in used.items():

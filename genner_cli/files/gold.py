@@ -58,12 +58,12 @@ def read_gold(
     documents: list[Document] = []
     problems: list[Problem] = []
     for record in _records(paths, text_field, id_field):
-        found = [] if isinstance(record, Document) else [record.message]
+        messages = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
             document, complaints = labelled(record, labels=labels, nested=nested)
-            found = [f"{record.source}: {complaint}" for complaint in complaints]
-            documents += [] if found else [document]
-        problems += [Problem(message, record.source) for message in found]
+            messages = [f"{record.source}: {complaint}" for complaint in complaints]
+            documents += [] if messages else [document]
+        problems += [Problem(message, record.source) for message in messages]
     return GoldData(tuple(documents), tuple(problems))
 
 
@@ -98,30 +98,31 @@ def labelled(
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
         return record, [f"field 'entities' {is_what}; write a list like [{_SHAPE}], [] where there are none"]
     problems = []
-    found = []
+    numbered = []
     for number, value in enumerate(given):
         entity = entity_of(value, record.text, labels)
         if isinstance(entity, Entity):
-            found.append((number, entity))
+            numbered.append((number, entity))
         else:
             problems.append(f"entities[{number}]: {entity}")
-    found.sort(key=lambda pair: canonical_order(pair[1]))
-    problems += [] if crossing else _arrangement_problems(found, nested)
-    return replace(record, entities=tuple(entity for _, entity in found), fields=fields), problems
+    numbered.sort(key=lambda pair: canonical_order(pair[1]))
+    problems += [] if crossing else _arrangement_problems(numbered, nested)
+    return replace(record, entities=tuple(entity for _, entity in numbered), fields=fields), problems
 
 
-def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, tidy: bool = True) -> Entity | str:
-    """The entity, or what is wrong with it. `tidy`: it may have no outer white space."""
-    if problem := shape_problem(value):
+def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, gold: bool = True) -> Entity | str:
+    """The entity, or what is wrong with it. `gold`: it may have no outer white space, and a label must be one that
+    models can write."""
+    if problem := _shape_problem(value):
         return problem
     start, end, label = value["start"], value["end"], value["label"]
-    problem = range_problem(start, end, text) or _label_problem(label, labels)
-    problem = problem or mention_problem(start, end, value.get("text"), text, tidy=tidy)
-    problem = problem or score_problem(value.get("score"))
+    problem = _range_problem(start, end, text) or _label_problem(label, labels, gold)
+    problem = problem or _mention_problem(start, end, value.get("text"), text, tidy=gold)
+    problem = problem or _score_problem(value.get("score"))
     return problem or Entity(start, end, label, text[start:end], value.get("score"))
 
 
-def shape_problem(value: Any) -> str | None:
+def _shape_problem(value: Any) -> str | None:
     """Why a value is not an object with start, end and label."""
     if not isinstance(value, Mapping):
         return f"{reprlib.repr(value)} is not an object; write it like {_SHAPE}"
@@ -129,7 +130,7 @@ def shape_problem(value: Any) -> str | None:
     return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}" if missing else None
 
 
-def range_problem(start: Any, end: Any, text: str) -> str | None:
+def _range_problem(start: Any, end: Any, text: str) -> str | None:
     """Why two values are not a range of the text."""
     for name, offset in (("start", start), ("end", end)):
         if type(offset) is not int:
@@ -142,9 +143,11 @@ def range_problem(start: Any, end: Any, text: str) -> str | None:
     return None
 
 
-def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
-    if not isinstance(label, str):
+def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> str | None:
+    if not isinstance(label, str) or not (label or gold):
         return f"its label is {reprlib.repr(label)}, not a string; write the label's name"
+    if not gold:
+        return None
     try:
         Label(label)
     except UsageError as error:
@@ -155,14 +158,14 @@ def _label_problem(label: Any, labels: Collection[str] | None) -> str | None:
     return None
 
 
-def score_problem(score: Any) -> str | None:
+def _score_problem(score: Any) -> str | None:
     """Why a value is not a score."""
     if score is None or (type(score) in (int, float) and 0 <= score <= 1):
         return None
     return f"its score is {reprlib.repr(score)}, not a number from 0 to 1; correct it, or leave it out"
 
 
-def mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool = True) -> str | None:
+def _mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool) -> str | None:
     """Why a range of the text is not the mention that an entity claims, or is none at all."""
     there = text[start:end]
     if mention is not None and mention != there:
@@ -188,10 +191,10 @@ def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     return f"it stands at {at}:{at + len(mention)}" if once else "correct the offsets or the text"
 
 
-def _arrangement_problems(found: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
+def _arrangement_problems(numbered: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
     """What is wrong with entities that are right on their own; they must be in canonical order."""
     around: list[Entity] = []
-    for number, entity in found:
+    for number, entity in numbered:
         where = f"entities[{number}]: {reprlib.repr(entity.text)} at {entity.start}:{entity.end}"
         while around and around[-1].end <= entity.start:
             around.pop()

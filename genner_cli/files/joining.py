@@ -7,13 +7,14 @@ against their indexes. Knows nothing of how a record came about.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from genner_cli.errors import UsageError
 from genner_cli.files.blocks import Shard
 from genner_cli.files.journal import Entry, Journal
-from genner_cli.files.manifest import NAMES_ONLY, SHARES, Manifest
+from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import COMPLETE, ResumableOutput, written
 from genner_cli.ledger import Ledger
@@ -35,9 +36,9 @@ def join(paths: Sequence[str], output: str, *, restart: bool = False) -> Ledger:
     see `ResumableOutput.begin`.
     """
     parts = _in_order([_part(path) for path in paths])
-    options = parts[0].manifest.options
-    with ResumableOutput(output, inputs=paths, **_fields(options)) as whole:
-        whole.begin({name: value for name, value in options.items() if name not in SHARES}, restart=restart)
+    settings = replace(parts[0].manifest.settings, share={})
+    with ResumableOutput(output, inputs=paths, **_fields(settings)) as whole:
+        whole.begin(settings, restart=restart)
         whole.fill(_records(parts))
     return whole.ledger
 
@@ -50,17 +51,17 @@ def _records(parts: Sequence[_Part]) -> Iterator[tuple[bytes, Entry]]:
             raise UsageError(f"{index}: is not there; put it beside the output of shard {shard}, or {remedy}")
         count = 0
         for found in written(
-            OutputTarget(path, **_fields(manifest.options)), path, Journal(path, index), remedy=remedy
+            OutputTarget(path, **_fields(manifest.settings)), path, Journal(path, index), remedy=remedy
         ):
             yield found
             count += 1
         if count != manifest.ledger["documents"]:
-            told = f"has {count:,} records, {manifest.ledger['documents']:,} were written"
-            raise UsageError(f"{path}: {told}; {remedy}")
+            counts = f"has {count:,} records, {manifest.ledger['documents']:,} were written"
+            raise UsageError(f"{path}: {counts}; {remedy}")
 
 
-def _fields(options: Mapping[str, Any]) -> dict[str, str]:
-    return {"text_field": options["text-field"], "id_field": options["id-field"]}
+def _fields(settings: Settings) -> dict[str, str]:
+    return {"text_field": settings.options["text-field"], "id_field": settings.options["id-field"]}
 
 
 def _part(path: str) -> _Part:
@@ -69,9 +70,9 @@ def _part(path: str) -> _Part:
     manifest = Manifest.read(described)
     if manifest is None:
         raise UsageError(f"{described}: is not there; put it beside {path}, as {_COMMAND} left it")
-    if "shard" not in manifest.options:
-        raise UsageError(f"{path}: is no output of a shard; name what {_COMMAND} wrote")
-    shard = Shard.parse(str(manifest.options["shard"]))
+    if "shard" not in manifest.settings.share:
+        raise UsageError(f"{path}: is not the output of a shard; name what {_COMMAND} wrote")
+    shard = Shard.parse(str(manifest.settings.share["shard"]))
     if manifest.state != COMPLETE:
         count = f"{manifest.state}, {manifest.ledger['documents']:,} documents"
         raise UsageError(f"{path}: shard {shard} is not complete ({count}); run it again with the same command first")
@@ -99,12 +100,12 @@ def _in_order(parts: Sequence[_Part]) -> list[_Part]:
 def _refuse_other(first: _Part, part: _Part) -> None:
     """Raises UsageError unless both are shards of one input, made in the same way."""
     if part.shard.count != first.shard.count:
-        told = f"shard: {first.shard} there, {part.shard} here"
+        different = f"shard: {first.shard} there, {part.shard} here"
     else:
-        options = {"genner version": part.manifest.genner, **part.manifest.options}
-        told = first.manifest.differences(options, besides=(*NAMES_ONLY, "shard"))
-    if told:
+        here = replace(part.manifest.settings, share={**part.manifest.settings.share, "shard": str(first.shard)})
+        different = first.manifest.differences(here, part.manifest.genner)
+    if different:
         raise UsageError(
-            f"{part.path}: is no shard of the same run as {first.path} ({told}); leave one of them out, or make both"
-            " with the same genner, options and input"
+            f"{part.path}: is not a shard of the same run as {first.path} ({different}); leave one of them out, or make"
+            " both with the same genner, options and input"
         )

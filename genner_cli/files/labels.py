@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import yaml
 
 from genner_cli.errors import UsageError
+from genner_cli.files.settings import read_yaml
 from genner_cli.types import Label
 
 _SHAPE = "write 'NAME: definition', or a list of names or of {name: NAME, definition: ...}"
@@ -69,19 +70,8 @@ def read_label_map(path: str) -> dict[str, str | None]:
 
 
 def _parsed(path: str) -> yaml.Node | None:
-    """The tree of nodes rather than values, for it knows the lines and still has both of two equal keys."""
-    try:
-        with open(path, "rb") as file:
-            return yaml.compose(file, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path after --labels") from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: not YAML ({error.problem}); {_SHAPE}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML ({str(error).splitlines()[0]}); {_SHAPE}") from error
-    except (ValueError, RecursionError) as error:  # no character has such a number; nested too deep
-        raise UsageError(f"{path}: not YAML ({error}); {_SHAPE}") from error
+    """The tree of nodes rather than values, for it has the lines and still has both of two equal keys."""
+    return read_yaml(path, lambda file: yaml.compose(file, Loader=yaml.SafeLoader), _SHAPE)
 
 
 def _pairs(path: str, root: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node | None]]:
@@ -96,17 +86,17 @@ def _pairs(path: str, root: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.
 
 
 def _object(path: str, node: yaml.MappingNode) -> tuple[yaml.Node, yaml.Node | None]:
-    found: dict[str, yaml.Node] = {}
+    nodes: dict[str, yaml.Node] = {}
     for key, value in node.value:
         name = _text(path, key, "a key")
         if name not in ("name", "definition"):
             raise _error(path, key, f"unknown key {name!r}; {_SHAPE}")
-        if name in found:
+        if name in nodes:
             raise _error(path, key, f"key {name!r} comes twice; remove one")
-        found[name] = value
-    if "name" not in found:
+        nodes[name] = value
+    if "name" not in nodes:
         raise _error(path, node, f"a label without a name; {_SHAPE}")
-    return found["name"], found.get("definition")
+    return nodes["name"], nodes.get("definition")
 
 
 def _label(path: str, name_node: yaml.Node, definition_node: yaml.Node | None) -> Label:

@@ -1,12 +1,12 @@
-"""`PATH.run.json`: with what a run was begun, and what became of its documents so far.
+"""`PATH.run.json`: the settings that a run was begun with, and the state of its documents so far.
 
-Takes and gives JSON values. Knows nothing of what the options mean.
+Takes and gives JSON values. Knows nothing of what the settings mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,34 @@ from genner_cli.errors import UsageError
 from genner_cli.files.journal import refused
 from genner_cli.files.whole import write_whole
 
-NAMES_ONLY = ("model",)
-"""Options that are there to be read: what shapes a record is the model's content, wherever it lies."""
-SHARES = ("shard", "input")
-"""Options that say which documents a run is to make records of."""
-WAYS = ("cluster",)
-"""Options that say how records are made that are not there yet: a whole output may be gone on with in another way."""
-NOT_SHAPING = (*NAMES_ONLY, *SHARES, *WAYS)
-"""The record of a document is the same whatever they are."""
 _SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """`options`: all that shapes a record; `process`: who works on it, None when nobody does; `ledger`: as of then."""
+class Settings:
+    """What a run was begun with.
+
+    `options`: all that shapes a record; the documents, whose hashes stand in the index, are not among them. `share`:
+    which documents of the input there are to be records of. `way`: how missing records are made, which counts only
+    until the output is complete. `model`: to be read only.
+    """
 
     options: dict[str, Any]
+    share: dict[str, Any] = field(default_factory=dict)
+    way: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> bytes:
+        """A hash of all that shapes a record."""
+        return blake2b(orjson.dumps(self.options), digest_size=32).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`process`: who works on it, None when nobody does; `ledger`: as of then."""
+
+    settings: Settings
     state: str
     process: int | None
     ledger: dict[str, Any]
@@ -40,7 +52,8 @@ class Manifest:
 
     def write(self, path: str) -> None:
         """Puts it there whole, or not at all. Raises GennerError where the disk refuses."""
-        data = orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        value = asdict(self)
+        data = orjson.dumps({**value.pop("settings"), **value}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         try:
             write_whole(Path(path), data)
         except OSError as error:
@@ -51,33 +64,43 @@ class Manifest:
         """What stands there, None if nothing does. Raises UsageError for something else."""
         try:
             with open(path, "rb") as file:
-                found = cls(**orjson.loads(file.read()))
-            if not isinstance(found.options, dict):
-                raise TypeError("its options are no object")
-            return found
+                value = orjson.loads(file.read())
+            settings = Settings(*(value.pop(item.name) for item in fields(Settings)))
+            if not all(isinstance(getattr(settings, item.name), dict) for item in fields(settings)):
+                raise TypeError("its settings are not objects")
+            return cls(settings, **value)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise UsageError(
-                f"{path}: is no manifest of a run ({error}); restore it, or begin anew by --restart"
-            ) from (error)
+                f"{path}: is not the manifest of a run ({error}); restore it, or start over with --restart"
+            ) from error
 
-    def differences(self, options: dict[str, Any], *, besides: Collection[str] = NAMES_ONLY) -> str:
-        """Tells for people what differs from these options; `besides`: names that may differ."""
-        now = {"genner version": __version__, **options}
-        before = {"genner version": self.genner, **self.options}
-        names = [name for name in now | before if name not in besides]
+    def differences(self, other: Settings, genner: str = __version__, *, share: bool = True, way: bool = True) -> str:
+        """For people, in which options other settings differ; `share`, `way`: whether these count."""
+        before, now = self._compared(self.settings, self.genner, share, way), self._compared(other, genner, share, way)
         return "; ".join(
-            _difference(name, before.get(name), now.get(name)) for name in names if now.get(name) != before.get(name)
+            _difference(name, before.get(name), now.get(name))
+            for name in now | before
+            if now.get(name) != before.get(name)
         )
 
-    def refuse_other(self, path: str, options: dict[str, Any], *, whole: bool = False) -> None:
-        """Raises UsageError that says which option differs from those it was begun with; `whole`: no record lacks."""
-        told = self.differences(options, besides=(*NAMES_ONLY, *WAYS) if whole else NAMES_ONLY)
-        if told:
+    @staticmethod
+    def _compared(settings: Settings, genner: str, share: bool, way: bool) -> dict[str, Any]:
+        return {
+            "genner version": genner,
+            **settings.options,
+            **(settings.share if share else {}),
+            **(settings.way if way else {}),
+        }
+
+    def refuse_other(self, path: str, settings: Settings, *, complete: bool = False) -> None:
+        """Raises UsageError that names the options in which other settings differ; `complete`: no record is missing."""
+        different = self.differences(settings, way=not complete)
+        if different:
             raise UsageError(
-                f"{path}: was begun with other options ({told}); use the same ones, name another file after -o,"
-                " or begin anew by --restart"
+                f"{path}: was begun with other options ({different}); use the same ones, name another file after -o,"
+                " or start over with --restart"
             )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from genner_cli.errors import UsageError
 from genner_cli.files import OUTPUT_FIELDS, kind
-from genner_cli.files.gold import mention_problem, range_problem, score_problem, shape_problem
+from genner_cli.files.gold import entity_of
 from genner_cli.files.reading import read_documents
 from genner_cli.files.records import Record
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
@@ -67,18 +67,7 @@ def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
     if not isinstance(given, list):
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
         return (), [f"field 'entities' {is_what}; give the output of `genner extract`"]
-    found = [_entity(value, record.text) for value in given]
-    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(found) if isinstance(entity, str)]
-    entities = (entity for entity in found if isinstance(entity, Entity))
+    checked = [entity_of(value, record.text, gold=False) for value in given]
+    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(checked) if isinstance(entity, str)]
+    entities = (entity for entity in checked if isinstance(entity, Entity))
     return tuple(sorted(entities, key=canonical_order)), problems
-
-
-def _entity(value: Any, text: str) -> Entity | str:
-    """The entity, or what is wrong with it; outer white space, crossing and repetition are for others to judge."""
-    if problem := shape_problem(value):
-        return problem
-    start, end, label, score = value["start"], value["end"], value["label"], value.get("score")
-    problem = range_problem(start, end, text) or mention_problem(start, end, value.get("text"), text, tidy=False)
-    if not problem and (not isinstance(label, str) or not label):
-        problem = f"its label is {reprlib.repr(label)}; write the label's name"
-    return problem or score_problem(score) or Entity(start, end, label, text[start:end], score)

@@ -1,4 +1,4 @@
-"""An output file that an interrupted run goes on with: what stands beside it, and when it is whole.
+"""An output file that an interrupted run resumes: what stands beside it, and when it is complete.
 
 `PATH.partial` holds the records so far, never compressed: a torn line can be cut off there, and a torn frame could
 not. `PATH.run.index` has an entry for each (`journal`), `PATH.run.json` says with what they were made (`manifest`).
@@ -11,17 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from hashlib import blake2b
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from zlib import crc32
-
-import orjson
 
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files.journal import Entry, Journal, digest_of, refused
-from genner_cli.files.manifest import NOT_SHAPING, Manifest
+from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.output_target import OUTPUTS, OutputTarget
 from genner_cli.files.streams import UNREADABLE
 from genner_cli.files.writing import PARTIAL, check_target
@@ -75,28 +72,27 @@ class ResumableOutput:
             self._journal.__exit__()
 
     def _leave(self, error: BaseException | None) -> None:
-        """Says how to go on, in the manifest and to whoever interrupted."""
+        """Says how to resume, in the manifest and to whoever interrupted."""
         if isinstance(error, KeyboardInterrupt) and self._state == STOPPED and self.ledger.documents:
             count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
-            error.add_note(f"{count}; run the same command again to go on from there")
+            error.add_note(f"{count}; run the same command again to resume")
         with suppress(OSError):
             self._journal.sync()
         with suppress(GennerError) if error else nullcontext():
             self._write_manifest(self._state)
 
-    def begin(self, options: dict[str, Any], *, restart: bool = False) -> None:
-        """Finds out what is there already. `options`: all that shapes a record, but the documents.
-
-        Raises UsageError that names the option in which an earlier run differs; `restart` forgets that run.
+    def begin(self, settings: Settings, *, restart: bool = False) -> None:
+        """Looks for what is there already. Raises UsageError that names the option in which an earlier run differs;
+        `restart` discards what that run wrote.
         """
-        self._options = options
-        self._key = key_of(options)
+        self._settings = settings
+        self._key = settings.key
         manifest = None if restart else Manifest.read(self._manifest)
         partial, target = os.path.exists(self._journal.lines), self._is_there()
         if manifest and (partial or target):
-            manifest.refuse_other(self._manifest, options, whole=not partial)
+            manifest.refuse_other(self._manifest, settings, complete=not partial)
         elif not restart and partial and any(True for _ in self._journal):
-            raise UsageError(f"{self._manifest}: is not there; restore it, or begin anew by --restart")
+            raise UsageError(f"{self._manifest}: is not there; restore it, or start over with --restart")
         else:
             self._journal.clear()
         if not manifest or manifest.state != RETRYING:
@@ -170,7 +166,7 @@ class ResumableOutput:
     def _other_input(self, what: str) -> UsageError:
         return UsageError(
             f"{self.path}: {what}; the input was changed or moved since: restore it, use --retry-errors if only"
-            " documents that could not be read were corrected, or begin anew by --restart"
+            " documents that could not be read were corrected, or start over with --restart"
         )
 
     def write(self, line: bytes, document: Document | FailedDocument, outcome: Outcome) -> None:
@@ -229,17 +225,11 @@ class ResumableOutput:
         self._open()
 
     def _write_manifest(self, state: str, process: int | None = None) -> None:
-        Manifest(self._options, state, process, self.ledger.value()).write(self._manifest)
-
-
-def key_of(options: dict[str, Any]) -> bytes:
-    """A hash of those options that shape a record."""
-    shaping = {name: value for name, value in options.items() if name not in NOT_SHAPING}
-    return blake2b(orjson.dumps(shaping), digest_size=32).digest()
+        Manifest(self._settings, state, process, self.ledger.value()).write(self._manifest)
 
 
 def written(
-    target: OutputTarget, path: str, entries: Iterable[Entry], *, remedy: str = "begin anew by --restart"
+    target: OutputTarget, path: str, entries: Iterable[Entry], *, remedy: str = "start over with --restart"
 ) -> Iterator[tuple[bytes, Entry]]:
     """The records of a file, each with its entry. Raises UsageError where they are not as they were written."""
     try:
@@ -274,7 +264,7 @@ class Retry:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
-            error.add_note(f"what was made again is in {self._journal.lines}; run the same command again to go on")
+            error.add_note(f"what was made again is in {self._journal.lines}; run the same command again to resume")
         self._journal.__exit__()
 
     def rest(self, documents: Iterator[DocumentType]) -> Iterator[DocumentType]:

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genner_cli.formats import Claim, LeftOut, Rendering
+from genner_cli.formats import Claim, LeftOut, Rendering, select
 from genner_cli.formats.shared import gbnf, listing
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.formats.shared.carriable import select
 from genner_cli.formats.shared.listing import Done, ListingFormat, ListingLock, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, State
 from genner_cli.types import Entity, Range, canonical_order

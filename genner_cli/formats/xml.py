@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 from genner_cli.formats import Marked
 from genner_cli.formats.shared import gbnf
-from genner_cli.formats.shared.inline import InlineFormat
+from genner_cli.formats.shared.inline import InlineFormat, inner
 
 
 class Xml(InlineFormat):
@@ -19,25 +20,27 @@ class Xml(InlineFormat):
 
     task = "Copy the text and mark every named entity in it as <LABEL>mention</LABEL>."
     label_first = True
+    open = "<"
+    close = ("</", ">")
     escapes: ClassVar[Mapping[str, str]] = {"<": "&lt;", "&": "&amp;"}
-    scan = re.compile(
-        r"<(?:(?P<close>/)|(?P<open>))(?P<label>[^<>&/][^<>&]*)>|(?P<escaped>&lt;|&amp;)|(?P<char>[^<&])", re.DOTALL
-    )
+    char = '[^<&] | "&lt;" | "&amp;"'
 
     def opening(self, label: str) -> str:
         return f"<{label}>"
 
-    def closing(self, label: str) -> tuple[str, ...]:
-        return (f"</{label}>",)
+    @cached_property
+    def scan(self) -> re.Pattern[str]:
+        tag = r"<(?:(?P<close>/)|(?P<open>))(?P<label>[^<>&/][^<>&]*)>"
+        return re.compile(rf"{tag}|(?P<escaped>&lt;|&amp;)|(?P<char>[^<&])", re.DOTALL)
 
     def grammar(self, labels: Sequence[str], *, depth: int = 1) -> str:
         levels = {}
         for level in range(1, depth + 1):
-            levels[f"inner_{level}"] = f"(char | entity-{level + 1})+" if level < depth else "char+"
+            levels[f"inner_{level}"] = inner(level, depth)
             levels[f"entity_{level}"] = " | ".join(
                 f"{gbnf.literal(f'<{label}>')} inner-{level} {gbnf.literal(f'</{label}>')}" for label in labels
             )
-        return gbnf.rules(root="(char | entity-1)*", **levels, char='[^<&] | "&lt;" | "&amp;"')
+        return gbnf.rules(root="(char | entity-1)*", **levels, char=self.char)
 
     def official(self, completion: str, labels: Sequence[str]) -> Marked:
         """Only tags of `labels` are read. A closing tag ends the innermost open one of its label, and those opened

@@ -44,10 +44,10 @@ def parse(reference: str, *, revision: str | None = None) -> Reference:
         validate_repo_id(match["repo"])
     except ValueError as error:
         raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
-    found = Reference(match["repo"], revision or match["revision"], match["file"])
-    if ".." in f"{found.revision}/{found.file}".split("/"):
+    wanted = Reference(match["repo"], revision or match["revision"], match["file"])
+    if ".." in f"{wanted.revision}/{wanted.file}".split("/"):
         raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")
-    return found
+    return wanted
 
 
 def storage(repo: str) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from genner_cli.calibration import Judged, expected_error, judged, reliability
 from genner_cli.plots import charts
-from genner_cli.scoring.evaluation import Evaluation, Example, sides
-from genner_cli.scoring.figures import Estimate, Figures
+from genner_cli.scoring.evaluation import Evaluation, sides
 from genner_cli.scoring.matching import Mode
-from genner_cli.types import Entity, Extraction
+from genner_cli.scoring.tables import Table, errors_table, figures_table, modes_table, percent, rates_line
+from genner_cli.types import Extraction
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #59626c; --line: #d4d9de }
@@ -22,9 +22,9 @@ h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.15rem; margi
 .scroll { overflow-x: auto } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top }
-th, td { white-space: nowrap } .texts { min-width: 42rem }
-th:first-child, td:first-child, .texts td, .texts th { text-align: left }
-.texts td:nth-child(n + 3) { overflow-wrap: anywhere; white-space: normal }
+th, td { white-space: nowrap } .prose { min-width: 42rem }
+th:first-child, td:first-child, .prose :last-child { text-align: left }
+.prose td:last-child { overflow-wrap: anywhere; white-space: pre-line }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem } figure { margin: 0 } figcaption { color: var(--soft) }
 """
 
@@ -33,15 +33,16 @@ def page(found: Evaluation, extractions: Sequence[Extraction], *, title: str) ->
     """The HTML of the page. Everything that comes from data is escaped; there is no script."""
     points = [point for each in extractions for point in judged(each)]
     gold = sum(len(set(sides(each)[0])) for each in extractions)
-    modes = {mode.value: each for mode, each in found.modes.items()}
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>",
             *_summary(found),
-            *_section("Match modes", _figures_table("match", modes | {"macro (strict)": found.macro})),
-            *_section("Labels", _plot(charts.f1_by_label(found.labels), ""), _figures_table("label", found.labels)),
-            *(_section("Nesting", _figures_table("entities", found.parts)) if found.parts else ()),
-            *_section("Errors", _errors_table(found)),
+            *_section("Match modes", _table(modes_table(found))),
+            *_section(
+                "Labels", _plot(charts.f1_by_label(found.labels), ""), _table(figures_table("label", found.labels))
+            ),
+            *(_section("Nesting", _table(figures_table("entities", found.parts))) if found.parts else ()),
+            *_section("Errors", _table(errors_table(found))),
             *_section("Labels taken for each other", _plot(charts.confusion(found.confusion), _CONFUSION)),
             *(_scores(points, gold) if points else ()),
         ]
@@ -58,25 +59,20 @@ def _scores(points: Sequence[Judged], gold: int) -> Iterator[str]:
     bins = reliability(points)
     error = f"Points count entities. The expected calibration error is {expected_error(points):.3f}."
     curve = _plot(charts.precision_recall(points, gold), "Along the curve stand the lowest scores that are kept.")
-    table = _table(
-        ("score", "entities", "mean score", "share right"),
-        ((f"{b.low:.1f} to {b.high:.1f}", f"{b.entities:,}", f"{b.score:.3f}", f"{b.right:.3f}") for b in bins),
-    )
+    rows = ((f"{b.low:.1f} to {b.high:.1f}", f"{b.entities:,}", f"{b.score:.3f}", f"{b.right:.3f}") for b in bins)
+    table = _table(Table.of(("score", "entities", "mean score", "share right"), rows))
     plots = f'<div class="plots">{curve}{_plot(charts.reliability(bins), error)}</div>'
     yield from _section("Scores", plots, table)
 
 
 def _summary(found: Evaluation) -> Iterator[str]:
-    strict, rates = found.modes[Mode.STRICT], found.rates
+    strict = found.modes[Mode.STRICT]
     yield (
-        f'<p class="headline">Strict micro F1 <strong>{_percent(strict.f1.value)}</strong>'
-        f" (95 % interval {_percent(strict.f1.low)} to {_percent(strict.f1.high)}), precision"
-        f" {_percent(strict.precision.value)}, recall {_percent(strict.recall.value)}</p>"
+        f'<p class="headline">Strict micro F1 <strong>{percent(strict.f1.value)}</strong>'
+        f" (95 % interval {percent(strict.f1.low)} to {percent(strict.f1.high)}), precision"
+        f" {percent(strict.precision.value)}, recall {percent(strict.recall.value)}</p>"
     )
-    yield (
-        f'<p class="soft">{rates.documents:,} documents: {rates.without_gold:,} without gold entities,'
-        f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed or invalid</p>"
-    )
+    yield f'<p class="soft">{rates_line(found.rates)}</p>'
 
 
 def _section(heading: str, *parts: str) -> Iterator[str]:
@@ -85,49 +81,12 @@ def _section(heading: str, *parts: str) -> Iterator[str]:
 
 
 def _plot(svg: str, caption: str) -> str:
-    told = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure class="scroll">{svg}{told}</figure>'
+    shown = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure class="scroll">{svg}{shown}</figure>'
 
 
-def _figures_table(first: str, rows: Mapping[str, Figures]) -> str:
-    headings = (first, "precision", "recall", "F1", "95 % interval", "gold", "predicted", "hits")
-    return _table(headings, (_figures_row(name, each) for name, each in rows.items()))
-
-
-def _figures_row(name: str, found: Figures) -> tuple[str, ...]:
-    counts = found.counts
-    counted = [f"{number:,g}" for number in (counts.gold, counts.predicted, counts.hit)] if counts else ["", "", ""]
-    values = (_percent(each.value) for each in (found.precision, found.recall, found.f1))
-    return (name, *values, _interval(found.f1), *counted)
-
-
-def _errors_table(found: Evaluation) -> str:
-    rows = []
-    for error, errors in found.errors.items():
-        rows += [(error.value, f"{errors.count:,}", "", "", "")]
-        rows += [("", "", *_example(example)) for example in errors.examples]
-    return _table(("class", "times", "document", "gold", "predicted"), rows, kind="texts")
-
-
-def _example(example: Example) -> tuple[str, str, str]:
-    return (example.document, _entity(example.gold), _entity(example.predicted))
-
-
-def _entity(entity: Entity | None) -> str:
-    return "" if entity is None else f"{entity.label} “{entity.text}” {entity.start}:{entity.end}"
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{_percent(estimate.low)} to {_percent(estimate.high)}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in table.headings)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    kind = ' class="prose"' if table.prose else ""
+    return f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -8,12 +8,14 @@ from itertools import cycle
 from time import perf_counter
 from typing import Any
 
-from genner_cli.api import ExtractOptions, open_extractor
 from genner_cli.chunking import split
 from genner_cli.extraction import Task
 from genner_cli.formats import Claim, output_format
 from genner_cli.formats.shared.boundaries import Mentions
 from genner_cli.probing.folder import ProbeFolder
+from genner_cli.running.backend import extractions
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import RunSpec
 from genner_cli.scoring import Counts, Figures
 from genner_cli.scoring.counts import counts_by_label
 from genner_cli.scoring.evaluation import sides
@@ -68,20 +70,18 @@ class Cell:
         return {name: each for name, each in self.value().items() if name != "counts"}
 
 
-def measured(
-    folder: ProbeFolder, stage: str, documents: Sequence[Document], options: ExtractOptions, progress: Progress
-) -> Cell:
+def measured(folder: ProbeFolder, stage: str, documents: Sequence[Document], spec: RunSpec, progress: Progress) -> Cell:
     """The cell of a stage: the one that stands in the folder, else a new one."""
-    return Cell.of_value(folder.stage(stage, lambda: measure(documents, options, progress).value()))
+    return Cell.of_value(folder.stage(stage, lambda: measure(documents, spec, progress).value()))
 
 
-def measure(documents: Sequence[Document], options: ExtractOptions, progress: Progress = iter) -> Cell:
+def measure(documents: Sequence[Document], spec: RunSpec, progress: Progress = iter) -> Cell:
     """Extracts and counts. Raises ModelError and UsageError where the model cannot be opened."""
-    with open_extractor(options) as extractor:
+    with LlamaBackend().open(spec) as opened:
         began = perf_counter()
-        done = list(progress(extractor.extract(documents)))
+        done = list(progress(extractions(opened, documents)))
         seconds = perf_counter() - began
-        return cell_of(done, extractor.task, tokens=extractor.engine.statistics.written, seconds=seconds)
+        return cell_of(done, opened.facts.task, tokens=opened.statistics.written, seconds=seconds)
 
 
 def cell_of(done: Sequence[Extraction], task: Task, *, tokens: int, seconds: float) -> Cell:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genner_cli.api import ExtractOptions
 from genner_cli.generation import Constraint
 from genner_cli.probing.cells import Cell, Progress, measured
 from genner_cli.probing.folder import ProbeFolder
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document
 
 CONSTRAINTS = (Constraint.OFF, Constraint.FORMAT, Constraint.SOURCE)
 
 
 def run(
-    documents: Sequence[Document], options: ExtractOptions, folder: ProbeFolder, progress: Progress = iter
+    documents: Sequence[Document], spec: RunSpec, folder: ProbeFolder, progress: Progress = iter
 ) -> dict[str, Cell]:
-    """A cell for each constraint; does what is not done yet. `options.constraint` does not count."""
+    """A cell for each constraint; does what is not done yet. `spec.constraint` does not count."""
     found = {}
     for constraint in CONSTRAINTS:
-        held = replace(options, constraint=constraint)
-        found[constraint.value] = measured(folder, constraint, documents, held, progress)
+        constrained = replace(spec, constraint=constraint)
+        found[constraint.value] = measured(folder, constraint, documents, constrained, progress)
     return found

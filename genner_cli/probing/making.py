@@ -9,10 +9,10 @@ from typing import Any
 
 from convert.base import base_folder
 from convert.export import ExportOptions, export
-from genner_cli.api import ExtractOptions
 from genner_cli.errors import ModelError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.provenance import WORDS
+from genner_cli.running.spec import RunSpec
 from genner_cli.training.dataset import Files
 from genner_cli.training.options import MACHINE, TrainOptions
 from genner_cli.training.run import Job, Telling, train
@@ -36,10 +36,10 @@ class Making:
         labels = None if self.labels is None else {label.name: label.definition for label in self.labels}
         return {"base": self.base, "type": self.type, "labels": labels, "options": options}
 
-    def extracting(self, gguf: Path, constraint: Constraint) -> ExtractOptions:
+    def extracting(self, gguf: Path, constraint: Constraint) -> RunSpec:
         """How the model that was made is asked."""
-        return ExtractOptions(
-            model=str(gguf), depth=self.options.depth, constraint=constraint, calibrated=False, engine=self.engine
+        return RunSpec(
+            model=str(gguf), depth=self.options.depth, constraint=constraint, no_calibration=True, engine=self.engine
         )
 
 

@@ -18,7 +18,7 @@ from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.files.whole import sync, write_whole
 from genner_cli.prompting import Instructions
-from genner_cli.provenance import WORDS, Provenance
+from genner_cli.provenance import GGUF_SOURCE, WORDS, Provenance
 from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import TrainOptions
@@ -31,12 +31,14 @@ _PACKAGES = ("genner", "torch", "transformers", "peft")
 
 def provenance_of(base: Base, data_files: Sequence[str], options: TrainOptions) -> Provenance:
     """Where the adapter comes from."""
+    source = base.folder / GGUF_SOURCE
     return Provenance(
         base=base.reference,
         base_hash=hash_files(weight_files(base.folder)),
         data_hash=hash_files(map(Path, data_files)),
         options=asdict(options),
         versions={name: version(name) for name in _PACKAGES},
+        base_file=str(json.loads(source.read_text(encoding="utf-8"))["sha256"]) if source.exists() else "",
     )
 
 

@@ -91,7 +91,7 @@ class TorchEngine:
         self._batch = batch
         self._context: int = model.config.get_text_config().max_position_embeddings
 
-    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers (from 0) of their requests, in the order they finish.
 
         A request that cannot be done gives a completion with `error`. Raises UsageError for another constraint than
@@ -99,14 +99,11 @@ class TorchEngine:
         """
         waiting: list[_Row] = []
         for number, request in enumerate(requests):
-            if request is None:
-                yield number, Completion("")
-            else:
-                try:
-                    waiting.append(self._start(number, request))
-                except DataError as error:
-                    yield number, Completion("", error=str(error))
-            if request is None or len(waiting) == WINDOW * self._batch:
+            try:
+                waiting.append(self._start(number, request))
+            except DataError as error:
+                yield number, Completion("", error=str(error))
+            if len(waiting) == WINDOW * self._batch:
                 yield from self._run(waiting)
                 waiting = []
         yield from self._run(waiting)

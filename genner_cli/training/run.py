@@ -209,7 +209,7 @@ class _Validation:
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
         self._packs = plan.packed(chosen.examples)
-        self._task = Task(told.labels, told.prompt, told.format, told.depth, told.chunk_bytes)
+        self._task = Task.of(told, told.labels)
 
     def __call__(self) -> dict[str, float]:
         """The figures, as the log has them."""

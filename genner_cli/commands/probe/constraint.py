@@ -2,93 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genner_cli.commands.gold import is_nested, labels_in, read_gold_files
-from genner_cli.commands.options import (
-    AdapterReference,
-    ChunkBytes,
-    ContextTokens,
-    Depth,
-    Download,
-    Format,
-    GoldFiles,
-    GpuLayers,
-    IdField,
-    LabelsFile,
-    ModelReference,
-    NestedAsGold,
-    Slots,
-    TextField,
-    Threads,
-    Types,
-    asked_labels,
-    nesting,
-)
-from genner_cli.commands.probe.options import DEFAULTS, Folder, files_hash
+from genner_cli.commands.gold import asked_of, read_gold_files
+from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
+from genner_cli.commands.probe.options import Folder, files_hash
 from genner_cli.commands.terminal import document_bar, talk_on_stderr
-from genner_cli.generation import EngineOptions
+from genner_cli.options import Panel
+from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
 
 
-def constraint(
-    gold: GoldFiles,
-    output: Folder,
-    model: ModelReference = None,
-    adapter: AdapterReference = None,
-    download: Download = False,
-    types: Types = None,
-    labels: LabelsFile = None,
-    text_field: TextField = "text",
-    id_field: IdField = "id",
-    format: Format = None,
-    nested: NestedAsGold = None,
-    depth: Depth = None,
-    chunk: ChunkBytes = None,
-    slots: Slots = DEFAULTS.slots,
-    context: ContextTokens = DEFAULTS.context,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
-) -> None:
+@run_options(
+    Panel.LABELS, Panel.MODEL, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
+    without=("strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
+)  # fmt: skip
+def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """Measure one model on the same documents with constraint off, format and source, and compare them in pairs.
 
     Shown are precision, recall and F1 with 95 % intervals, invalid outputs, invented entities, tokens and time, and the
-    differences with the intervals of a paired bootstrap. The same command goes on where it was cut off.
+    differences with the intervals of a paired bootstrap. The same command resumes an interrupted run.
 
     Example: `genner probe constraint gold.jsonl --model my-model.gguf -o constraint/`
     """
-    from genner_cli.api import ExtractOptions, model_files
+    from genner_cli import hub
     from genner_cli.files.hashing import fingerprint
     from genner_cli.probing.constraint import run
     from genner_cli.probing.folder import ProbeFolder
 
     talk_on_stderr()
-    documents = read_gold_files(gold, text_field=text_field, id_field=id_field)
-    options = ExtractOptions(
-        labels=asked_labels(types, labels) or labels_in(documents) or None,
-        model=model,
-        adapter=adapter,
-        download=download,
-        format=format,
-        depth=nesting(is_nested(documents) if nested is None else nested, depth),
-        calibrated=False,
-        chunk_bytes=chunk,
-        engine=EngineOptions(slots=slots, context=context, threads=threads, gpu_layers=gpu_layers),
-    )
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
+    spec = replace(asked_of(spec, documents), no_calibration=True)
+    references = (spec.model, spec.adapter) if spec.adapter else (spec.model,)
     asked = {
         "probe": "constraint",
-        "model": fingerprint(model_files(options)),
+        "model": fingerprint(hub.resolve(reference, download=spec.download) for reference in references),
         "data": files_hash(*gold),
-        "labels": {label.name: label.definition for label in options.labels or ()},
-        "format": format,
-        "depth": options.depth,
-        "chunk": chunk,
+        "labels": {label.name: label.definition for label in spec.labels or ()},
+        "format": spec.format,
+        "depth": spec.depth,
+        "chunk-bytes": spec.chunk_bytes,
+        "overlap-bytes": spec.overlap_bytes,
     }
     with document_bar(3 * len(documents)) as counted:
-        cells = run(documents, options, ProbeFolder(output, asked), counted)
+        cells = run(documents, spec, ProbeFolder(output, asked), counted)
     _finish(cells, output)
 
 

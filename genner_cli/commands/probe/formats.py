@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.options import (
-    ContextTokens,
-    DownloadBase,
-    GpuLayers,
-    IdField,
-    LabelsFile,
-    TextField,
-    Threads,
-    Types,
-    asked_labels,
-)
+from genner_cli.commands.options import DownloadBase, run_options
 from genner_cli.commands.probe.options import (
-    DEFAULTS,
+    FROM_TRAIN,
     Folder,
     QuantizationType,
     TrainFile,
@@ -42,7 +32,8 @@ from genner_cli.commands.train import (
     with_options,
 )
 from genner_cli.errors import UsageError
-from genner_cli.generation import EngineOptions
+from genner_cli.options import Panel
+from genner_cli.running.spec import RunSpec
 from genner_cli.training.options import Loss
 
 if TYPE_CHECKING:
@@ -52,37 +43,31 @@ _PAPER = "bracketed,xml,category,occurrence,offset"
 Formats = Annotated[str, typer.Option(metavar="NAMES", help="Formats to train; inserted too, where the base has it.")]
 
 
+@run_options("labels", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def formats(
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
     output: Folder,
+    spec: RunSpec,
     formats: Formats = _PAPER,
-    types: Types = None,
-    labels: LabelsFile = None,
     preset: PresetName = Preset.fast,
     options: OptionsFile = None,
     nested: NestedGold = False,
     type: QuantizationType = "Q8_0",
-    text_field: TextField = "text",
-    id_field: IdField = "id",
     download: DownloadBase = False,
-    context: ContextTokens = DEFAULTS.context,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
     **values: Any,
 ) -> None:
     """Train a base model once for each output format, all alike, and measure each with constraint off, format, source.
 
     Shown are strict F1, documents whose output is invalid, entities that the text does not have (or not where they are
     said to be), tokens and time. All formats learn from the same documents: those that each of them can say. VALID
-    chooses nothing: the last step counts. The GGUFs are not checked. The same command goes on where it was cut off.
+    chooses nothing: the last step counts. The GGUFs are not checked. The same command resumes an interrupted run.
 
     Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
     """
     chosen = train_options(preset, options, nested, values)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
-    asked = asked_labels(types, labels)
     needs_training()
     from genner_cli.formats import output_format
     from genner_cli.probing import formats as probing
@@ -94,9 +79,8 @@ def formats(
     if chosen.format is not None:
         raise UsageError("a format in the options file is one of many here; name the formats with --formats")
     talk_on_stderr()
-    documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
-    engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
-    making = Making(absolute(base), chosen, type, asked, download, engine)
+    documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
+    making = Making(absolute(base), chosen, type, spec.labels, download, spec.engine)
     data = {"train": files_hash(train), "valid": files_hash(valid)}
     folder = ProbeFolder(output, {"probe": "formats", **making.value(), "formats": names, "data": data})
     if chosen.loss is Loss.LOCKED:

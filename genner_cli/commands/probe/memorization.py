@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.gold import read_gold_files
-from genner_cli.commands.options import (
-    ContextTokens,
-    DownloadBase,
-    FormatName,
-    GpuLayers,
-    Held,
-    IdField,
-    LabelsFile,
-    TextField,
-    Threads,
-    Types,
-    asked_labels,
-)
+from genner_cli.commands.options import DownloadBase, FormatName, run_options
 from genner_cli.commands.probe.options import (
-    DEFAULTS,
+    FROM_TRAIN,
     Folder,
     QuantizationType,
     TrainFile,
@@ -44,7 +32,9 @@ from genner_cli.commands.train import (
     needs_training,
     with_options,
 )
-from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.generation import Constraint
+from genner_cli.options import Panel
+from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
@@ -56,38 +46,31 @@ PoolFile = Annotated[
 ]
 
 
+@run_options("labels", "constraint", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def memorization(
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
     output: Folder,
+    spec: RunSpec,
     pool: PoolFile = None,
-    types: Types = None,
-    labels: LabelsFile = None,
     preset: PresetName = Preset.fast,
     options: OptionsFile = None,
     nested: NestedGold = False,
-    constraint: Held = Constraint.SOURCE,
     type: QuantizationType = "Q8_0",
-    text_field: TextField = "text",
-    id_field: IdField = "id",
     download: DownloadBase = False,
-    context: ContextTokens = DEFAULTS.context,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = DEFAULTS.gpu_layers,
     **values: Any,
 ) -> None:
     """Train with names of labels, with symbols, and with explained symbols; and swap all entities for unseen ones.
 
     Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
     model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.
-    Differences to the named model have the intervals of a paired bootstrap. The same command goes on where it was cut
-    off.
+    Differences to the named model have the intervals of a paired bootstrap. The same command resumes an
+    interrupted run.
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
     """
     chosen = train_options(preset, options, nested, values)
-    asked = asked_labels(types, labels)
     needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
@@ -96,22 +79,21 @@ def memorization(
     from genner_cli.training.samples import label_set
 
     talk_on_stderr()
-    documents = read_both(train, valid, chosen, text_field=text_field, id_field=id_field)
-    known = asked or label_set(documents[0])
-    others = read_gold_files(pool, text_field=text_field, id_field=id_field) if pool else documents[1]
+    documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
+    known = spec.labels or label_set(documents[0])
+    others = read_gold_files(pool, text_field=spec.text_field, id_field=spec.id_field) if pool else documents[1]
     swapped = swap(documents[1], unseen_pool(others, documents[0]), seed=chosen.seed)
-    engine = EngineOptions(context=context, threads=threads, gpu_layers=gpu_layers)
-    making = Making(absolute(base), chosen, type, known, download, engine)
-    probe = probing.MemorizationProbe(*documents, swapped, making, constraint)
+    making = Making(absolute(base), chosen, type, known, download, spec.engine)
+    probe = probing.MemorizationProbe(*documents, swapped, making, spec.constraint)
     data = {"train": files_hash(train), "valid": files_hash(valid), "pool": files_hash(*pool) if pool else None}
     folder = ProbeFolder(
-        output, {"probe": "memorization", **making.value(), "constraint": constraint.value, "data": data}
+        output, {"probe": "memorization", **making.value(), "constraint": spec.constraint.value, "data": data}
     )
     if not probe.explained:
         sys.stderr.write("genner: not every label has a definition, so there is no symbol-explained; give --labels\n")
     with told_on_stderr() as told:
         cells = probing.run(probe, folder, told)
-    _finish(cells, swapped, constraint, folder.path)
+    _finish(cells, swapped, spec.constraint, folder.path)
 
 
 def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:

@@ -12,20 +12,16 @@ import typer
 from genner_cli.commands.gold import is_nested, read_gold_files
 from genner_cli.commands.train import plain, telling_on_stderr
 from genner_cli.errors import UsageError
-from genner_cli.generation import EngineOptions
 from genner_cli.training.options import TrainOptions, made_of
 
 if TYPE_CHECKING:
     from genner_cli.probing.making import Told
     from genner_cli.types import Document
 
-DEFAULTS = EngineOptions()
-
+FROM_TRAIN = {"labels": "those of TRAIN"}
 TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to learn from, or a glob.")]
 ValidFile = Annotated[str, typer.Argument(metavar="VALID", help="Labelled JSONL to measure on, or a glob.")]
-Folder = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; given again, it goes on.")
-]
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; rerun to resume.")]
 QuantizationType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the GGUFs that are measured.")]
 
 
@@ -56,7 +52,7 @@ def files_hash(*patterns: str) -> str:
     from genner_cli.files.reading import expand
 
     if STDIO in patterns:
-        raise UsageError("a probe must know its files again to go on; name files, not '-'")
+        raise UsageError("a probe must know its files again to resume; name files, not '-'")
     return hash_files(map(Path, expand(patterns)))
 
 

@@ -13,11 +13,10 @@ from genner_cli.commands.train import absolute, needs_training
 from genner_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from genner_cli.probing.retention import Retained
     from genner_cli.probing.suite import TaskFiles
     from genner_cli.scoring import Estimate
+    from genner_cli.scoring.tables import Table
 
 Before = Annotated[str, typer.Option("--before", metavar="BASE", help="Base model: folder, Hub reference, or bundled.")]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
@@ -103,18 +102,17 @@ def _finish(found: list[Retained], path: Path) -> None:
 
 
 def _table(found: list[Retained]) -> Table:
-    from genner_cli.commands.evaluation_tables import new_table, with_interval
-    from genner_cli.commands.probe.tables import change_text
+    from genner_cli.scoring.tables import Table, change, with_interval
 
-    table = new_table("task", "measure", "questions", "before (95 % interval)", "after", "difference")
+    rows = []
     for each in found:
         sides = each.before, each.after
         if each.share:
-            figures = [*map(with_interval, sides), change_text(each.difference)]
+            figures = [*map(with_interval, sides), change(each.difference)]
         else:
             figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
-        table.add_row(each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures)
-    return table
+        rows.append((each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures))
+    return Table.of(("task", "measure", "questions", "before (95 % interval)", "after", "difference"), rows)
 
 
 def _number_text(estimate: Estimate, *, sign: str = "") -> str:

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from genner_cli.commands.evaluation_tables import new_table, percent, with_interval
+from genner_cli.scoring.tables import Table, change, percent, with_interval
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
@@ -19,15 +17,15 @@ if TYPE_CHECKING:
 def cells_table(first: str, cells: Mapping[tuple[str, str], Cell]) -> Table:
     """A row for each cell, called by its two names."""
     columns = ("constraint", "F1 (95 % interval)", "precision", "recall", "invalid", "invented", "tokens/doc", "s/doc")
-    table = new_table(first, *columns)
-    for (name, constraint), cell in cells.items():
-        found, documents = cell.figures, max(1, cell.documents)
-        rates = with_interval(found.f1), percent(found.precision.value), percent(found.recall.value)
-        table.add_row(
-            name, constraint, *rates, percent((cell.invalid + cell.failed) / documents), invented(cell),
-            f"{cell.tokens / documents:,.1f}", f"{cell.seconds / documents:.3f}",
-        )  # fmt: skip
-    return table
+    rows = ((name, constraint, *_cell_row(cell)) for (name, constraint), cell in cells.items())
+    return Table.of((first, *columns), rows)
+
+
+def _cell_row(cell: Cell) -> tuple[str, ...]:
+    found, documents = cell.figures, max(1, cell.documents)
+    rates = with_interval(found.f1), percent(found.precision.value), percent(found.recall.value)
+    wrong = percent((cell.invalid + cell.failed) / documents), invented(cell)
+    return (*rates, *wrong, f"{cell.tokens / documents:,.1f}", f"{cell.seconds / documents:.3f}")
 
 
 def invented(cell: Cell) -> str:
@@ -37,24 +35,15 @@ def invented(cell: Cell) -> str:
 
 def rates_table(first: str, cells: Mapping[str, Cell]) -> Table:
     """Precision, recall and F1, each with its interval."""
-    table = new_table(first, "precision (95 % interval)", "recall", "F1")
-    for name, cell in cells.items():
-        found = cell.figures
-        table.add_row(name, *map(with_interval, (found.precision, found.recall, found.f1)))
-    return table
+    found = {name: cell.figures for name, cell in cells.items()}
+    rows = ((name, *map(with_interval, (each.precision, each.recall, each.f1))) for name, each in found.items())
+    return Table.of((first, "precision (95 % interval)", "recall", "F1"), rows)
 
 
 def changes_table(first: str, rows: Mapping[str, tuple[Mapping[str, Estimate], Comparison]]) -> Table:
     """Differences of precision, recall and F1, in points, and how likely chance alone makes one as large of F1."""
-    table = new_table(first, "precision", "recall", "F1 (95 % interval)", "p")
-    for name, (rates, compared) in rows.items():
-        table.add_row(name, *map(change_text, rates.values()), f"{compared.micro.p:.3g}")
-    return table
-
-
-def change_text(change: Estimate) -> str:
-    """Points: `-1.2 (-2.0 to -0.3)`."""
-    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
+    cells = ((name, *map(change, rates.values()), f"{test.micro.p:.3g}") for name, (rates, test) in rows.items())
+    return Table.of((first, "precision", "recall", "F1 (95 % interval)", "p"), cells)
 
 
 def changes(

@@ -9,7 +9,6 @@ wherever it stands.
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,8 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from genner_cli.errors import DataError
-from genner_cli.formats import Claim, Marked, OutputFormat, Rendering
-from genner_cli.formats.shared.carriable import select
+from genner_cli.formats import Claim, Marked, OutputFormat, Rendering, select
+from genner_cli.formats.shared import gbnf
 from genner_cli.locking import Edge, Segment, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -28,24 +27,36 @@ _MAX_READINGS = 20_000  # partial ones, of a completion in which markup and text
 class InlineFormat(OutputFormat):
     """An inline format; subclasses give its markup.
 
-    `label_first`: the label stands in the opening, else in the closing. `escapes`: source characters and what is
-    written for them. `scan`: a pattern with the groups `open`, `close`, `label`, `char`, `escaped`. `space_inside`:
-    an opening stands before the space of its mention. `markup`: literals that are user-defined tokens of the model.
+    `open`: what opens an entity; `close`: what stands before and after the label in a closing. `escapes`: source
+    characters and what is written for them; `char`: the GBNF of one of them or of any other. `label_first`: the label
+    stands in the opening too. `space_inside`: an opening stands before the space of its mention. `markup`: literals
+    that are user-defined tokens of the model.
     """
 
-    label_first: ClassVar[bool] = False
+    open: ClassVar[str]
+    close: ClassVar[tuple[str, str]]
     escapes: ClassVar[Mapping[str, str]]
-    scan: ClassVar[re.Pattern[str]]
+    char: ClassVar[str]
+    label_first: ClassVar[bool] = False
     space_inside: ClassVar[bool] = False
     markup: ClassVar[frozenset[bytes]] = frozenset()
 
-    @abstractmethod
     def opening(self, label: str) -> str:
         """The opening of an entity with this label."""
+        return self.open
 
-    @abstractmethod
     def closing(self, label: str) -> tuple[str, ...]:
         """The parts of its closing, each of them one literal."""
+        return (self.close[0], label, self.close[1])
+
+    @cached_property
+    def scan(self) -> re.Pattern[str]:
+        """The parts of a completion: the groups `open`, `close`, `label`, `char`, `escaped`."""
+        opening, before, after = map(re.escape, (self.open, *self.close))
+        plain = "[^" + "".join(map(re.escape, self.escapes)) + "]"
+        escaped = "|".join(map(re.escape, self.escapes.values()))
+        close = f"(?P<close>{before}(?P<label>{plain}+){after})"
+        return re.compile(f"(?P<open>{opening})|{close}|(?P<escaped>{escaped})|(?P<char>{plain})", re.DOTALL)
 
     def escape(self, text: str) -> str:
         """The text as it stands in a completion without entities."""
@@ -76,6 +87,14 @@ class InlineFormat(OutputFormat):
                 yield self.opening(entity.label)
                 around.append(entity)
         yield self.escape(text[at:])
+
+    def grammar(self, labels: Sequence[str], *, depth: int = 1) -> str:
+        opening, before, after = map(gbnf.literal, (self.open, *self.close))
+        levels = {
+            f"entity_{level}": f"{opening} {inner(level, depth)} {before} label {after}"
+            for level in range(1, depth + 1)
+        }
+        return gbnf.rules(root="(char | entity-1)*", **levels, label=gbnf.one_of(labels), char=self.char)
 
     def lock(self, text: str, labels: Sequence[str], *, depth: int = 1) -> InlineLock:
         return InlineLock(
@@ -165,6 +184,33 @@ class InlineFormat(OutputFormat):
                 yield Claim("".join(frames.pop()).removeprefix(" " if self.space_inside else ""))
             at = match.end() if match else at + 1
 
+    def official(self, completion: str, labels: Sequence[str]) -> Marked:
+        """A closing ends the innermost open entity; spaces before it are not part of the text."""
+        completion = completion.strip()
+        text, at = "", 0
+        opened: list[int] = []
+        spans: list[tuple[Any, ...]] = []
+        for event in self._events.finditer(completion):
+            copied = completion[at : event.start()]
+            at = event.end()
+            text += copied if event["open"] else copied.rstrip()
+            if event["open"]:
+                opened.append(len(text))
+            elif opened and (start := opened.pop()) < len(text) and (label := " ".join(event["label"].split())):
+                spans.append((label, start, len(text)))
+        return Marked(text + completion[at:], spans)
+
+    @cached_property
+    def _events(self) -> re.Pattern[str]:
+        """The openings and closings that the paper's scripts see."""
+        opening, before, after = map(re.escape, (self.open, self.close[0].strip(), self.close[1]))
+        return re.compile(rf"(?P<open>{opening})|{before}\s*(?P<label>[^{after}]+){after}")
+
+
+def inner(level: int, depth: int) -> str:
+    """The GBNF of what an entity at this level may hold."""
+    return f"(char | entity-{level + 1})+" if level < depth else "char+"
+
 
 def _close(frames: list[tuple[int, str, int, list[Range]]], match: re.Match[str], end: int, text: str) -> Entity:
     start, label, opened, inner = frames.pop()
@@ -212,26 +258,6 @@ class _Reading(NamedTuple):
         while closed:
             (start, end, label), closed = closed
             yield Entity(start, end, label, text[start:end])
-
-
-def marked_by_closings(completion: str, events: re.Pattern[str]) -> Marked:
-    """The paper's reading where labels stand in closings; `events` has the groups `open` and `label`.
-
-    A closing ends the innermost open entity; spaces before it are not part of the text.
-    """
-    completion = completion.strip()
-    text, at = "", 0
-    opened: list[int] = []
-    spans: list[tuple[Any, ...]] = []
-    for event in events.finditer(completion):
-        copied = completion[at : event.start()]
-        at = event.end()
-        text += copied if event["open"] else copied.rstrip()
-        if event["open"]:
-            opened.append(len(text))
-        elif opened and (start := opened.pop()) < len(text) and (label := " ".join(event["label"].split())):
-            spans.append((label, start, len(text)))
-    return Marked(text + completion[at:], spans)
 
 
 class Frame(NamedTuple):
@@ -306,16 +332,16 @@ class InlineLock:
         assert isinstance(state, Position)
         if state.closing:
             return (self._closing_edge(state, *state.closing),)
-        found = []
+        edges = []
         if state.unit < len(self.units):
             copied = Position(state.unit + 1, state.frames)
             if self._can_close(copied):
-                found.append(Edge(self.units[state.unit], copied))
+                edges.append(Edge(self.units[state.unit], copied))
         offset = self.offsets[state.unit]
         if offset is not None:
-            found += self._openings(state, offset)
-            found += self._closings(state, offset)
-        return found
+            edges += self._openings(state, offset)
+            edges += self._closings(state, offset)
+        return edges
 
     def remaining(self, state: State) -> int:
         assert isinstance(state, Position)

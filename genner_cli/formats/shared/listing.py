@@ -46,14 +46,16 @@ class ListingFormat(OutputFormat):
             value = json.loads(completion)
         except (ValueError, RecursionError) as error:
             raise DataError(f"the completion is not JSON ({error})") from error
+        if not isinstance(value, list | dict):
+            raise DataError("the completion is neither a list nor an object")
         items = value if isinstance(value, list) else _counted(value)
         return sorted({_located(item, text) for item in items}, key=canonical_order)
 
 
-def _counted(value: Any) -> Iterator[dict[str, Any]]:
+def _counted(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The items of a category listing, with the number of each mention among its equals."""
     listed: Counter[str] = Counter()
-    for label, mentions in value.items() if isinstance(value, dict) else ():
+    for label, mentions in value.items():
         for mention in mentions if isinstance(mentions, list) else ():
             listed[str(mention)] += 1
             yield {"text": mention, "label": label, "occurrence_index": listed[str(mention)]}

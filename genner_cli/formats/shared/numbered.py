@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from genner_cli.errors import DataError
-from genner_cli.formats import Claim, Rendering
+from genner_cli.formats import Claim, Rendering, select
 from genner_cli.formats.shared import gbnf, listing
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.formats.shared.carriable import select
 from genner_cli.formats.shared.listing import Done, ListingFormat, ListingLock, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, State
 from genner_cli.types import Entity, Range, canonical_order

@@ -1,8 +1,8 @@
-"""An engine in a process of its own, which is started again when it dies.
+"""An engine in a child process as a backend; the child is started again when it dies.
 
-Takes requests, gives completions, as `generation.Generate` says. When the child dies (an abort in llama.cpp, the
-system out of memory, an error that it raises), the requests it had in hand are asked one by one; one that kills it
-again gets a completion with an error. Knows nothing of documents.
+When it does (an abort in llama.cpp, the system out of memory, an error that it raises), the requests it had in hand are
+asked one by one; one that kills it again gets a completion with an error. This process loads no model library. Knows
+nothing of documents.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from genner_cli.api import ExtractOptions, Extractor, model_files
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request, smaller_context
-from genner_cli.serving import Answer, Finished, Raised, Ready, Said, Wanted
+from genner_cli.running.backend import ModelFacts
+from genner_cli.running.child import Answer, Finished, Logged, Raised, Ready, Wanted
+from genner_cli.running.spec import RunSpec
 
 log = logging.getLogger("genner")
-Numbered = tuple[int, Request | None]
-CHILD = "from genner_cli.serving import main; main()"
+Numbered = tuple[int, Request]
+CHILD = "from genner_cli.running.child import main; main()"
 PATIENCE_SECONDS = 5
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 
@@ -36,25 +37,39 @@ class ChildDied(Exception):
     """The child ended; the message says how."""
 
 
-class SupervisedEngine:
-    """Opens model and engine in a child process; a context manager.
+class SupervisedBackend:
+    """Runs llama.cpp in a child process; `child`: the Python code of its main program."""
 
-    Raises what `open_task` and `Engine` raise, but for errors at a request, which become completions with an error.
+    def __init__(self, child: str = CHILD) -> None:
+        self._child = child
+
+    @contextmanager
+    def open(self, spec: RunSpec, /) -> Iterator[SupervisedEngine]:
+        """Opens model and engine in the child. Raises what opening them raises there."""
+        with SupervisedEngine(spec, self._child) as engine:
+            yield engine
+
+
+class SupervisedEngine:
+    """A model that is open in a child process (`backend.Opened`); a context manager.
+
+    Raises what opening the model raises, but for errors at a request, which become completions with an error.
     """
 
-    def __init__(self, options: ExtractOptions, *, child: str = CHILD) -> None:
-        self._options = options
+    def __init__(self, spec: RunSpec, child: str = CHILD) -> None:
+        self._spec = spec
         self._child = child
         self._in_hand: dict[int, Numbered] = {}  # by what the child calls them: its session's count
         self._earlier = Statistics()
         self.statistics = Statistics()
         self.costs = Costs(0.0, 0.0, 0.0)
         try:
-            self.task = self._start()
+            self.facts = self._start()
         except ChildDied as death:
-            remedy = smaller_context(options.engine.context)
+            remedy = smaller_context(spec.engine.context)
             raise ModelError(f"the engine {death} while the model was opened; {remedy}") from death
-        self._files = _stamps(options)
+        self._stamps = _stamps(self.facts.files)
+        self._spec = _resolved(spec, self.facts)
 
     def __enter__(self) -> SupervisedEngine:
         return self
@@ -68,7 +83,7 @@ class SupervisedEngine:
         self._process.kill()
         self._process.wait()
 
-    def generate(self, requests: Iterable[Request | None]) -> Iterator[tuple[int, Completion]]:
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers of their requests, in the order they finish (`generation.Generate`)."""
         source = enumerate(requests)
         while True:
@@ -121,7 +136,7 @@ class SupervisedEngine:
                 if self._in_hand and not isinstance(message.error, UsageError):
                     raise self._death(message.error)
                 raise message.error
-            if not isinstance(message, Said):
+            if not isinstance(message, Logged):
                 return message
             log.log(message.level, "%s", message.text)
 
@@ -144,15 +159,15 @@ class SupervisedEngine:
 
     def _start_again(self) -> None:
         self._earlier = self.statistics
-        for path, stamp in _stamps(self._options).items():
-            if self._files.get(path) != stamp:
-                raise ModelError(f"{path} was replaced during the run; put it back, or begin anew by --restart")
+        for path, stamp in _stamps(self.facts.files).items():
+            if self._stamps[path] != stamp:
+                raise ModelError(f"{path} was replaced during the run; put it back, or start over with --restart")
         try:
             self._start()
         except ChildDied as death:
             raise ModelError(f"the engine {death} when it was started again; run the same command again") from death
 
-    def _start(self) -> Task:
+    def _start(self) -> ModelFacts:
         self._connection, theirs = Pipe()
         with theirs:
             self._process = _spawned(self._child, theirs)
@@ -162,14 +177,14 @@ class SupervisedEngine:
             self.close()
             raise
 
-    def _opened(self) -> Task:
+    def _opened(self) -> ModelFacts:
         try:
-            self._connection.send(self._options)
+            self._connection.send(self._spec)
         except _GONE:
             raise self._death() from None
         ready = self._received()
         assert isinstance(ready, Ready)
-        return ready.task
+        return ready.facts
 
 
 def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
@@ -186,18 +201,17 @@ def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _stamps(options: ExtractOptions) -> dict[Path, tuple[int, ...]]:
+def _resolved(spec: RunSpec, facts: ModelFacts) -> RunSpec:
+    """The same, with the model's files in place of references to them."""
+    model, *adapter = map(str, facts.files)
+    return replace(spec, model=model, adapter=adapter[0] if adapter else None, download=False)
+
+
+def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
     """The files of the model, with what changes when one is replaced."""
-    stats = {path: path.stat() for path in model_files(options)}
-    return {path: (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) for path, found in stats.items()}
+    stats = {path: path.stat() for path in files}
+    return {path: (each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for path, each in stats.items()}
 
 
 def _guilty(death: ChildDied) -> str:
     return f"the engine {death} at this text, twice; leave it out, or use a smaller --context or another model"
-
-
-@contextmanager
-def open_supervised(options: ExtractOptions) -> Iterator[Extractor]:
-    """Like `api.open_extractor`, with the engine in a process of its own."""
-    with SupervisedEngine(options) as engine:
-        yield Extractor(engine.task, engine)

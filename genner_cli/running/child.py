@@ -1,4 +1,4 @@
-"""The child's side of `supervising`: opens the model and answers requests that come through a pipe.
+"""The child's side of `supervised`: opens the model and answers requests that come through a pipe.
 
 What passes through the pipe are pickled values of these classes and of `generation`, between a process and its own
 child only. Prints nothing.
@@ -15,21 +15,20 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from genner_cli.api import ExtractOptions, open_task
-from genner_cli.engine.engine import Engine
 from genner_cli.engine.statistics import Costs, Statistics
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request
+from genner_cli.running.backend import ModelFacts
+from genner_cli.running.spec import RunSpec
 
 
 class Ready(NamedTuple):
     """The model is open."""
 
-    task: Task
+    facts: ModelFacts
 
 
 class Wanted(NamedTuple):
-    """A request is asked for; `Finished` is the answer where there is none."""
+    """The child can take another request; `Finished` is the answer if there is none."""
 
 
 class Finished(NamedTuple):
@@ -46,7 +45,7 @@ class Answer:
     costs: Costs
 
 
-class Said(NamedTuple):
+class Logged(NamedTuple):
     """A line for the log."""
 
     level: int
@@ -65,19 +64,21 @@ class _Forward(logging.Handler):
         self._connection = connection
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._connection.send(Said(record.levelno, record.getMessage()))
+        self._connection.send(Logged(record.levelno, record.getMessage()))
 
 
 def serve(connection: Connection) -> None:
     """Answers requests until the parent hangs up."""
     logging.getLogger("genner").handlers[:] = [_Forward(connection)]
-    options: ExtractOptions = connection.recv()
+    spec: RunSpec = connection.recv()
     try:
-        with open_task(options) as (task, model), Engine(model, options.engine) as engine:
-            connection.send(Ready(task))
+        from genner_cli.running.llama import LlamaBackend  # not before, for the parent imports this file as well
+
+        with LlamaBackend().open(spec) as opened:
+            connection.send(Ready(opened.facts))
             while True:
-                for number, completion in engine.generate(_requests(connection)):
-                    connection.send(Answer(number, completion, engine.statistics, engine.costs))
+                for number, completion in opened.generate(_requests(connection)):
+                    connection.send(Answer(number, completion, opened.statistics, opened.costs))
                 connection.send(Finished())
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
@@ -87,13 +88,13 @@ def serve(connection: Connection) -> None:
         connection.send(Raised(error))
 
 
-def _requests(connection: Connection) -> Iterator[Request | None]:
+def _requests(connection: Connection) -> Iterator[Request]:
     while True:
         connection.send(Wanted())
-        request = connection.recv()
-        if isinstance(request, Finished):
+        message = connection.recv()
+        if isinstance(message, Finished):
             return
-        yield request
+        yield message
 
 
 def _offer_to_be_killed_first() -> None:

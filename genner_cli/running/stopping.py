@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal was obeyed."""
+    """A signal ended the run."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -21,15 +22,18 @@ class Stopped(KeyboardInterrupt):
 class Stopper:
     """Handles both signals while it is open; a context manager.
 
-    As long as nothing is in hand (before `feed` is drawn from), the first signal ends the run at once as well.
+    As long as nothing is in hand (before `feed` is drawn from), the first signal ends the run at once as well. In
+    another thread than the main one it handles none, as Python has it.
     """
 
     def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
         self._number = self._count = 0
         self._reading = True
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(

@@ -1,0 +1,59 @@
+"""A group of commands each of which is loaded when it is called; the group's own help loads none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Literal
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+MARKUP: Literal["markdown"] = "markdown"
+
+
+class LazyGroup(TyperGroup):
+    """A subclass names its commands. `package`: where each one stands, in a module of its name, as a function or a
+    typer.Typer of that name; `summaries`: what the help says of each, in this order (the start of its own help)."""
+
+    package: str
+    summaries: Mapping[str, str]
+    _listed = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the help."""
+        return list(self.summaries)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, which is loaded unless it is only to be listed; None if there is none of this name."""
+        if cmd_name not in self.summaries:
+            return None
+        if self._listed:
+            return TyperCommand(cmd_name, help=self.summaries[cmd_name])
+        found = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
+        if not isinstance(found, typer.Typer):
+            app = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+            app.command(cmd_name)(found)
+            found = app
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Lists the commands."""
+        with self._listing():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Lists the commands."""
+        with self._listing():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _listing(self) -> Iterator[None]:
+        self._listed = True
+        try:
+            yield
+        finally:
+            self._listed = False

@@ -1,0 +1,113 @@
+"""What runs a model: opened with a run's spec, it says what the model is and answers requests.
+
+llama.cpp in this process (`llama`) or in a child (`supervised`), transformers (`training.decoding`) and actors on a
+cluster (`cluster.pool`) are such backends. Loads no model library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.extraction import DocumentOrFailure, Task, extract
+from genner_cli.files.manifest import Settings
+from genner_cli.generation import Completion, Request
+from genner_cli.options import Compared, key_of, options_in
+from genner_cli.prompting import PROMPT_VERSION
+from genner_cli.running.spec import RunSpec
+from genner_cli.types import Extraction, Label
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """An opened model in plain values, which can be pickled.
+
+    `task`: what it is asked, made of the spec and the model's own instructions. `files`: the GGUF, and an adapter's;
+    `fingerprint`: of both (`files.hashing`); none for a model that was not opened from files. `context`: tokens it was
+    trained on. `engine`: what the engine reports of itself, which the manifest shows and nobody compares.
+    """
+
+    task: Task
+    files: tuple[Path, ...] = ()
+    fingerprint: str = ""
+    context: int = 0
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, spec: RunSpec) -> Settings:
+        """What the manifest of an output says of a run with this model."""
+        task = self.task
+        chosen = replace(spec, labels=task.labels, format=task.format, depth=task.depth, chunk_bytes=task.chunk_bytes)
+        values = {
+            compared: {
+                key_of(name): _json(value) for name, option, value in options_in(chosen) if option.compared is compared
+            }
+            for compared in (Compared.VALUE, Compared.WAY)
+        }
+        way = {name: value for name, value in values[Compared.WAY].items() if value is not None}
+        model = {"file": str(self.files[0]) if self.files else None, **self.engine}
+        return Settings({**self._content(), **values[Compared.VALUE]}, _share(spec), way, model)
+
+    def _content(self) -> dict[str, Any]:
+        """What the model, its adapter and its calibration bring into a record."""
+        task = self.task
+        return {
+            "model's content" if len(self.files) < 2 else "content of model and adapter": self.fingerprint,
+            "calibration": repr(task.calibration) if task.calibration else None,
+            "prompt": [PROMPT_VERSION, *asdict(task.prompt).values()],
+            "labels of each pass": [len(labels) for labels in task.passes],
+            "labels trained together": [
+                label.name for labels in task.passes for label in labels if label not in task.labels
+            ],
+        }
+
+
+def _values(spec: RunSpec, compared: Compared) -> dict[str, Any]:
+    """The options that are compared in this way, as JSON values by their names."""
+    return {key_of(name): _json(value) for name, option, value in options_in(spec) if option.compared is compared}
+
+
+def _share(spec: RunSpec) -> dict[str, Any]:
+    """Which documents there are to be records of, where that is not all of the inputs."""
+    from genner_cli.files.blocks import Shard, input_of
+
+    return {"shard": str(Shard.parse(spec.shard)), "input": input_of(spec.inputs)} if spec.shard else {}
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return {label.name: label.definition for label in value if isinstance(label, Label)}
+    return value
+
+
+class Counting(Protocol):
+    """What counts its work, and knows the cost of a step: an engine, or many."""
+
+    @property
+    def statistics(self) -> Statistics: ...
+
+    @property
+    def costs(self) -> Costs: ...
+
+
+class Opened(Counting, Protocol):
+    """A model that is open for one task."""
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]: ...
+
+
+class Backend(Protocol):
+    """Opens the model of a spec. Raises ModelError and UsageError with a remedy."""
+
+    def open(self, spec: RunSpec, /) -> AbstractContextManager[Opened]: ...
+
+
+def extractions(opened: Opened, documents: Iterable[DocumentOrFailure]) -> Iterator[Extraction]:
+    """One extraction for each document, in order."""
+    return extract(documents, opened.facts.task, opened.generate)

@@ -1,0 +1,98 @@
+"""llama.cpp in this process as a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from genner_cli import hub
+from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
+from genner_cli.engine.engine import Engine
+from genner_cli.engine.model import Model
+from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.errors import UsageError
+from genner_cli.extraction import Task
+from genner_cli.files.calibrations import calibration_path, read_calibration
+from genner_cli.files.hashing import fingerprint
+from genner_cli.generation import Completion, Request
+from genner_cli.prompting import Instructions, Prompt
+from genner_cli.running.backend import ModelFacts
+from genner_cli.running.spec import RunSpec
+from genner_cli.running.task import make_task
+from genner_cli.types import Calibration
+
+LIBRARY = "llama-cpp-python"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLlama:
+    """A model with an engine on it (`backend.Opened`)."""
+
+    facts: ModelFacts
+    engine: Engine
+
+    @property
+    def statistics(self) -> Statistics:
+        """Counts and seconds so far."""
+        return self.engine.statistics
+
+    @property
+    def costs(self) -> Costs:
+        """What a step costs, as far as measured."""
+        return self.engine.costs
+
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
+        """See `Engine.generate`."""
+        return self.engine.generate(requests)
+
+
+class LlamaBackend:
+    """Runs llama.cpp in this process: what dies there takes the process along."""
+
+    @contextmanager
+    def open(self, spec: RunSpec, /) -> Iterator[OpenedLlama]:
+        """Opens model and engine. Raises ModelError and UsageError with a remedy."""
+        with open_model(spec) as (facts, model), Engine(model, spec.engine) as engine:
+            yield OpenedLlama(replace(facts, engine={**facts.engine, **engine.invariance.report()}), engine)
+
+
+@contextmanager
+def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
+    """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
+    references = (spec.model, spec.adapter) if spec.adapter else (spec.model,)
+    files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
+    with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=files[-1] if spec.adapter else None) as model:
+        digest = fingerprint(files)
+        task = _task(model, spec)
+        task = replace(task, calibration=_calibration(task, files, digest, spec))
+        yield ModelFacts(task, files, digest, model.trained_context, {LIBRARY: version(LIBRARY)}), model
+
+
+def _task(model: Model, spec: RunSpec) -> Task:
+    instructions = Instructions.from_metadata(model.metadata)
+    if instructions is None:
+        if not spec.labels:
+            raise UsageError(f"{model.path} has no labels of its own; say what to extract with --types or --labels")
+        instructions = Instructions.untrained(_general_prompt(model))
+    return make_task(
+        spec,
+        instructions,
+        context=min(spec.engine.context, model.trained_context),
+        prefix_tokens=lambda prefix: len(model.prefix_ids(prefix)),
+    )
+
+
+def _general_prompt(model: Model) -> Prompt:
+    template = model.metadata.get(CHAT_TEMPLATE)
+    return literal_prompt(template, model.path, special=model.special_tokens, begins=model.begins)
+
+
+def _calibration(task: Task, files: Sequence[Path], digest: str, spec: RunSpec) -> Calibration | None:
+    """The one to use: that of the spec, or the one beside the model, if there is one."""
+    path = Path(spec.calibration) if spec.calibration else calibration_path(files)
+    if spec.no_calibration or not (spec.calibration or path.exists()):
+        return None
+    return read_calibration(path, files, digest, format=task.format, constraint=task.constraint)

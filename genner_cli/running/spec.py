@@ -1,0 +1,227 @@
+"""Everything that a run is asked to do, as one value.
+
+The fields are the one place where an option's name, type, default, bounds, help and weight are stated: the command
+line, the Python functions, the manifest of an output and its check follow them. Loads no model library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from genner_cli.errors import UsageError
+from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.options import Compared, Panel, check_bounds, option, option_name
+from genner_cli.types import Label
+
+if TYPE_CHECKING:
+    from genner_cli.extraction import DocumentOrFailure
+    from genner_cli.files import Block
+    from genner_cli.types import Extraction
+
+STDIO = "-"
+MAX_DOCUMENT_BYTES = 16 * 2**20
+
+
+class ClusterName(StrEnum):
+    """The kinds of clusters."""
+
+    RAY = "ray"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One run; None leaves a choice to the model or the machine.
+
+    `labels`: those asked for; `depth`: levels of entities inside entities, 1 is flat. Raises UsageError for values out
+    of bounds and for options that contradict each other.
+    """
+
+    inputs: tuple[str, ...] = option((), "Files, globs, addresses.", Panel.TEXT, compared=Compared.INPUT)
+    labels: tuple[Label, ...] | None = option(
+        None, "Labels to extract.", Panel.LABELS, compared=Compared.VALUE, shown="the model's own"
+    )
+    strict_labels: bool = option(
+        False, "Refuse labels the model was not trained on.", Panel.LABELS, compared=Compared.NEVER
+    )
+    depth: int | None = option(
+        None, "Levels of entities inside entities.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
+    )
+    model: str | None = option(
+        None, "GGUF file, or Hub reference owner/name:file.gguf from the local cache.", Panel.MODEL,
+        compared=Compared.CONTENT, names=("--model", "-m"), metavar="MODEL", envvar="GENNER_MODEL",
+        shown="the bundled model",
+    )  # fmt: skip
+    adapter: str | None = option(
+        None, "Adapter GGUF to apply to the model, named like a model.", Panel.MODEL,
+        compared=Compared.CONTENT, metavar="ADAPTER", shown="none",
+    )  # fmt: skip
+    download: bool = option(
+        False, "Fetch a Hub model that is not in the local cache.", Panel.MODEL, compared=Compared.NEVER
+    )
+    format: str | None = option(None, "Output format.", Panel.MODEL, compared=Compared.VALUE, shown="the model's own")
+    constraint: Constraint = option(
+        Constraint.SOURCE, "Constrain output: source = only text of the document, format = valid markup, off ="
+        " nothing.", Panel.MODEL, compared=Compared.VALUE,
+    )  # fmt: skip
+    calibration: str | None = option(
+        None, "Calibration file.", Panel.MODEL, compared=Compared.CONTENT, metavar="FILE",
+        shown="the one beside the model",
+    )  # fmt: skip
+    no_calibration: bool = option(
+        False, "Ignore calibration; keep all entities with raw scores.", Panel.MODEL, compared=Compared.CONTENT
+    )
+    text_field: str = option("text", "Field that holds the text.", Panel.TEXT, compared=Compared.VALUE)
+    id_field: str = option("id", "Field that holds the id.", Panel.TEXT, compared=Compared.VALUE)
+    chunk_bytes: int | None = option(
+        None, "Maximum length of a chunk of text, in UTF-8 bytes.", Panel.TEXT,
+        compared=Compared.VALUE, least=64, shown="the model's own",
+    )  # fmt: skip
+    overlap_bytes: int | None = option(
+        None, "Context on either side of a chunk, in UTF-8 bytes.", Panel.TEXT,
+        compared=Compared.VALUE, least=0, shown="an eighth of the chunk",
+    )  # fmt: skip
+    max_document_bytes: int = option(
+        MAX_DOCUMENT_BYTES, "A longer line or text becomes an error record.", Panel.TEXT,
+        compared=Compared.NEVER, least=1,
+    )  # fmt: skip
+    limit: int | None = option(
+        None, "Stop after this number of documents.", Panel.TEXT, compared=Compared.NEVER, least=1, shown="none"
+    )
+    output: str = option(
+        STDIO, "Output .jsonl (also .gz, .zst) or .parquet, also at s3://; - is stdout.", Panel.OUTPUT,
+        compared=Compared.NEVER, names=("--output", "-o"), metavar="FILE",
+    )  # fmt: skip
+    min_score: float = option(
+        0.0, "Leave out entities that score lower.", Panel.OUTPUT, compared=Compared.VALUE, least=0, most=1
+    )
+    keep_completion: bool = option(
+        False, "Add what the model wrote to each record.", Panel.OUTPUT, compared=Compared.VALUE
+    )
+    restart: bool = option(
+        False, "Discard what an earlier run wrote to the output.", Panel.OUTPUT, compared=Compared.NEVER
+    )
+    retry_errors: bool = option(
+        False, "First extract again the documents that failed.", Panel.OUTPUT, compared=Compared.NEVER
+    )
+    shard: str | None = option(
+        None, "Extract the i-th of n equal shares; `genner data merge` joins the outputs.", Panel.OUTPUT,
+        compared=Compared.INPUT, metavar="i/n", shown="all",
+    )  # fmt: skip
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    cluster: ClusterName | None = option(
+        None, "Extract on many machines (needs genner[cluster]).", Panel.CLUSTER, compared=Compared.WAY,
+        shown="this machine",
+    )  # fmt: skip
+    address: str | None = option(
+        None, "Ray cluster to join.", Panel.CLUSTER, compared=Compared.NEVER, metavar="HOST:PORT",
+        shown="one is started on this machine",
+    )  # fmt: skip
+    actors: int | None = option(
+        None, "Engines on the cluster.", Panel.CLUSTER, compared=Compared.NEVER, least=1,
+        shown="one for each GPU, else for each --threads CPUs",
+    )  # fmt: skip
+    block_bytes: int | None = option(
+        None, "Bytes of input that an engine gets at a time.", Panel.CLUSTER, compared=Compared.WAY, least=1,
+        shown="by the input",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give its name
+        check_bounds(self)
+        for wrong, message in self._contradictions():
+            if wrong:
+                raise UsageError(message)
+
+    @classmethod
+    def of(cls, **options: Any) -> RunSpec:
+        """A run with options by name, those of the engine among them. Raises TypeError for a name that is not one."""
+        names = {item.name for item in fields(EngineOptions)}
+        engine = EngineOptions(**{name: value for name, value in options.items() if name in names})
+        return cls(engine=engine, **{name: value for name, value in options.items() if name not in names})
+
+    def _contradictions(self) -> Iterator[tuple[object, str]]:
+        yield (
+            self.calibration and self.no_calibration,
+            "--calibration and --no-calibration contradict each other; give one of them",
+        )
+        yield (
+            (self.restart or self.retry_errors) and self.output == STDIO,
+            "--restart and --retry-errors are for an output that is resumed; name it after -o",
+        )
+        yield (
+            self.retry_errors and STDIO in self.inputs,
+            "--retry-errors reads the input twice; name files, not '-'",
+        )
+        yield from self._shard_contradictions() if self.shard else ()
+        if self.cluster:
+            yield from self._cluster_contradictions()
+        else:
+            for name in ("address", "actors", "block_bytes"):
+                yield getattr(self, name) is not None, f"{option_name(name)} is for a cluster; add --cluster ray"
+
+    def _shard_contradictions(self) -> Iterator[tuple[object, str]]:
+        yield self.cluster, "--shard and --cluster both share the input out; leave one of them out"
+        yield (
+            self.output == STDIO,
+            "--shard: what `genner data merge` needs stands beside a file; name it after -o",
+        )
+        yield (
+            self.limit is not None,
+            "--limit counts documents from the start of the input, which a shard does not see; drop one",
+        )
+
+    def _cluster_contradictions(self) -> Iterator[tuple[object, str]]:
+        yield (
+            self.output == STDIO,
+            "--cluster: parts are kept beside the output until all are there; name a file after -o",
+        )
+        yield (
+            self.limit is not None,
+            "--limit counts documents from the start of the input; leave it or --cluster out",
+        )
+        yield (
+            self.retry_errors,
+            "--retry-errors: leave --cluster out; what failed is extracted again on this machine",
+        )
+
+    def expanded(self) -> RunSpec:
+        """The same run with its files in place of globs. Raises UsageError for what names nothing."""
+        from genner_cli.files.reading import expand
+
+        return replace(self, inputs=tuple(expand(self.inputs, addresses=True)))
+
+    def blocks(self) -> Sequence[str | Block]:
+        """What is to be read of the inputs: all of them, or the share of a shard. Raises UsageError."""
+        from genner_cli.files.blocks import Shard
+
+        return Shard.parse(self.shard).blocks(self.inputs) if self.shard else self.inputs
+
+    def documents(
+        self, blocks: Sequence[str | Block] | None = None, *, progress: Callable[[int], None] = lambda count: None
+    ) -> Iterator[DocumentOrFailure]:
+        """The documents of blocks, or of the inputs; `progress` counts bytes of files. Raises UsageError."""
+        from genner_cli.files.reading import read_documents
+
+        found = read_documents(
+            self.inputs if blocks is None else blocks,
+            text_field=self.text_field,
+            id_field=self.id_field,
+            max_document_bytes=self.max_document_bytes,
+            progress=progress,
+        )
+        return islice(found, self.limit)
+
+    def line(self, extraction: Extraction) -> bytes:
+        """The record of an extraction. Raises DataError for fields that JSON cannot carry."""
+        from genner_cli.files.writing import encode
+
+        return encode(
+            extraction,
+            text_field=self.text_field,
+            id_field=self.id_field,
+            keep_completion=self.keep_completion,
+        )

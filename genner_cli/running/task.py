@@ -1,0 +1,72 @@
+"""A run's spec and a model's instructions -> the task: which labels, in which prompts, format and chunks.
+
+Knows nothing of llama.cpp; whether labels fit a prompt is asked of a function.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from genner_cli.errors import UsageError
+from genner_cli.extraction import Task, unknown_labels
+from genner_cli.prompting import Instructions, label_passes
+from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label, Piece
+
+log = logging.getLogger("genner")
+UNKNOWN_REPORTED = 20
+TOKENS_PER_BYTE = 3
+"""No byte of a chunk takes more: one as text, one as it is written again, and its share of the markup."""
+
+
+def make_task(
+    spec: RunSpec, instructions: Instructions, *, context: int, prefix_tokens: Callable[[tuple[Piece, ...]], int]
+) -> Task:
+    """`context`: tokens of the longest sequence; `prefix_tokens`: those of a prompt's fixed part.
+
+    Raises UsageError for labels that the model does not know, where the spec is strict about them.
+    """
+    task = Task.of(
+        instructions,
+        _labels(spec, instructions),
+        format=spec.format,
+        depth=spec.depth or 1,
+        chunk_bytes=spec.chunk_bytes,
+        overlap_bytes=spec.overlap_bytes,
+        constraint=spec.constraint,
+        min_score=spec.min_score,
+    )
+    room = max(context // 2, context - TOKENS_PER_BYTE * task.chunk_bytes)
+    passes = label_passes(
+        instructions.labels_trained_together(task.labels),
+        lambda labels: prefix_tokens(task.prompt.prefix(labels)) <= room,
+    )
+    if len(passes) > 1:
+        count = sum(map(len, passes))
+        log.warning("%d labels do not fit one prompt; each text is asked about in %d passes", count, len(passes))
+    return replace(task, passes=passes)
+
+
+def _labels(spec: RunSpec, instructions: Instructions) -> tuple[Label, ...]:
+    """The labels asked for, with the definitions that the model knows where none are given."""
+    known = {label.name: label for label in instructions.labels}
+    if not spec.labels:
+        return tuple(known[name] for name in instructions.default_labels)
+    if spec.strict_labels or not instructions.open_labels:
+        _report_unknown(spec.labels, instructions, strict=spec.strict_labels)
+    return tuple(label if label.definition else known.get(label.name, label) for label in spec.labels)
+
+
+def _report_unknown(labels: Sequence[Label], instructions: Instructions, *, strict: bool) -> None:
+    """Warns of labels that the model was not trained on; raises UsageError if strict."""
+    unknown = unknown_labels(labels, instructions.labels)
+    for name, nearest in islice(unknown.items(), UNKNOWN_REPORTED):
+        message = f"the model was not trained on the label {name!r}; the nearest it knows: {', '.join(nearest)}"
+        if strict:
+            raise UsageError(message)
+        log.warning(message)
+    if len(unknown) > UNKNOWN_REPORTED:
+        log.warning("nor was it trained on %d more of the labels", len(unknown) - UNKNOWN_REPORTED)

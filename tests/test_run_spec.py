@@ -1,0 +1,230 @@
+"""A run's spec: each option that shapes a record refuses a resumed run when it changes, and no other does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import gguf
+import numpy as np
+import orjson
+import pytest
+from asking import news
+from resuming import assert_same, documents, manifest, records, write_documents
+
+from genner_cli import hub
+from genner_cli.engine.gguf_header import read_header
+from genner_cli.errors import UsageError
+from genner_cli.files.calibrations import calibration_path, calibration_value
+from genner_cli.files.hashing import fingerprint
+from genner_cli.files.writing import encode_value
+from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.options import Compared, option_of
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.local import resumable, run
+from genner_cli.running.spec import ClusterName, RunSpec
+from genner_cli.types import Calibration, Knot, Label, ScoreMap
+
+
+def write_adapter(path: Path, seed: int) -> None:
+    """An adapter of random numbers on the bundled model, as a GGUF."""
+    header, name = read_header(hub.BUNDLED), "blk.0.attn_q.weight"
+    width, height = header.tensors[name].shape
+    numbers = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, str(header.metadata["general.architecture"]))
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    for half, shape in (("lora_a", (4, width)), ("lora_b", (height, 4))):
+        writer.add_tensor(f"{name}.{half}", numbers.normal(0, 0.01, shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class Files(NamedTuple):
+    """What options name, of different content; beside the third model stands a calibration."""
+
+    inputs: tuple[Path, Path]
+    models: tuple[Path, Path, Path]
+    adapters: tuple[Path, Path]
+    calibrations: tuple[Path, Path]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("files")
+    values = [*documents(2), {"id": 2, "text": " ".join(news()[:5])}]
+    inputs = (
+        write_documents(folder / "one.jsonl", values),
+        write_documents(folder / "two.jsonl", [values[0], {"id": 1, "text": "Eve met Otto."}, values[2]]),
+    )
+    models = folder / "one.gguf", folder / "two.gguf", folder / "three.gguf"
+    content = hub.BUNDLED.read_bytes()
+    models[0].write_bytes(content)
+    models[1].write_bytes(content[:-64] + bytes(64))
+    models[2].write_bytes(content)
+    adapters = folder / "a.gguf", folder / "b.gguf"
+    for seed, path in enumerate(adapters):
+        write_adapter(path, seed=seed)
+    calibrations = folder / "one.json", folder / "two.json"
+    for path, threshold in zip(calibrations, (0.1, 0.2), strict=True):
+        calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 1.0))), {"PER": threshold})
+        value = calibration_value(
+            calibration, [models[0]], fingerprint([models[0]]), format="inserted", constraint="source", more={}
+        )
+        path.write_bytes(encode_value(value))
+    calibration_path([models[2]]).write_bytes(calibrations[0].read_bytes())
+    return Files(inputs, models, adapters, calibrations)
+
+
+class Change(NamedTuple):
+    """Two values of an option, and other options of both runs that let them make sense."""
+
+    before: Any
+    after: Any
+    given: Mapping[str, Any] = MappingProxyType({})
+
+
+def change(name: str, files: Files) -> Change:
+    """Real values of each option, before and after."""
+    on_cluster = {"cluster": ClusterName.RAY}
+    return {
+        "inputs": Change((str(files.inputs[0]),), (str(files.inputs[1]),)),
+        "labels": Change((Label("PER"),), (Label("PER", "a person"),)),
+        "strict_labels": Change(False, True),
+        "depth": Change(1, 2, {"format": "xml"}),
+        "model": Change(str(files.models[0]), str(files.models[1])),
+        "adapter": Change(str(files.adapters[0]), str(files.adapters[1])),
+        "download": Change(False, True),
+        "format": Change("inserted", "xml"),
+        "constraint": Change(Constraint.SOURCE, Constraint.FORMAT, {"format": "xml"}),
+        "calibration": Change(*map(str, files.calibrations), {"model": str(files.models[0])}),
+        "no_calibration": Change(False, True, {"model": str(files.models[2])}),
+        "text_field": Change("text", "headline"),
+        "id_field": Change("id", "key"),
+        "chunk_bytes": Change(1000, 64),
+        "overlap_bytes": Change(0, 32, {"chunk_bytes": 64}),
+        "max_document_bytes": Change(10_000, 20_000),
+        "limit": Change(3, 4),
+        "output": Change("out.jsonl", "other.jsonl"),
+        "min_score": Change(0.0, 0.5),
+        "keep_completion": Change(False, True),
+        "restart": Change(False, True),
+        "retry_errors": Change(False, True),
+        "shard": Change("1/2", "2/2"),
+        "cluster": Change(None, ClusterName.RAY),
+        "address": Change("head:1", "head:2", on_cluster),
+        "actors": Change(1, 2, on_cluster),
+        "block_bytes": Change(400, 500, on_cluster),
+        "slots": Change(1, 2),
+        "context": Change(8192, 4096),
+        "batch_tokens": Change(512, 256),
+        "threads": Change(1, 2),
+        "gpu_layers": Change(0, -1),
+    }[name]
+
+
+OPTIONS = {
+    item.name: option for owner in (RunSpec, EngineOptions) for item in fields(owner) if (option := option_of(item))
+}
+ON_CLUSTER = {"cluster", "address", "actors", "block_bytes"}
+
+
+def specs(name: str, files: Files) -> tuple[RunSpec, RunSpec]:
+    """The runs before and after the change of an option."""
+    changed = change(name, files)
+    common = {"inputs": (str(files.inputs[0]),), "output": "out.jsonl", "threads": 1, "slots": 1, "gpu_layers": 0}
+    before, after = (RunSpec.of(**{**common, **changed.given, name: value}) for value in changed[:2])
+    assert before != after
+    return before, after
+
+
+def test_every_field_of_a_run_has_an_option() -> None:
+    assert {item.name for item in fields(RunSpec)} - OPTIONS.keys() == {"engine"}
+    assert {item.name for item in fields(EngineOptions)} - OPTIONS.keys() == {"flash_attention"}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS.keys() - ON_CLUSTER))
+def test_a_resumed_run_refuses_what_shapes_a_record_and_what_it_does_not_refuse_shapes_none(
+    name: str, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before, after = specs(name, files)
+    run(before, LlamaBackend())
+    content = Path("out.jsonl").read_bytes()
+    if OPTIONS[name].compared is Compared.NEVER:
+        run(after, LlamaBackend())
+        run(replace(after, output="anew.jsonl", retry_errors=False), LlamaBackend())
+        assert_same(records(Path("anew.jsonl")), [orjson.loads(line) for line in content.splitlines()])
+    else:
+        assert run(before, LlamaBackend()).complete, "the same run again has nothing to do"
+        with pytest.raises(UsageError):
+            run(after, LlamaBackend())
+        assert Path("out.jsonl").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", sorted(ON_CLUSTER))
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_way_counts_only_until_an_output_is_complete(
+    name: str, complete: bool, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before, after = specs(name, files)
+    with LlamaBackend().open(before) as opened:
+        settings, others = opened.facts.settings(before), opened.facts.settings(after)
+    with resumable(before) as output:
+        output.begin(settings)
+        if complete:
+            output.finish()
+    with resumable(after) as output:
+        if OPTIONS[name].compared is Compared.WAY and not complete:
+            with pytest.raises(UsageError):
+                output.begin(others)
+        else:
+            output.begin(others)
+            assert output.finished == complete
+
+
+def test_the_manifest_says_what_counts_by_the_names_of_options(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(specs("limit", files)[0], LlamaBackend())
+    said = manifest(tmp_path / "out.jsonl")
+    by_value = {name.replace("_", "-") for name, option in OPTIONS.items() if option.compared is Compared.VALUE}
+    assert by_value <= said["options"].keys()
+    assert said["model"]["file"] == str(hub.BUNDLED)
+    assert (said["share"], said["way"]) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_score": 1.5},
+        {"chunk_bytes": 1},
+        {"limit": 0},
+        {"depth": 17},
+        {"calibration": "x.json", "no_calibration": True},
+        {"actors": 2},
+        {"shard": "1/2"},
+        {"shard": "1/2", "output": "x.jsonl", "limit": 3},
+        {"shard": "1/2", "output": "x.jsonl", "cluster": ClusterName.RAY},
+        {"cluster": ClusterName.RAY, "output": "x.jsonl", "retry_errors": True},
+        {"retry_errors": True},
+        {"restart": True},
+        {"inputs": ("-",), "output": "x.jsonl", "retry_errors": True},
+    ],
+)
+def test_what_makes_no_run_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        RunSpec(**options)
+
+
+def test_an_option_that_there_is_not_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        RunSpec.of(no_such_option=1)
