@@ -17,6 +17,9 @@ import orjson
 import pytest
 
 from genner_cli.generation import EngineOptions
+from genner_cli.openmp import short_waits
+
+os.environ.update(short_waits(os.environ))  # tests run side by side
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
