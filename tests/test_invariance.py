@@ -45,7 +45,8 @@ def assert_same_bits(model: Model, requests: Sequence[Request]) -> None:
 
 @pytest.mark.parametrize("format", ["inserted", "xml", "occurrence"])
 def test_completions_and_scores_are_the_same_to_the_bit(model: Model, format: str) -> None:
-    assert_same_bits(model, [request(model, text, format=format) for text in TEXTS])
+    texts = TEXTS if format == "inserted" else TEXTS[::4]
+    assert_same_bits(model, [request(model, text, format=format) for text in texts])
 
 
 @pytest.mark.parametrize("type", TYPES)
@@ -56,7 +57,7 @@ def test_they_are_in_other_types(type: str, random_path: Path, tmp_path: Path) -
 
 def test_formats_that_need_all_logits_change_nothing_for_one_that_does_not(bundled: Model) -> None:
     assert_same_bits(
-        bundled, [request(bundled, text, format=format) for text in TEXTS for format in ("inserted", "xml")]
+        bundled, [request(bundled, text, format=format) for text in TEXTS[::2] for format in ("inserted", "xml")]
     )
 
 
@@ -69,14 +70,16 @@ def test_cells_are_moved_together_and_stay_what_they_were(bundled: Model, monkey
     few = len(moved)
     monkeypatch.setattr("genner_cli.engine.context.UNUSED_CELLS", 0)
     assert shuffled(bundled, requests, ONE_THREAD, 0) == rarely
-    assert len(moved) > 10 * (few + 1)
+    assert len(moved) > 3 * few
 
 
-def test_records_are_the_same_bytes_in_one_slot_and_in_shards(genner: Callable[..., Run]) -> None:
-    whole = genner("extract", STORIES).stdout.splitlines()
-    assert genner("extract", STORIES, "--slots", 1).stdout.splitlines() == whole
-    shards = [genner("extract", STORIES, "--shard", shard).stdout.splitlines() for shard in ("1/2", "2/2")]
-    assert sorted(shards[0] + shards[1]) == sorted(whole)
+def test_records_are_the_same_bytes_in_one_slot_and_in_shards(genner: Callable[..., Run], tmp_path: Path) -> None:
+    whole = genner("extract", STORIES).stdout
+    assert genner("extract", STORIES, "--slots", 1).stdout == whole
+    shards = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
+    for number, shard in enumerate(shards, 1):
+        assert genner("extract", STORIES, "--shard", f"{number}/2", "-o", shard).status == 0
+    assert b"".join(shard.read_bytes() for shard in shards) == whole
 
 
 def test_a_difference_is_found(bundled: Model, monkeypatch: pytest.MonkeyPatch) -> None:
