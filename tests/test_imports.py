@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     ("errors", "version"),
-    ("types", "options"),
+    ("types", "options", "openmp"),
     ("locking", "registry"),
     ("generation", "tokenizing", "data", "ledger"),
     ("constrained",),
