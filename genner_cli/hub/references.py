@@ -19,10 +19,6 @@ _REFERENCE = re.compile(
 )
 
 
-Progress = Callable[[str, int, int | None], None]
-"""Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
-
-
 @dataclass(frozen=True, slots=True)
 class Pulled:
     """What was fetched: a GGUF file or a model's folder, `size` in bytes. `pinned` names this commit for all time."""
