@@ -10,11 +10,11 @@ demo: .venv/base
 
 # Two test files at a time, each on one thread: OpenMP's threads wait for each other actively.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The tests that open no model and start no process: under a minute.
 quick: .venv/test
-	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow" -rfE
 
 # The tests of benchmarks/ and examples/bundled_model.
 test-recipes: .venv/test

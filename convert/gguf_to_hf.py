@@ -1,11 +1,14 @@
-"""A GGUF that genner made from a plain Llama -> the folder that transformers reads: weights in F32, tokenizer, words.
+"""A GGUF, of whatever quantization and whoever made it -> the folder that transformers reads: weights in F32,
+tokenizer, chat template, what it says of itself.
 
-So a model can be trained on that is at hand as a GGUF only, such as the one that comes with genner. What was lost
-in quantization stays lost. Knows nothing of what the `genner.*` pairs mean; what it cannot carry exactly is refused.
+So a model can be trained on that is at hand as a GGUF only, such as the one that comes with genner. Numbers are those
+that llama.cpp reads, to the bit; what was lost in quantization stays lost. What cannot be carried exactly is refused.
+Knows nothing of what the `genner.*` pairs mean.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +21,7 @@ from transformers import CONFIG_MAPPING
 from convert.architectures import Architecture, architecture
 from convert.gguf_config import FAMILIES, Described, config_of
 from convert.gguf_numbers import numbers_of
-from convert.gguf_tokenizer import tokenizer_config, tokenizer_json
+from convert.gguf_tokenizer import KINDS, tokenizer_config, tokenizer_json
 from convert.safetensors_writer import Entry, write_safetensors
 from convert.tensors import Tensor
 from genner_cli.engine.adapter import WEIGHTS_HASH
@@ -26,42 +29,62 @@ from genner_cli.engine.gguf_header import Header, TensorInfo, read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole_folder
 from genner_cli.hub.references import WEIGHTS
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE
 
 REMEDY = "give the transformers folder that the GGUF was made from"
-KINDS = ("gpt2",)
-"""`tokenizer.ggml.model` of the tokenizers that can be read: byte-level BPE."""
 FACTORS = "rope_freqs.weight"
 _HARMLESS = ("vocab_size", "tensor_data_layout", "rope.scaling.finetuned")
 
 
 def gguf_to_hf(path: Path, folder: Path) -> Path:
-    """Writes config.json, model.safetensors (F32), tokenizer.json, tokenizer_config.json and genner.json.
+    """Writes config.json, model.safetensors (F32), tokenizer.json, tokenizer_config.json, the file's name and hash
+    (`GGUF_SOURCE`) and, for a model that genner trained, genner.json.
 
-    The same GGUF gives the same bytes. Raises ModelError for a GGUF that is broken or no plain Llama with GPT-2's
-    byte-level BPE as `hf_to_gguf` writes it, and UsageError where `folder` is not empty.
+    The same GGUF gives the same bytes. Raises ModelError for a GGUF that is broken, or of an architecture
+    (`gguf_config.FAMILIES`) or a tokenizer that cannot be carried, and UsageError where `folder` is not empty.
     """
-    header = read_header(path, arrays=True)
-    stored, pairs = header.tensors, header.metadata
-    try:
-        described = _described(path, header)
-        config = config_of(described)
-        model = architecture(CONFIG_MAPPING[config["model_type"]](**config).to_dict())
-        _refuse_others(path, model, described)
-        tokenizer, tokenizer_options = tokenizer_json(pairs, REMEDY), tokenizer_config(pairs)
-    except (KeyError, IndexError) as error:
-        raise ModelError(f"{path} lacks {error}; {REMEDY}") from error
+    described, config, model = _read(path)
+    pairs = described.pairs
+    tokenizer, tokenizer_options = _tokenizer(path, pairs)
     tensors = {tensor.source: tensor for tensor in model.tensors}
     entries = [Entry(tensor.source, "F32", tensor.shape) for tensor in model.tensors]
     words = {key: pairs[key] for key in pairs if key.startswith("genner.") and key != WEIGHTS_HASH}  # others' weights
     with whole_folder(folder) as partial:
-        write_safetensors(partial / WEIGHTS, entries, lambda entry: _numbers(path, stored, tensors[entry.name]))
+        write_safetensors(
+            partial / WEIGHTS, entries, lambda entry: _numbers(path, described.tensors, tensors[entry.name])
+        )
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_options)
+        _write(partial / GGUF_SOURCE, {"file": path.name, "sha256": _sha256(path)})
         if words:
-            _write(partial / WORDS, words)
+            _write(partial / MODEL_METADATA_FILE, words)
     return folder
+
+
+def _read(path: Path) -> tuple[Described, dict[str, Any], Architecture]:
+    """What the GGUF says of its model, config.json, and the model in llama.cpp's terms. Raises ModelError."""
+    try:
+        described = _described(path, read_header(path, arrays=True))
+        config = config_of(described)
+        model = architecture(CONFIG_MAPPING[config["model_type"]](**config).to_dict())
+        _refuse_others(path, model, described)
+    except (KeyError, IndexError) as error:
+        raise ModelError(f"{path} lacks {error}; {REMEDY}") from error
+    return described, config, model
+
+
+def _tokenizer(path: Path, pairs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """tokenizer.json and tokenizer_config.json. Raises ModelError."""
+    try:
+        return tokenizer_json(pairs, REMEDY), tokenizer_config(pairs)
+    except (KeyError, IndexError) as error:
+        raise ModelError(f"{path} lacks {error}; {REMEDY}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -12,20 +12,26 @@ from typing import Any
 
 from genner_cli.errors import ModelError
 
-WORDS = "genner.json"
+MODEL_METADATA_FILE = "genner.json"
 """The file in which a model's folder says of itself what its GGUF will."""
+
+GGUF_SOURCE = "gguf_source.json"
+"""The file in which a folder that was made of a GGUF names that file (`file`) and its SHA-256 (`sha256`)."""
+BASE_FILE = "genner.base.file.hash"
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of
-    the training files; `options`: values of the training options; `versions`: packages and their versions."""
+    """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of the
+    training files; `base_file`: SHA-256 of the GGUF that those weights were read from, empty where there is none;
+    `options`: values of the training options; `versions`: packages and their versions."""
 
     base: str
     base_hash: str
     data_hash: str
     options: dict[str, Any]
     versions: dict[str, str]
+    base_file: str = ""
 
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
@@ -35,6 +41,7 @@ class Provenance:
             "genner.data.hash": self.data_hash,
             "genner.training.options": json.dumps(self.options, ensure_ascii=False),
             "genner.training.versions": json.dumps(self.versions),
+            **({BASE_FILE: self.base_file} if self.base_file else {}),
         }
 
     @classmethod
@@ -49,6 +56,7 @@ class Provenance:
                 data_hash=metadata["genner.data.hash"],
                 options=dict(json.loads(metadata["genner.training.options"])),
                 versions=dict(json.loads(metadata["genner.training.versions"])),
+                base_file=metadata.get(BASE_FILE, ""),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"what the model says of its training is broken ({error!r}); train it again") from error

@@ -1,4 +1,4 @@
-"""The forms of labelled data as other tools write them: read with every entity, and what is left told."""
+"""The annotation formats as other tools write them: read with every entity, and what is left out counted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from genner_cli.files.converting import Conversion, convert
 Found = list[dict[str, Any]]
 
 
-def converted(path: Path, form: str, folder: Path, **options: Any) -> tuple[Found, Conversion]:
+def converted(path: Path, format: str, folder: Path, **options: Any) -> tuple[Found, Conversion]:
     out = folder / "out.jsonl"
-    done = convert((str(path), form), (str(out), "jsonl"), AnnotationOptions(**options))
+    done = convert((str(path), format), (str(out), "jsonl"), AnnotationOptions(**options))
     return read(out), done
 
 
@@ -340,11 +340,13 @@ def test_a_parquet_of_another_maker_is_read(tmp_path: Path) -> None:
     assert not done.problems
 
 
-@pytest.mark.parametrize("form", ["parquet", "docbin", "label-studio", "doccano", "prodigy", "alpaca", "csv", "conll"])
+@pytest.mark.parametrize(
+    "format", ["parquet", "docbin", "label-studio", "doccano", "prodigy", "alpaca", "csv", "conll"]
+)
 @pytest.mark.parametrize("data", [b"\x80\xff\0garbage", b"[[1]]", b"", b'{"text": 3}\n', b'[{"text": "a", "data": 3}]'])
-def test_what_is_not_of_the_form_is_a_problem_not_a_crash(form: str, data: bytes, tmp_path: Path) -> None:
+def test_what_is_not_of_the_format_is_a_problem_not_a_crash(format: str, data: bytes, tmp_path: Path) -> None:
     for name in ("a.x", "a.json"):
         (tmp_path / name).write_bytes(data)
-        records, done = converted(tmp_path / name, form, tmp_path)
+        records, done = converted(tmp_path / name, format, tmp_path)
         assert not any(record["entities"] for record in records)
         assert all(str(tmp_path / name) in problem.message for problem in done.problems)

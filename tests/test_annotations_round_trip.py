@@ -1,4 +1,4 @@
-"""Every form of labelled data: what it can carry comes back as it was, and what it cannot is told."""
+"""Every annotation format: what it can carry comes back as it was, and what it cannot is counted."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ PLAIN = AnnotationOptions()
 
 
 class Trip:
-    """JSONL -> a form -> JSONL, in a folder of its own."""
+    """JSONL -> a format -> JSONL, in a folder of its own."""
 
-    def __init__(self, form: str, given: Sequence[Document], options: AnnotationOptions = PLAIN) -> None:
+    def __init__(self, format: str, given: Sequence[Document], options: AnnotationOptions = PLAIN) -> None:
         with TemporaryDirectory() as name:
             folder = Path(name)
             source, back = write(given, folder / "in.jsonl"), folder / "back.jsonl"
-            suffixes = ANNOTATION_FORMATS[form].suffixes or ("",)
-            middle = folder / f"out{SUFFIX.get(form, suffixes[0])}"
-            self.there = convert((str(source), "jsonl"), (str(middle), form), options)
-            self.back = convert((str(middle), form), (str(back), "jsonl"), options)
+            suffixes = ANNOTATION_FORMATS[format].suffixes or ("",)
+            middle = folder / f"out{SUFFIX.get(format, suffixes[0])}"
+            self.there = convert((str(source), "jsonl"), (str(middle), format), options)
+            self.back = convert((str(middle), format), (str(back), "jsonl"), options)
             self.records = read(back)
         assert not self.there.problems
         assert not self.back.problems
@@ -46,41 +46,41 @@ class Trip:
         return [[(e["start"], e["end"], e["label"]) for e in record["entities"]] for record in self.records]
 
 
-def lost(done: Conversion) -> set[str]:
+def dropped_kinds(done: Conversion) -> set[str]:
     """The kinds of what was lost, but for fields."""
     return {what for what in done.dropped.counts if not what.startswith("fields ")}
 
 
-@pytest.mark.parametrize("form", WHOLE)
+@pytest.mark.parametrize("format", WHOLE)
 @given(given_=documents(crossing=True))
 @examples(25)
-def test_a_form_for_whole_documents_loses_nothing(form: str, given_: list[Document]) -> None:
-    trip = Trip(form, given_)
+def test_a_format_for_whole_documents_loses_nothing(format: str, given_: list[Document]) -> None:
+    trip = Trip(format, given_)
     assert not trip.there.dropped.counts
     assert not trip.back.dropped.counts
     for record, document in zip(trip.records, given_, strict=True):
-        fields = {name: value for name, value in document.fields.items() if form != "parquet" or value is not None}
+        fields = {name: value for name, value in document.fields.items() if format != "parquet" or value is not None}
         assert record["text"] == document.text
         assert {name: record.get(name, "missing") for name in fields} == fields
         scores = {(e["start"], e["end"], e["label"]): e.get("score") for e in record["entities"]}
         said = {(e.start, e.end, e.label): e.score for e in document.entities}
-        if form == "label-studio" and not all(e.score is not None for d in given_ for e in d.entities):
+        if format == "label-studio" and not all(e.score is not None for d in given_ for e in d.entities):
             assert scores.keys() == said.keys()
         else:
             assert scores == said
 
 
-@pytest.mark.parametrize("form", ["doccano", "prodigy"])
+@pytest.mark.parametrize("format", ["doccano", "prodigy"])
 @given(given_=documents(crossing=True))
 @examples(25)
-def test_annotation_tools_carry_texts_ids_fields_and_crossing_entities(form: str, given_: list[Document]) -> None:
-    trip = Trip(form, given_)
+def test_annotation_tools_carry_texts_ids_fields_and_crossing_entities(format: str, given_: list[Document]) -> None:
+    trip = Trip(format, given_)
     assert trip.entities() == [plain(document.entities) for document in given_]
     for record, document in zip(trip.records, given_, strict=True):
         assert record["text"] == document.text
         assert {name: record.get(name, "missing") for name in document.fields} == document.fields
     scored = any(entity.score is not None for document in given_ for entity in document.entities)
-    assert lost(trip.there) == ({"scores"} if scored and form == "doccano" else set())
+    assert dropped_kinds(trip.there) == ({"scores"} if scored and format == "doccano" else set())
 
 
 @given(given_=documents(labels=BRAT_LABELS, crossing=True))
@@ -94,20 +94,20 @@ def test_brat_carries_texts_ids_and_crossing_entities_also_over_line_ends(given_
         record = by_id[document.id]
         assert record["text"] == document.text
         assert [(e["start"], e["end"], e["label"]) for e in record["entities"]] == plain(document.entities)
-    assert lost(trip.there) <= {"scores"}
+    assert dropped_kinds(trip.there) <= {"scores"}
 
 
 @pytest.mark.parametrize("unit", Unit)
-@pytest.mark.parametrize("form", ["jsonl", "doccano", "label-studio", "prodigy", "parquet", "csv", "brat"])
+@pytest.mark.parametrize("format", ["jsonl", "doccano", "label-studio", "prodigy", "parquet", "csv", "brat"])
 @given(given_=documents(labels=BRAT_LABELS, fields=False))
 @examples(8)
-def test_offsets_can_be_counted_in_any_unit(form: str, unit: Unit, given_: list[Document]) -> None:
+def test_offsets_can_be_counted_in_any_unit(format: str, unit: Unit, given_: list[Document]) -> None:
     given_ = sorted(given_, key=lambda document: document.id or "")
-    if form == "jsonl":  # the unit is that of the source alone
-        assert Trip(form, given_).entities() == [plain(document.entities) for document in given_]
+    if format == "jsonl":  # the unit is that of the source alone
+        assert Trip(format, given_).entities() == [plain(document.entities) for document in given_]
         return
-    trip = Trip(form, given_, AnnotationOptions(offsets=unit))
-    if form != "csv":
+    trip = Trip(format, given_, AnnotationOptions(offsets=unit))
+    if format != "csv":
         by_id = {record["id"]: record for record in trip.records}
         assert sorted(by_id) == sorted(document.id or "" for document in given_)
         for document in given_:
@@ -115,10 +115,10 @@ def test_offsets_can_be_counted_in_any_unit(form: str, unit: Unit, given_: list[
                 document.entities
             )
     elif all(c.isascii() for document in given_ for c in document.text if is_space(c)):
-        assert_only_told_entities_are_lost(trip, given_)  # of other white space only the length comes back
+        assert_only_told_entities_are_dropped_kinds(trip, given_)  # of other white space only the length comes back
 
 
-def assert_only_told_entities_are_lost(trip: Trip, given_: Sequence[Document]) -> None:
+def assert_only_told_entities_are_dropped_kinds(trip: Trip, given_: Sequence[Document]) -> None:
     """Each entity is back at its place, or was told."""
     texts = [document for document in given_ if not all(map(is_space, document.text))]
     told = sum(count for what, count in trip.there.dropped.counts.items() if "entities" in what)
@@ -135,7 +135,7 @@ def assert_only_told_entities_are_lost(trip: Trip, given_: Sequence[Document]) -
 @examples(40)
 def test_csv_of_tokens_keeps_every_place(given_: list[Document]) -> None:
     trip = Trip("csv", given_)
-    assert_only_told_entities_are_lost(trip, given_)
+    assert_only_told_entities_are_dropped_kinds(trip, given_)
 
 
 @pytest.mark.parametrize("scheme", Scheme)
@@ -146,7 +146,7 @@ def test_conll_with_texts_loses_only_what_it_tells(scheme: Scheme, given_: list[
         document for document in given_ if "\n" not in document.text and not document.text.endswith("\r")
     ]  # a comment is one line
     trip = Trip("conll", given_, AnnotationOptions(scheme=scheme, keep_text=True))
-    assert_only_told_entities_are_lost(trip, given_)
+    assert_only_told_entities_are_dropped_kinds(trip, given_)
     back = {record["id"]: record["text"] for record in trip.records}
     assert all(back[document.id] == document.text for document in given_ if document.id in back)
 
@@ -154,7 +154,7 @@ def test_conll_with_texts_loses_only_what_it_tells(scheme: Scheme, given_: list[
 @pytest.mark.parametrize("text", ["Ann \r", "Ann\nslept", "Ann\u2028slept"])
 def test_conll_tells_a_text_that_no_comment_can_hold(text: str) -> None:
     trip = Trip("conll", [Document(text, "7", (), {"id": "7"})], AnnotationOptions(keep_text=True))
-    assert (trip.records[0]["text"] == text) == (not lost(trip.there)) == ("\u2028" in text)
+    assert (trip.records[0]["text"] == text) == (not dropped_kinds(trip.there)) == ("\u2028" in text)
 
 
 @pytest.mark.parametrize("scheme", Scheme)
@@ -194,19 +194,19 @@ def test_alpaca_loses_only_what_the_output_format_cannot_carry(format: str, give
     assert format not in ("bracketed", "xml", "inserted") or not told
 
 
-@pytest.mark.parametrize("form", ANNOTATION_FORMATS)
-def test_real_recipes_come_back_from_every_form(form: str, tmp_path: Path) -> None:
-    """Seventy ingredient lists of several lines; those forms that have no line ends keep all but the white space."""
+@pytest.mark.parametrize("format", ANNOTATION_FORMATS)
+def test_real_recipes_come_back_from_every_format(format: str, tmp_path: Path) -> None:
+    """Seventy ingredient lists of several lines; those formats that have no line ends keep all but the white space."""
     gold = read_gold([str(RECIPES)]).documents
-    middle, back = tmp_path / f"out{SUFFIX.get(form, '.x')}", tmp_path / "back.jsonl"
-    there = convert((str(RECIPES), "jsonl"), (str(middle), form), PLAIN)
-    convert((str(middle), form), (str(back), "jsonl"), PLAIN)
+    middle, back = tmp_path / f"out{SUFFIX.get(format, '.x')}", tmp_path / "back.jsonl"
+    there = convert((str(RECIPES), "jsonl"), (str(middle), format), PLAIN)
+    convert((str(middle), format), (str(back), "jsonl"), PLAIN)
     found = read_gold([str(back)]).documents
     assert there.documents == len(found) == len(gold)
-    if form == "brat":
+    if format == "brat":
         found = tuple(sorted(found, key=lambda document: document.id or ""))
         gold = tuple(sorted(gold, key=lambda document: document.id or ""))
-    if form == "conll":
+    if format == "conll":
         assert "texts whose white space the tokens do not determine" in there.dropped.counts
         said = [[(e.text.split(), e.label) for e in document.entities] for document in gold]
         assert sum(map(len, said)) - there.dropped.counts["entities with a boundary inside a token"] == sum(
@@ -217,7 +217,7 @@ def test_real_recipes_come_back_from_every_form(form: str, tmp_path: Path) -> No
         entities = [entity for document in gold for entity in document.entities]
         assert dropped <= len(entities) // 100
         back_again = [entity for document in found for entity in document.entities]
-        assert len(set(entities) & set(back_again)) == len(set(entities)) - (dropped if form == "csv" else 0)
+        assert len(set(entities) & set(back_again)) == len(set(entities)) - (dropped if format == "csv" else 0)
 
 
 def test_strict_refuses_the_first_loss(tmp_path: Path) -> None:
@@ -229,8 +229,8 @@ def test_strict_refuses_the_first_loss(tmp_path: Path) -> None:
 
 def test_a_suffix_tells_the_form_also_of_compressed_files(tmp_path: Path) -> None:
     told = {"a.jsonl.gz": "jsonl", "a.conll.zst": "conll", "a.IOB2": "conll", "a.ann": "brat", "a.spacy": "docbin"}
-    for name, form in {**told, "a.parquet": "parquet", "a.tsv": "csv", "corpus": "brat", ".": "brat"}.items():
-        assert format_of(name, option="--from") == form
+    for name, format in {**told, "a.parquet": "parquet", "a.tsv": "csv", "corpus": "brat", ".": "brat"}.items():
+        assert format_of(name, option="--from") == format
     for name in ("a.json", "a.txt", "-"):
         with pytest.raises(UsageError, match="--to"):
             format_of(name, option="--to")

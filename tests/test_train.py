@@ -25,8 +25,8 @@ from genner_cli.provenance import Provenance
 from genner_cli.training.loop import read_log
 from genner_cli.types import Label
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-FAST = ("--preset", "tiny", "--epochs", "3", "--batch", "8", "--rank", "4")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+FAST = ("--preset", "tiny", "--epochs", "3", "--batch-size", "8", "--rank", "4")
 ROOT = Path(__file__).parents[1]
 
 
@@ -81,7 +81,7 @@ def test_what_was_trained_exports_through_its_checks_and_extracts_without_a_flag
     train: Callable[..., Run], genner: Callable[..., Run], data: Path, tmp_path: Path
 ) -> None:
     assert train("--epochs", "20").status == 0
-    exported = genner("export", tmp_path / "adapter", "--gguf", "-o", tmp_path / "model.gguf", "--type", "F16")
+    exported = genner("export", tmp_path / "adapter", "--gguf", "-o", tmp_path / "model.gguf", "--quantize", "F16")
     assert exported.status == 0, exported.stderr
     assert b"logits" in exported.stdout
     extracted = genner("extract", data, "--model", tmp_path / "model.gguf")
@@ -247,7 +247,7 @@ def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir())
     run = train()
     assert run.status == 2
-    assert "trained model already" in run.stderr
+    assert "already a trained model" in run.stderr
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
 
 
@@ -298,7 +298,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_adapter(train: Calla
     assert "--learning-rate is inf" in train("--learning-rate", "inf").stderr
     run = train("--learning-rate", "1e30")
     assert run.status == 1
-    assert "begin anew with a lower --learning-rate" in run.stderr
+    assert "start again with a lower --learning-rate" in run.stderr
     assert not (tmp_path / "adapter" / "genner.json").exists()
 
 
@@ -330,7 +330,7 @@ def test_a_document_with_one_bad_chunk_is_left_out_whole(train: Callable[..., Ru
     text = "Ann met Bob. " * 100 + "x" * 300 + " went."
     long = {"text": text, "entities": [{"start": 1300, "end": 1600, "label": "PER"}]}
     path = write_jsonl(tmp_path / "long.jsonl", [long, *RECORDS])
-    run = train("--chunk-bytes", 200, "--on-bad-data", "skip", "--batch", 1, "--epochs", 1, paths=(path,))
+    run = train("--chunk-bytes", 200, "--on-bad-data", "skip", "--batch-size", 1, "--epochs", 1, paths=(path,))
     assert run.status == 0
     assert len(read_log(tmp_path / "adapter" / "training_log.jsonl")) == len(RECORDS)
 
@@ -356,38 +356,33 @@ def same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> bool:
     return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=tolerance) for name in a)
 
 
-def command(base: Path, data: Path, out: Path, *options: str) -> list[str]:
+def arguments(base: Path, data: Path, out: Path, *options: str) -> list[str]:
     fixed = ["train", str(data), "--valid", str(data), "--base", str(base), "-o", str(out), "--device", "cpu"]
-    return [sys.executable, "-m", "genner_cli", *fixed, *FAST, "--batch", "4", "--checkpoint-every", "2", *options]
+    return [*fixed, *FAST, "--batch-size", "4", "--checkpoint-every", "2", *options]
 
 
+COMMAND = ("-m", "genner_cli")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def test_a_killed_training_goes_on_to_the_same_result(base: Path, data: Path, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_result(
+    genner: Callable[..., Run], base: Path, data: Path, tmp_path: Path
+) -> None:
     options = ["--dropout", "0.1", "--augment"]
-    whole = subprocess.run(
-        command(base, data, tmp_path / "whole", *options), env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert whole.returncode == 0, whole.stderr
+    whole = genner(*arguments(base, data, tmp_path / "whole", *options))
+    assert whole.status == 0, whole.stderr
     killed = tmp_path / "killed"
-    process = subprocess.Popen(command(base, data, killed, *options), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    again = arguments(base, data, killed, *options)
+    process = subprocess.Popen([sys.executable, *COMMAND, *again], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     wait_for(lambda: len(read_log(killed / "training_log.jsonl")) > 6, process)
     process.kill()
     process.wait()
-    again = subprocess.run(command(base, data, killed, *options), env=ENVIRONMENT, capture_output=True, check=False)
-    assert again.returncode == 2
-    assert b"go on with --resume" in again.stderr
-    other = subprocess.run(
-        command(base, data, killed, *options, "--resume", "--learning-rate", "0.5"),
-        env=ENVIRONMENT, capture_output=True, check=False,
-    )  # fmt: skip
-    assert other.returncode == 2
-    assert b"--learning-rate was 0.002 and is 0.5" in other.stderr
-    resumed = subprocess.run(
-        command(base, data, killed, *options, "--resume"), env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    begun = genner(*again)
+    assert (begun.status, "--resume" in begun.stderr) == (2, True), begun.stderr
+    other = genner(*again, "--resume", "--learning-rate", "0.5")
+    assert (other.status, "--learning-rate was 0.002 and is 0.5" in other.stderr) == (2, True), other.stderr
+    resumed = genner(*again, "--resume")
+    assert resumed.status == 0, resumed.stderr
     assert same_weights(tmp_path / "whole", killed)
     logs = [
         [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in read_log(path)]
@@ -403,12 +398,14 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.005)
 
 
-def test_two_processes_train_what_one_trains(base: Path, data: Path, tmp_path: Path) -> None:
-    one = subprocess.run(command(base, data, tmp_path / "one"), env=ENVIRONMENT, capture_output=True, check=False)
-    assert one.returncode == 0, one.stderr
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def test_two_processes_train_what_one_trains(
+    genner: Callable[..., Run], base: Path, data: Path, tmp_path: Path
+) -> None:
+    one = genner(*arguments(base, data, tmp_path / "one"))
+    assert one.status == 0, one.stderr
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND]
     two = subprocess.run(
-        [*launch, *command(base, data, tmp_path / "two")[1:]], env=ENVIRONMENT, capture_output=True, check=False
+        [*launch, *arguments(base, data, tmp_path / "two")], env=ENVIRONMENT, capture_output=True, check=False
     )
     assert two.returncode == 0, two.stderr
     assert two.stderr.count(b"next: genner export") == 1

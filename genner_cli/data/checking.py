@@ -30,8 +30,8 @@ Files = Mapping[str, Sequence[Document]]
 def duplicates(files: Files) -> Iterator[Finding]:
     """Texts that are in one file more than once, but for case and punctuation; the most frequent first."""
     for name, documents in files.items():
-        found = [group for group in _by_text(documents).values() if len(group) > 1]
-        for group in sorted(found, key=len, reverse=True):
+        groups = [group for group in _by_text(documents).values() if len(group) > 1]
+        for group in sorted(groups, key=len, reverse=True):
             yield Finding(f"{name} has {_shown(group[0].text)} {len(group)} times", len(group), _places(group))
 
 
@@ -51,12 +51,12 @@ def different_annotations(files: Files) -> Iterator[Finding]:
 def leaks(files: Files) -> Iterator[Finding]:
     """Documents of one file that are in an earlier file too, or share a run of eight words with it."""
     every = [(name, document) for name, documents in files.items() for document in documents]
-    found: defaultdict[tuple[str, str], list[tuple[Document, Document]]] = defaultdict(list)
+    shared: defaultdict[tuple[str, str], list[tuple[Document, Document]]] = defaultdict(list)
     for one, other in links(document.text for _, document in every):
         (first, earlier), (second, later) = every[one], every[other]
         if first != second:
-            found[first, second].append((earlier, later))
-    for (first, second), pairs in found.items():
+            shared[first, second].append((earlier, later))
+    for (first, second), pairs in shared.items():
         same = sum(words_of(earlier.text) == words_of(later.text) for earlier, later in pairs)
         count = len({later.source for _, later in pairs})
         what = f"{count:,} documents of {second} share eight words or the whole text with {first} ({same:,} are equal)"
@@ -76,8 +76,8 @@ def label_contradictions(files: Files) -> Iterator[Finding]:
             labels[_words(entity.text)][entity.label].append(document.source)
     for mention, source in _unlabelled(documents, labels):
         labels[mention][""].append(source)
-    found = [_contradiction(words, ways) for words, ways in labels.items() if len(ways) > 1]
-    yield from sorted(found, key=lambda finding: (-finding.count, finding.what))
+    contradictions = [_contradiction(words, ways) for words, ways in labels.items() if len(ways) > 1]
+    yield from sorted(contradictions, key=lambda finding: (-finding.count, finding.what))
 
 
 def _contradiction(words: tuple[str, ...], ways: Mapping[str, Sequence[str]]) -> Finding:

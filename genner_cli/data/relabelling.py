@@ -25,7 +25,7 @@ def relabel(
 
     Of those that become equal in range and label the first is kept. `done` counts.
     """
-    found: dict[tuple[Any, Any, str], dict[str, Any]] = {}
+    kept: dict[tuple[Any, Any, str], dict[str, Any]] = {}
     for entity in entities:
         old = entity["label"]
         new = names.get(old, old)
@@ -33,6 +33,6 @@ def relabel(
         counter[old] += 1
         if new is not None:
             key = (entity["start"], entity["end"], new)
-            done.doubled += key in found
-            found.setdefault(key, {**entity, "label": new})
-    return list(found.values())
+            done.doubled += key in kept
+            kept.setdefault(key, {**entity, "label": new})
+    return list(kept.values())

@@ -25,17 +25,17 @@ def words_of(text: str) -> list[str]:
 def runs(text: str) -> array[int]:
     """A 64-bit hash of each run of the text, in order; the same in one process only."""
     words = words_of(text)
-    found = array("Q")
+    hashes = array("Q")
     end = weight = 0
     for start, word in enumerate(words):
         while weight < 2 * WORDS and end < len(words):
             weight += _weight(words[end])
             end += 1
-        if weight < 2 * WORDS and found:
+        if weight < 2 * WORDS and hashes:
             break
-        found.append(hash(tuple(words[start:end])) & _MASK)
+        hashes.append(hash(tuple(words[start:end])) & _MASK)
         weight -= _weight(word)
-    return found
+    return hashes
 
 
 def _weight(word: str) -> int:
@@ -49,10 +49,10 @@ def links(texts: Iterable[str]) -> Iterator[tuple[int, int]]:
     """
     hashed = [runs(text) for text in texts]
     parts = 1 + sum(map(len, hashed)) // _AT_ONCE
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     for part in range(parts):
-        found.update(_links_of(hashed, part, parts))
-    yield from sorted(found)
+        pairs.update(_links_of(hashed, part, parts))
+    yield from sorted(pairs)
 
 
 def _links_of(hashed: Sequence[array[int]], part: int, parts: int) -> Iterator[tuple[int, int]]:

@@ -69,10 +69,10 @@ def grouped(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 def _labels(documents: Sequence[Document], group: Sequence[int]) -> Counter[str]:
     """In how many documents of the group each label occurs; "" stands for all of them."""
-    found = Counter({"": len(group)})
+    counts = Counter({"": len(group)})
     for number in group:
-        found.update({entity.label for entity in documents[number].entities})
-    return found
+        counts.update({entity.label for entity in documents[number].entities})
+    return counts
 
 
 def _dealt(

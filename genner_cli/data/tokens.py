@@ -22,29 +22,29 @@ _NO_SPACE_AFTER = frozenset("([{«“‘¿¡$£€#@") | {"``", "-LRB-", "-LSB-"
 
 def tokenize(text: str) -> list[Range]:
     """The tokens of a text, in order."""
-    found = []
+    ranges = []
     at = 0
     for kind, group in groupby(text, _kind):
         length = sum(1 for _ in group)
         if kind == "word":
-            found.append(Range(at, at + length))
+            ranges.append(Range(at, at + length))
         elif kind != "space":
-            found += [Range(place, place + 1) for place in range(at, at + length)]
+            ranges += [Range(place, place + 1) for place in range(at, at + length)]
         at += length
-    return _with_clitics(text, found)
+    return _with_clitics(text, ranges)
 
 
 def _with_clitics(text: str, ranges: Sequence[Range]) -> list[Range]:
     """An apostrophe behind a word and the letters after it are one token, if that is a clitic."""
-    found: list[Range] = []
+    joined: list[Range] = []
     for start, end in ranges:
-        sign = found[-1] if found else Range(0, 0)
-        behind_word = len(found) > 1 and found[-2].end == sign.start and text[sign.start - 1].isalnum()
+        sign = joined[-1] if joined else Range(0, 0)
+        behind_word = len(joined) > 1 and joined[-2].end == sign.start and text[sign.start - 1].isalnum()
         if behind_word and sign.end == start and text[sign.start : end] in _CLITICS:
-            found[-1] = Range(sign.start, end)
+            joined[-1] = Range(sign.start, end)
         else:
-            found.append(Range(start, end))
-    return found
+            joined.append(Range(start, end))
+    return joined
 
 
 def _kind(char: str) -> str:
@@ -68,27 +68,27 @@ def unspaced(char: str) -> bool:
 def cut(ranges: Iterable[Range], boundaries: Iterable[int]) -> list[Range]:
     """The ranges, divided wherever one of the boundaries falls inside one."""
     waiting = sorted(set(boundaries), reverse=True)
-    found = []
+    pieces = []
     for start, end in ranges:
         while waiting and waiting[-1] <= start:
             waiting.pop()
         while waiting and waiting[-1] < end:
-            found.append(Range(start, waiting[-1]))
+            pieces.append(Range(start, waiting[-1]))
             start = waiting.pop()
-        found.append(Range(start, end))
-    return found
+        pieces.append(Range(start, end))
+    return pieces
 
 
 def without_spaces(text: str, ranges: Iterable[Range]) -> list[Range]:
     """The ranges without the white space in them, each divided where it stands."""
-    found = []
+    pieces = []
     for start, end in ranges:
         at = start
         for space, group in groupby(text[start:end], is_space):
             length = sum(1 for _ in group)
-            found += [] if space else [Range(at, at + length)]
+            pieces += [] if space else [Range(at, at + length)]
             at += length
-    return found
+    return pieces
 
 
 def detokenize(words: Sequence[str]) -> tuple[str, list[Range]]:

@@ -58,12 +58,12 @@ def read_gold(
     documents: list[Document] = []
     problems: list[Problem] = []
     for record in _records(paths, text_field, id_field):
-        found = [] if isinstance(record, Document) else [record.message]
+        messages = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
             document, complaints = labelled(record, labels=labels, nested=nested)
-            found = [f"{record.source}: {complaint}" for complaint in complaints]
-            documents += [] if found else [document]
-        problems += [Problem(message, record.source) for message in found]
+            messages = [f"{record.source}: {complaint}" for complaint in complaints]
+            documents += [] if messages else [document]
+        problems += [Problem(message, record.source) for message in messages]
     return GoldData(tuple(documents), tuple(problems))
 
 
@@ -98,16 +98,16 @@ def labelled(
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
         return record, [f"field 'entities' {is_what}; write a list like [{_SHAPE}], [] where there are none"]
     problems = []
-    found = []
+    numbered = []
     for number, value in enumerate(given):
         entity = entity_of(value, record.text, labels)
         if isinstance(entity, Entity):
-            found.append((number, entity))
+            numbered.append((number, entity))
         else:
             problems.append(f"entities[{number}]: {entity}")
-    found.sort(key=lambda pair: canonical_order(pair[1]))
-    problems += [] if crossing else _arrangement_problems(found, nested)
-    return replace(record, entities=tuple(entity for _, entity in found), fields=fields), problems
+    numbered.sort(key=lambda pair: canonical_order(pair[1]))
+    problems += [] if crossing else _arrangement_problems(numbered, nested)
+    return replace(record, entities=tuple(entity for _, entity in numbered), fields=fields), problems
 
 
 def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, gold: bool = True) -> Entity | str:
@@ -144,7 +144,7 @@ def _range_problem(start: Any, end: Any, text: str) -> str | None:
 
 
 def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> str | None:
-    if not isinstance(label, str) or not label:
+    if not isinstance(label, str) or not (label or gold):
         return f"its label is {reprlib.repr(label)}, not a string; write the label's name"
     if not gold:
         return None
@@ -191,10 +191,10 @@ def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     return f"it stands at {at}:{at + len(mention)}" if once else "correct the offsets or the text"
 
 
-def _arrangement_problems(found: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
+def _arrangement_problems(numbered: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:
     """What is wrong with entities that are right on their own; they must be in canonical order."""
     around: list[Entity] = []
-    for number, entity in found:
+    for number, entity in numbered:
         where = f"entities[{number}]: {reprlib.repr(entity.text)} at {entity.start}:{entity.end}"
         while around and around[-1].end <= entity.start:
             around.pop()

@@ -86,17 +86,17 @@ def _pairs(path: str, root: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.
 
 
 def _object(path: str, node: yaml.MappingNode) -> tuple[yaml.Node, yaml.Node | None]:
-    found: dict[str, yaml.Node] = {}
+    nodes: dict[str, yaml.Node] = {}
     for key, value in node.value:
         name = _text(path, key, "a key")
         if name not in ("name", "definition"):
             raise _error(path, key, f"unknown key {name!r}; {_SHAPE}")
-        if name in found:
+        if name in nodes:
             raise _error(path, key, f"key {name!r} comes twice; remove one")
-        found[name] = value
-    if "name" not in found:
+        nodes[name] = value
+    if "name" not in nodes:
         raise _error(path, node, f"a label without a name; {_SHAPE}")
-    return found["name"], found.get("definition")
+    return nodes["name"], nodes.get("definition")
 
 
 def _label(path: str, name_node: yaml.Node, definition_node: yaml.Node | None) -> Label:

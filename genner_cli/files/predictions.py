@@ -67,7 +67,7 @@ def _entities(record: Document) -> tuple[tuple[Entity, ...], list[str]]:
     if not isinstance(given, list):
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
         return (), [f"field 'entities' {is_what}; give the output of `genner extract`"]
-    found = [entity_of(value, record.text, gold=False) for value in given]
-    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(found) if isinstance(entity, str)]
-    entities = (entity for entity in found if isinstance(entity, Entity))
+    checked = [entity_of(value, record.text, gold=False) for value in given]
+    problems = [f"entities[{number}]: {entity}" for number, entity in enumerate(checked) if isinstance(entity, str)]
+    entities = (entity for entity in checked if isinstance(entity, Entity))
     return tuple(sorted(entities, key=canonical_order)), problems

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import DataError, UsageError
 from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, Block, kind, remote, size, total_bytes
 from genner_cli.files.annotations import (
     ANNOTATION_FORMATS,
@@ -27,14 +27,11 @@ from genner_cli.files.annotations import (
 from genner_cli.files.records import Record, document_of, has_half_character, too_long
 from genner_cli.files.streams import (
     MAX_DOCUMENT_BYTES,
-    UNREADABLE,
-    is_passing,
+    decoded,
     length_of,
-    not_utf8,
     opened,
     read_at_most,
-    read_error,
-    reason,
+    readable,
     refuse_cut,
     shown_name,
 )
@@ -173,18 +170,13 @@ def _text_record(path: str, limit: int) -> Record:
     name = shown_name(path)
     document_id = os.path.basename(name)
     try:
-        with opened(path) as (raw, stream):
+        with readable(name), opened(path) as (raw, stream):
             length_before = length_of(raw)
             content = read_at_most(stream, limit + 1)
             refuse_cut(raw, length_before)
         if len(content) > limit:
             return too_long(name, "the text is too long", limit, document_id)
-        text = content.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError as error:
-        return FailedDocument(f"{name}: {not_utf8(error)}", name, document_id)
-    except UNREADABLE as error:
-        if is_passing(error):
-            raise read_error(f"{name}: cannot be read", error) from error
-        message = f"{name}: cannot be read ({reason(error)}); make or download the file again"
-        return FailedDocument(message, name, document_id)
+        text = decoded(content.removeprefix(codecs.BOM_UTF8), name)
+    except DataError as error:
+        return FailedDocument(str(error), name, document_id)
     return replace(document_of(text, name), id=document_id)

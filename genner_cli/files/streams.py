@@ -164,7 +164,7 @@ def readable(path: str) -> Iterator[None]:
     except UNREADABLE as error:
         if is_passing(error):
             raise read_error(f"{path}: cannot be read", error) from error
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)}); make or download the file again") from error
 
 
 def text_lines(path: str) -> Iterator[tuple[int, str]]:

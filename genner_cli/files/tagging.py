@@ -42,15 +42,15 @@ def own_tokens(document: Document, dropped: Dropped) -> list[Range] | None:
 
 def _ranges(given: Any, length: int) -> list[Range] | None:
     reach = 0
-    found = []
+    ranges = []
     for item in given if isinstance(given, list) else [None]:
         if not (isinstance(item, list) and len(item) == 2 and all(type(number) is int for number in item)):
             return None
         if not reach <= item[0] < item[1] <= length:
             return None
         reach = item[1]
-        found.append(Range(*item))
-    return found
+        ranges.append(Range(*item))
+    return ranges
 
 
 def _spans(document: Document, ranges: Sequence[Range], dropped: Dropped) -> Iterator[Span]:
@@ -92,15 +92,15 @@ def spacy_tokens(document: Document, dropped: Dropped) -> list[SpacyToken]:
     ranges = own_tokens(document, dropped) or tokenize(text)
     boundaries = [offset for entity in document.entities for offset in (entity.start, entity.end)]
     ranges = cut(ranges, boundaries)
-    found: list[SpacyToken] = []
+    tokens: list[SpacyToken] = []
     at = 0
     for start, end in [*ranges, Range(len(text), len(text))]:
-        ws = bool(found) and text.startswith(" ", at) and at < start
+        ws = bool(tokens) and text.startswith(" ", at) and at < start
         if ws:
-            found[-1] = found[-1]._replace(ws=True)
+            tokens[-1] = tokens[-1]._replace(ws=True)
         if at + ws < start:
-            found += [SpacyToken(*gap, False) for gap in cut([Range(at + ws, start)], boundaries)]
+            tokens += [SpacyToken(*gap, False) for gap in cut([Range(at + ws, start)], boundaries)]
         if start < end:
-            found.append(SpacyToken(start, end, False))
+            tokens.append(SpacyToken(start, end, False))
         at = end
-    return found
+    return tokens

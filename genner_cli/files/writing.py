@@ -73,8 +73,8 @@ def _valid(extraction: Extraction) -> tuple[Entity, ...]:
 
 
 def _entity(entity: Entity) -> dict[str, Any]:
-    found = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
-    return found if entity.score is None else {**found, "score": round(entity.score, 4)}
+    value = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
+    return value if entity.score is None else {**value, "score": round(entity.score, 4)}
 
 
 def encode(

@@ -1,19 +1,32 @@
-"""A reference to the Hub as text -> its parts, and where the Hub's cache keeps its files. Opens no connection."""
+"""A reference to the Hub as text -> its parts; the Hub's cache; what a fetch reports. Opens no connection."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genner_cli.errors import ModelError
+
+Progress = Callable[[str, int, int | None], None]
+"""Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What was fetched: a GGUF file or a model's folder, `size` in bytes. `pinned` names this commit for all time."""
+
+    path: Path
+    pinned: str
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +57,10 @@ def parse(reference: str, *, revision: str | None = None) -> Reference:
         validate_repo_id(match["repo"])
     except ValueError as error:
         raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
-    found = Reference(match["repo"], revision or match["revision"], match["file"])
-    if ".." in f"{found.revision}/{found.file}".split("/"):
+    wanted = Reference(match["repo"], revision or match["revision"], match["file"])
+    if ".." in f"{wanted.revision}/{wanted.file}".split("/"):
         raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")
-    return found
+    return wanted
 
 
 def storage(repo: str) -> Path:

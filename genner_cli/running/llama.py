@@ -32,7 +32,7 @@ class LlamaBackend:
     def open(self, spec: RunSpec, /) -> Iterator[OpenedEngine]:
         """Opens model and engine. Raises ModelError and UsageError with a remedy."""
         with open_model(spec) as (facts, model), Engine(model, spec.engine) as engine:
-            yield OpenedEngine(facts, engine)
+            yield OpenedEngine(replace(facts, engine={**facts.engine, **engine.invariance.report()}), engine)
 
 
 @contextmanager

@@ -52,11 +52,11 @@ def counts(format: str, wanted: str, written: str, labels: Sequence[str]) -> Doc
     gold, predicted = (output_format(format).official(completion, labels) for completion in (wanted, written))
     by_offsets = gold.text == predicted.text
     expected, given = _bag(gold, by_offsets=by_offsets), _bag(predicted, by_offsets=by_offsets)
-    found = {label: Counts() for label, *_ in (*expected, *given)}
+    by_label = {label: Counts() for label, *_ in (*expected, *given)}
     for number, bag in enumerate((expected & given, expected - given, given - expected)):
         for (label, *_), count in bag.items():
-            found[label] += Counts(*(count if place == number else 0 for place in range(3)))
-    return {Key("label", label): each for label, each in found.items()}
+            by_label[label] += Counts(*(count if place == number else 0 for place in range(3)))
+    return {Key("label", label): each for label, each in by_label.items()}
 
 
 def _bag(marked: Marked, *, by_offsets: bool) -> Counter[tuple[Any, ...]]:

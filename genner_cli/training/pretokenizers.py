@@ -17,8 +17,9 @@ Knows nothing of transformers, of GGUF files and of added tokens. Source of name
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genner_cli.errors import ModelError
@@ -52,7 +53,7 @@ _LINE_FEEDS = r"\n+"
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 _BYTES_AND_GPT_2 = {**_BYTES, "use_regex": True}
 _DIGITS = {"type": "Digits", "individual_digits": True}
-_BLANKS = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+BLANKS = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 _FIRST_BLANK = {"type": "Prepend", "prepend": "▁"}
 
 
@@ -87,7 +88,7 @@ class PreTokenizer:
             parts.append(_split(cut))
         if self.byte_level:
             parts.append({**_BYTES, "trim_offsets": True})
-        return {"normalizer": None if self.byte_level else _BLANKS, "pre_tokenizer": _sequence(*parts)}
+        return {"normalizer": None if self.byte_level else BLANKS, "pre_tokenizer": _sequence(*parts)}
 
 
 # what tokenizer.json says of cutting and ignore_merges -> what llama.cpp does so
@@ -102,9 +103,9 @@ _BYTE_LEVEL: tuple[tuple[dict[str, Any], bool, PreTokenizer], ...] = (
 _LIKE_SENTENCEPIECE = PreTokenizer("sarvam-moe", (_LINE_FEEDS,), byte_level=False)
 # normalizer and pre_tokenizer: Gemma; Llama 2, Mistral and Phi-3 as saved before transformers 5, and since
 _BLANK_CUTS: tuple[tuple[dict[str, Any] | None, dict[str, Any] | None], ...] = (
-    (_BLANKS, None),
-    (_BLANKS, {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}),
-    (_sequence(_FIRST_BLANK, _BLANKS, key="normalizers"), None),
+    (BLANKS, None),
+    (BLANKS, {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}),
+    (_sequence(_FIRST_BLANK, BLANKS, key="normalizers"), None),
     *(
         (None, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False})
         for scheme in ("always", "first", "never")
@@ -114,6 +115,7 @@ _ALIASES = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": 
 """Other names that GGUF files have for the same cuts (llama_vocab::impl::load)."""
 WITH_BOS = ("llama-bpe", "llama3", "llama-v3", "tekken")
 """Names of `tokenizer.ggml.pre` for which llama.cpp puts BOS before a text unless the GGUF says otherwise."""
+_RUNS = re.compile(r"(?:\\x\{[0-9a-f]+\}\{\d+,\d+\}\|?)+")
 _NORMALIZERS = (None, {"type": "NFC"})
 _OPTIONS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 _REMEDY = "train a base model with another tokenizer (the README lists those that genner can carry)"
@@ -126,8 +128,9 @@ def recognise(spec: Mapping[str, Any]) -> PreTokenizer:
     """
     model, normalizer = spec["model"], spec["normalizer"]
     cutter, ignores = _without_offsets(spec["pre_tokenizer"]), bool(model.get("ignore_merges"))
-    if (normalizer, cutter) in _BLANK_CUTS:
-        found, fallback = _LIKE_SENTENCEPIECE, True
+    runs = _isolates(cutter) if normalizer == BLANKS else None
+    if runs or (normalizer, cutter) in _BLANK_CUTS:
+        found, fallback = replace(_LIKE_SENTENCEPIECE, cuts=(runs or _LINE_FEEDS,)), True
         refused = {f"ignore_merges {_json(ignores)}": ignores}
     else:
         alike = {ignoring: known for form, ignoring, known in _BYTE_LEVEL if form == cutter}
@@ -147,15 +150,12 @@ def recognise(spec: Mapping[str, Any]) -> PreTokenizer:
     return found
 
 
-def described(name: str) -> tuple[dict[str, Any], bool]:
+def described(name: str) -> tuple[dict[str, Any], bool] | None:
     """`pre_tokenizer` and `ignore_merges` of the tokenizer.json that llama.cpp's byte-level `tokenizer.ggml.pre` stands
-    for, the inverse of `recognise`. Raises ModelError for a name that is not known."""
+    for, the inverse of `recognise`; None for a name that is not known."""
     wanted = _ALIASES.get(name, name)
-    for form, ignores, known in _BYTE_LEVEL:
-        if known.name == wanted:
-            return _with_offsets(form), ignores
-    names = ", ".join(known.name for _, _, known in _BYTE_LEVEL)
-    raise ModelError(f"tokenizer.ggml.pre {name!r} is not supported, only {names}; {_REMEDY}")
+    found = ((_with_offsets(form), ignores) for form, ignores, known in _BYTE_LEVEL if known.name == wanted)
+    return next(found, None)
 
 
 def _without_offsets(part: Any) -> Any:
@@ -165,6 +165,31 @@ def _without_offsets(part: Any) -> Any:
     if isinstance(part, dict):
         return {key: _without_offsets(value) for key, value in part.items() if key != "trim_offsets"}
     return part
+
+
+def isolating(runs: Iterable[str]) -> dict[str, Any]:
+    """`pre_tokenizer` that cuts out these runs of one character each, the longest first: tokens that llama.cpp looks
+    for in a text before it merges anything (llama-vocab.cpp: tokenizer_st_partition).
+
+    Raises ModelError for runs of several characters, and where lengths between the least and the greatest are missing.
+    """
+    lengths: dict[str, set[int]] = {}
+    for run in runs:
+        lengths.setdefault(run[0], set()).add(len(run))
+        if set(run) != {run[0]}:
+            raise ModelError(f"a user-defined token of blanks of several kinds, {run!r}, is not supported; {_REMEDY}")
+    for char, found in lengths.items():
+        if found != {*range(min(found), max(found) + 1)}:
+            raise ModelError(
+                f"user-defined tokens of {char!r} in the lengths {sorted(found)} are not supported; {_REMEDY}"
+            )
+    return _split("|".join(rf"\x{{{ord(char):x}}}{{{min(of)},{max(of)}}}" for char, of in sorted(lengths.items())))
+
+
+def _isolates(cutter: Any) -> str | None:
+    """The pattern of `isolating`; None for any other pre_tokenizer."""
+    pattern = str(cutter["pattern"].get("Regex")) if isinstance(cutter, dict) and cutter["type"] == "Split" else ""
+    return pattern if _RUNS.fullmatch(pattern) and cutter == _split(pattern) else None
 
 
 def _with_offsets(part: Any) -> Any:

@@ -55,17 +55,19 @@ def check(
     from genner_cli.files.writing import encode_value
 
     data = read_each(files, text_field)
-    found: dict[Check, list[Finding]] = {}
+    findings_by_check: dict[Check, list[Finding]] = {}
     with status_line("checking") as say:
         for name, look in _checks().items():
             if name not in (skip or ()):
                 say(f"looking for {_TITLES[name]}")
-                found[name] = list(look(data))
+                findings_by_check[name] = list(look(data))
     if as_json:
-        typer.echo(encode_value({str(name): _value(findings) for name, findings in found.items()}), nl=False)
+        typer.echo(
+            encode_value({str(name): _value(findings) for name, findings in findings_by_check.items()}), nl=False
+        )
     else:
-        typer.echo("\n".join(_lines(found, examples)))
-    if any(found.values()):
+        typer.echo("\n".join(_lines(findings_by_check, examples)))
+    if any(findings_by_check.values()):
         raise typer.Exit(1)
 
 
@@ -93,8 +95,8 @@ def _value(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return [{"what": finding.what, "count": finding.count, "places": list(finding.places)} for finding in findings]
 
 
-def _lines(found: Mapping[Check, Sequence[Finding]], examples: int) -> Iterator[str]:
-    for name, findings in found.items():
+def _lines(findings_by_check: Mapping[Check, Sequence[Finding]], examples: int) -> Iterator[str]:
+    for name, findings in findings_by_check.items():
         yield f"{name}: {len(findings):,} {_TITLES[name]}" if findings else f"{name}: none"
         for finding in findings[:examples]:
             yield f"  {finding.what}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,8 @@ from genner_cli.commands.terminal import status_line, talk_on_stderr
 from genner_cli.data.offsets import Unit
 from genner_cli.data.tags import Scheme
 from genner_cli.errors import UsageError
-from genner_cli.files.annotations import ANNOTATION_FORMATS
+from genner_cli.files import STDIO
+from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, format_of
 
 if TYPE_CHECKING:
     from genner_cli.files.converting import Conversion
@@ -95,40 +97,30 @@ def convert(
     - `genner data convert entities.jsonl tasks.json --to label-studio`
     - `genner data convert export.jsonl train.spacy --from doccano --trim`
     """
-    from genner_cli.files.annotations import AnnotationOptions, format_of
+    _check(source, target)
+    source_and_format = (source, from_ or format_of(source, option="--from"))
+    target_and_format = (target, to or format_of(target, option="--to"))
+    options = AnnotationOptions(
+        text_field, id_field, offsets=offsets, labels=asked_labels(types, labels), format=format
+    )
+    options = replace(options, scheme=scheme, token_column=token_column, tag_column=tag_column, whole=documents)
+    options = replace(options, keep_text=keep_text, predictions=predictions)
+    talk_on_stderr()
+    _report(_converted(source_and_format, target_and_format, options, strict, trim))
+
+
+def _converted(
+    source: tuple[str, str], target: tuple[str, str], options: AnnotationOptions, strict: bool, trim: bool
+) -> Conversion:
     from genner_cli.files.converting import convert as run
 
-    _check(source, target)
-    formats = (from_ or format_of(source, option="--from"), to or format_of(target, option="--to"))
-    options = AnnotationOptions(
-        text_field=text_field,
-        id_field=id_field,
-        offsets=offsets,
-        scheme=scheme,
-        token_column=token_column,
-        tag_column=tag_column,
-        whole=documents,
-        keep_text=keep_text,
-        predictions=predictions,
-        format=format,
-        labels=asked_labels(types, labels),
-    )
-    talk_on_stderr()
     with status_line("converting") as say:
-        done = run(
-            (source, formats[0]),
-            (target, formats[1]),
-            options,
-            strict=strict,
-            trim=trim,
-            progress=lambda count: say(f"{count:,} documents"),
+        return run(
+            source, target, options, strict=strict, trim=trim, progress=lambda count: say(f"{count:,} documents")
         )
-    _report(done)
 
 
 def _check(source: str, target: str) -> None:
-    from genner_cli.files import STDIO
-
     if source != STDIO and not os.path.exists(source):
         raise UsageError(f"{source}: no such file or folder; check the path (it is read from {Path.cwd()})")
     if source != STDIO and os.path.realpath(source) == os.path.realpath(target):

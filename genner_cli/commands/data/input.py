@@ -30,12 +30,12 @@ def read_each(files: Sequence[str], text_field: str) -> dict[str, GoldData]:
     from genner_cli.files.reading import expand
 
     talk_on_stderr()
-    found = {}
+    data = {}
     with status_line("reading") as say:
         for path in expand(files):
             say(f"reading {path}")
-            found[path] = read_gold([path], text_field=text_field)
-    return found
+            data[path] = read_gold([path], text_field=text_field)
+    return data
 
 
 class Sound(NamedTuple):
@@ -52,20 +52,20 @@ def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
     from genner_cli.files.reading import expand, read_documents
 
     talk_on_stderr()
-    found = []
+    sound = []
     problems = []
     with status_line("reading"):
         for record in read_documents(expand(files), text_field=text_field, dropped=("completion",)):
             if isinstance(record, Document):
                 document, complaints = labelled(record)
-                found.append(Sound(document, record))
+                sound.append(Sound(document, record))
                 problems += [Problem(f"{record.source}: {complaint}", record.source) for complaint in complaints]
             else:
                 problems.append(Problem(record.message, record.source))
     report_problems(problems)
     if problems:
         raise DataError(f"{len(problems):,} problems in the data; correct them first, nothing was written")
-    return found
+    return sound
 
 
 def record_line(record: Document, text_field: str, **changed: object) -> bytes:

@@ -33,10 +33,10 @@ def relabel(files: Inputs, names: Map, output: Output = "-", text_field: TextFie
     from genner_cli.files.writing import Writer
 
     mapping = read_label_map(names)
-    found = read_sound(files, text_field)
+    sound = read_sound(files, text_field)
     done = Relabelled()
     with Writer(output, inputs=files) as writer:
-        for _, record in found:
+        for _, record in sound:
             entities = run(record.fields["entities"], mapping, done)
             writer.write(record_line(record, text_field, entities=entities))
     _report(done, mapping)

@@ -48,12 +48,12 @@ def split(
 
     shares = {"train": 1 - valid - test if train is None else train, "valid": valid, "test": test}
     shares = {side: share for side, share in shares.items() if share or side == "train"}
-    found = read_sound(files, text_field)
+    sound = read_sound(files, text_field)
     with status_line("comparing and dealing out"):
-        dealt = deal([document for document, _ in found], shares, seed=seed)
-    _write([record for _, record in found], dealt, output, files, text_field)
+        dealt = deal([document for document, _ in sound], shares, seed=seed)
+    _write([record for _, record in sound], dealt, output, files, text_field)
     for side, numbers in dealt.sides.items():
-        share = len(numbers) / max(1, len(found))
+        share = len(numbers) / max(1, len(sound))
         sys.stderr.write(f"{output / side}.jsonl: {len(numbers):,} documents ({share:.1%})\n")
     if dealt.largest > 1:
         sys.stderr.write(f"up to {dealt.largest:,} documents stay together because they share eight words or more\n")

@@ -25,9 +25,9 @@ def stats(files: Inputs, as_json: AsJson = False, text_field: TextField = "text"
     from genner_cli.data.statistics import statistics
     from genner_cli.files.writing import encode_value
 
-    found = read_each(files, text_field).values()
-    counted = statistics(document for data in found for document in data.documents)
-    problems = [problem for data in found for problem in data.problems]
+    by_file = read_each(files, text_field).values()
+    counted = statistics(document for data in by_file for document in data.documents)
+    problems = [problem for data in by_file for problem in data.problems]
     if as_json:
         typer.echo(encode_value(asdict(counted)), nl=False)
     else:

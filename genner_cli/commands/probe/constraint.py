@@ -31,7 +31,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """
     from genner_cli import hub
     from genner_cli.files.hashing import fingerprint
-    from genner_cli.probing.constraint import run
+    from genner_cli.probing.cells import measured_constraints
     from genner_cli.probing.folder import ProbeFolder
 
     talk_on_stderr()
@@ -49,7 +49,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
         "overlap-bytes": spec.overlap_bytes,
     }
     with document_bar(3 * len(documents)) as counted:
-        cells = run(documents, spec, ProbeFolder(output, asked), counted)
+        cells = measured_constraints(documents, spec, ProbeFolder(output, asked), counted)
     _finish(cells, output)
 
 

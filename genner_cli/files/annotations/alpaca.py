@@ -24,11 +24,11 @@ class Alpaca(AnnotationFormat):
             try:
                 if missing:
                     raise DataError(f"no {' and no '.join(missing)}; an object has the strings {', '.join(_KEYS)}")
-                found = instructing.entities_of(value["input"], value["output"], value["instruction"], options.format)
+                marked = instructing.entities_of(value["input"], value["output"], value["instruction"], options.format)
             except DataError as error:
                 yield FailedDocument(f"{source}: {error}", source)
                 continue
-            entities = [{"start": entity.start, "end": entity.end, "label": entity.label} for entity in found]
+            entities = [{"start": entity.start, "end": entity.end, "label": entity.label} for entity in marked]
             fields = {key: item for key, item in value.items() if key not in _KEYS}
             record = {options.text_field: value["input"], **fields, "entities": entities}
             yield options.document(record, source)

@@ -74,10 +74,10 @@ def _kept(doc: Doc) -> dict[str, Any]:
 
 
 def _entities(doc: Doc, scores: dict[tuple[int, int, str], float]) -> list[dict[str, Any]]:
-    found = {(span.start_char, span.end_char, span.label_) for span in (*doc.ents, *doc.spans.get(_SPANS, ()))}
+    spans = {(span.start_char, span.end_char, span.label_) for span in (*doc.ents, *doc.spans.get(_SPANS, ()))}
     return [
         {"start": start, "end": end, "label": label, "score": scores.get((start, end, label))}
-        for start, end, label in sorted(found)
+        for start, end, label in sorted(spans)
     ]
 
 

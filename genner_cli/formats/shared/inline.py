@@ -332,16 +332,16 @@ class InlineLock:
         assert isinstance(state, Position)
         if state.closing:
             return (self._closing_edge(state, *state.closing),)
-        found = []
+        edges = []
         if state.unit < len(self.units):
             copied = Position(state.unit + 1, state.frames)
             if self._can_close(copied):
-                found.append(Edge(self.units[state.unit], copied))
+                edges.append(Edge(self.units[state.unit], copied))
         offset = self.offsets[state.unit]
         if offset is not None:
-            found += self._openings(state, offset)
-            found += self._closings(state, offset)
-        return found
+            edges += self._openings(state, offset)
+            edges += self._closings(state, offset)
+        return edges
 
     def remaining(self, state: State) -> int:
         assert isinstance(state, Position)
