@@ -29,7 +29,7 @@ class Rates:
 def measure(model: Model, options: EngineOptions, rounds: int) -> Rates:
     """Medians over so many rounds, of one sequence of `options.batch_tokens` tokens of the model's own prompt."""
     context = Context(model, options, options.threads or 1)
-    tokens = (model.plain(model.metadata["genner.labels"]) * options.batch_tokens)[: options.batch]
+    tokens = (model.plain(model.metadata["genner.labels"]) * context.capacity)[: context.capacity]
     rates = [_rate(context, tokens, outputs, rounds) for outputs in (0, len(tokens))]
     context.close()
     return Rates(*rates)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from genner_cli.errors import UsageError
 from genner_cli.locking import Lock
@@ -36,8 +37,8 @@ class Constraint(StrEnum):
 class EngineOptions:
     """How a context is made; the help of each field says what it is.
 
-    `context` counts the shared prefix once. `flash_attention`: None for on a GPU only; on a CPU output would change
-    with the number of slots (docs/LOG.md).
+    `context` counts the shared prefix once. `flash_attention`: None for on a GPU, and on a CPU where output does not
+    depend on the batch with it (`Invariance`).
     """
 
     slots: int = option(
@@ -76,6 +77,34 @@ class EngineOptions:
                 f"a batch of {self.batch_tokens} tokens does not serve {self.slots} slots; choose a larger"
                 " --batch-tokens"
             )
+
+
+class Rows(NamedTuple):
+    """Tokens of one decoding step: at least, at most, and a multiple of."""
+
+    least: int
+    most: int
+    step: int
+
+    def padded(self, count: int) -> int:
+        """The smallest number that is allowed and not below `count`."""
+        return max(self.least, -(-count // self.step) * self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Invariance:
+    """Whether what is written for a text is the same to the byte, whatever is decoded beside it.
+
+    `rows`: the sizes of steps among which llama.cpp gives the same bits; None where there are none, and `reason` says
+    why.
+    """
+
+    rows: Rows | None
+    reason: str = ""
+
+    def report(self) -> dict[str, str]:
+        """What a manifest and a plan show of it."""
+        return {"same output in any batch": f"no: {self.reason}" if self.reason else "yes"}
 
 
 def smaller_context(context: int) -> str:

@@ -17,6 +17,9 @@ import orjson
 import pytest
 
 from genner_cli.generation import EngineOptions
+from genner_cli.openmp import short_waits
+
+os.environ.update(short_waits(os.environ))  # tests run side by side
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
@@ -88,10 +91,11 @@ def _without_skips(report: Any, config: pytest.Config) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_settings() -> Iterator[None]:
-    """Settings of whoever runs the tests do not count."""
+def _no_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Settings and caches of whoever runs the tests do not count."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("GENNER_MODEL", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

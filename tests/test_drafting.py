@@ -183,7 +183,7 @@ def test_behind_the_last_choice_nothing_is_decoded(random_model: Model, draft: D
 
 
 def test_what_a_choice_forces_is_not_chosen_once_more(random_model: Model, draft: Draft) -> None:
-    asked = [request(random_model, "x" + " \n\t" * 30, format="xml", allowance=0)]
+    asked = [request(random_model, "x" + " \n\t" * 12, format="xml", allowance=0)]
     (completion,), count = draft(random_model, asked, never, ONE_THREAD)
     assert count.outputs == count.steps == count.written - count.forced == 1
     assert len(completion.ends) > 5

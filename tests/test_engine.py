@@ -153,8 +153,8 @@ def test_a_batch_without_a_token_for_each_slot_and_the_prefix_is_a_usage_error(r
 
 
 def test_a_batch_larger_than_the_context_is_cut(random_model: Model) -> None:
-    with Engine(random_model, replace(ONE_THREAD, context=256, batch_tokens=1024)) as engine:
-        assert engine._context.capacity == 256
+    with Engine(random_model, replace(ONE_THREAD, context=48, batch_tokens=1024)) as engine:
+        assert engine._context.capacity == 48
 
 
 def test_one_run_at_a_time_and_another_when_it_is_closed(random_model: Model) -> None:

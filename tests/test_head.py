@@ -28,8 +28,8 @@ SOME = list(range(0, 12_000, 11))
 
 def logits(context: Context, ids: Sequence[int], *, few: bool) -> NDArray[np.float32]:
     """Those of SOME, at every position. Shape: (positions, len(SOME))."""
-    context.add(ids, 0, 1, len(ids))
-    rows = context.decode(few=few)
+    context.add(ids, 0, 1, len(ids), few=few)
+    rows = context.decode()
     assert rows is not None
     found = np.array([row[SOME] for row in rows])
     assert all(isinstance(row, np.ndarray) != few for row in rows)

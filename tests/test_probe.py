@@ -202,7 +202,7 @@ def test_constraint_measures_the_bundled_model_three_times_on_real_sentences(gen
     }
     assert genner(*call).stdout == run.stdout
     other = genner(*call, "--chunk-bytes", "100")
-    assert (other.status, "chunk was None and is 100" in other.stderr) == (2, True)
+    assert (other.status, "chunk-bytes was None and is 100" in other.stderr) == (2, True)
 
 
 def test_what_cannot_be_probed_is_refused_before_anything_is_made(

@@ -5,6 +5,7 @@ A command is loaded when it is called, and imports what it needs inside its func
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from genner_cli import __version__
 from genner_cli.commands.lazy import MARKUP, LazyGroup
 from genner_cli.commands.terminal import printable_lines
 from genner_cli.errors import GennerError
+from genner_cli.openmp import short_waits
 
 
 class _Commands(LazyGroup):
@@ -75,6 +77,7 @@ def _options(
 
 def main() -> None:
     """Runs the command line; a GennerError becomes one line on stderr and its exit status."""
+    os.environ.update(short_waits(os.environ))  # for torch and llama.cpp, which no command has loaded yet
     try:
         app()
     except GennerError as error:

@@ -17,6 +17,7 @@ from genner_cli.engine.context import PREFIX, Context
 from genner_cli.engine.decoder import Decoder, Grammar
 from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths
 from genner_cli.engine.head import Row
+from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import DataError, GennerError, UsageError
@@ -56,7 +57,9 @@ class Engine:
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
         self._model = model
-        self._context = Context(model, options, options.threads or os.cpu_count() or 1)
+        threads = options.threads or os.cpu_count() or 1
+        self.invariance = invariance(model, options, threads)
+        self._context = Context(model, options, threads, self.invariance.rows)
         self._options = options
         self._slots: list[_Slot] = []
         self._free = list(range(options.slots, 0, -1))
@@ -201,7 +204,7 @@ class Engine:
         taken = self._fill()
         tokens = self._context.filled
         started = perf_counter()
-        logits = self._context.decode(few=all(slot.decoder.few for slot, _ in taken))
+        logits = self._context.decode()
         if logits is None:
             yield from self._make_room(waiting)
             if self._slots:
@@ -232,7 +235,8 @@ class Engine:
         for slot, count in taken:
             if count == len(slot.pending):
                 tokens = slot.pending + slot.copy[: slot.drafted]
-                self._context.add(tokens, slot.position, slot.sequence, outputs=1 + slot.drafted)
+                few = slot.decoder.few
+                self._context.add(tokens, slot.position, slot.sequence, outputs=1 + slot.drafted, few=few)
             else:
                 self._context.add(slot.pending[:count], slot.position, slot.sequence, outputs=0)
         return taken

@@ -84,8 +84,8 @@ class Row(Protocol):
 class OutputHead:
     """The output matrix of a GGUF file, read where it lies.
 
-    `last_norm` is to be the context's `cb_eval`: while `stopping` is set, a decode ends at the last norm, and `rows`
-    gives what came out there.
+    `last_norm` is to be the context's `cb_eval`: what the last norm gives is kept for `rows`, and the decode ends
+    there, as `keep` says.
     """
 
     def __init__(self, model: Path, header: Header) -> None:
@@ -97,7 +97,7 @@ class OutputHead:
         self._weights = np.memmap(model, np.uint8, "r", matrix.offset, (size * self._row_bytes,))
         self._bias = np.memmap(model, np.float32, "r", bias.offset, (size,)) if bias else None
         self._states = np.empty((0, self.width), np.float32)
-        self.stopping = False
+        self._keeping = self._stopping = False
         self.last_norm = llama.ggml_backend_sched_eval_callback(self._on_node)
 
     @staticmethod
@@ -109,13 +109,17 @@ class OutputHead:
             return False
         return bool(_traits(_matrix(header).kind).contents.to_float)
 
+    def keep(self, *, states: bool, stop: bool) -> None:
+        """Whether the next decode keeps the last hidden states, and whether it ends with them."""
+        self._keeping, self._stopping = states or stop, stop
+
     def _on_node(self, tensor: int, ask: bool, _: object) -> bool:
-        """Asked: whether to stop at this node. Then, its data being there: whether to go on."""
+        """Asked: whether this node's data are wanted. Then, with the data there: whether to continue."""
         if ask:
-            return self.stopping and _name(tensor) == LAST_NORM
+            return self._keeping and _name(tensor) == LAST_NORM
         self._states = np.empty((_bytes(tensor) // (4 * self.width), self.width), np.float32)
         _get(tensor, self._states.ctypes.data, 0, self._states.nbytes)
-        return False
+        return not self._stopping
 
     def rows(self) -> list[Row]:
         """One for each output of the last batch."""

@@ -8,6 +8,7 @@ nothing of documents.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import Completion, Request, smaller_context
+from genner_cli.openmp import short_waits
 from genner_cli.running.backend import ModelFacts
 from genner_cli.running.child import Answer, Finished, Logged, Raised, Ready, Wanted
 from genner_cli.running.spec import RunSpec
@@ -195,8 +197,11 @@ def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
     fd = connection.fileno()
     command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    environment = {**os.environ, **short_waits(os.environ)}
     try:
-        return subprocess.Popen(command, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command, env=environment, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

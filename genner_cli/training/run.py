@@ -16,15 +16,15 @@ import torch
 from transformers import PreTrainedModel
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.provenance import MODEL_METADATA_FILE
+from genner_cli.running.spec import RunSpec
 from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
 from genner_cli.training.dataset import Dataset, Files, Schedule, load
-from genner_cli.training.decoding import evaluate
+from genner_cli.training.decoding import TorchBackend, evaluate
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
 from genner_cli.training.loss import Amounts, Objective
 from genner_cli.training.options import TrainOptions, changed
@@ -222,18 +222,18 @@ class _Validation:
     ) -> None:
         instructions, chosen = data.instructions, data.valid.some(options.valid_limit)
         self._model = model
-        self._tokens = base.tokens
         self._objective = objective_of(options)
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
         self._packs = schedule.packed(chosen.examples)
-        self._task = Task.of(instructions, instructions.labels)
+        self._spec = RunSpec(labels=instructions.labels, depth=instructions.depth)
+        self._backend = TorchBackend(model, base.tokens, instructions)
 
     def __call__(self) -> dict[str, float]:
         """The figures, as the log has them."""
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
             loss = self._loss()
-            scores = evaluate(self._model, self._tokens, self._documents, self._task).micro
+            scores = evaluate(self._backend, self._documents, self._spec).micro
         return {
             "valid_loss": loss,
             "valid_precision": scores.precision,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     without=("strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
 def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
-    """Measure one model on the same documents with constraint off, format and source, and compare them in pairs.
+    """Measure one model with constraint off, format and source on the same documents, in pairs.
 
     Shown are precision, recall and F1 with 95 % intervals, invalid outputs, invented entities, tokens and time, and the
     differences with the intervals of a paired bootstrap. The same command resumes an interrupted run.

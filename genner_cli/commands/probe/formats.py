@@ -58,7 +58,7 @@ def formats(
     download: DownloadBase = False,
     **values: Any,
 ) -> None:
-    """Train a base model once for each output format, all alike, and measure each with constraint off, format, source.
+    """Train a base model once for each output format, and measure each with all three constraints.
 
     Shown are strict F1, documents whose output is invalid, entities that the text does not have (or not where they are
     said to be), tokens and time. All formats learn from the same documents: those that each of them can say. VALID

@@ -61,7 +61,7 @@ def memorization(
     download: DownloadBase = False,
     **values: Any,
 ) -> None:
-    """Train with names of labels, with symbols, and with explained symbols; and swap all entities for unseen ones.
+    """Train with label names, symbols, and explained symbols; and swap entities for unseen ones.
 
     Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
     model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.

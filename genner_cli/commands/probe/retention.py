@@ -40,7 +40,7 @@ def retention(
     The suite that comes with genner has multiple choice (by likelihood), exact answers, and prose whose perplexity is
     measured. It is small and for models that know English: it shows a loss, not a ranking. Another suite is a file with
     a JSON object a line: task and question, choices, answer (from 0); or task, prompt, answer; or task and text. The
-    same command goes on where it was cut off.
+    same command resumes an interrupted run.
 
     Tasks of lm-evaluation-harness are asked from a folder of its YAML files and their data, without network: files they
     name are looked for in that folder. Each measure of a task becomes a row.

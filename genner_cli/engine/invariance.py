@@ -1,0 +1,159 @@
+"""Whether a model's logits depend on the batch: the same tokens in several cuts, alone and beside others, bit for bit.
+
+It follows from the kernels that llama.cpp takes for the types and shapes of a model's tensors on a processor, so it is
+measured once for those and kept in a file in the user's cache folder. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+
+import llama_cpp as llama
+import numpy as np
+from numpy.typing import NDArray
+
+from genner_cli.engine.context import Context, on_gpu
+from genner_cli.engine.gguf_header import Header
+from genner_cli.engine.model import Model
+from genner_cli.errors import ModelError
+from genner_cli.generation import EngineOptions, Invariance, Rows
+
+log = logging.getLogger("genner")
+
+CANDIDATES = (Rows(2, 63, 1), Rows(8, 60, 4))
+"""Sizes of steps to try. One token alone, and from 64 on, attention is computed in another way
+(ggml_compute_forward_flash_attn_ext_f16); so are products with K-quants up to 7 (ggml_tiled_min_batch), and those with
+repacked ones for what is left after groups of 4 (ggml-cpu/repack.cpp)."""
+
+ALONE = (60, 19), (2, 3, 4, 5, 6, 7, 8, 9, 15, 20)
+BESIDE = (
+    *((1, 1), (1, 2), (1, 3), (1, 6), (1, 14), (1, 59), (2, 1), (2, 5), (3, 4), (4, 5), (5, 7), (6, 8), (7, 9)),
+    *((8, 24), (16, 16), (20, 43)),
+)
+"""(own, other) tokens of each step."""
+LENGTH = 79
+CELLS = 256
+"""Context of the check; more tokens than that are decoded, so that cells are moved together on the way."""
+
+
+def invariance(model: Model, options: EngineOptions, threads: int) -> Invariance:
+    """Whether this model can be run so that output does not depend on the batch, as measured now or before."""
+    reason = _obstacle(model, options)
+    if reason:
+        return Invariance(None, reason)
+    file = _file(_key(model, threads))
+    found = _read(file)
+    if found is None:
+        log.info("checking whether output depends on what is decoded side by side (once for a model and machine)")
+        rows = next((rows for rows in CANDIDATES if _same_bits(model, options, threads, rows)), None)
+        found = Invariance(rows, "" if rows else "products with its types depend on the number of tokens")
+        _write(file, found)
+    return found
+
+
+def _obstacle(model: Model, options: EngineOptions) -> str:
+    """Why there is no need to measure."""
+    if on_gpu(options):
+        return "it is computed on a GPU"
+    if options.flash_attention is False:
+        return "flash attention is off"
+    if llama.llama_model_n_swa(model.handle):
+        return "its attention has a sliding window"
+    if llama.llama_model_is_recurrent(model.handle) or llama.llama_model_is_hybrid(model.handle):
+        return "it is recurrent"
+    return ""
+
+
+def _same_bits(model: Model, options: EngineOptions, threads: int, rows: Rows) -> bool:
+    """Whether all cuts give the same logits."""
+    small = replace(options, slots=2, context=CELLS, batch_tokens=rows.most)
+    try:
+        context = Context(model, small, threads, rows)
+    except ModelError:
+        return False  # no flash attention for this architecture
+    with closing(context):
+        own = np.random.default_rng(0).integers(0, model.size, (2, 4 * CELLS)).tolist()
+        steps = [[(count, 0) for count in cut] for cut in ALONE] + [list(BESIDE)]
+        runs = (_logits(context, own, cut) for cut in steps)
+        expected = next(runs)
+        return all(np.array_equal(found, expected) for found in runs)
+
+
+def _logits(context: Context, tokens: Sequence[list[int]], steps: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """Of the first sequence, in so many tokens of both for each step. Shape: (LENGTH, vocabulary)."""
+    found: list[NDArray[np.float32]] = []
+    starts = [0, 0]
+    for step, counts in enumerate(steps):
+        for sequence in (0, 1) if step % 2 else (1, 0):
+            start, count = starts[sequence], counts[sequence]
+            if count:
+                context.add(tokens[sequence][start : start + count], start, sequence + 1, outputs=count)
+            starts[sequence] += count
+        rows = context.decode()
+        assert rows is not None
+        own = slice(0, counts[0]) if step % 2 else slice(counts[1], None)
+        found += [np.array(row) for row in rows[own]]
+        if starts[1] > LENGTH:  # a slot is done, and its cells are given to others
+            context.forget(2)
+            starts[1] = 0
+    context.forget(1)
+    context.forget(2)
+    return np.stack(found)
+
+
+def _key(model: Model, threads: int) -> str:
+    """What decides which kernels are taken, as a hash: shapes and types, processor, llama.cpp, threads."""
+    headers = [model.header, *([model.adapter_header] if model.adapter_header else [])]
+    parts = [line for header in headers for line in _structure(header)]
+    parts += [llama.__version__, llama.llama_print_system_info().decode(), *_processor(), str(threads)]
+    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("GGML_")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _structure(header: Header) -> Iterator[str]:
+    yield str(header.metadata.get("general.architecture"))
+    for key, value in sorted(header.metadata.items()):
+        if not key.startswith(("general.", "tokenizer.", "genner.")):
+            yield f"{key}={value}"
+    for name, tensor in sorted(header.tensors.items()):
+        yield f"{name} {tensor.kind} {tensor.shape}"
+
+
+@cache
+def _processor() -> tuple[str, ...]:
+    """Its name and what it can do."""
+    wanted = ("model name", "flags", "Features")
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        return tuple(sorted({line.strip() for line in lines if line.startswith(wanted)}))
+    return platform.machine(), platform.processor()
+
+
+def _file(key: str) -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "genner" / "invariance" / f"{key}.json"
+
+
+def _read(file: Path) -> Invariance | None:
+    """What was found before; None where nothing was."""
+    with suppress(OSError, ValueError, TypeError):
+        kept = json.loads(file.read_bytes())
+        return Invariance(Rows(*kept["rows"]) if kept["rows"] else None, kept["reason"])
+    return None
+
+
+def _write(file: Path, found: Invariance) -> None:
+    """Keeps it for later runs; without a folder to write to they measure again."""
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        partial.replace(file)
