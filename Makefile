@@ -14,7 +14,7 @@ test: lint
 
 # The tests that open no model and start no process: under a minute.
 quick: .venv/test
-	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow" -rfE
 
 # The tests of benchmarks/ and examples/bundled_model.
 test-recipes: .venv/test

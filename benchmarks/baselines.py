@@ -20,7 +20,7 @@ from tagging import words
 from genner_cli.types import Document, Entity
 
 _PROBED = 50
-"""The features of so many documents stand for how features are made."""
+"""Documents whose features stand for how features are made."""
 
 
 def with_gazetteer(train: Sequence[Document], documents: Sequence[Document]) -> list[list[Entity]]:

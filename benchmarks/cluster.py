@@ -28,7 +28,7 @@ DOCUMENT = b'{"id": 7, "text": "%s"}\n' % (b"Ann met Bob in Rome. " * 24)
 
 
 def rate(folder: Path, actors: int, documents: int) -> float:
-    """Documents a second with so many actors, each on one thread, from the first open model to the joined output."""
+    """Documents a second with `actors` actors of one thread each, from the first open model to the joined output."""
     source = folder / "documents.jsonl"
     texts = next(workloads(1000, 1)).texts
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in islice(cycle(texts), documents)))

@@ -66,9 +66,9 @@ class Bench:
     def finished(self, out: Path, *args: object, docs: Path | None = None, status: int = 0) -> list[dict[str, Any]]:
         """The records of a run that is let end."""
         process = self.start(docs or self.docs, "-o", out, *args)
-        _, told = process.communicate(timeout=PATIENCE_SECONDS * 4)
-        if process.returncode != status or b"Traceback" in told:
-            raise RuntimeError(f"status {process.returncode}: {told.decode()}")
+        _, output = process.communicate(timeout=PATIENCE_SECONDS * 4)
+        if process.returncode != status or b"Traceback" in output:
+            raise RuntimeError(f"status {process.returncode}: {output.decode()}")
         return records(out)
 
     def judged(self, fault: str, injected: int, survived: int, found: Sequence[dict[str, Any]]) -> Row:
@@ -97,7 +97,7 @@ def lines_in(path: Path) -> int:
 
 
 def reached(process: subprocess.Popen[bytes], path: Path, count: int) -> bool:
-    """Waits until so many records are there; False if the process ended before."""
+    """Waits until `count` records are there; False if the process ended before."""
     patience = time.monotonic() + PATIENCE_SECONDS
     while lines_in(path) < count:
         if process.poll() is not None:
@@ -158,10 +158,10 @@ def stopped(bench: Bench, times: int) -> Row:
         reached(process, Path(f"{out}.partial"), len(bench.expected) * (number + 1) // (times + 1))
         what = (signal.SIGTERM, signal.SIGINT)[number % 2]
         process.send_signal(what)
-        _, told = process.communicate(timeout=PATIENCE_SECONDS)
+        _, output = process.communicate(timeout=PATIENCE_SECONDS)
         manifest = orjson.loads(Path(f"{out}.run.json").read_bytes())
         whole = manifest["ledger"]["documents"] == lines_in(Path(f"{out}.partial"))
-        survived += process.returncode == 128 + what and b"run the same command again" in told and whole
+        survived += process.returncode == 128 + what and b"run the same command again" in output and whole
     return bench.judged("SIGTERM and SIGINT", times, survived, bench.finished(out))
 
 
@@ -176,8 +176,8 @@ def engine_killed(bench: Bench, times: int) -> Row:
         for child in children(process):
             os.kill(child, signal.SIGKILL)
             injected += 1
-    _, told = process.communicate(timeout=PATIENCE_SECONDS * 4)
-    survived = told.count(b"it is started again") if process.returncode == 0 else 0
+    _, output = process.communicate(timeout=PATIENCE_SECONDS * 4)
+    survived = output.count(b"it is started again") if process.returncode == 0 else 0
     return bench.judged("engine killed (out of memory)", injected, survived, records(out))
 
 
@@ -192,21 +192,21 @@ def full_disk(bench: Bench, times: int) -> Row:
         process = bench.start(
             bench.docs, "-o", out, preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_FSIZE, most)
         )
-        _, told = process.communicate(timeout=PATIENCE_SECONDS)
-        survived += process.returncode == 1 and b"make room and run the same command again" in told
+        _, output = process.communicate(timeout=PATIENCE_SECONDS)
+        survived += process.returncode == 1 and b"make room and run the same command again" in output
     return bench.judged("disk full", times, survived, bench.finished(out))
 
 
 def contended(bench: Bench, times: int) -> Row:
-    """A second process on the output of a first one is refused, and the first goes on."""
+    """A second process on the output of a first one is refused, and the first continues."""
     out = bench.folder / "contended.jsonl"
     first = bench.start(bench.docs, "-o", out)
     reached(first, Path(f"{out}.partial"), 3)
     survived = 0
     for _ in range(times):
         second = bench.start(bench.docs, "-o", out)
-        _, told = second.communicate(timeout=PATIENCE_SECONDS)
-        survived += second.returncode == 2 and b"is writing it" in told and first.poll() is None
+        _, output = second.communicate(timeout=PATIENCE_SECONDS)
+        survived += second.returncode == 2 and b"is writing it" in output and first.poll() is None
     first.communicate(timeout=PATIENCE_SECONDS * 4)
     return bench.judged("second process on one output", times, survived, records(out))
 
@@ -238,7 +238,7 @@ def moving_input(bench: Bench) -> Iterator[Row]:
 
 
 def broken_input(bench: Bench) -> Iterator[Row]:
-    """A gzip or zstd file with wrong bytes in its middle costs its rest, told in one record, and no neighbour."""
+    """A gzip or zstd file with wrong bytes in its middle costs its rest, reported in one record, and no neighbour."""
     content = bench.docs.read_bytes()
     checked = zstandard.ZstdCompressor(write_checksum=True)  # as the zstd program does
     for suffix, pack in (("gz", gzip.compress), ("zst", checked.compress)):
@@ -248,8 +248,8 @@ def broken_input(bench: Bench) -> Iterator[Row]:
         broken.write_bytes(packed)
         process = bench.start(broken, bench.docs, "-o", out)
         process.communicate(timeout=PATIENCE_SECONDS * 4)
-        told, *after = records(out)[-len(bench.expected) - 1 :]
-        survived = process.returncode == 1 and str(broken) in told["error"]["message"]
+        output, *after = records(out)[-len(bench.expected) - 1 :]
+        survived = process.returncode == 1 and str(broken) in output["error"]["message"]
         yield bench.judged(f"broken {suffix} in the middle", 1, survived, after)
 
 
@@ -268,7 +268,7 @@ def guilty(bench: Bench) -> Row:
 
 
 def refused(bench: Bench) -> Iterator[Row]:
-    """What cannot be done is said in a line, before any work, and what is there stays as it is."""
+    """What cannot be done is reported in one line, before any work, and what is there stays as it is."""
     out, model = bench.folder / "refused.jsonl", bench.folder / "model.gguf"
     shutil.copy(hub.BUNDLED, model)
     few = (bench.docs, "--limit", "5", "--model", model)
@@ -283,9 +283,9 @@ def refused(bench: Bench) -> Iterator[Row]:
         ("context that is too large", (bench.docs, "--context", 100_000_000), 1, b"use --context "),
     ):
         process = bench.start(*args)
-        _, told = process.communicate(timeout=PATIENCE_SECONDS)
+        _, output = process.communicate(timeout=PATIENCE_SECONDS)
         survived = (
-            process.returncode == status and what in told and told.count(b"\n") == 1 and out.read_bytes() == before
+            process.returncode == status and what in output and output.count(b"\n") == 1 and out.read_bytes() == before
         )
         yield Row(fault, 1, int(survived))
 
@@ -299,8 +299,8 @@ def closed_pipe(bench: Bench, times: int) -> Row:
         process.stdout.readline()
         engines = children(process)
         process.stdout.close()
-        told = process.stderr.read() if process.stderr else b""
-        survived += process.wait(PATIENCE_SECONDS) == 141 and not told and all_gone(engines)
+        output = process.stderr.read() if process.stderr else b""
+        survived += process.wait(PATIENCE_SECONDS) == 141 and not output and all_gone(engines)
     return Row("closed pipe (| head)", times, survived)
 
 

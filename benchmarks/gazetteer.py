@@ -1,6 +1,6 @@
 """A list of mentions: labelled documents in, entities of other documents out.
 
-What was mentioned in training is found again: the longest mention first, from left to right, on word borders, with
+What was mentioned in training is found again: the longest mention first, from left to right, on word boundaries, with
 the label that it had most often. Mentions that were entities in fewer than half of their occurrences are left out.
 """
 

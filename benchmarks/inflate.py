@@ -87,7 +87,7 @@ class Shape:
 
 
 class Source:
-    """The tensors and metadata of the model to inflate; raises ModelError where it is no plain Llama."""
+    """The tensors and metadata of the model to inflate; raises ModelError where it is not a plain Llama."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
         self.shape = shape
@@ -123,7 +123,7 @@ class Source:
 def inflate(source: Path, target: Path, shape: Shape) -> None:
     """Writes `target`, the model `source` in a larger shape.
 
-    Raises ModelError for a source that is no plain Llama, UsageError for a shape that cannot hold it.
+    Raises ModelError for a source that is not a plain Llama, UsageError for a shape that cannot hold it.
     """
     old = _shape_of(source)
     _check_shape(old, shape)
@@ -136,7 +136,7 @@ def inflate(source: Path, target: Path, shape: Shape) -> None:
 def _shape_of(path: Path) -> Shape:
     found = read_header(path).metadata
     if (found.get("general.architecture"), found.get("tokenizer.ggml.model")) != ("llama", "gpt2"):
-        raise ModelError(f"{path} is no Llama with byte-level BPE; give a model made by genner")
+        raise ModelError(f"{path} is not a Llama with byte-level BPE; give a model made by genner")
     return Shape(
         layers=found["llama.block_count"],
         width=found["llama.embedding_length"],
@@ -151,15 +151,15 @@ def _check_shape(old: Shape, new: Shape) -> None:
     sizes = asdict(old)
     problems = [f"{name} {size} is below {sizes[name]}" for name, size in asdict(new).items() if size < sizes[name]]
     rows = {"width": new.width, "feed_forward": new.feed_forward}
-    problems += [f"{name} {size} is no multiple of {BLOCK}" for name, size in rows.items() if size % BLOCK]
+    problems += [f"{name} {size} is not a multiple of {BLOCK}" for name, size in rows.items() if size % BLOCK]
     if new.kv_heads != old.kv_heads:
         problems.append(f"kv_heads must stay {old.kv_heads}")
     if new.heads % old.kv_heads:
-        problems.append(f"heads {new.heads} is no multiple of {old.kv_heads} kv_heads")
+        problems.append(f"heads {new.heads} is not a multiple of {old.kv_heads} kv_heads")
     if new.width != new.heads * old.head:
         problems.append(f"width {new.width} is not {new.heads} heads of {old.head}, as qwen2 asks")
     if problems:
-        raise UsageError(f"the model cannot be held: {'; '.join(problems)}")
+        raise UsageError(f"the model cannot be inflated: {'; '.join(problems)}")
 
 
 def _add_metadata(writer: GGUFWriter, small: Source, shape: Shape) -> None:
@@ -194,7 +194,7 @@ def _grown_value(key: str, value: Any, old: Shape, new: Shape) -> Any:
 
 
 def _new_texts(tokens: Sequence[str]) -> Iterator[str]:
-    """Endlessly, texts that are no tokens yet, as byte-level BPE spells them: runs of words of the news, then short
+    """Endlessly, texts that are not tokens yet, as byte-level BPE spells them: runs of words of the news, then short
     tokens put together. With them tokens have 7.1 characters on average, Qwen2.5's have 6.4."""
     known = set(tokens)
     for text in _texts(tokens):

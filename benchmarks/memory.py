@@ -1,4 +1,4 @@
-"""The most memory that `genner extract` holds for so many documents, and how fast it is then."""
+"""The most memory that `genner extract` needs for a number of documents, and how fast it is then."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def grown(count: int, folder: Path, until: float, *, blank: bool = False) -> Gro
             process.send_signal(stop)
             stop, until = signal.SIGKILL, time.monotonic() + GRACE_SECONDS
         time.sleep(0.05)
-    told = Path(f"{out}.run.json")
-    done = json.loads(told.read_bytes())["ledger"]["documents"] if told.exists() else 0
+    manifest = Path(f"{out}.run.json")
+    done = json.loads(manifest.read_bytes())["ledger"]["documents"] if manifest.exists() else 0
     for left in folder.glob(f"{out.name}*"):
         left.unlink()
     return Grown(count, done, blank, done / (time.monotonic() - first) if first else 0.0, *peaks)
@@ -91,7 +91,7 @@ def _children(id: int) -> list[int]:
 
 
 def _peak_of(id: int) -> int:
-    """The most memory that a process has held so far (VmHWM), 0 once it has ended."""
+    """Peak memory of a process so far (VmHWM), 0 once it has ended."""
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{id}/status").read_text(encoding="ascii"))
         return int(found[1]) * 1024 if found else 0

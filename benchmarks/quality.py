@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--before", help="another GGUF file, as a system of its own in the table")
     parser.add_argument("--transformers", type=Path, metavar="DIR", help="the transformers model of the GGUF")
     parser.add_argument("--final", action="store_true", help="score test splits")
-    parser.add_argument("--documents", type=int, metavar="N", help="score at most so many of each set")
+    parser.add_argument("--documents", type=int, metavar="N", help="score at most N documents of each set")
     parser.add_argument("--only", default=",".join(each.name for each in SETS), metavar="SETS")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--threads", type=int, help="all cores if left out")

@@ -122,7 +122,7 @@ def _whole_name(entity: Entity, document: Document) -> Entity:
 
 
 def sampled(documents: Sequence[Document], count: int | None) -> list[int]:
-    """Places of so many documents, spread evenly; all of them for None."""
+    """Places of `count` documents, spread evenly; all of them for None."""
     if count is None or count >= len(documents):
         return list(range(len(documents)))
     return [at * len(documents) // count for at in range(count)]

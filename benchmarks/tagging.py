@@ -12,7 +12,7 @@ OUTSIDE = "O"
 
 
 def words(text: str, within: Range | None = None) -> list[Range]:
-    """Runs of letters, digits and underscores, and every other character but blanks on its own."""
+    """Runs of letters, digits and underscores, and every other character but white space on its own."""
     start, end = within or (0, len(text))
     return [Range(*match.span()) for match in _WORD.finditer(text, start, end)]
 

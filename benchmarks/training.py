@@ -28,7 +28,7 @@ from transformers.trainer_utils import set_seed
 from convert.base import base_folder
 from genner_cli.files.labels import read_labels
 from genner_cli.training.base import Base, find_base, open_model, with_lora
-from genner_cli.training.dataset import Dataset, Files, Plan, load
+from genner_cli.training.dataset import Dataset, Files, Schedule, load
 from genner_cli.training.examples import Example
 from genner_cli.training.loop import Loop, LoopOptions, read_log
 from genner_cli.training.options import TrainOptions, made_of
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    values = {"format": "bracketed", "batch": 8, "rank": 16, "warm_up": 0.0, "dtype": args.dtype}
+    values = {"format": "bracketed", "batch_size": 8, "rank": 16, "warm_up": 0.0, "dtype": args.dtype}
     options = made_of("fast", values, {"learning_rate": 1e-3, "chunk_bytes": 1000})
     with base_folder(args.base) as folder:
         for workload in WORKLOADS:
@@ -100,7 +100,8 @@ def report(workload: Workload, folder: Path, reference: str, options: TrainOptio
     data = load(Files((str(workload.data),), skip=True), base, options, workload.labels)
     device = torch.device(args.device)
     model = with_lora(open_model(base, options, device), options).get_base_model()
-    first = order([0] * len(data.train.examples), options.batch, f"{options.seed} 0", by_length=False)[: args.steps]
+    seed = f"{options.seed} 0"
+    first = order([0] * len(data.train.examples), options.batch_size, seed, by_length=False)[: args.steps]
     examples = [data.train.examples[at] for step in first for at in step]
     tokens = sum(len(example.ids) for example in examples)
     ways: dict[str, Callable[[], Timed]] = {
@@ -139,7 +140,7 @@ def genner(
     model: PreTrainedModel, data: Dataset, base: Base, options: TrainOptions, steps: int, device: torch.device
 ) -> Timed:
     """Trains as `genner train` does."""
-    plan = Plan(data, base, options, pack_tokens=PACK_TOKENS[device.type])
+    schedule = Schedule(data, base, options, pack_tokens=PACK_TOKENS[device.type])
     chosen = LoopOptions(
         steps, options.learning_rate, warm_up=0.0, bfloat16=options.dtype == "bfloat16", checkpoint_every=steps + 1
     )
@@ -148,7 +149,7 @@ def genner(
     def packs_at(step: int) -> Any:
         synchronize(device)
         seconds.append(time.perf_counter())
-        return plan(step)
+        return schedule(step)
 
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"

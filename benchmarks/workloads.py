@@ -48,7 +48,7 @@ class Workload:
 
 
 def workloads(sentences: int, articles: int) -> Iterator[Workload]:
-    """Short sentences, long articles, and the sentences with many labels; a seeded sample of so many texts."""
+    """Short sentences, long articles, and the sentences with many labels; a seeded sample of them."""
     short = _sample("short.jsonl", sentences)
     yield Workload("short sentences", short)
     yield Workload("long articles", _sample("long.jsonl", articles))

@@ -16,12 +16,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from convert.tensors import text_name
-from convert.transformers_folder import read_object
-from convert.words import read_words
+from convert.transformers_folder import read_model_metadata, read_object
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.hub import weights_remedy
-from genner_cli.provenance import WORDS, Provenance
+from genner_cli.provenance import MODEL_METADATA_FILE, Provenance
 
 MODULES = "base_model.model."
 REMEDY = "train again with plain LoRA on linear layers"
@@ -78,8 +77,10 @@ class Adapter:
 
 def read_adapter(folder: Path) -> Adapter:
     """Raises ModelError where the folder is not whole or broken, or holds more than plain LoRA and whole weights."""
-    if not (folder / WORDS).is_file():
-        raise ModelError(f"{folder} has no {WORDS}: its training has not ended; end it with genner train --resume")
+    if not (folder / MODEL_METADATA_FILE).is_file():
+        raise ModelError(
+            f"{folder} has no {MODEL_METADATA_FILE}: its training has not ended; end it with genner train --resume"
+        )
     config = read_object(folder / "adapter_config.json")
     _refuse_unsupported(config)
     halves: dict[str, dict[str, torch.Tensor]] = {}
@@ -92,7 +93,7 @@ def read_adapter(folder: Path) -> Adapter:
         else:
             replaced[_in_text(module.replace(".base_layer.", "."))] = value
     pairs = {_in_text(f"{module}.weight"): _pair(module, ends, config) for module, ends in halves.items()}
-    return Adapter(folder, pairs, replaced, read_words(folder))
+    return Adapter(folder, pairs, replaced, read_model_metadata(folder))
 
 
 def _refuse_unsupported(config: Mapping[str, Any]) -> None:
@@ -117,14 +118,14 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _in_text(name: str) -> str:
     found = text_name(name)
     if found is None:
-        raise ModelError(f"the adapter changes {name}, which is no part of a model for text; {REMEDY}")
+        raise ModelError(f"the adapter changes {name}, which is not part of a text model; {REMEDY}")
     return found
 
 
 def _pair(module: str, ends: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Pair:
     halves = {ENDS[end]: value for end, value in ends.items()}
     if len(ends) != 2 or len(halves) != 2 or any(value.dim() != 2 for value in halves.values()):
-        raise ModelError(f"the adapter's {module} is no pair of matrices A and B ({', '.join(ends)}); {REMEDY}")
+        raise ModelError(f"the adapter's {module} is not a pair of matrices A and B ({', '.join(ends)}); {REMEDY}")
     patterns = (config.get("alpha_pattern") or {}).items()
     of_module = (alpha for pattern, alpha in patterns if re.match(rf"(.*\.)?({pattern})$", module))
     alpha = next(of_module, config.get("lora_alpha"))
@@ -139,7 +140,7 @@ def refuse_other_base(adapter: Adapter, base: Path) -> None:
     """Raises ModelError where the weights in `base` are not those that the adapter was trained on (SHA-256)."""
     provenance = Provenance.from_metadata(adapter.metadata)
     if provenance is None:
-        raise ModelError(f"{adapter.folder / WORDS} names no base; train again")
+        raise ModelError(f"{adapter.folder / MODEL_METADATA_FILE} names no base; train again")
     if (found := hash_files(weight_files(base))) != provenance.base_hash:
         raise ModelError(
             f"{adapter.folder} was trained on {provenance.base!r} (SHA-256 {provenance.base_hash[:12]}), and the"

@@ -26,7 +26,7 @@ from genner_cli.types import Entity
 
 ERROR_LIMIT, LEAST_ERROR, MOST_ERROR = 6.0, 0.01, 0.95
 """A tensor's error, relative to its size, is about 2 to 3 times 2 ** -(bits of a number) on normal weights (Q8_0 0.005,
-Q4_K 0.07, Q2_K 0.3), and up to 4 on heavy tails. F16 and BF16 are held against the second; at 1, nothing is left."""
+Q4_K 0.07, Q2_K 0.3), and up to 4 on heavy tails. F16 and BF16 are compared with the second; at 1, nothing is left."""
 NOISE_LIMIT = 0.5
 """Root mean square difference of logits, in their standard deviations. The bundled model: 0.004 for Q8_0, 0.02 for
 Q4_K_M, 0.06 for Q2_K. Beyond one half, noise decides what is written."""
@@ -36,7 +36,7 @@ does badly: 0.88 and more for Q4_K_M, 0.83 and more for Q2_K."""
 LOST_F1_LIMIT = 0.1
 """F1 on gold entities that may be lost; the same twenty documents: up to 0.053 for Q4_K_M, 0.065 for Q3_K_M."""
 LET_PASS = 4
-"""So few missing or new entities say nothing about a quantization: two mentions with other borders."""
+"""Missing or new entities, at most, that say nothing about a quantization: two mentions with other boundaries."""
 SAMPLED = 1 << 20
 """Numbers of each tensor that are looked at, in rows all over it."""
 

@@ -1,4 +1,4 @@
-"""An adapter or a whole model as training leaves it -> GGUF files that were held against it, and a report.
+"""An adapter or a whole model as training leaves it -> GGUF files that were compared with it, and a report.
 
 Merges, converts, checks, quantizes, checks: what fails a check never gets its final name. Knows nothing of the
 terminal.
@@ -61,7 +61,7 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
     """Writes `out`, or for several types one file each, named like `model.Q8_0.gguf`; and a report beside them.
 
     A file whose checks fail is not written, and the report says which check and where; what stood under its name
-    before is left alone. `say` is told each step. Raises UsageError and ModelError where the export cannot be tried.
+    before is left alone. `say` gets each step. Raises UsageError and ModelError where the export cannot be tried.
     """
     names = final_names(out, options)
     source = read_source(folder, verify=options.verify, check=options.check)

@@ -6,6 +6,7 @@ One function for each architecture, listed in FAMILIES. Keys that a GGUF leaves 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,5 +124,10 @@ def _rope(model: Described) -> dict[str, Any]:
     kind, factor = model.get("rope.scaling.type", "none"), model.get("rope.scaling.factor", 1.0)
     if kind == "none" or (kind == "linear" and factor == 1):
         return {"rope_type": "default", **base}
-    more = {"original_max_position_embeddings": model.get("rope.scaling.original_context_length", None)}
-    return {"rope_type": kind, **base, "factor": factor, **(more if kind == "yarn" else {})}
+    scaled = {"rope_type": kind, **base, "factor": factor}
+    if kind != "yarn":
+        return scaled
+    usual = 1.0 if factor <= 1 else 0.1 * math.log(factor) + 1  # llama.cpp multiplies by it (llama_context)
+    trained = model.get("rope.scaling.original_context_length", model["context_length"])
+    attention = usual * float(model.get("rope.scaling.attn_factor", 1.0))
+    return {**scaled, "original_max_position_embeddings": trained, "attention_factor": attention}

@@ -29,7 +29,7 @@ from genner_cli.engine.gguf_header import Header, TensorInfo, read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole_folder
 from genner_cli.hub.references import WEIGHTS
-from genner_cli.provenance import GGUF_SOURCE, WORDS
+from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE
 
 REMEDY = "give the transformers folder that the GGUF was made from"
 FACTORS = "rope_freqs.weight"
@@ -58,7 +58,7 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
         _write(partial / "tokenizer_config.json", tokenizer_options)
         _write(partial / GGUF_SOURCE, {"file": path.name, "sha256": _sha256(path)})
         if words:
-            _write(partial / WORDS, words)
+            _write(partial / MODEL_METADATA_FILE, words)
     return folder
 
 

@@ -43,7 +43,7 @@ def tokenizer_json(pairs: Mapping[str, Any], remedy: str) -> dict[str, Any]:
     broken, and KeyError with the key that is missing."""
     types = [TokenType(kind) for kind in pairs["tokenizer.ggml.token_type"]]
     table = list(zip(pairs["tokenizer.ggml.tokens"], types, strict=True))
-    parts = (_byte_level if pairs["tokenizer.ggml.model"] == "gpt2" else _with_scores)(pairs, table)
+    parts = (_byte_level if pairs["tokenizer.ggml.model"] == "gpt2" else _with_scores)(pairs, table, remedy)
     kinds = {id: kind for id, (_, kind) in enumerate(table) if kind in _ADDED and id not in parts.plain}
     spec = {
         "version": "1.0",
@@ -69,11 +69,14 @@ _ADDED = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
 _Table = Sequence[tuple[str, TokenType]]
 
 
-def _byte_level(pairs: Mapping[str, Any], table: _Table) -> _Parts:
+def _byte_level(pairs: Mapping[str, Any], table: _Table, remedy: str) -> _Parts:
     """Byte-level BPE, cut as `tokenizer.ggml.pre` says."""
     if any(kind is TokenType.BYTE for _, kind in table):
-        raise ModelError("byte tokens have no place in a byte-level tokenizer.json; name another --base")
-    cutter, ignore_merges = pretokenizers.described(pairs["tokenizer.ggml.pre"])
+        raise ModelError(f"byte tokens have no place in a byte-level tokenizer.json; {remedy}")
+    name = pairs["tokenizer.ggml.pre"]
+    if (known := pretokenizers.described(name)) is None:
+        raise ModelError(f"a tokenizer that cuts text as {name!r} is not supported; {remedy}")
+    cutter, ignore_merges = known
     return _Parts(
         vocab={text: id for id, (text, kind) in enumerate(table) if kind is not TokenType.UNUSED},
         merges=[(left, right) for left, _, right in (m.partition(" ") for m in pairs["tokenizer.ggml.merges"])],
@@ -84,11 +87,14 @@ def _byte_level(pairs: Mapping[str, Any], table: _Table) -> _Parts:
     )
 
 
-def _with_scores(pairs: Mapping[str, Any], table: _Table) -> _Parts:
+def _with_scores(pairs: Mapping[str, Any], table: _Table, remedy: str) -> _Parts:
     """SentencePiece's BPE, in which the pair is merged next whose whole has the highest score (llm_tokenizer_spm).
 
     Runs of blanks that are user-defined tokens are cut out before; merges of their own put each of them together.
     """
+    defined = [text for text, kind in table if kind is TokenType.USER_DEFINED]
+    if characters := [text for text in defined if len(text) == 1 and not text.isspace()]:
+        raise ModelError(f"the user-defined token {characters[0]!r} would be read as a character; {remedy}")
     runs = {id: text for id, (text, kind) in enumerate(table) if kind is TokenType.USER_DEFINED and text.isspace()}
     spelled = {id: text.replace(" ", BLANK) for id, (text, _) in enumerate(table)}
     vocab = {spelled[id]: id for id, (_, kind) in enumerate(table) if kind is not TokenType.UNUSED}

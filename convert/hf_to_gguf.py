@@ -14,17 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, LlamaFileType, TokenType
 
 from convert.architectures import REMEDY, Architecture, architecture
 from convert.tensors import Tensor, text_name
-from convert.tokenizers import add_tokenizer
-from convert.transformers_folder import Weights, read_config
-from convert.words import read_words
+from convert.transformers_folder import Weights, read_config, read_model_metadata
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.files.whole import whole
+from genner_cli.training.tokens import Kind, Token, Tokens, load_tokenizer
 
 NUMBERS = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32, torch.float32),
@@ -46,7 +45,7 @@ def hf_to_gguf(
     """
     model, weights = architecture(read_config(model_dir)), Weights(model_dir)
     sources = _checked(model, weights)
-    pairs = {**read_words(model_dir, metadata), WEIGHTS_HASH: hash_files(weight_files(model_dir))}
+    pairs = {**read_model_metadata(model_dir, metadata), WEIGHTS_HASH: hash_files(weight_files(model_dir))}
     with whole(out) as partial, closing(GGUFWriter(partial, model.name)) as writer:
         writer.add_file_type(NUMBERS[dtype][1])
         for key, value in model.pairs.items():
@@ -73,7 +72,7 @@ def _checked(model: Architecture, weights: Weights) -> dict[str, str]:
             raise ModelError(f"{HEAD} is not the embeddings: set tie_word_embeddings to false in config.json")
         del sources[HEAD]
     if left := sources.keys() - {tensor.source for tensor in model.tensors}:
-        raise ModelError(f"the tensor {min(left)} is no part of this {model.name} model; {REMEDY}")
+        raise ModelError(f"the tensor {min(left)} is not part of this {model.name} model; {REMEDY}")
     return sources
 
 
@@ -110,3 +109,52 @@ def _bytes(value: torch.Tensor, tensor: Tensor, number: torch.dtype) -> np.ndarr
     if not torch.stack(torch.aminmax(value)).isfinite().all():
         raise ModelError(f"{tensor.source} is not finite everywhere in {number}; try f32, or train again")
     return value.contiguous().view(torch.uint8).numpy()
+
+
+TYPES: Mapping[Kind, TokenType] = {
+    "normal": TokenType.NORMAL,
+    "byte": TokenType.BYTE,
+    "control": TokenType.CONTROL,
+    "user-defined": TokenType.USER_DEFINED,
+    "unused": TokenType.UNUSED,
+}
+
+
+def add_tokenizer(writer: GGUFWriter, model_dir: Path, vocabulary: int) -> None:
+    """Adds the tokenizer of `model_dir` for a model with `vocabulary` rows of embeddings, its chat template too.
+
+    Every kind becomes llama.cpp's byte-pair encoding ("gpt2") with explicit merges. So do tokenizers like
+    SentencePiece's: llama.cpp's own kind for them ("llama") merges by score and would order some merges otherwise.
+    Raises ModelError where the folder holds no tokenizer, or one that cannot be carried exactly.
+    """
+    tokenizer = load_tokenizer(model_dir)
+    tokens = Tokens(tokenizer)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(tokens.pre_tokenizer.name)
+    rows = _rows(tokens.table, vocabulary)
+    writer.add_token_list([row.text for row in rows])
+    writer.add_token_types([TYPES[row.kind] for row in rows])
+    writer.add_token_merges([" ".join(pair) for pair in tokens.merges])
+    bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    writer.add_add_bos_token(bool(tokens.begins))
+    for add, id in ((writer.add_bos_token_id, bos), (writer.add_eos_token_id, eos), (writer.add_pad_token_id, pad)):
+        if id is not None:
+            add(id)
+    template = tokenizer.chat_template
+    if template := template.get("default") if isinstance(template, dict) else template:
+        writer.add_chat_template(template)
+
+
+def _rows(table: Mapping[int, Token], vocabulary: int) -> list[Token]:
+    """The token of each id below `vocabulary`; ids without one are unused."""
+    if max(table) >= vocabulary:
+        raise ModelError(f"token id {max(table)} is beyond the model's {vocabulary} rows; resize its embeddings")
+    rows = [Token(f"<|unused {id}|>", "unused") for id in range(vocabulary)]
+    for id, token in table.items():
+        if token.kind != "unused":
+            rows[id] = token
+    texts = [row.text for row in rows]
+    if "" in texts or len(set(texts)) < len(texts):
+        twice = next(text for text in texts if not text or texts.count(text) > 1)
+        raise ModelError(f"token {twice!r} is empty or there twice; repair the tokenizer's vocabulary")
+    return rows

@@ -15,8 +15,7 @@ from gguf import GGMLQuantizationType, GGUFType, GGUFValueType, GGUFWriter
 from convert.adapter import Adapter, Pair, read_adapter, refuse_other_base, refuse_tied
 from convert.architectures import Architecture, architecture
 from convert.tensors import Tensor, text_name
-from convert.transformers_folder import Weights, read_config
-from convert.words import read_words
+from convert.transformers_folder import Weights, read_config, read_model_metadata
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole
 
@@ -40,7 +39,7 @@ def lora_to_gguf(adapter: Path, base: Path, out: Path, *, metadata: Mapping[str,
     _refuse_other_shapes(change, model)
     refuse_other_base(change, base)
     _refuse_replaced(change, Weights(base))
-    pairs = read_words(adapter, metadata)
+    pairs = read_model_metadata(adapter, metadata)
     alpha = next((pair.scaling * pair.rank for pair in change.pairs.values() if pair.scaling), 1.0)
     with whole(out) as partial, closing(GGUFWriter(partial, model.name)) as writer:
         writer.add_type(GGUFType.ADAPTER)

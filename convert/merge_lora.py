@@ -19,12 +19,12 @@ from genner_cli import hub
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole_folder
 from genner_cli.hub.references import INDEX
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
 
 OF_THE_BASE = ("config.json", "generation_config.json", INDEX)
 OF_THE_ADAPTER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-    "vocab.json", "merges.txt", "chat_template.jinja", WORDS,
+    "vocab.json", "merges.txt", "chat_template.jinja", MODEL_METADATA_FILE,
 )  # fmt: skip
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.logits import Logits, gguf_logits
+from convert.logits import Logits, gguf_logits, reference_logits
 from convert.probe import OWN_TEXTS, Probe
-from convert.reference import reference_logits
 from convert.report import Finding
 from genner_cli.chunking import split
 from genner_cli.engine.gguf_header import read_header
@@ -30,7 +29,7 @@ LOGIT_LIMITS = {"f32": 1e-3, "f16": 0.03, "bf16": 0.1}
 """Largest difference of a logit, in standard deviations of the logits, by the GGUF's number type. In F32 only the
 order of sums differs (1e-5); F16 and BF16 round hidden states, too, in llama.cpp's products."""
 FEW_LAYERS, MOST = 4, 0.3
-"""Up to so many layers those limits hold; roundings of more add up as the square root of their number. A wrong mapping
+"""Layers up to which those limits hold; roundings of more add up as the square root of their number. A wrong mapping
 differs by 1 and more, so MOST is the limit of all models, and that where transformers had to compute in 16 bits too."""
 ROUGH, ROUGH_LIMIT = ("gemma2", "gemma3"), 0.01
 """Architectures with GELU, which llama.cpp looks up in a table in half precision, and the limit that leaves in F32."""
@@ -76,8 +75,8 @@ def check_logits(
     """Whether the GGUF, with the adapter applied if there is one, computes the logits that transformers computes with
     the folder, on prompts and completions.
 
-    `dtype`: the GGUF's number type. What may differ is said at LOGIT_LIMITS and below; another token may be the most
-    probable one only where that difference explains it.
+    `dtype`: the GGUF's number type. LOGIT_LIMITS and what follows it document what may differ; another token may be the
+    most probable one only where that difference explains it.
     """
     sequences = [example.ids for example in probe.examples]
     reference, computed_in = reference_logits(folder, sequences)
@@ -100,11 +99,11 @@ def check_logits(
 
 
 def _limit(gguf: Path, dtype: str) -> float:
-    said = read_header(gguf).metadata
-    name = said.get("general.architecture")
+    metadata = read_header(gguf).metadata
+    name = metadata.get("general.architecture")
     if dtype == "f32":
         return ROUGH_LIMIT if name in ROUGH else LOGIT_LIMITS[dtype]
-    layers = int(said[f"{name}.block_count"])
+    layers = int(metadata[f"{name}.block_count"])
     return min(MOST, LOGIT_LIMITS[dtype] * math.sqrt(max(1, layers / FEW_LAYERS)))
 
 

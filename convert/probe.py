@@ -17,14 +17,14 @@ from genner_cli.training.tokens import Tokens, load_tokenizer
 from genner_cli.types import Document
 
 MOST_TOKENS, MOST_LOGITS = 4096, 2**28
-"""Logits are computed for so many tokens, and so many numbers (1 GiB) are kept, at most."""
+"""Tokens whose logits are computed, and numbers (1 GiB) that are kept, at most."""
 _TEXTS = (
     "In 1984, Zoë O’Neill-Ōtani didn't pay $1,234.56 (or 99%) for 3rd-hand iPhone15s at AT&T's.\n\n\tIt's 7:05pm!!",
     "北京市は東京都、서울 한국어 Москва́ Ελλάδα ירושלים القاهرة नमस्ते ภาษาไทย ქართული հայերեն தமிழ் বাংলা ትግርኛ ភាសា မြန်မာ",
     "  two  blanks\r\n\u00a0nbsp\u2003em\u3000wide 😀👩\u200d👧🇩🇪 ﬁ½²Ⅷ ǅ I'LL WE'VE they're x'd _a_ camelCase a/b\\c",
 )
 OWN_TEXTS = tuple(Document(text, source=f"genner's own text {number}") for number, text in enumerate(_TEXTS, 1))
-"""Texts that tokenizers cut differently if anything about them differs: digits, contractions, scripts, blanks."""
+"""Texts that tokenizers cut differently if anything about them differs: digits, contractions, scripts, spaces."""
 
 
 @dataclass(frozen=True, slots=True)

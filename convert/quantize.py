@@ -1,6 +1,8 @@
 """A GGUF in F32, F16 or BF16 -> the same model with smaller numbers; its metadata is kept.
 
-Knows nothing of what the model is for. llama.cpp does the work; its talk is kept from stderr.
+An importance matrix, as llama.cpp's `llama-imatrix` writes it in GGUF or in its older format, says how much each column
+of each tensor matters (llama.cpp: tools/imatrix/imatrix.cpp; tools/quantize/quantize.cpp, load_imatrix and
+load_legacy_imatrix). Knows nothing of what the model is for. llama.cpp does the work; its output is kept from stderr.
 """
 
 from __future__ import annotations
@@ -9,19 +11,24 @@ import ctypes
 import math
 import os
 import re
+import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import llama_cpp
 import numpy as np
+from numpy.typing import NDArray
 
-from convert.imatrix import REMEDY as OTHER_MATRIX
-from convert.imatrix import Importance, read_imatrix
+from convert.gguf_numbers import numbers_of
 from genner_cli.engine.gguf_header import FILE_TYPES, read_header
 from genner_cli.engine.model import llama_errors
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.whole import whole
 
+Importance = Mapping[str, NDArray[np.float32]]
+SUMS, COUNTS = ".in_sum2", ".counts"
+OTHER_MATRIX = "make it again with llama.cpp's llama-imatrix on this model"
 NUMBERS = {name: number for number, name in FILE_TYPES.items() if name != "NVFP4"}  # which llama.cpp only reads
 REMEDY = "give a whole GGUF in F32, F16 or BF16, and for a type that needs one, an importance matrix (--imatrix)"
 
@@ -31,7 +38,7 @@ def quantize(
 ) -> Path:
     """Writes `source` to `out` in the quantization type (llama.cpp: llama_model_quantize).
 
-    `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`imatrix.py`);
+    `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`read_imatrix`);
     `threads` None takes all cores. Raises UsageError for an unknown type; ModelError where the source is missing,
     broken or already quantized, for a matrix of another model, and for a type that needs one. Not for two threads at a
     time: llama.cpp has one log.
@@ -46,8 +53,8 @@ def quantize(
         params.imatrix = _rows(importance)
     with whole(out) as partial, llama_errors() as errors:
         if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(params)):
-            said = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
-            raise ModelError(f"{source} cannot be quantized to {type}: {said}; {REMEDY}")
+            reason = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
+            raise ModelError(f"{source} cannot be quantized to {type}: {reason}; {REMEDY}")
     return out
 
 
@@ -63,7 +70,7 @@ def _refuse_strangers(path: Path, importance: Importance, source: Path) -> None:
     tensors = read_header(source).tensors
     for name, values in importance.items():
         if name not in tensors or len(tensors[name].shape) < 2:
-            raise ModelError(f"{path} has the importance of {name}, which is no matrix of {source}; {OTHER_MATRIX}")
+            raise ModelError(f"{path} has the importance of {name}, which is not a matrix of {source}; {OTHER_MATRIX}")
         columns, _, *experts = tensors[name].shape
         if len(values) != math.prod((columns, *experts)):
             raise ModelError(f"{path}: {name} has {len(values)} columns, and in {source} {columns}; {OTHER_MATRIX}")
@@ -76,3 +83,59 @@ def _rows(importance: Importance) -> Any:
         row.name, row.size = name.encode(), len(values)
         row.data = np.ascontiguousarray(values).ctypes.data_as(ctypes.POINTER(ctypes.c_float))
     return rows
+
+
+def read_imatrix(path: Path) -> Importance:
+    """The mean square of what each column was multiplied by [columns, times experts], by tensor name.
+
+    Raises ModelError where the file is missing, broken, or not an importance matrix.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+            file.seek(0)
+            found = _from_gguf(path) if magic == b"GGUF" else _older(file)
+    except (OSError, ValueError, struct.error) as error:
+        raise ModelError(f"{path} is not an importance matrix ({error}); {OTHER_MATRIX}") from error
+    if not found:
+        raise ModelError(f"{path} holds no importance of any tensor; {OTHER_MATRIX}")
+    if broken := [name for name, values in found.items() if not np.isfinite(values).all()]:
+        raise ModelError(f"{path}: the importance of {broken[0]} is not finite everywhere; {OTHER_MATRIX}")
+    return found
+
+
+def _from_gguf(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Sums of squares, and how many inputs were summed for each expert; what had no input matters alike."""
+    stored = read_header(path).tensors
+    found = {}
+    for name in (name.removesuffix(SUMS) for name in stored if name.endswith(SUMS)):
+        if name + COUNTS not in stored:
+            raise ValueError(f"{name} has no counts")
+        sums, counts = (numbers_of(path, stored[name + end]) for end in (SUMS, COUNTS))
+        if sums is None or counts is None or counts.size != len(sums):
+            raise ValueError(f"{name} has other sums than counts")
+        counts = counts.reshape(-1, 1)
+        found[name] = np.where(counts > 0, sums / np.maximum(counts, 1), 1).astype(np.float32).ravel()
+    return found
+
+
+def _older(file: BinaryIO) -> dict[str, NDArray[np.float32]]:
+    """Sums of means over a number of calls; what follows the tensors says what they were computed on."""
+    found = {}
+    for _ in range(_int(file)):
+        name = _bytes(file, _int(file)).decode()
+        calls, columns = _int(file), _int(file)
+        sums = np.frombuffer(_bytes(file, 4 * columns), "<f4")
+        found[name] = (sums / max(calls, 1)).astype(np.float32)
+    return found
+
+
+def _int(file: BinaryIO) -> int:
+    return int(struct.unpack("<i", file.read(4))[0])
+
+
+def _bytes(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count) if count >= 0 else b""
+    if len(data) != count:
+        raise ValueError("the file is cut short, or of another kind")
+    return data

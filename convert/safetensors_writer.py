@@ -43,7 +43,7 @@ def write_safetensors(path: Path, entries: Iterable[Entry], value: Callable[[Ent
 
 
 def _header(entries: Sequence[Entry]) -> bytes:
-    """Names, types and places of all tensors, padded with blanks; wide types come first, so that all are aligned."""
+    """Names, types and places of all tensors, padded with spaces; wide types come first, so that all are aligned."""
     listed: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
     for entry in entries:

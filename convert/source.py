@@ -13,12 +13,12 @@ from pathlib import Path
 
 from convert.base import base_folder
 from convert.merge_lora import merge_lora
-from convert.words import read_words
+from convert.transformers_folder import read_model_metadata
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.gold import GoldData, read_gold
 from genner_cli.files.reading import expand
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.adapter_folder import VERIFY
 from genner_cli.training.samples import label_set
 from genner_cli.types import Document
@@ -50,22 +50,26 @@ def read_source(folder: Path, *, verify: Path | None = None, check: bool = True)
     Raises ModelError for a folder that is not whole, UsageError where there is nothing good to check with.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give one that `genner train` has written")
-    if not (folder / WORDS).exists():
+        raise UsageError(f"{folder} is not a folder; give one that `genner train` has written")
+    if not (folder / MODEL_METADATA_FILE).exists():
         return _base_model(folder, verify if check else None)
-    words = read_words(folder)
+    words = read_model_metadata(folder)
     instructions = Instructions.from_metadata(words)
     if instructions is None:
-        raise ModelError(f"{folder / WORDS} does not say how the model was trained; train it with genner")
+        raise ModelError(f"{folder / MODEL_METADATA_FILE} does not say how the model was trained; train it with genner")
     documents = _documents(folder, verify, instructions) if check else ()
     return Source(folder, words.get("genner.base.reference"), instructions, documents)
 
 
 def _base_model(folder: Path, verify: Path | None) -> Source:
     if (folder / "checkpoint").exists():
-        raise ModelError(f"{folder} has no {WORDS}: its training is not done; finish it with genner train --resume")
+        raise ModelError(
+            f"{folder} has no {MODEL_METADATA_FILE}: its training is not done; finish it with genner train --resume"
+        )
     if not (folder / "config.json").exists():
-        raise ModelError(f"{folder} has no {WORDS} and no config.json; give a folder that `genner train` has written")
+        raise ModelError(
+            f"{folder} has no {MODEL_METADATA_FILE} and no config.json; give a folder that `genner train` has written"
+        )
     documents = _good(verify, read_gold(expand([str(verify)]))) if verify else ()
     labels = label_set(documents)
     instructions = replace(UNTRAINED, labels=labels, default_labels=tuple(label.name for label in labels))

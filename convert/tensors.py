@@ -88,7 +88,7 @@ def interleave(rows: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def text_name(name: str) -> str | None:
-    """The name, in a model for text alone, of a tensor of a file or of a module; None if it is no part of that.
+    """The name, in a model for text alone, of a tensor of a file or of a module; None if it is not part of that.
 
     Files of models for text and images put `language_model` into it; very old ones hold RoPE's frequencies.
     """

@@ -1,11 +1,13 @@
-"""A folder written by save_pretrained -> its config as transformers reads it, and its weights one by one.
+"""A folder written by save_pretrained -> its config as transformers reads it, its weights one by one, and genner.json.
 
-The weights are memory-mapped. Knows nothing of what they mean.
+The weights are memory-mapped. genner.json holds what the folder's GGUF will say in its metadata, as pairs of strings.
+Knows nothing of what any of them mean (`prompting.Instructions`, `provenance.Provenance`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from genner_cli import hub
 from genner_cli.errors import ModelError
+from genner_cli.provenance import MODEL_METADATA_FILE
 
 REMEDY = "give a folder written by save_pretrained"
 
@@ -76,3 +79,19 @@ def _open(path: Path) -> Any:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read ({error}); save the model there with save_pretrained") from error
+
+
+RESERVED = {"general.architecture", "general.file_type", "general.alignment", "general.quantization_version"}
+
+
+def read_model_metadata(folder: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
+    """The pairs of a folder, none where it has no genner.json; `more` adds to them and goes before them.
+
+    Raises ModelError for a value that is not a string, and for keys that do not begin with `genner.` or `general.`.
+    """
+    path = folder / MODEL_METADATA_FILE
+    pairs = {**(read_object(path) if path.exists() else {}), **more}
+    for key, value in pairs.items():
+        if key in RESERVED or not key.startswith(("genner.", "general.")) or not isinstance(value, str):
+            raise ModelError(f"metadata {key!r}: {value!r} is refused; give strings under `genner.` or `general.`")
+    return pairs

@@ -24,10 +24,10 @@ FEWEST_ENTITIES = 50
 FEWEST_DOCUMENTS = 5
 FOLDS = 5
 GROUP = 20
-"""A step of the map rests on at least so many entities, a label's own threshold too."""
+"""Entities that a step of the map rests on, at least; a label's own threshold too."""
 MOST_GROUPS = 50
 FEWEST_KEPT = 10
-"""A precision counts as reached only on at least so many entities."""
+"""Entities on which a precision counts as reached, at least."""
 
 
 class Judged(NamedTuple):
@@ -132,6 +132,8 @@ def fit_map(points: Iterable[Judged]) -> ScoreMap:
     for group in _groups(ordered):
         right, score = sum(point.right for point in group) + share, _mean(point.score for point in group)
         blocks.append(_Block(len(group) + 1, right, score, score))
+        # A block that is not above the one before it is merged with it. Their common probability may be below that of
+        # the earlier one, and so too low for the one before that.
         while len(blocks) > 1 and blocks[-2].probability >= blocks[-1].probability:
             last, before = blocks.pop(), blocks.pop()
             blocks.append(_Block(before.entities + last.entities, before.right + last.right, before.first, last.last))

@@ -42,7 +42,7 @@ what may wait for a slow document before it."""
 
 PASS_CHUNKS = 512
 """Where labels take several passes, each block of this many chunks is asked about in one pass before the next, for
-every change of pass reads its labels anew."""
+every change of pass reads its labels again."""
 
 
 @dataclass(frozen=True, slots=True)

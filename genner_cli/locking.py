@@ -122,7 +122,7 @@ def inside(lock: Lock, places: Places) -> bool:
 
 
 def forced(lock: Lock, places: Places) -> bytes:
-    """The bytes with which every completion goes on from these places; no further than the edge that passes
+    """The bytes with which every completion continues from these places; no further than the edge that passes
     `MOST_FORCED` of them."""
     found = b""
     while len(found) < MOST_FORCED:
@@ -211,7 +211,9 @@ class Vocabulary:
     def _legal_prefixes(
         self, lock: Lock, places: Places, prefix: bytes, low: int, high: int
     ) -> Iterator[tuple[int, Places]]:
-        """Tokens in `_sorted[low:high]`, all of which start with `prefix`, that go on from `places`."""
+        """Tokens in `_sorted[low:high]`, all of which start with `prefix`, that continue from `places`."""
+        # Sorted by bytes, tokens that share a prefix lie side by side, so that the list is walked like a trie: one byte
+        # at a time, and a range is dropped as a whole where no edge continues with its next byte.
         by_byte: dict[int, list[Place]] = {}
         for rest, state in _step(lock, places):
             by_byte.setdefault(rest[0], []).append(Place(rest[1:], state))

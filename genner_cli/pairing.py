@@ -14,7 +14,7 @@ from genner_cli.types import Document, Extraction
 _REMEDY = "give gold and predictions of the same documents"
 
 
-def beside(
+def pair_with_gold(
     gold: Sequence[Document], extractions: Iterable[Extraction], *, whole: bool = True
 ) -> Iterator[tuple[Document, Extraction]]:
     """Each extraction with its gold document: by id where it has one and each gold document one of its own, else by
@@ -42,10 +42,10 @@ def beside(
 
 
 def in_order(gold: Sequence[Document], extractions: Iterable[Extraction]) -> list[Extraction]:
-    """The extraction of each gold document, in their order, as if that had been extracted from (see `beside`)."""
+    """The extraction of each gold document, in order, as if made from that document (see `pair_with_gold`)."""
     found = {
         id(document): Extraction(document, each.entities, each.error, each.completions)
-        for document, each in beside(gold, extractions)
+        for document, each in pair_with_gold(gold, extractions)
     }
     return [found[id(document)] for document in gold]
 

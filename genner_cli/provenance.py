@@ -12,7 +12,7 @@ from typing import Any
 
 from genner_cli.errors import ModelError
 
-WORDS = "genner.json"
+MODEL_METADATA_FILE = "genner.json"
 """The file in which a model's folder says of itself what its GGUF will."""
 
 GGUF_SOURCE = "gguf_source.json"

@@ -14,9 +14,9 @@ from genner_cli.types import Piece
 
 Encode = Callable[[str], list[int]]
 BLANK = "▁"
-"""U+2581, as which tokenizers like SentencePiece's store a blank."""
+"""U+2581, as which tokenizers like SentencePiece's store a space."""
 LONGEST_RUN = 8192
-"""Characters without a border between words: more would overflow the stack in llama.cpp's std::regex."""
+"""Characters without a word boundary: more would overflow the stack in llama.cpp's std::regex."""
 _BYTES_OF_UTF_8 = [bytes((byte,)) for byte in range(256) if byte not in (0xC0, 0xC1) and byte < 0xF5]
 
 
@@ -24,7 +24,7 @@ class Segmenter:
     """Text to ids. `added`: the texts that the tokenizer reads as one token wherever they stand, with their ids.
 
     `encode` gives the ids of text without any of those. Added tokens are literal text: whatever a tokenizer says of
-    stripping the blanks beside them (lstrip, rstrip) or of words (single_word) is not done.
+    stripping the spaces beside them (lstrip, rstrip) or of words (single_word) is not done.
     """
 
     def __init__(self, vocabulary: Vocabulary, added: Mapping[str, int], encode: Encode) -> None:
@@ -39,10 +39,10 @@ class Segmenter:
     def plain(self, text: str) -> list[int]:
         """Ids of text read as plain characters, never an added token; their bytes are those of the text.
 
-        Raises DataError where the vocabulary cannot write the text, and where it is too long without a blank.
+        Raises DataError where the vocabulary cannot write the text, and where it is too long without white space.
         """
         if len(text) > LONGEST_RUN and (longest := max(map(len, _runs(text)))) > LONGEST_RUN:
-            raise DataError(f"{longest} characters stand without a border between words; give shorter chunks")
+            raise DataError(f"{longest} characters stand without a word boundary; give shorter chunks")
         ids = plain_ids(text, self._likely(text), self._encode, self._byte_id)
         if not self._whole and self._written(ids) != text.encode():
             raise DataError(f"the model's vocabulary cannot write {text[:40]!r}; it lacks a byte of it")
@@ -106,5 +106,5 @@ def _occurrences(text: str, token: str) -> Iterator[int]:
 
 
 def _runs(text: str) -> Sequence[str]:
-    """What stands between blanks, and the runs of blanks."""
+    """What stands between white space, and the runs of white space."""
     return re.findall(r"\S+|\s+", text)

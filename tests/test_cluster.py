@@ -139,7 +139,7 @@ def test_an_actor_that_is_killed_in_the_middle_is_replaced_and_the_output_is_tha
     wait_for_parts(out, 6, process)
     assert {name: parts(out)[name].st_ino for name in before} == {name: s.st_ino for name, s in before.items()}
     error = said(process, 1)
-    assert error.count("actor") == 1
+    assert error.count("an actor died") == 1
     assert f"{WHOLE + 8} documents, " in error
     assert_like_local(out, local)
     statistics = orjson.loads((out.parent.parent / "stats.json").read_bytes())

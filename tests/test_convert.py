@@ -212,7 +212,7 @@ CONFIGS = {
     "hidden_act 'gelu'": {"hidden_act": "gelu"},
     r"lm_head.weight; save": {"tie_word_embeddings": False},
     r"F32 \(360, 64\), not .* \(9, 64\)": {"vocab_size": 9},
-    r"layers.1.\S* is no part": {"num_hidden_layers": 1},
+    r"layers.1.\S* is not part": {"num_hidden_layers": 1},
     "config.json is broken": {"num_attention_heads": None, "head_dim": None},
 }
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}

@@ -213,7 +213,7 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
         (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind of file"),
         (["-p", "all.jsonl", "--html", "none/x.html"], "there is no folder"),
         (["--calibration", "x.json", "--no-calibration"], "contradict each other"),
-        (["-p", "all.jsonl", "--depth", "2"], "--depth needs --nested"),
+        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat and --depth contradict each other"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

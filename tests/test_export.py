@@ -87,7 +87,7 @@ def found_by(genner: Genner, text: str, *options: object) -> set[tuple[str, str]
 def test_a_trained_folder_becomes_files_that_extract_runs_with_no_further_flag(
     on_bundled: Path, export: Export, genner: Genner, out: Path
 ) -> None:
-    run = export(on_bundled, "--type", "q4_k_m", "--type", "F16")
+    run = export(on_bundled, "--quantize", "q4_k_m", "--quantize", "F16")
     assert run.status == 0, run.stderr
     made = {type: out.with_name(f"model.{type}.gguf") for type in ("Q4_K_M", "F16")}
     assert names(out) == sorted([*(path.name for path in made.values()), "model.gguf.report.json"])
@@ -108,7 +108,7 @@ def test_a_trained_folder_becomes_files_that_extract_runs_with_no_further_flag(
 def test_what_the_model_says_of_itself_and_where_it_comes_from_is_shown(
     small: Path, export: Export, genner: Genner, out: Path
 ) -> None:
-    assert export(small, "--type", "Q8_0").status == 0
+    assert export(small, "--quantize", "Q8_0").status == 0
     told = json.loads(genner("info", out, "--json").stdout)
     assert told["instructions"]["labels"] == {"PER": "a person", "ORG": "", "LOC": ""}
     assert told["instructions"]["format"] == "xml"
@@ -135,7 +135,7 @@ def test_an_adapter_by_itself_works_on_the_gguf_of_its_base(
 
 def test_a_model_that_was_trained_as_a_whole_is_exported_too(small: Path, export: Export, tmp_path: Path) -> None:
     folder = merge_lora(small.parent / "base", small, tmp_path / "whole")
-    assert export(folder, "--type", "Q8_0", "--verify", small / "verify.jsonl").status == 0
+    assert export(folder, "--quantize", "Q8_0", "--verify", small / "verify.jsonl").status == 0
     run = export(folder, "--base", "bundled", "--verify", small / "verify.jsonl")
     assert (run.status, "leave out --adapter-only and --base" in run.stderr) == (2, True)
 
@@ -144,7 +144,7 @@ def test_a_base_model_becomes_the_gguf_on_which_its_adapters_work(
     small: Path, export: Export, genner: Genner, out: Path, tmp_path: Path
 ) -> None:
     base = small.parent / "base"
-    assert export(base, "--type", "F16").status == 0
+    assert export(base, "--quantize", "F16").status == 0
     told = json.loads(genner("info", out, "--json").stdout)
     assert (told["instructions"], told["provenance"]) == (None, None)
     report = json.loads(out.with_name("model.gguf.report.json").read_text())
@@ -155,11 +155,11 @@ def test_a_base_model_becomes_the_gguf_on_which_its_adapters_work(
     assert export(small, "--adapter-only").status == 0
     run = genner("extract", "-", "--model", of_base, "--adapter", out, stdin=b'{"text": "It rained."}')
     assert run.status == 0, run.stderr
-    assert export(base, "--type", "F16", "--verify", small / "verify.jsonl").status == 0
+    assert export(base, "--quantize", "F16", "--verify", small / "verify.jsonl").status == 0
 
 
 def test_an_importance_matrix_is_used(small: Path, export: Export, out: Path, tmp_path: Path) -> None:
-    run = export(small, "--type", "Q2_K_S", "--no-verify")
+    run = export(small, "--quantize", "Q2_K_S", "--no-verify")
     assert (run.status, "importance matrix" in run.stderr, names(out)) == (1, True, [])
     tensors = read_header(quantize(whole_gguf(small, tmp_path), tmp_path / "x.gguf", "F16")).tensors
     writer = GGUFWriter(tmp_path / "imatrix.gguf", "imatrix")
@@ -171,7 +171,7 @@ def test_an_importance_matrix_is_used(small: Path, export: Export, out: Path, tm
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    run = export(small, "--type", "Q2_K_S", "--no-verify", "--imatrix", tmp_path / "imatrix.gguf")
+    run = export(small, "--quantize", "Q2_K_S", "--no-verify", "--imatrix", tmp_path / "imatrix.gguf")
     assert run.status == 0, run.stderr
     assert "nothing was checked (--no-verify)" in run.stdout.decode()
     assert json.loads(out.with_name("model.gguf.report.json").read_text())["checked"] is False
@@ -187,7 +187,7 @@ def test_what_a_killed_run_has_left_is_cleared_away(small: Path, export: Export,
     left = out.with_name("model.gguf.partial")
     (left / "merged").mkdir(parents=True)
     (left / "whole.gguf").write_text("half")
-    assert export(small, "--type", "Q8_0").status == 0
+    assert export(small, "--quantize", "Q8_0").status == 0
     assert names(out) == ["model.gguf", "model.gguf.report.json"]
 
 
@@ -228,7 +228,7 @@ def test_a_model_that_computes_something_else_is_not_written_and_the_earlier_one
     monkeypatch.setattr("convert.hf_to_gguf.architecture", wrong_rope)
     run = export(small)
     assert run.status == 1
-    assert f"{out} is not the model that was trained" in run.stderr
+    assert f"{out} failed its parity checks" in run.stderr
     assert re.search(rf"model: logits: {small / 'verify.jsonl'}:\d: from token 1 \('", run.stderr)
     assert "look at the rows of queries and keys (attn_q, attn_k), RoPE" in run.stderr
     assert out.read_text() == "earlier"
@@ -236,7 +236,7 @@ def test_a_model_that_computes_something_else_is_not_written_and_the_earlier_one
     report = json.loads(out.with_name("model.gguf.failed.report.json").read_text())
     assert (report["passed"], report["files"]) == (False, {})
     monkeypatch.undo()
-    assert export(small, "--type", "F16").status == 0
+    assert export(small, "--quantize", "F16").status == 0
     assert names(out) == ["model.gguf", "model.gguf.report.json"]
 
 
@@ -268,7 +268,7 @@ def test_a_type_that_loses_too_much_is_not_written_and_the_others_are(
         return made
 
     monkeypatch.setattr("convert.export.quantize", damaging)
-    run = export(small, "--type", "Q8_0", "--type", "F16")
+    run = export(small, "--quantize", "Q8_0", "--quantize", "F16")
     assert run.status == 1
     assert "Q8_0: tensors: blk.1.ffn_down.weight differs by 1 of its size" in run.stderr
     assert "those that failed were not written" in run.stderr
@@ -329,8 +329,8 @@ def test_a_damaged_folder_is_refused_and_leaves_nothing(said: str, copy: Path, e
 
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "unknown quantization type 'Q9'; choose one of BF16, F16, F32": ("--type", "Q9"),
-    "--type and --imatrix are for whole models": ("--adapter-only", "--type", "Q8_0"),
+    "unknown quantization type 'Q9'; choose one of BF16, F16, F32": ("--quantize", "Q9"),
+    "--quantize and --imatrix are for whole models": ("--adapter-only", "--quantize", "Q8_0"),
     "name it model.bin.gguf": ("-o", "model.bin"),
 }
 

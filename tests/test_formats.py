@@ -143,6 +143,23 @@ def test_grammar_reads_characters_that_are_cut_into_bytes(name: str) -> None:
         assert acceptor.read(completion[inside:]) == len(completion) - inside
 
 
+@ALL
+def test_grammar_reads_characters_whose_first_bytes_are_those_of_markup(name: str) -> None:
+    text = "".join(chr(ord(mark) + step) for mark in "⟦⦂⟧⧵" for step in range(-3, 4))
+    output = FORMATS[name]
+    for entities in ([], [Entity(0, len(text), "X", text)]):
+        completion = output.render(text, entities, ["X"]).completion
+        assert refused_at(output.grammar(["X"]), completion) is None
+
+
+@pytest.mark.parametrize("chars", ["a", "ab", "\x01", "\U0010ffff", "⟦⦂⟧⧵"])
+def test_a_class_of_any_other_character_has_all_but_those(chars: str) -> None:
+    grammar = gbnf.rules(root=gbnf.any_but(chars))
+    around = {chr(ord(char) + step) for char in chars for step in (-1, 1) if 0 < ord(char) + step < 0x110000}
+    assert all(refused_at(grammar, char) is None for char in {*around, "z", "é", "👩"} - set(chars))
+    assert all(refused_at(grammar, char) is not None for char in chars)
+
+
 @examples(50)
 @given(text=hostile_text(most=6))
 def test_a_gbnf_literal_matches_its_text_and_nothing_else(text: str) -> None:

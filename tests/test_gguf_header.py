@@ -20,7 +20,7 @@ from strategies import examples
 from genner_cli import hub
 from genner_cli.engine import model as model_module
 from genner_cli.engine.engine import Engine
-from genner_cli.engine.gguf_header import FILE_TYPES, TENSOR_TYPES, Header, TensorInfo, read_header
+from genner_cli.engine.gguf_header import FILE_TYPES, TENSOR_TYPES, Header, TensorInfo, check_whole, read_header
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
 
@@ -243,3 +243,25 @@ def test_free_memory_is_what_the_system_says_is_available() -> None:
     free = model_module.free_memory()
     assert free is not None
     assert 2**20 < free < 2**50
+
+
+def test_a_whole_file_has_no_gap_and_nothing_behind_its_last_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "whole.gguf"
+    writer = GGUFWriter(path, "llama")
+    for name in ("first.weight", "second.weight"):
+        writer.add_tensor(name, np.ones((3, 5), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    check_whole(path)
+    check_whole(hub.BUNDLED)
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(32))
+    with pytest.raises(ModelError, match="32 bytes follow"):
+        check_whole(path)
+    at = data.index(b"second.weight") + len("second.weight") + 4 + 2 * 8 + 4  # behind dimensions, sizes and type
+    (offset,) = struct.unpack_from("<Q", data, at)
+    path.write_bytes(data[:at] + struct.pack("<Q", offset + 32) + data[at + 8 :] + bytes(32))
+    with pytest.raises(ModelError, match=r"second\.weight begins at"):
+        check_whole(path)

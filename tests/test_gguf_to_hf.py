@@ -153,13 +153,13 @@ def test_what_the_model_says_of_itself_is_kept_but_no_hash_of_other_weights(tmp_
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "architecture 'qwen2'": {"change": {"general.architecture": "qwen2"}},
-    "'llama-bpe' cannot be": {"change": {"tokenizer.ggml.pre": "llama-bpe"}},
+    "architecture 'falcon'": {"change": {"general.architecture": "falcon"}},
+    "'jais' is not supported": {"change": {"tokenizer.ggml.pre": "jais"}},
     "'spm'": {"change": {"tokenizer.ggml.model": "spm"}},
-    "llama.rope.scaling.type is yarn, which is no plain": {"change": {"llama.rope.scaling.type": "yarn"}},
+    "llama.expert_count is 8": {"change": {"llama.expert_count": "8"}},
     r"llama.rope.dimension_count is 32, .* \(64\)": {"change": {"llama.rope.dimension_count": 32}},
     r"blk.0.attn_q.weight has the shape \(128, 128\), not \(64, 128\)": {"change": {"llama.attention.head_count": 1}},
-    r"blk.1.\S+ is no part of a plain Llama": {"change": {"llama.block_count": 1}},
+    r"blk.1.\S+ is not a tensor of this llama": {"change": {"llama.block_count": 1}},
     r"lacks 'blk.2.attn_q.weight'": {"change": {"llama.block_count": 3}},
     "lacks 'llama.feed_forward_length'": {"leave_out": ["llama.feed_forward_length"]},
     "tokenizer is broken": {"change": {"tokenizer.ggml.merges": ["zebra crossing"]}},
@@ -170,7 +170,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 def test_what_cannot_be_carried_back_is_refused(message: str, change: dict[str, Any], tmp_path: Path) -> None:
     path = write_random_model(tmp_path / "model.gguf", **change)
     if "general.architecture" in change.get("change", {}):
-        path.write_bytes(path.read_bytes().replace(b"\5\0\0\0\0\0\0\0llama", b"\5\0\0\0\0\0\0\0qwen2", 1))
+        path.write_bytes(path.read_bytes().replace(b"\5\0\0\0\0\0\0\0llama", b"\6\0\0\0\0\0\0\0falcon", 1))
     with pytest.raises(ModelError, match=message) as error:
         gguf_to_hf(path, tmp_path / "hf")
     assert "give the transformers folder" in str(error.value)

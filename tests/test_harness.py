@@ -14,13 +14,13 @@ from conftest import Run
 from small_bases import RECORDS, write_jsonl, write_small_base
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.probing.harness import estimated
+from genner_cli.probing.retention import estimated
 from genner_cli.probing.suite import TaskFiles, task_files
 from genner_cli.training.likelihood import open_language_model
 
 Genner = Callable[..., Run]
 pytestmark = pytest.mark.usefixtures("one_thread")
-TRAIN = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch", "8", "--rank", "4")
+TRAIN = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch-size", "8", "--rank", "4")
 CHOICES = """\
 task: capitals
 dataset_path: json
@@ -197,8 +197,7 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_made(
 
 def test_without_the_extra_it_is_named(genner: Genner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    for module in ("genner_cli.training.harness", "genner_cli.probing.harness"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delitem(sys.modules, "genner_cli.training.harness", raising=False)
     out = tmp_path / "out"
     suite = f"lm-eval:{write_tasks(tmp_path / 'tasks')}"
     run = genner("probe", "retention", "--before", "bundled", "--after", tmp_path, "--suite", suite, "-o", out)

@@ -1,4 +1,4 @@
-"""convert.imatrix: how much each column matters, in both formats of llama-imatrix."""
+"""convert.quantize.read_imatrix: how much each column matters, in both formats of llama-imatrix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from imatrices import write_imatrix, write_older_imatrix
 
-from convert.imatrix import read_imatrix
+from convert.quantize import read_imatrix
 from genner_cli import hub
 from genner_cli.errors import ModelError
 
@@ -43,10 +43,10 @@ def test_a_file_that_is_cut_short_is_refused(write: object, cut: int, tmp_path: 
 def test_what_is_no_importance_matrix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no importance of any tensor"):
         read_imatrix(hub.BUNDLED)
-    with pytest.raises(ModelError, match=r"nothing is no importance matrix \(.*No such file"):
+    with pytest.raises(ModelError, match=r"nothing is not an importance matrix \(.*No such file"):
         read_imatrix(tmp_path / "nothing")
     (tmp_path / "text").write_text("An importance matrix holds numbers and no text.")
-    with pytest.raises(ModelError, match="text is no importance matrix"):
+    with pytest.raises(ModelError, match="text is not an importance matrix"):
         read_imatrix(tmp_path / "text")
     broken = {"blk.0.attn_q.weight": np.array([[1.0, np.nan]], np.float32)}
     with pytest.raises(ModelError, match=r"the importance of blk.0.attn_q.weight is not finite"):

@@ -190,7 +190,7 @@ def test_an_adapter_that_is_not_whole_is_refused(adapter: Path, base: Path, tmp_
     values = load_file(copy / "adapter_model.safetensors")
     lost = min(values)
     save_file({name: value for name, value in values.items() if name != lost}, copy / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match="is no pair of matrices A and B"):
+    with pytest.raises(ModelError, match="is not a pair of matrices A and B"):
         merge_lora(base, copy, tmp_path / "merged")
     (copy / "adapter_model.safetensors").write_bytes(b"cut")
     with pytest.raises(ModelError, match=r"adapter_model.safetensors cannot be read .*; train again"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genner_cli.errors import DataError
-from genner_cli.pairing import beside, in_order
+from genner_cli.pairing import in_order, pair_with_gold
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
 from genner_cli.view.viewed import Viewed, alone, with_gold
 
@@ -34,7 +34,7 @@ def test_failures_keep_the_message_that_says_most() -> None:
 
 
 def test_ids_pair_in_any_order_and_the_predictions_order_stays() -> None:
-    found = beside(
+    found = pair_with_gold(
         [gold("Ann.", 1, "a", ANN), gold("Bob.", 2, "b")], [predicted("Bob.", 1, "b"), predicted("Ann.", 2, "a")]
     )
     assert [(each.document.id, document.entities) for document, each in found] == [("b", ()), ("a", (ANN,))]
@@ -43,14 +43,16 @@ def test_ids_pair_in_any_order_and_the_predictions_order_stays() -> None:
 @pytest.mark.parametrize("ids", [(None, None), ("a", None), ("a", "a")])
 def test_without_ids_of_their_own_documents_pair_by_position(ids: tuple[str | None, str | None]) -> None:
     found = list(
-        beside([gold("Ann.", 1, ids[0], ANN), gold("Bob.", 2, ids[1])], [predicted("Ann.", 1), predicted("Bob.", 2)])
+        pair_with_gold(
+            [gold("Ann.", 1, ids[0], ANN), gold("Bob.", 2, ids[1])], [predicted("Ann.", 1), predicted("Bob.", 2)]
+        )
     )
     assert [document.entities for document, _ in found] == [(ANN,), ()]
 
 
 def test_a_failed_document_takes_text_and_gold_from_the_gold_data() -> None:
     failed = Extraction(FailedDocument("no text", "pred.jsonl:1", "a"), error="too long")
-    (pair,) = beside([gold("Ann.", 1, "a", ANN)], [failed])
+    (pair,) = pair_with_gold([gold("Ann.", 1, "a", ANN)], [failed])
     seen = with_gold(*pair)
     assert (seen.text, seen.predicted, seen.gold, seen.error) == ("Ann.", (), (ANN,), "too long")
 
@@ -97,14 +99,14 @@ def test_what_does_not_fit_is_named_with_lines_of_both(
     golden: list[Document], found: list[Extraction], words: list[str]
 ) -> None:
     with pytest.raises(DataError) as raised:
-        list(beside(golden, found))
+        list(pair_with_gold(golden, found))
     for word in words:
         assert word in str(raised.value)
 
 
 def test_a_part_of_the_predictions_leaves_gold_over_in_peace() -> None:
     golden = [gold("Ann.", 1, "a", ANN), gold("Bob.", 2, "b")]
-    assert len(list(beside(golden, [predicted("Ann.", 1, "a")], whole=False))) == 1
+    assert len(list(pair_with_gold(golden, [predicted("Ann.", 1, "a")], whole=False))) == 1
 
 
 def test_extractions_come_in_the_order_of_gold_as_if_that_had_been_extracted_from() -> None:

@@ -18,7 +18,8 @@ from genner_cli.training.likelihood import open_language_model
 Genner = Callable[..., Run]
 pytestmark = pytest.mark.usefixtures("one_thread")
 GOLD = Path(__file__).parent / "web" / "gold.jsonl"
-FAST = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch", "8", "--rank", "4", "--threads", "1")
+LEARNT = ("--preset", "tiny", "--loss", "completion", "--epochs", "1", "--batch-size", "8", "--rank", "4")
+FAST = (*LEARNT, "--threads", "1")
 VALID = [
     {
         "text": f"{person} saw {place}.",
@@ -201,7 +202,7 @@ def test_constraint_measures_the_bundled_model_three_times_on_real_sentences(gen
     }
     assert genner(*call).stdout == run.stdout
     other = genner(*call, "--chunk-bytes", "100")
-    assert (other.status, "chunk was None and is 100" in other.stderr) == (2, True)
+    assert (other.status, "chunk-bytes was None and is 100" in other.stderr) == (2, True)
 
 
 def test_what_cannot_be_probed_is_refused_before_anything_is_made(

@@ -99,7 +99,9 @@ def test_a_matrix_of_another_model_is_refused(gguf: Path, tmp_path: Path) -> Non
             quantize(gguf, tmp_path / "small.gguf", imatrix=write_imatrix(tmp_path / "imatrix", sums))
         return str(error.value)
 
-    assert "of blk.9.attn_q.weight, which is no matrix of" in refused({"blk.9.attn_q.weight": np.ones((1, 256), "f4")})
+    assert "of blk.9.attn_q.weight, which is not a matrix of" in refused(
+        {"blk.9.attn_q.weight": np.ones((1, 256), "f4")}
+    )
     assert "blk.0.attn_q.weight has 64 columns, and in" in refused({"blk.0.attn_q.weight": np.ones((1, 64), "f4")})
     assert not list(tmp_path.glob("small*"))
 

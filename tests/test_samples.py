@@ -179,4 +179,4 @@ def test_a_text_that_the_tokenizer_refuses_is_a_problem_of_the_whole(tokens: Tok
         samples, tokens, Instructions(PROMPT, "xml", 1, LABELS, (), 200), longest=10_000
     ).problems
     assert problem.source == "train.jsonl:3"
-    assert problem.message.startswith("train.jsonl:3: 9000 characters stand without a border between words")
+    assert problem.message.startswith("train.jsonl:3: 9000 characters stand without a word boundary")

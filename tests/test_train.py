@@ -26,7 +26,7 @@ from genner_cli.training.loop import read_log
 from genner_cli.types import Label
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-FAST = ("--preset", "tiny", "--epochs", "3", "--batch", "8", "--rank", "4")
+FAST = ("--preset", "tiny", "--epochs", "3", "--batch-size", "8", "--rank", "4")
 ROOT = Path(__file__).parents[1]
 
 
@@ -81,7 +81,7 @@ def test_what_was_trained_exports_through_its_checks_and_extracts_without_a_flag
     train: Callable[..., Run], genner: Callable[..., Run], data: Path, tmp_path: Path
 ) -> None:
     assert train("--epochs", "20").status == 0
-    exported = genner("export", tmp_path / "adapter", "--gguf", "-o", tmp_path / "model.gguf", "--type", "F16")
+    exported = genner("export", tmp_path / "adapter", "--gguf", "-o", tmp_path / "model.gguf", "--quantize", "F16")
     assert exported.status == 0, exported.stderr
     assert b"logits" in exported.stdout
     extracted = genner("extract", data, "--model", tmp_path / "model.gguf")
@@ -247,7 +247,7 @@ def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir())
     run = train()
     assert run.status == 2
-    assert "trained model already" in run.stderr
+    assert "already a trained model" in run.stderr
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
 
 
@@ -298,7 +298,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_adapter(train: Calla
     assert "--learning-rate is inf" in train("--learning-rate", "inf").stderr
     run = train("--learning-rate", "1e30")
     assert run.status == 1
-    assert "begin anew with a lower --learning-rate" in run.stderr
+    assert "start again with a lower --learning-rate" in run.stderr
     assert not (tmp_path / "adapter" / "genner.json").exists()
 
 
@@ -330,7 +330,7 @@ def test_a_document_with_one_bad_chunk_is_left_out_whole(train: Callable[..., Ru
     text = "Ann met Bob. " * 100 + "x" * 300 + " went."
     long = {"text": text, "entities": [{"start": 1300, "end": 1600, "label": "PER"}]}
     path = write_jsonl(tmp_path / "long.jsonl", [long, *RECORDS])
-    run = train("--chunk-bytes", 200, "--on-bad-data", "skip", "--batch", 1, "--epochs", 1, paths=(path,))
+    run = train("--chunk-bytes", 200, "--on-bad-data", "skip", "--batch-size", 1, "--epochs", 1, paths=(path,))
     assert run.status == 0
     assert len(read_log(tmp_path / "adapter" / "training_log.jsonl")) == len(RECORDS)
 
@@ -358,7 +358,7 @@ def same_weights(one: Path, other: Path, *, tolerance: float = 0.0) -> bool:
 
 def arguments(base: Path, data: Path, out: Path, *options: str) -> list[str]:
     fixed = ["train", str(data), "--valid", str(data), "--base", str(base), "-o", str(out), "--device", "cpu"]
-    return [*fixed, *FAST, "--batch", "4", "--checkpoint-every", "2", *options]
+    return [*fixed, *FAST, "--batch-size", "4", "--checkpoint-every", "2", *options]
 
 
 COMMAND = ("-m", "genner_cli")

@@ -29,8 +29,9 @@ from genner_cli.extraction import Task, extract
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.locking import Vocabulary
+from genner_cli.running.spec import RunSpec
 from genner_cli.training import decoding, head
-from genner_cli.training.decoding import TorchDecoder, TorchEngine, evaluate
+from genner_cli.training.decoding import TorchBackend, TorchDecoder, TorchEngine, evaluate
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document
 
@@ -324,7 +325,8 @@ def test_many_legal_tokens_take_the_whole_output_matrix_and_choose_the_same(
 def test_evaluation_scores_what_extraction_finds_and_leaves_the_model_in_training(
     llama: PreTrainedModel, tokens: Tokens, exported: Model, engine: Engine
 ) -> None:
-    task = Task(tuple(default_labels(exported)), instructions_of(exported).prompt, "xml", depth=2, chunk_bytes=120)
+    instructions = replace(instructions_of(exported), format="xml", chunk_bytes=120, together=())
+    task, spec = Task.of(instructions, default_labels(exported), depth=2), RunSpec(depth=2)
     documents = [
         Document(text, source=f"document {number}") for number, text in enumerate([*TEXTS, " ", "".join(TEXTS)])
     ]
@@ -333,12 +335,12 @@ def test_evaluation_scores_what_extraction_finds_and_leaves_the_model_in_trainin
     count = sum(len(document.entities) for document in gold)
     assert count > 10
     llama.train()
-    scores = evaluate(llama, tokens, gold, task, batch=4)
+    scores = evaluate(TorchBackend(llama, tokens, instructions, batch=4), gold, spec)
     assert llama.training
     llama.eval()
     assert (scores.micro.hit, scores.micro.missed, scores.micro.spurious) == (count, 0, 0)
     gold[0], nothing = replace(gold[0], entities=()), len(gold[0].entities)
-    assert evaluate(llama, tokens, gold, task).micro.spurious == nothing > 0
+    assert evaluate(TorchBackend(llama, tokens, instructions), gold, spec).micro.spurious == nothing > 0
     assert not llama.training
 
 
@@ -346,9 +348,10 @@ def test_a_document_that_fails_counts_as_one_in_which_nothing_was_found(
     tokens: Tokens, exported: Model, engine: Engine
 ) -> None:
     small = new_model(tokens, max_position_embeddings=64)
-    task = Task(tuple(default_labels(exported)), instructions_of(exported).prompt, "xml", chunk_bytes=2000)
+    instructions = replace(instructions_of(exported), format="xml", chunk_bytes=2000, together=())
+    task, spec = Task.of(instructions, default_labels(exported)), RunSpec()
     gold = next(extract([Document(TEXTS[0], source="document")], task, engine.generate))
     document = replace(gold.document, entities=gold.entities)
-    scores = evaluate(small, tokens, [document], task)
+    scores = evaluate(TorchBackend(small, tokens, instructions), [document], spec)
     assert (scores.micro.hit, scores.micro.missed) == (0, len(gold.entities))
     assert gold.entities

@@ -60,6 +60,16 @@ def test_the_learning_rate_rises_in_its_share_of_steps_and_falls_to_nothing() ->
     assert learning_rate_at(0, LoopOptions(steps=1, learning_rate=1.0)) == 1.0
 
 
+def test_a_rate_that_is_kept_falls_in_the_last_steps_alone() -> None:
+    options = LoopOptions(steps=100, learning_rate=1.0, warm_up=0.1, decay_steps=20)
+    rates = [learning_rate_at(step, options) for step in range(101)]
+    assert rates[:9] == sorted(rates[:9])
+    assert rates[10:81] == [1.0] * 71
+    assert rates[80:] == sorted(rates[80:], reverse=True)
+    assert rates[90] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+
+
 def test_a_run_learns_and_logs_every_step(tmp_path: Path) -> None:
     model = adapted("qwen2")
     loop(model, tmp_path, steps=18).run(lambda step: packs_at(0))

@@ -108,8 +108,8 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pred.jsonl",), "say either -o page.html or --terminal"),
-        (("pred.jsonl", "--terminal", "-o", "page.html"), "say either -o page.html or --terminal"),
+        (("pred.jsonl",), "give either -o page.html or --terminal"),
+        (("pred.jsonl", "--terminal", "-o", "page.html"), "give either -o page.html or --terminal"),
         (("pred.jsonl", "-o", "page.pdf"), "page.pdf: unknown kind of file; let the name end in .html"),
         (("none.jsonl", "--terminal"), "none.jsonl: no such file"),
         (("pred.jsonl", "--gold", "none.jsonl", "--terminal"), "none.jsonl: no such file"),

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from strategies import LABELS, examples, hostile_text
 
 from genner_cli.types import Entity
-from genner_cli.view.looks import hue
 from genner_cli.view.page import page
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import Viewed, hue
 
 ANN = Entity(0, 3, "PER", "Ann", score=0.25)
 TEXT = "Ann met Bob."

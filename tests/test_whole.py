@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,23 @@ def test_all_that_is_in_a_folder_is_durable(tmp_path: Path, disk: Recorder) -> N
     sync(tmp_path)
     synced = {path for _, path in disk.events}
     assert synced == {str(tmp_path / name) for name in ("", "inner", "inner/file", "other")}
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EINVAL, errno.EIO])
+def test_a_folder_that_cannot_be_synced_fails_only_where_the_disk_does(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def files_only(file: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{file}"):
+            raise OSError(number, os.strerror(number))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with nullcontext() if number != errno.EIO else pytest.raises(OSError, match=os.strerror(number)):
+        write_whole(tmp_path / "made", "text")
+    assert (tmp_path / "made").read_text() == "text"
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

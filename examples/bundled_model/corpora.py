@@ -197,7 +197,7 @@ class SilverPassages:
     def draw(self, kind: str, random: Random) -> Sample:
         """A passage, asked for by families, by types, or by both, where the narrower one counts.
 
-        Only a whole one can be asked for all people, or be said to have no more of what it shows.
+        Only a whole one can be asked for all people, or be labelled as having no more of what it shows.
         """
         passage = random.choice(self._passages if kind == "types" else self._whole)
         text, types = passage["text"], [entity["types"] for entity in passage["entities"]]
@@ -220,7 +220,7 @@ class SilverPassages:
         return _sample(text, named(found, names), dict.fromkeys(names.values()), definitions, random)
 
     def _negatives(self, passage: dict[str, Any], random: Random) -> list[str]:
-        """Types of entities elsewhere, the frequent ones more often, that no entity of the passage is said to have.
+        """Types of entities elsewhere, the frequent ones more often, that no entity of the passage is labelled with.
 
         One of them may be of such a type all the same, known or not; so rarely that it teaches more than it harms.
         """

@@ -1,4 +1,4 @@
-"""Changes of a labelled text that leave its entities what they are: other names, other case, other blanks."""
+"""Changes of a labelled text that leave its entities what they are: other names, other case, other spaces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PUNCTUATION = re.compile(r"(?<=\w)(?=[,.;:!?)\"](?:\s|$))|(?<=[(\"])(?=\w)")
 def edited(text: str, entities: Sequence[Entity], changes: Sequence[tuple[int, int, str]]) -> tuple[str, list[Entity]]:
     """The text with other words in places that don't overlap, in order, and the entities where they are then.
 
-    A change begins and ends at an entity's border or on the same side of it.
+    A change begins and ends at an entity's boundary or on the same side of it.
     """
     pieces, at = [], 0
     for start, end, other in changes:
@@ -64,12 +64,12 @@ def recased(text: str, entities: Sequence[Entity]) -> str:
 def noisy(
     text: str, entities: Sequence[Entity], random: Random, *, lowered: float, spaced: float
 ) -> tuple[str, list[Entity]]:
-    """Some texts all in lower case, some with blanks around their punctuation."""
+    """Some texts all in lower case, some with spaces around their punctuation."""
     if random.random() < lowered and len(text.lower()) == len(text):
         text = text.lower()
         entities = [Entity(e.start, e.end, e.label, text[e.start : e.end]) for e in entities]
     if random.random() < spaced:
-        blanks = [(m.start(), m.start(), " ") for m in PUNCTUATION.finditer(text)]
+        spaces = [(m.start(), m.start(), " ") for m in PUNCTUATION.finditer(text)]
         inside = {at for e in entities for at in range(e.start + 1, e.end)}
-        text, entities = edited(text, entities, [blank for blank in blanks if blank[0] not in inside])
+        text, entities = edited(text, entities, [space for space in spaces if space[0] not in inside])
     return text, list(entities)

@@ -3,8 +3,8 @@
     python silver.py --plain DIR -o runs/bundled/silver.jsonl.gz
 
 The title of an article is an entity of the type that its first sentence says; titles found again in the text of
-articles are entities too. A passage is `whole` where every capitalised word belongs to an entity or is no name; others
-are good for the types of their own entities only. words.json says which types are people, organizations, places.
+articles are entities too. A passage is `whole` where every capitalised word belongs to an entity or is not a name;
+others are good for the types of their own entities only. words.json says which types are people, organizations, places.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def subject_of(title: str, text: str) -> Subject | None:
 
 
 class Names:
-    """Which names stand for which subjects in any article, and which words are no names at all."""
+    """Which names stand for which subjects in any article, and which words are not names at all."""
 
     def __init__(self, folder: Path) -> None:
         self.subjects: dict[str, Subject] = {}
@@ -150,7 +150,7 @@ def mentions(text: str, own: dict[tuple[str, ...], Subject], names: Names) -> tu
 
 
 def _joined(words: list[re.Match[str]], at: int, text: str, names: Names) -> bool:
-    """Whether the words at this place and behind it are parts of one name, a blank between them."""
+    """Whether the words at this place and behind it are parts of one name, a space between them."""
     if not 0 <= at < len(words) - 1:
         return False
     here, there = words[at], words[at + 1]

@@ -1,4 +1,4 @@
-"""Trains the bundled model; run again after a break, it goes on where it was.
+"""Trains the bundled model; run again after an interruption, it resumes.
 
     python train.py --ner DIR --plain DIR --silver FILE -o runs/bundled
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from genner_cli import __version__
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError
 from genner_cli.files import Block
@@ -25,6 +24,7 @@ from genner_cli.ledger import outcome_of
 from genner_cli.running.backend import ModelFacts, extractions
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.supervised import SupervisedEngine
+from genner_cli.version import __version__
 
 BATCH_RECORDS = 256
 BATCH_SECONDS = 0.5

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from genner_cli import __version__
 from genner_cli.cluster.actor import Batch, Opened, Worker
 from genner_cli.cluster.sizing import Size
 from genner_cli.engine.statistics import Costs, Statistics
@@ -30,6 +29,7 @@ from genner_cli.files import Block
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts
 from genner_cli.running.spec import RunSpec
+from genner_cli.version import __version__
 
 log = logging.getLogger("genner")
 DEATHS = 3

@@ -16,7 +16,7 @@ class Machine(NamedTuple):
 
 
 class Size(NamedTuple):
-    """`actors`, each with so many CPUs and GPUs (0 or 1); `room`: how many of them the cluster has room for now."""
+    """`actors`, each with `cpus` CPUs and `gpus` (0 or 1) GPUs; `room`: how many have room now."""
 
     actors: int
     cpus: int
@@ -27,7 +27,7 @@ class Size(NamedTuple):
 def sized(machines: Sequence[Machine], *, actors: int | None, threads: int | None, gpu: bool) -> Size:
     """One actor for each GPU, with its share of the CPUs; without GPUs (or `gpu`), one for each machine.
 
-    `threads`: CPUs of each actor, which makes more or fewer fit; None with `actors`: as many as let so many fit.
+    `threads`: CPUs of each actor, which makes more or fewer fit; None with `actors`: as many as let that number fit.
     `actors` may be more than there is room for: the others start when machines join. Raises UsageError where nothing
     fits and no number of actors is given.
     """

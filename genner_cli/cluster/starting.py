@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 10
 
 @contextmanager
 def connected(address: str | None, *, cpus: int = 0) -> Iterator[list[Machine]]:
-    """The machines of the cluster at an address, or of one on this machine alone, with at least so many CPUs.
+    """The machines of the cluster at an address, or of one on this machine alone, with at least `cpus` CPUs.
 
     Raises UsageError where ray is not installed or no cluster answers.
     """

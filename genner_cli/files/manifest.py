@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from genner_cli import __version__
 from genner_cli.errors import UsageError
 from genner_cli.files.journal import refused
 from genner_cli.files.whole import write_whole
+from genner_cli.version import __version__
 
 _SHOWN = 60
 

@@ -14,7 +14,6 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-from genner_cli import __version__
 from genner_cli.errors import UsageError
 from genner_cli.files import Block
 from genner_cli.files.journal import Entry, Journal, refused
@@ -22,6 +21,7 @@ from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import written
 from genner_cli.files.whole import rename_durably
 from genner_cli.ledger import Ledger, Outcome
+from genner_cli.version import __version__
 
 SUFFIX = ".part"
 """Not one of an input: a glob for the files beside the output does not match them."""

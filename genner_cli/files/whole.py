@@ -6,13 +6,17 @@ writer of the project goes.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from genner_cli.errors import UsageError
+
+_NO_FOLDERS = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP)
+"""What the system says of folders that may be written and not read, and of file systems that sync files alone."""
 
 
 def rename_durably(partial: str | Path, target: str | Path) -> None:
@@ -22,8 +26,11 @@ def rename_durably(partial: str | Path, target: str | Path) -> None:
     """
     sync(partial)
     os.replace(partial, target)
-    with suppress(PermissionError):  # a folder may be written and not opened
+    try:
         _sync_one(os.path.dirname(target) or ".")
+    except OSError as error:
+        if error.errno not in _NO_FOLDERS:
+            raise
 
 
 def sync(path: str | Path) -> None:

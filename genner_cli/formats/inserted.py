@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from genner_cli.formats.shared import gbnf
 from genner_cli.formats.shared.inline import InlineFormat
 
 OPEN, COLON, CLOSE = MARKS = ("⟦", "⦂", "⟧")
@@ -23,7 +24,7 @@ class Inserted(InlineFormat):
     open = OPEN
     close = (COLON, CLOSE)
     escapes: ClassVar[Mapping[str, str]] = {OPEN: "⧵o", COLON: "⧵t", CLOSE: "⧵c", "⧵": "⧵⧵"}
-    char = '[^⟦⦂⟧⧵] | "⧵" [otc⧵]'
+    char = f'{gbnf.any_but(escapes)} | "⧵" [otc⧵]'
     space_inside = True
     markup = frozenset(mark.encode() for mark in MARKS)
 

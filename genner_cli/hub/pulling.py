@@ -19,25 +19,12 @@ from pathlib import Path
 from genner_cli.errors import GennerError, ModelError
 from genner_cli.files.whole import rename_durably
 from genner_cli.hub.packages import is_package
-from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
-
-Progress = Callable[[str, int, int | None], None]
-"""Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
+from genner_cli.hub.references import INDEX, WEIGHTS, Progress, Pulled, Reference, only_gguf, parse, storage
 
 _SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # others in a repository are the same weights once more
 _BESIDE = (".json", ".txt", ".model", ".jinja")
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """What was fetched: a GGUF file or a model's folder, `size` in bytes. `pinned` names this commit for all time."""
-
-    path: Path
-    pinned: str
-    files: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

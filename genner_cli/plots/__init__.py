@@ -1,4 +1,4 @@
-"""The border to drawing, and the only home of matplotlib: figures -> SVG plots, and a page around them.
+"""The boundary to drawing, and the only home of matplotlib: figures -> SVG plots, and a page around them.
 
 Knows nothing of files, models and the terminal.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from time import perf_counter
 from typing import Any
@@ -12,6 +12,7 @@ from genner_cli.chunking import split
 from genner_cli.extraction import Task
 from genner_cli.formats import Claim, output_format
 from genner_cli.formats.shared.boundaries import Mentions
+from genner_cli.generation import Constraint
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
@@ -22,7 +23,7 @@ from genner_cli.scoring.evaluation import sides
 from genner_cli.scoring.figures import MICRO, DocumentCounts, Key, figures
 from genner_cli.types import Document, Extraction
 
-Progress = Callable[[Iterable[Extraction]], Iterator[Extraction]]
+DocumentBar = Callable[[Iterable[Extraction]], Iterator[Extraction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,9 @@ class Cell:
 
     def value(self) -> dict[str, Any]:
         """As a JSON value, from which `of_value` makes the cell again."""
-        told = {name: value for name, value in asdict(self).items() if name != "counts"}
+        rest = {name: value for name, value in asdict(self).items() if name != "counts"}
         counted = [{key.name: asdict(each) for key, each in document.items()} for document in self.counts]
-        return {"documents": self.documents, **told, **self.figures.value(), "counts": counted}
+        return {"documents": self.documents, **rest, **self.figures.value(), "counts": counted}
 
     @classmethod
     def of_value(cls, value: dict[str, Any]) -> Cell:
@@ -70,16 +71,18 @@ class Cell:
         return {name: each for name, each in self.value().items() if name != "counts"}
 
 
-def measured(folder: ProbeFolder, stage: str, documents: Sequence[Document], spec: RunSpec, progress: Progress) -> Cell:
+def measured(
+    folder: ProbeFolder, stage: str, documents: Sequence[Document], spec: RunSpec, bar: DocumentBar = iter
+) -> Cell:
     """The cell of a stage: the one that stands in the folder, else a new one."""
-    return Cell.of_value(folder.stage(stage, lambda: measure(documents, spec, progress).value()))
+    return Cell.of_value(folder.stage(stage, lambda: measure(documents, spec, bar).value()))
 
 
-def measure(documents: Sequence[Document], spec: RunSpec, progress: Progress = iter) -> Cell:
+def measure(documents: Sequence[Document], spec: RunSpec, bar: DocumentBar = iter) -> Cell:
     """Extracts and counts. Raises ModelError and UsageError where the model cannot be opened."""
     with LlamaBackend().open(spec) as opened:
         began = perf_counter()
-        done = list(progress(extractions(opened, documents)))
+        done = list(bar(extractions(opened, documents)))
         seconds = perf_counter() - began
         return cell_of(done, opened.facts.task, tokens=opened.statistics.written, seconds=seconds)
 
@@ -125,3 +128,17 @@ def is_invented(claim: Claim, text: str) -> bool:
     if claim.occurrence is not None:
         return not 1 <= claim.occurrence <= len(Mentions(text).occurrences(claim.mention))
     return claim.mention not in text
+
+
+CONSTRAINTS = (Constraint.OFF, Constraint.FORMAT, Constraint.SOURCE)
+
+
+def measured_constraints(
+    documents: Sequence[Document], spec: RunSpec, folder: ProbeFolder, bar: DocumentBar = iter
+) -> dict[str, Cell]:
+    """A cell for each constraint; does what is not done yet. `spec.constraint` does not count."""
+    found = {}
+    for constraint in CONSTRAINTS:
+        constrained = replace(spec, constraint=constraint)
+        found[constraint.value] = measured(folder, constraint, documents, constrained, bar)
+    return found

@@ -9,54 +9,52 @@ from pathlib import Path
 from genner_cli.errors import UsageError
 from genner_cli.files.gold import write_gold
 from genner_cli.formats import output_format
-from genner_cli.probing.cells import Cell, Progress, measured
-from genner_cli.probing.constraint import CONSTRAINTS
+from genner_cli.probing.cells import CONSTRAINTS, Cell, measured
 from genner_cli.probing.folder import ProbeFolder
-from genner_cli.probing.making import Making, Told, make_model
+from genner_cli.probing.recipe import Progress, Recipe, train_and_export
 from genner_cli.training.samples import label_set
 from genner_cli.types import Document
 
-PAPER = ("bracketed", "xml", "category", "occurrence", "offset")
 Cells = Mapping[str, Mapping[str, Cell]]
 """By format and by constraint."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormatsProbe:
-    """What to learn from, what to measure on, and how a model is made; `making.options.format` does not count."""
+    """What to learn from, what to measure on, and how a model is made; `recipe.options.format` does not count."""
 
     train: Sequence[Document]
     valid: Sequence[Document]
     formats: tuple[str, ...]
-    making: Making
+    recipe: Recipe
 
 
-def run(probe: FormatsProbe, folder: ProbeFolder, told: Told, progress: Progress = iter) -> Cells:
-    """Does what is not done yet. Raises UsageError where no document can be said in all formats."""
+def run(probe: FormatsProbe, folder: ProbeFolder, progress: Progress) -> Cells:
+    """Does what has not been done yet. Raises UsageError where no document can be written in all formats."""
     data = folder.path / "train.jsonl"
-    kept = carriable(probe.train, probe.formats, depth=probe.making.options.depth)
+    kept = carriable(probe.train, probe.formats, depth=probe.recipe.options.depth)
     if not kept:
-        raise UsageError(f"no training document can be said in all of {', '.join(probe.formats)}; choose fewer")
+        raise UsageError(f"no training document can be written in all of {', '.join(probe.formats)}; choose fewer")
     if not data.exists():
         write_gold(data, kept)
     found: dict[str, dict[str, Cell]] = {}
     for format in probe.formats:
-        making = replace(probe.making, options=replace(probe.making.options, format=format))
-        found[format] = _measured(making, data, probe.valid, folder, told, progress)
+        recipe = replace(probe.recipe, options=replace(probe.recipe.options, format=format))
+        found[format] = _measured(recipe, data, probe.valid, folder, progress)
     return found
 
 
 def _measured(
-    making: Making, data: Path, valid: Sequence[Document], folder: ProbeFolder, told: Told, progress: Progress
+    recipe: Recipe, data: Path, valid: Sequence[Document], folder: ProbeFolder, progress: Progress
 ) -> dict[str, Cell]:
-    format = str(making.options.format)
-    told.step(f"{format}: training and export")
-    gguf = make_model(making, data, folder.path / format, told)
+    format = str(recipe.options.format)
+    progress.step(f"{format}: training and export")
+    gguf = train_and_export(recipe, data, folder.path / format, progress)
     found = {}
     for constraint in CONSTRAINTS:
-        told.step(f"{format}: extracting with constraint {constraint}")
-        options = making.extracting(gguf, constraint)
-        found[constraint.value] = measured(folder, f"{format}/{constraint}", valid, options, progress)
+        progress.step(f"{format}: extracting with constraint {constraint}")
+        spec = recipe.extracting(gguf, constraint)
+        found[constraint.value] = measured(folder, f"{format}/{constraint}", valid, spec)
     return found
 
 
@@ -64,7 +62,7 @@ def carriable(documents: Sequence[Document], formats: Sequence[str], *, depth: i
     """The documents all of whose entities every format can say, so that all formats learn from the same."""
     names = [label.name for label in label_set(documents)]
 
-    def said(document: Document, format: str) -> bool:
+    def fits(document: Document, format: str) -> bool:
         return not output_format(format).render(document.text, document.entities, names, depth=depth).left_out
 
-    return [document for document in documents if all(said(document, format) for format in formats)]
+    return [document for document in documents if all(fits(document, format) for format in formats)]

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convert.base import base_folder
 from convert.source import opened, read_source
 from genner_cli.errors import UsageError
 from genner_cli.probing.folder import ProbeFolder
-from genner_cli.probing.making import Told
+from genner_cli.probing.recipe import Progress
 from genner_cli.probing.suite import Choice, Exact, Item, Prose
 from genner_cli.scoring import Estimate
 from genner_cli.scoring.figures import RESAMPLES
 from genner_cli.scoring.resampling import bootstrap, interval
 from genner_cli.training.likelihood import LanguageModel, open_language_model
 
+if TYPE_CHECKING:
+    from genner_cli.training.harness import Counted, Harness
+
 MILLI = 1000
 """Losses are counted in thousandths of a nat, for resampling adds whole numbers."""
 _SPARE = 8
-"""So many tokens more than the answer has bytes may be written."""
+"""Tokens that may be written beyond the number of bytes of the answer."""
 
 
 class Answer(NamedTuple):
-    """What a question adds: right or not of one, or the loss in thousandths of a nat over so many tokens."""
+    """What a question adds: right or not of one, or the loss in thousandths of a nat over a number of tokens."""
 
     amount: int
     weight: int
@@ -56,14 +60,14 @@ class Retained:
 
 
 def run(
-    before: str, after: Path, items: Sequence[Item], folder: ProbeFolder, told: Told, *, download: bool = False
+    before: str, after: Path, items: Sequence[Item], folder: ProbeFolder, progress: Progress, *, download: bool = False
 ) -> list[Retained]:
     """Asks both models what is not asked yet. `after`: an adapter's folder, merged into `before` for the time."""
 
     def ask(model: Path) -> dict[str, Any]:
         return _asked(model, items)
 
-    sides = both_sides(before, after, ask, folder, told, download=download)
+    sides = both_sides(before, after, ask, folder, progress, download=download)
     return compared(items, *([Answer(*each) for each in side["answers"]] for side in sides))
 
 
@@ -72,25 +76,25 @@ def both_sides(
     after: Path,
     ask: Callable[[Path], dict[str, Any]],
     folder: ProbeFolder,
-    told: Told,
+    progress: Progress,
     *,
     download: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `ask` gives for the folder of the base, and for that of the base with the adapter merged; each asked once.
 
-    Raises UsageError where `after` is no adapter, ModelError where it is one of another base.
+    Raises UsageError where `after` is not an adapter, ModelError where it is one of another base.
     """
     source = read_source(after, check=False)
     if not source.is_adapter:
-        raise UsageError(f"{after} is no adapter; give a folder that `genner train` has written")
+        raise UsageError(f"{after} is not an adapter; give a folder that `genner train` has written")
 
     def ask_base() -> dict[str, Any]:
-        told.step(f"asking {before}")
+        progress.step(f"asking {before}")
         with base_folder(before, download=download) as base:
             return ask(base)
 
     def ask_adapted() -> dict[str, Any]:
-        told.step(f"asking {after}")
+        progress.step(f"asking {after}")
         with (
             TemporaryDirectory(prefix="merged-", dir=folder.path) as merged,
             opened(source, Path(merged) / "model", base=before, download=download) as (whole, _),
@@ -147,3 +151,47 @@ def _task(task: str, items: Sequence[Item], before: Sequence[Answer], after: Seq
 def _figure(amount: int, weight: int, perplexity: bool) -> float:
     mean = amount / max(1, weight)
     return math.exp(mean / MILLI) if perplexity else mean
+
+
+Aggregation = Callable[[Sequence[Any]], float]
+
+
+def run_harness(
+    before: str, after: Path, harness: Harness, folder: ProbeFolder, progress: Progress, *, download: bool = False
+) -> list[Retained]:
+    """As `run`, by tasks of lm-evaluation-harness. A row for each measure of each task."""
+
+    def ask(model: Path) -> dict[str, Any]:
+        return {"counted": harness.ask(model)}
+
+    old, new = (side["counted"] for side in both_sides(before, after, ask, folder, progress, download=download))
+    return list(_compared(harness, old, new))
+
+
+def _compared(harness: Harness, before: Counted, after: Counted) -> Iterator[Retained]:
+    for task, measures in before.items():
+        for measure, old in measures.items():
+            estimates = estimated(harness.aggregation(task, measure), old, after[task][measure])
+            figures = [each for estimate in estimates[:2] for each in estimate]
+            share = harness.higher_is_better(task, measure) and all(0 <= figure <= 1 for figure in figures)
+            yield Retained(f"{task}/{measure}", measure, share, len(old), *estimates)
+
+
+def estimated(
+    aggregate: Aggregation, before: Sequence[Any], after: Sequence[Any]
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Before, after and the difference, with the intervals of a bootstrap over the questions, the same on both sides.
+
+    An aggregation need not be a mean, so each set that is drawn goes through it.
+    """
+    draw = random.Random(0)
+
+    def figures(chosen: Sequence[int]) -> tuple[float, float, float]:
+        old, new = (float(aggregate([side[at] for at in chosen])) for side in (before, after))
+        return old, new, new - old
+
+    questions = range(len(before))
+    found = figures(questions)
+    drawn = [figures(draw.choices(questions, k=len(questions))) for _ in range(RESAMPLES)]
+    first, second, change = (Estimate(value, *interval(e[at] for e in drawn)) for at, value in enumerate(found))
+    return first, second, change

@@ -1,7 +1,7 @@
 """A suite of questions to a language model: JSON Lines, each a question of one of three kinds.
 
     {"task": "facts", "question": "...", "choices": ["...", "..."], "answer": 0}   which choice is likeliest
-    {"task": "sums", "prompt": "...", "answer": "..."}                             whether it goes on so
+    {"task": "sums", "prompt": "...", "answer": "..."}                             whether it continues so
     {"task": "prose", "text": "..."}                                               how likely the text is
 
 Or a folder of task files of lm-evaluation-harness, which is only found here. Knows nothing of models.
@@ -85,13 +85,13 @@ def task_files(reference: str) -> TaskFiles | None:
     """Of `lm-eval:FOLDER` or `lm-eval:FOLDER:TASK,TASK`; None for suites of another kind. Raises UsageError."""
     if not reference.startswith(HARNESS):
         return None
-    said = reference.removeprefix(HARNESS)
-    whole, (folder, _, names) = Path(said).expanduser(), said.rpartition(":")
-    if said and whole.is_dir():
+    rest = reference.removeprefix(HARNESS)
+    whole, (folder, _, names) = Path(rest).expanduser(), rest.rpartition(":")
+    if rest and whole.is_dir():
         return TaskFiles(whole, ())
     if folder and Path(folder).expanduser().is_dir():
         return TaskFiles(Path(folder).expanduser(), tuple(name.strip() for name in names.split(",") if name.strip()))
-    raise UsageError(f"there is no folder of tasks {said!r}; give {HARNESS}FOLDER, or {HARNESS}FOLDER:TASK,TASK")
+    raise UsageError(f"there is no folder of tasks {rest!r}; give {HARNESS}FOLDER, or {HARNESS}FOLDER:TASK,TASK")
 
 
 def read_suite(path: Path) -> list[Item]:
@@ -111,7 +111,7 @@ def _items(path: Path) -> Iterator[Item]:
         try:
             yield _item(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{path}:{number}: is no question ({error!r}); {_SHAPE}") from error
+            raise UsageError(f"{path}:{number}: is not a question ({error!r}); {_SHAPE}") from error
 
 
 def _item(value: Mapping[str, Any]) -> Item:
@@ -119,7 +119,7 @@ def _item(value: Mapping[str, Any]) -> Item:
     if "choices" in value:
         choices = tuple(map(str, value["choices"]))
         if type(value["answer"]) is not int or not 0 <= value["answer"] < len(choices):
-            raise ValueError(f"answer {value['answer']!r} is no place among {len(choices)} choices, from 0")
+            raise ValueError(f"answer {value['answer']!r} is not a place among {len(choices)} choices, from 0")
         return Choice(task, str(value["question"]), choices, value["answer"])
     if "prompt" in value:
         return Exact(task, str(value["prompt"]), str(value["answer"]))

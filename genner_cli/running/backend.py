@@ -93,13 +93,39 @@ class Counting(Protocol):
     def costs(self) -> Costs: ...
 
 
-class Opened(Counting, Protocol):
+class Engine(Counting, Protocol):
+    """What answers requests (`generation.Generate`)."""
+
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]: ...
+
+
+class Opened(Engine, Protocol):
     """A model that is open for one task."""
 
     @property
     def facts(self) -> ModelFacts: ...
 
-    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]: ...
+
+@dataclass(frozen=True, slots=True)
+class OpenedEngine:
+    """An engine with the facts of its model: what is open in this process."""
+
+    facts: ModelFacts
+    engine: Engine
+
+    @property
+    def statistics(self) -> Statistics:
+        """Counts and seconds so far."""
+        return self.engine.statistics
+
+    @property
+    def costs(self) -> Costs:
+        """What a step costs, as far as measured."""
+        return self.engine.costs
+
+    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
+        """See the engine's own."""
+        return self.engine.generate(requests)
 
 
 class Backend(Protocol):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,14 +12,12 @@ from genner_cli import hub
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, read_calibration
 from genner_cli.files.hashing import fingerprint
-from genner_cli.generation import Completion, Request
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.running.backend import ModelFacts
+from genner_cli.running.backend import ModelFacts, OpenedEngine
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
 from genner_cli.types import Calibration
@@ -27,36 +25,14 @@ from genner_cli.types import Calibration
 LIBRARY = "llama-cpp-python"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedLlama:
-    """A model with an engine on it (`backend.Opened`)."""
-
-    facts: ModelFacts
-    engine: Engine
-
-    @property
-    def statistics(self) -> Statistics:
-        """Counts and seconds so far."""
-        return self.engine.statistics
-
-    @property
-    def costs(self) -> Costs:
-        """What a step costs, as far as measured."""
-        return self.engine.costs
-
-    def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
-        """See `Engine.generate`."""
-        return self.engine.generate(requests)
-
-
 class LlamaBackend:
     """Runs llama.cpp in this process: what dies there takes the process along."""
 
     @contextmanager
-    def open(self, spec: RunSpec, /) -> Iterator[OpenedLlama]:
+    def open(self, spec: RunSpec, /) -> Iterator[OpenedEngine]:
         """Opens model and engine. Raises ModelError and UsageError with a remedy."""
         with open_model(spec) as (facts, model), Engine(model, spec.engine) as engine:
-            yield OpenedLlama(replace(facts, engine={**facts.engine, **engine.invariance.report()}), engine)
+            yield OpenedEngine(replace(facts, engine={**facts.engine, **engine.invariance.report()}), engine)
 
 
 @contextmanager

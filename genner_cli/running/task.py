@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 
 from genner_cli.errors import UsageError
@@ -18,6 +18,8 @@ from genner_cli.types import Label, Piece
 
 log = logging.getLogger("genner")
 UNKNOWN_REPORTED = 20
+TAKEN = {item.name for item in fields(Task)} & {item.name for item in fields(RunSpec)} - {"labels", "calibration"}
+"""Fields that a task takes from a run as they are, unless None leaves them to the instructions."""
 TOKENS_PER_BYTE = 3
 """No byte of a chunk takes more: one as text, one as it is written again, and its share of the markup."""
 
@@ -29,16 +31,8 @@ def make_task(
 
     Raises UsageError for labels that the model does not know, where the spec is strict about them.
     """
-    task = Task.of(
-        instructions,
-        _labels(spec, instructions),
-        format=spec.format,
-        depth=spec.depth or 1,
-        chunk_bytes=spec.chunk_bytes,
-        overlap_bytes=spec.overlap_bytes,
-        constraint=spec.constraint,
-        min_score=spec.min_score,
-    )
+    given = {name: getattr(spec, name) for name in TAKEN}
+    task = Task.of(instructions, _labels(spec, instructions), **{**given, "depth": spec.depth or 1})
     room = max(context // 2, context - TOKENS_PER_BYTE * task.chunk_bytes)
     passes = label_passes(
         instructions.labels_trained_together(task.labels),

@@ -126,6 +126,8 @@ def _largest_pairing(gold: Sequence[Entity], predicted: Sequence[Entity], fits: 
     fitting = {one: [other for other in predicted if fits(one, other)] for one in gold}
     partner: dict[Entity, Entity] = {}
     holder: dict[Entity, Entity] = {}
+    # Taking the first that fits could spend a prediction that a later gold entity needs. So each one looks for a free
+    # prediction along a path on which the gold entities before it change their partners (an augmenting path).
     for first in gold:
         reached = _reached(first, fitting, holder)
         free = next((other for other in reversed(reached) if other not in holder), None)

@@ -14,7 +14,7 @@ Vector = Sequence[int]
 
 
 def bootstrap(documents: Sequence[Vector], *, times: int, seed: int = 0) -> Iterator[tuple[int, ...]]:
-    """The sums of so many sets of as many documents, drawn with replacement (Efron 1979).
+    """The sums of `times` sets of as many documents, drawn with replacement (Efron 1979).
 
     A vector has one whole number from 0 for each figure; the sums stay below 2**32.
     """

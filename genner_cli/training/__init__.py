@@ -1,4 +1,4 @@
-"""Learning: the border to torch and transformers."""
+"""Learning: the boundary to torch and transformers."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""A training that is done -> the folder that `genner export` takes: adapter, tokenizer, words, card, curve.
+"""A training that is done -> the folder that `genner export` takes: adapter, tokenizer, metadata, card, curve.
 
 `genner.json` is written last: a folder without it is that of a training that has not ended.
 """
@@ -18,14 +18,14 @@ from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.files.whole import sync, write_whole
 from genner_cli.prompting import Instructions
-from genner_cli.provenance import GGUF_SOURCE, WORDS, Provenance
+from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE, Provenance
 from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import TrainOptions
 
 LOG, CURVE, CARD, VERIFY, CHECKPOINT = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl", "checkpoint"
 VERIFIED = 20
-"""So many documents are left for the export's checks."""
+"""Documents that are kept for the export's checks."""
 _PACKAGES = ("genner", "torch", "transformers", "peft")
 
 
@@ -52,13 +52,13 @@ def write_adapter(
     write_gold(folder / VERIFY, (data.valid if data.valid.documents else data.train).some(VERIFIED).documents)
     write_whole(folder / CARD, _card(data, provenance, best))
     sync(folder)
-    said = {**data.instructions.to_metadata(), **provenance.to_metadata()}
-    write_whole(folder / WORDS, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
+    metadata = {**data.instructions.to_metadata(), **provenance.to_metadata()}
+    write_whole(folder / MODEL_METADATA_FILE, json.dumps(metadata, ensure_ascii=False, indent=2) + "\n")
 
 
 def _card(data: Dataset, provenance: Provenance, best: Mapping[str, float] | None) -> str:
     """The model card, in Markdown."""
-    told = data.instructions
+    instructions = data.instructions
     measured = (
         _measured(data, best, provenance.options["valid_limit"])
         if best
@@ -66,7 +66,7 @@ def _card(data: Dataset, provenance: Provenance, best: Mapping[str, float] | Non
     )
     documents = data.train.documents
     entities = sum(len(document.entities) for document in documents)
-    nesting = f"nested up to {told.depth} deep" if told.depth > 1 else "flat"
+    nesting = f"nested up to {instructions.depth} deep" if instructions.depth > 1 else "flat"
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
     return f"""---
 base_model: {json.dumps(provenance.base)}
@@ -74,7 +74,7 @@ library_name: peft
 tags: [named-entity-recognition, genner, lora]
 ---
 
-# Named entity recognition: {", ".join(label.name for label in told.labels)}
+# Named entity recognition: {", ".join(label.name for label in instructions.labels)}
 
 A LoRA adapter for `{provenance.base}`, trained with genner. It has no licence of its own: the base's terms hold, and
 those of the data.
@@ -87,14 +87,14 @@ genner extract docs.jsonl --model model.gguf
 | | |
 |---|---|
 | base | {provenance.base}, SHA-256 of its weights {provenance.base_hash} |
-| output format | {told.format}, {nesting} |
-| text length | up to {told.chunk_bytes:,} UTF-8 bytes at a time (genner splits longer documents) |
+| output format | {instructions.format}, {nesting} |
+| text length | up to {instructions.chunk_bytes:,} UTF-8 bytes at a time (genner splits longer documents) |
 | data | {len(documents):,} documents, {entities:,} entities, SHA-256 {provenance.data_hash} |
 | made by | {versions} |
 
 ## Labels
 
-{_labels(told)}
+{_labels(instructions)}
 
 ## How good it is
 
@@ -120,8 +120,10 @@ def _measured(data: Dataset, best: Mapping[str, float], limit: int) -> str:
     )
 
 
-def _labels(told: Instructions) -> str:
-    return "\n".join(f"- `{label.name}`{': ' if label.definition else ''}{label.definition}" for label in told.labels)
+def _labels(instructions: Instructions) -> str:
+    return "\n".join(
+        f"- `{label.name}`{': ' if label.definition else ''}{label.definition}" for label in instructions.labels
+    )
 
 
 def _options(options: Mapping[str, Any]) -> str:

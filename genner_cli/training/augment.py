@@ -1,4 +1,4 @@
-"""Other label lists for the same text, so that a model learns to obey the list that it is given.
+"""Other label lists for the same text, so that a model learns to follow the list that it is given.
 
 Takes a sample and a random state, gives a sample; the same for the same state. Knows nothing of torch.
 """

@@ -25,7 +25,7 @@ from genner_cli.engine.chat import literal_prompt
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.formats import output_format
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.options import Attention, Number, TrainOptions
 from genner_cli.training.quiet import quiet
 from genner_cli.training.tokens import DATA_ONLY, Tokens, load_tokenizer
@@ -68,7 +68,7 @@ def find_base(folder: Path, reference: str) -> Base:
         config = AutoConfig.from_pretrained(folder, **DATA_ONLY).get_text_config()
     except Exception as error:  # transformers and huggingface_hub raise their own kinds
         raise ModelError(f"{folder / 'config.json'} is broken ({error}); give a folder of save_pretrained") from error
-    words = folder / WORDS
+    words = folder / MODEL_METADATA_FILE
     try:
         instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
     except (ValueError, RecursionError) as error:

@@ -45,7 +45,7 @@ def counters(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads(file.metadata()[_COUNTERS]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and start again") from error
 
 
 def load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer] = ()) -> None:
@@ -53,7 +53,7 @@ def load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Op
     try:
         _load(path, model, optimizers)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and start again") from error
 
 
 def _load(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:

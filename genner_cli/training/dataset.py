@@ -45,7 +45,7 @@ class Part:
     examples: tuple[Example, ...]
 
     def some(self, count: int) -> Part:
-        """So many of the documents at most, from all over, with their samples and examples."""
+        """At most `count` of the documents, spread evenly, with their samples and examples."""
         step = max(1, -(-len(self.documents) // count))
         chosen = self.documents[::step]
         sources = {document.source for document in chosen}
@@ -56,7 +56,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What to train on, what to validate on, and what the model is told."""
+    """What to train on, what to validate on, and the instructions that the model gets."""
 
     instructions: Instructions
     train: Part
@@ -143,7 +143,7 @@ def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
         log.warning("left out: %s", problem.message)
 
 
-class Plan:
+class Schedule:
     """The packs of every step, the same in every run and process."""
 
     def __init__(self, data: Dataset, base: Base, options: TrainOptions, *, pack_tokens: int, processes: int = 1):
@@ -155,7 +155,7 @@ class Plan:
         self._pack_tokens = pack_tokens
         self._processes = processes
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
-        self.steps_in_epoch = -(-len(data.train.examples) // options.batch)
+        self.steps_in_epoch = -(-len(data.train.examples) // options.batch_size)
 
     def __call__(self, step: int) -> list[Pack]:
         """The packs of a step, from 0."""
@@ -164,7 +164,7 @@ class Plan:
             lengths = [len(example.ids) for example in self._data.train.examples]
             seed = f"{self._options.seed} {epoch}"
             by_length = not self._options.packed
-            self._epoch = (epoch, order(lengths, self._options.batch, seed, by_length=by_length))
+            self._epoch = (epoch, order(lengths, self._options.batch_size, seed, by_length=by_length))
         return self.packed([self._example(at, epoch) for at in self._epoch[1][number]])
 
     def packed(self, examples: Sequence[Example]) -> list[Pack]:
@@ -178,7 +178,9 @@ class Plan:
         if options.augmentation.none:
             return part.examples[at]
         sample = augmented(part.samples[at], options.augmentation, Random(f"{options.seed} {epoch} {at}"))
-        told = self._data.instructions
+        instructions = self._data.instructions
         decisions = options.loss is Loss.LOCKED
-        example = encode(sample, self._tokens, told.prompt, told.format, told.depth, decisions=decisions)
+        example = encode(
+            sample, self._tokens, instructions.prompt, instructions.format, instructions.depth, decisions=decisions
+        )
         return example if len(example.ids) <= self._longest else part.examples[at]

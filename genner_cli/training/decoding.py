@@ -7,6 +7,7 @@ and documents, but for `evaluate`, which runs extraction on it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,9 +15,13 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from genner_cli.constrained import ConstrainedCompletion
+from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import DataError, UsageError
-from genner_cli.extraction import Task, extract
 from genner_cli.generation import Completion, Constraint, Request
+from genner_cli.prompting import Instructions
+from genner_cli.running.backend import ModelFacts, OpenedEngine, extractions
+from genner_cli.running.spec import RunSpec
+from genner_cli.running.task import make_task
 from genner_cli.scoring import Scores, score
 from genner_cli.training.head import logits_of
 from genner_cli.training.tokens import Tokens
@@ -26,21 +31,38 @@ WINDOW = 8
 """Batches of requests that are drawn at once and sorted by length, so that those of a batch end at about one time."""
 
 
-def evaluate(
-    model: PreTrainedModel, tokens: Tokens, documents: Iterable[Document], task: Task, *, batch: int = 8
-) -> Scores:
+def evaluate(backend: TorchBackend, documents: Iterable[Document], spec: RunSpec) -> Scores:
     """Strict scores of what the model extracts against the documents' own entities.
 
-    A document that fails counts as one in which nothing was found. The model is left in the mode it was in.
+    A document that fails counts as one in which nothing was found.
     """
-    engine = TorchEngine(model, tokens, batch=batch)
-    training = model.training
-    model.eval()
-    try:
-        found = list(extract(documents, task, engine.generate))
-    finally:
-        model.train(training)
+    with backend.open(spec) as opened:
+        found = list(extractions(opened, documents))
     return score((e.document.entities, e.entities) for e in found if isinstance(e.document, Document))
+
+
+class TorchBackend:
+    """A transformers model in memory as a backend (`running.backend`), asked as its instructions say."""
+
+    def __init__(self, model: PreTrainedModel, tokens: Tokens, instructions: Instructions, *, batch: int = 8) -> None:
+        """`batch`: sequences side by side."""
+        self._model = model
+        self._tokens = tokens
+        self._instructions = instructions
+        self._batch = batch
+
+    @contextmanager
+    def open(self, spec: RunSpec, /) -> Iterator[OpenedEngine]:
+        """The model in evaluation mode; afterwards it is in the mode it was in. Raises UsageError for labels that it
+        does not know, where the spec is strict about them."""
+        engine = TorchEngine(self._model, self._tokens, batch=self._batch)
+        task = make_task(spec, self._instructions, context=engine.context, prefix_tokens=engine.prefix_tokens)
+        training = self._model.training
+        self._model.eval()
+        try:
+            yield OpenedEngine(ModelFacts(task, context=engine.context), engine)
+        finally:
+            self._model.train(training)
 
 
 class TorchDecoder(ConstrainedCompletion):
@@ -89,7 +111,13 @@ class TorchEngine:
         self._model = model
         self._tokens = tokens
         self._batch = batch
-        self._context: int = model.config.get_text_config().max_position_embeddings
+        self.context: int = model.config.get_text_config().max_position_embeddings
+        self.statistics = Statistics()
+        self.costs = Costs(0.0, 0.0, 0.0)
+
+    def prefix_tokens(self, prefix: tuple[Piece, ...]) -> int:
+        """The tokens of a prompt's fixed part."""
+        return len(self._prefix_ids(prefix))
 
     def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers (from 0) of their requests, in the order they finish.
@@ -110,7 +138,9 @@ class TorchEngine:
 
     def _start(self, number: int, request: Request) -> _Row:
         prefix, rest = self._prefix_ids(request.prefix), self._tokens.prompt(request.rest)
-        decoder = TorchDecoder(request, self._tokens, self._context - len(prefix) - len(rest))
+        decoder = TorchDecoder(request, self._tokens, self.context - len(prefix) - len(rest))
+        self.statistics.requests += 1
+        self.statistics.prompt += len(rest)
         return _Row(number, request.prefix, len(rest), rest + _forced(decoder), decoder)
 
     def _prefix_ids(self, prefix: tuple[Piece, ...]) -> list[int]:
@@ -127,7 +157,7 @@ class TorchEngine:
     def _run_batch(self, first: _Sequences, rows: list[_Row]) -> Iterator[tuple[int, Completion]]:
         sequences = first.repeated(len(rows))
         going = [at for at, row in enumerate(rows) if not row.decoder.done]
-        yield from (_finished(row) for row in rows if row.decoder.done)
+        yield from (self._finished(row) for row in rows if row.decoder.done)
         while going:
             sequences.keep(going)
             rows = [rows[at] for at in going]
@@ -141,18 +171,19 @@ class TorchEngine:
                     yield row.number, Completion("", prompt_tokens=row.prompt_tokens, error=str(error))
                     continue
                 if row.decoder.done:
-                    yield _finished(row)
+                    yield self._finished(row)
                 else:
                     going.append(at)
+
+    def _finished(self, row: _Row) -> tuple[int, Completion]:
+        completion = row.decoder.completion(row.prompt_tokens)
+        self.statistics.written += len(completion.ends)
+        return row.number, completion
 
 
 def _forced(decoder: TorchDecoder) -> list[int]:
     """Moves on over the tokens that need no logits."""
     return list(iter(decoder.force, None))
-
-
-def _finished(row: _Row) -> tuple[int, Completion]:
-    return row.number, row.decoder.completion(row.prompt_tokens)
 
 
 class _Sequences:

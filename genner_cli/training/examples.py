@@ -65,7 +65,7 @@ def encode(
 ) -> Example:
     """The example of a sample, without its decisions where nobody asks for them: to find them takes most of the time.
 
-    Raises DataError where an entity's border falls inside a token of a format that keeps tokens whole.
+    Raises DataError where an entity's boundary falls inside a token of a format that keeps tokens whole.
     """
     output = output_format(format)
     names = [label.name for label in sample.labels]
@@ -99,7 +99,7 @@ class _Step(NamedTuple):
 def _follow(
     completion: str, lock: Lock, tokens: Tokens, canonical: Sequence[int] | None, *, decisions: bool
 ) -> Iterator[_Step]:
-    """The completion, each token held against the lock; where `canonical` is None the lock says how it is cut."""
+    """The completion, each token checked against the lock; where `canonical` is None the lock says how it is cut."""
     vocabulary, rest = tokens.vocabulary, completion.encode()
     places, at = locking.begin(lock), 0
     while rest:

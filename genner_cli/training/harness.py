@@ -48,9 +48,9 @@ class Harness:
                 language_model = HFLM(pretrained=opened, tokenizer=tokens.tokenizer, backend="causal", batch_size=1)
                 found = evaluate(language_model, self.loaded, bootstrap_iters=0, log_samples=True)
         except Exception as error:  # as in loading, a task may fail in any way
-            said = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
             raise ModelError(
-                f"lm-evaluation-harness broke off ({said}); see that all records have what the task files name,"
+                f"lm-evaluation-harness broke off ({reason}); see that all records have what the task files name,"
                 " and that the model fits into memory"
             ) from error
         return {task: _by_measure(samples) for task, samples in found["samples"].items()}
@@ -99,9 +99,9 @@ def _task(manager: TaskManager, folder: Path, name: str) -> dict[str, Any]:
         with _silent(), chdir(folder):
             found: dict[str, Any] = manager.load([name])["tasks"]
     except Exception as error:  # a task may hold code, and fail in any way
-        said = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"{folder}: the task {name!r} cannot be loaded ({said}); its data must be files in that folder"
+            f"{folder}: the task {name!r} cannot be loaded ({reason}); its data must be files in that folder"
             " (dataset_path: json, dataset_kwargs: data_files), for the Hub is not asked"
         ) from error
     for task in found.values():

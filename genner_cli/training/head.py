@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 FEW_ROWS = 256
-"""Up to so many tokens a state, only their rows of the output matrix are multiplied."""
+"""Tokens per state up to which only their rows of the output matrix are multiplied."""
 
 
 def logits(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:

@@ -49,7 +49,7 @@ class LanguageModel:
         return Likelihood(float(chosen.gather(1, wanted[:, None]).sum()), len(whole) - first)
 
     def greedy(self, prompt: str, *, most: int) -> str:
-        """The line that it goes on with: up to a line end, its own end, or so many tokens."""
+        """The line that it continues with: up to a line end, its end token, or `most` tokens."""
         ids = [*self._opening, *self._ids(prompt)]
         written: list[int] = []
         while len(written) < most:

@@ -1,4 +1,4 @@
-"""The training loop: packs of examples in, a trained model and a log out; goes on from its last checkpoint.
+"""The training loop: packs of examples in, a trained model and a log out; resumes from its last checkpoint.
 
 Works on any transformers decoder, whichever of its parameters are to be trained. What a step computes does not depend
 on what was computed before in the same process, so a run that was cut off ends as if it had not been. Knows nothing of
@@ -36,8 +36,8 @@ Line = Mapping[str, float]
 class LoopOptions:
     """One run. `warm_up`: the share of steps in which the learning rate rises; `decay_steps`: the last steps, in which
     it falls along a cosine to 0 (None: all after the rise; a run that keeps its rate until then can be ended at any
-    step: warmup-stable-decay, arXiv 2404.06395); `patience`: it stops after so many validations that are no better than
-    the best. AdamW's second beta is `beta`."""
+    step: warmup-stable-decay, arXiv 2404.06395); `patience`: validations
+    without a better F1 after which it stops. AdamW's second beta is `beta`."""
 
     steps: int
     learning_rate: float
@@ -163,7 +163,7 @@ class Loop:
         loss_of_all = self._processes.summed(total).item()
         if not math.isfinite(loss_of_all + norm):
             where = f"step {self._progress.step + 1}: the loss is {loss_of_all}, the gradient's length {norm}"
-            raise ModelError(f"{where}; begin anew with a lower --learning-rate")
+            raise ModelError(f"{where}; start again with a lower --learning-rate")
         groups = (group for optimizer in self._optimizers for group in optimizer.param_groups)
         for group, peak in zip(groups, self._peaks, strict=True):
             group["lr"] = peak * (rate / self._options.learning_rate)
@@ -204,7 +204,7 @@ class Loop:
         if self._processes.first:
             self._folder.mkdir(parents=True, exist_ok=True)
             _cut_log(self._log, self._progress.step)
-        self._processes.shared(None)  # nobody goes on before the log is cut
+        self._processes.shared(None)  # no process continues before the log is cut
 
 
 def _seed(*numbers: int) -> int:
@@ -229,7 +229,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     try:
         return [dict(json.loads(line)) for line in lines]
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{path} is broken ({error}); remove {path.parent}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error}); remove {path.parent}, and start again") from error
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -24,7 +24,7 @@ from genner_cli.training.head import logits, logits_of
 from genner_cli.training.options import Loss
 
 MOST_LOGITS = 2**26
-"""So many logits are in memory at a time."""
+"""Logits that are in memory at a time."""
 
 
 class Amounts(NamedTuple):

@@ -1,6 +1,6 @@
 """Every value of a training run, its presets, and how values from a file or the command line become options.
 
-The fields are the one place where an option's name, type, default and help are said: the command line, the YAML file
+The fields are the one place where an option's name, type, default and help are given: the command line, the YAML file
 and `genner.json` follow them. Knows nothing of torch.
 """
 
@@ -17,14 +17,14 @@ from genner_cli.formats import output_format
 
 
 class Loss(StrEnum):
-    """What is learnt: the whole completion, or the choices that the source lock leaves open."""
+    """What is trained: the whole completion, or the choices that the source lock leaves open."""
 
     COMPLETION = "completion"
     LOCKED = "locked"
 
 
 class Number(StrEnum):
-    """Number types that the base model's weights are held in."""
+    """Number types that the base model's weights are kept in."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -36,8 +36,8 @@ class Augmentation:
     """How often and how a sample is asked for otherwise than with its own labels in their order.
 
     `subset`: the probability with which a random part of the labels is asked for; `shuffle`: whether labels come in
-    random order; `negatives`: at most so many labels are added of which the data has no entities, as far as
-    `augment.COMMON_TYPES` has such.
+    random order; `negatives`: labels that are added, at most, of which the data has no entities; they come from
+    `augment.COMMON_TYPES`.
     """
 
     subset: float = 0.0
@@ -47,8 +47,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 <= self.subset <= 1 or self.negatives < 0:
             raise UsageError(
-                f"a subset of {self.subset} and {self.negatives} negatives are no augmentation; choose a probability"
-                " from 0 to 1, and 0 or more negative labels"
+                f"a subset of {self.subset} and {self.negatives} negatives are not an augmentation; choose a"
+                " probability from 0 to 1, and 0 or more negative labels"
             )
 
     @property
@@ -58,7 +58,7 @@ class Augmentation:
 
 
 class Attention(StrEnum):
-    """transformers' implementations of attention; the last one cannot be told which tokens see each other."""
+    """transformers' implementations of attention; the last one takes no mask of which tokens see each other."""
 
     AUTO = "auto"
     EAGER = "eager"
@@ -72,46 +72,52 @@ def _option(default: Any, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """One run; the help of each field says what it is. Raises UsageError for values that cannot be."""
+    """One run; the help of each field describes it. Raises UsageError for values out of range."""
 
-    format: str | None = _option(None, "Output format to teach.", shown="the base's own, else bracketed")
-    depth: int = _option(1, "How deep entities may nest; 1 is flat, --nested is 4.")
-    chunk_bytes: int | None = _option(None, "Longest piece of text, in UTF-8 bytes.", shown="the base's own, else 2000")
-    cutoff: int = _option(2048, "Most tokens of an example, prompt and completion together.")
-    loss: Loss = _option(Loss.COMPLETION, "Learn the whole completion, or only what the source lock leaves open.")
+    format: str | None = _option(None, "Output format to train.", shown="the base's own, else bracketed")
+    depth: int = _option(1, "Maximum nesting depth of entities; 1 is flat, --nested is 4.")
+    chunk_bytes: int | None = _option(
+        None, "Maximum length of a text chunk in UTF-8 bytes.", shown="the base's own, else 2000"
+    )
+    cutoff: int = _option(2048, "Maximum tokens of an example, prompt and completion together.")
+    loss: Loss = _option(
+        Loss.COMPLETION, "Train on the whole completion, or only on the choices that the source lock leaves open."
+    )
     text_weight: float = _option(0.0, "Weight of the ordinary next-token loss over the document's own text.")
-    opening_weight: float = _option(1.0, "Weight of decisions to open an entity (locked loss); more gives recall.")
+    opening_weight: float = _option(
+        1.0, "Weight of decisions to open an entity (locked loss); higher values favour recall."
+    )
     rank: int = _option(16, "Rank of the LoRA matrices.")
-    alpha: int = _option(32, "LoRA's alpha: changes are scaled by alpha / rank.")
+    alpha: int = _option(32, "LoRA alpha: updates are scaled by alpha / rank.")
     dropout: float = _option(0.0, "Dropout before the LoRA matrices.")
-    learning_rate: float = _option(2e-4, "Highest learning rate; it falls along a cosine to 0.")
-    warm_up: float = _option(0.1, "Share of all steps in which the learning rate rises.")
-    weight_decay: float = _option(0.0, "AdamW's weight decay.")
-    clip_norm: float = _option(1.0, "Longest gradient.")
-    epochs: int = _option(3, "How often all examples are seen.")
-    batch: int = _option(16, "Examples of one step, over all processes.")
-    seed: int = _option(0, "Seed of weights, order, dropout and augmentation.")
-    subset: float = _option(0.0, "Probability that a random part of the labels is asked for.")
+    learning_rate: float = _option(2e-4, "Peak learning rate; it decays along a cosine to 0.")
+    warm_up: float = _option(0.1, "Fraction of all steps over which the learning rate warms up.")
+    weight_decay: float = _option(0.0, "Weight decay of AdamW.")
+    clip_norm: float = _option(1.0, "Clip the gradient norm.")
+    epochs: int = _option(3, "Passes over all examples.")
+    batch_size: int = _option(16, "Examples per step, over all processes.")
+    seed: int = _option(0, "Random seed of weights, order, dropout and augmentation.")
+    subset: float = _option(0.0, "Probability of asking for a random subset of the labels.")
     shuffle: bool = _option(False, "Ask for labels in random order.")
-    negatives: int = _option(0, "At most so many labels are added that the data has none of.")
-    evaluate_every: int | None = _option(None, "Steps between validations.", shown="an epoch's")
-    patience: int | None = _option(None, "Stop after so many validations without a better F1.", shown="never")
-    valid_limit: int = _option(500, "Most validation documents that F1 is measured on.")
+    negatives: int = _option(0, "Maximum number of added labels of which the data has no entities.")
+    evaluate_every: int | None = _option(None, "Steps between validations.", shown="one epoch")
+    patience: int | None = _option(None, "Stop after this many validations without a better F1.", shown="never")
+    valid_limit: int = _option(500, "Maximum number of validation documents to measure F1 on.")
     checkpoint_every: int = _option(100, "Steps between checkpoints.")
     dtype: Number = _option(Number.AUTO, "Number type of the base's weights; auto is bfloat16 on a GPU, else float32.")
     device: str = _option("auto", "cpu, cuda or mps.")
     attention: Attention = _option(Attention.AUTO, "Implementation of attention.")
-    packing: bool = _option(True, "Compute many examples in a row without padding, and what they begin with once.")
+    packing: bool = _option(True, "Pack examples into one row without padding; compute a shared prompt once.")
     pack_tokens: int | None = _option(
-        None, "Most tokens computed at a time, beside a shared prompt.", shown="512, 8192 on a GPU"
+        None, "Maximum tokens per pack, without a shared prompt.", shown="512, 8192 on a GPU"
     )
-    gradient_checkpointing: bool = _option(False, "Compute twice to save memory.")
-    qlora: bool = _option(False, "Hold the base's weights in 4 bits (CUDA; needs genner[qlora]).")
+    gradient_checkpointing: bool = _option(False, "Recompute activations to save memory.")
+    qlora: bool = _option(False, "Keep the base's weights in 4 bits (CUDA; needs genner[qlora]).")
 
     def __post_init__(self) -> None:
         if self.format is not None:
             output_format(self.format)
-        positive = ("depth", "cutoff", "rank", "alpha", "learning_rate", "clip_norm", "epochs", "batch",
+        positive = ("depth", "cutoff", "rank", "alpha", "learning_rate", "clip_norm", "epochs", "batch_size",
                     "valid_limit", "checkpoint_every")  # fmt: skip
         _refuse(self, positive, lambda value: value > 0, "greater than 0")
         optional = ("chunk_bytes", "evaluate_every", "patience", "pack_tokens")
@@ -120,11 +126,11 @@ class TrainOptions:
         _refuse(self, ("opening_weight",), lambda value: value > 0, "greater than 0")
         _refuse(self, ("dropout", "warm_up"), lambda value: 0 <= value < 1, "0 or more and less than 1")
         _refuse(self, ("seed",), lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1")
-        self.augmentation  # noqa: B018  raises for what is no augmentation
+        self.augmentation  # noqa: B018  raises for what is not an augmentation
 
     @property
     def packed(self) -> bool:
-        """Whether examples share rows: not where attention cannot be told which tokens see each other."""
+        """Whether examples share rows: not where attention takes no mask of which tokens see each other."""
         return self.packing and self.attention is not Attention.FLASH
 
     @property
@@ -141,12 +147,12 @@ def _refuse(options: TrainOptions, names: Iterable[str], right: Any, rule: str) 
 
 
 MACHINE = frozenset({"checkpoint_every", "device", "attention", "packing", "pack_tokens", "gradient_checkpointing"})
-"""Options that change how a run is computed, not what is learnt, beyond the order of sums."""
+"""Options that change how a run is computed, not what is learnt, apart from the order of sums."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {},
     "paper": {
-        "rank": 256, "alpha": 512, "learning_rate": 2e-5, "epochs": 2, "batch": 8, "dtype": Number.BFLOAT16,
+        "rank": 256, "alpha": 512, "learning_rate": 2e-5, "epochs": 2, "batch_size": 8, "dtype": Number.BFLOAT16,
     },
     "tiny": {
         "loss": Loss.LOCKED, "text_weight": 0.1, "rank": 64, "alpha": 128, "learning_rate": 2e-3, "epochs": 6,

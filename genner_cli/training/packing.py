@@ -1,7 +1,7 @@
 """Examples -> packs that are computed at a time: in a row without padding, what several begin with computed once.
 
 A prefix that examples share stands once in a row, each example's own tokens behind it; which tokens see each other is
-said by `Batch` (`batches.py`). So losses and gradients are those of the examples one by one. Knows nothing of torch.
+given by `Batch` (`batches.py`). So losses and gradients are those of the examples one by one. Knows nothing of torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 from genner_cli.training.examples import Example
 
 WINDOW = 32
-"""So many batches of examples are sorted by length at once where examples are padded."""
+"""Batches of examples that are sorted by length at once where examples are padded."""
 
 
 @dataclass(frozen=True, slots=True)

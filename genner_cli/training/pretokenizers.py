@@ -150,15 +150,12 @@ def recognise(spec: Mapping[str, Any]) -> PreTokenizer:
     return found
 
 
-def described(name: str) -> tuple[dict[str, Any], bool]:
+def described(name: str) -> tuple[dict[str, Any], bool] | None:
     """`pre_tokenizer` and `ignore_merges` of the tokenizer.json that llama.cpp's byte-level `tokenizer.ggml.pre` stands
-    for, the inverse of `recognise`. Raises ModelError for a name that is not known."""
+    for, the inverse of `recognise`; None for a name that is not known."""
     wanted = _ALIASES.get(name, name)
-    for form, ignores, known in _BYTE_LEVEL:
-        if known.name == wanted:
-            return _with_offsets(form), ignores
-    names = ", ".join(known.name for _, _, known in _BYTE_LEVEL)
-    raise ModelError(f"tokenizer.ggml.pre {name!r} is not supported, only {names}; {_REMEDY}")
+    found = ((_with_offsets(form), ignores) for form, ignores, known in _BYTE_LEVEL if known.name == wanted)
+    return next(found, None)
 
 
 def _without_offsets(part: Any) -> Any:

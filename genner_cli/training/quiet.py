@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Its errors are exceptions; whatever else it says in the block is not said."""
+    """Its errors are exceptions; its other output in the block is dropped."""
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -1,6 +1,6 @@
 """A base model and labelled files -> a folder with an adapter: composes reading, the loop, and validation.
 
-Knows nothing of the terminal: it is handed what to tell.
+Knows nothing of the terminal: it is handed where to report to.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import torch
 from transformers import PreTrainedModel
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
+from genner_cli.running.spec import RunSpec
 from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
-from genner_cli.training.dataset import Dataset, Files, Plan, load
-from genner_cli.training.decoding import evaluate
+from genner_cli.training.dataset import Dataset, Files, Schedule, load
+from genner_cli.training.decoding import TorchBackend, evaluate
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
 from genner_cli.training.loss import Amounts, Objective
 from genner_cli.training.options import TrainOptions, changed
@@ -34,7 +34,7 @@ from genner_cli.types import Label
 PACK_TOKENS = {"cpu": 512, "cuda": 8192}
 """More would have more tokens look over each other than the larger products save (docs/LOG.md)."""
 RUN = "run.json"
-"""What is trained how, beside the checkpoints."""
+"""What is trained and how, beside the checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """What is told while it works, in the first process only: each stage; samples encoded; lines of the log, with the
-    number of all steps."""
+class TrainingProgress:
+    """Where the first process reports to: stages; samples encoded; lines of the log with the number of all steps."""
 
     stage: Callable[[str], None] = lambda text: None
     encoded: Callable[[int], None] = lambda count: None
@@ -69,7 +68,7 @@ class Outcome:
     best: Line | None
 
 
-def train(job: Job, telling: Telling = Telling()) -> Outcome | None:
+def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome | None:
     """Trains, and writes the adapter's folder; gives the outcome in the first process, None in others.
 
     Raises DataError with all that is wrong with the data, UsageError and ModelError, before anything is trained.
@@ -78,33 +77,35 @@ def train(job: Job, telling: Telling = Telling()) -> Outcome | None:
         raise UsageError("--patience needs --valid, by which training is judged")
     device = _device(job.options.device)
     with processes(device) as group:
-        told = telling if group.first else Telling()
+        report = progress if group.first else TrainingProgress()
         group.first_only(lambda: refuse_folder(job.out, resume=job.resume))
-        told.stage("reading the data")
+        report.stage("reading the data")
         base = find_base(job.base, job.reference)
-        data = load(job.files, base, job.options, job.labels, progress=told.encoded)
-        told.stage(f"opening the base model {job.reference}")
+        data = load(job.files, base, job.options, job.labels, progress=report.encoded)
+        report.stage(f"opening the base model {job.reference}")
         provenance = provenance_of(base, job.files.train, job.options)
         group.first_only(lambda: _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()}))
         adapted = with_lora(open_model(base, job.options, device), job.options)
-        plan = Plan(data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count)
-        best = _loop(job, adapted.get_base_model(), base, data, plan, group, told).run(plan)
+        schedule = Schedule(
+            data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
+        )
+        best = _loop(job, adapted.get_base_model(), base, data, schedule, group, report).run(schedule)
         if not group.first:
             return None
         lines = read_log(job.out / LOG)
         write_adapter(job.out, adapted, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
-    return Outcome(steps_of(plan, job.options), lines, best)
+    return Outcome(steps_of(schedule, job.options), lines, best)
 
 
 def refuse_folder(out: Path, *, resume: bool) -> None:
-    """Raises UsageError where the output folder is not free, or its training is to be gone on with and was not asked
+    """Raises UsageError where the output folder is not free, or its training is to be resumed and was not asked
     to be."""
-    if (out / WORDS).exists():
-        raise UsageError(f"{out} is a trained model already; name a new folder after -o, or remove this one")
+    if (out / MODEL_METADATA_FILE).exists():
+        raise UsageError(f"{out} is already a trained model; name a new folder after -o, or remove this one")
     if (out / CHECKPOINT).is_dir():
         if not resume:
-            raise UsageError(f"{out} holds a training that has not ended; go on with --resume, or remove the folder")
+            raise UsageError(f"{out} holds an unfinished training; resume it with --resume, or remove the folder")
     elif out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} exists already and is not empty; name a new folder after -o")
 
@@ -118,33 +119,42 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _begin(job: Job, said: dict[str, str]) -> None:
-    """Writes down what is trained how, or raises UsageError where a run that was cut off was another."""
+def _begin(job: Job, recorded: dict[str, str]) -> None:
+    """Records what is trained and how, or raises UsageError where the interrupted run was another."""
     folder = job.out / CHECKPOINT
     path = folder / RUN
     files = job.files
-    said |= {"validation data": hash_files(map(Path, files.valid)), "fields": f"{files.text_field} {files.id_field}"}
+    recorded |= {
+        "validation data": hash_files(map(Path, files.valid)),
+        "fields": f"{files.text_field} {files.id_field}",
+    }
     if path.exists():
         before = _begun(path)
         differing = changed(before["options"], _plain(job.options))
-        differing += [f"{key} was another" for key in said if key not in _FREE and before["said"].get(key) != said[key]]
+        differing += [
+            f"{key} was another"
+            for key in recorded
+            if key not in _FREE and before["recorded"].get(key) != recorded[key]
+        ]
         if differing:
             raise UsageError(
                 f"{job.out} holds another training: {'; '.join(differing)}; give the same, or a new folder"
             )
         return
     if (folder / STATE).exists():
-        raise ModelError(f"{path} is missing, which says what was trained how; remove {job.out}, and begin anew")
+        raise ModelError(
+            f"{path} is missing, which records what was trained and how; remove {job.out}, and start again"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps({"options": _plain(job.options), "said": said}, ensure_ascii=False))
+    write_whole(path, json.dumps({"options": _plain(job.options), "recorded": recorded}, ensure_ascii=False))
 
 
 def _begun(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"options": dict(found["options"]), "said": dict(found["said"])}
+        return {"options": dict(found["options"]), "recorded": dict(found["recorded"])}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and begin anew") from error
+        raise ModelError(f"{path} is broken ({error!r}); remove {path.parents[1]}, and start again") from error
 
 
 _FREE = ("genner.training.options", "genner.training.versions", "genner.base.reference")
@@ -160,20 +170,26 @@ def pack_tokens(options: TrainOptions, device: torch.device) -> int:
     return options.pack_tokens or PACK_TOKENS.get(device.type, PACK_TOKENS["cpu"])
 
 
-def steps_of(plan: Plan, options: TrainOptions) -> int:
+def steps_of(schedule: Schedule, options: TrainOptions) -> int:
     """Steps of the whole run, if nothing stops it."""
-    return plan.steps_in_epoch * options.epochs
+    return schedule.steps_in_epoch * options.epochs
 
 
 def objective_of(options: TrainOptions) -> Objective:
-    """What is learnt."""
+    """The loss that is minimized."""
     return Objective(options.loss, options.text_weight, options.opening_weight)
 
 
 def _loop(
-    job: Job, model: PreTrainedModel, base: Base, data: Dataset, plan: Plan, group: Processes, told: Telling
+    job: Job,
+    model: PreTrainedModel,
+    base: Base,
+    data: Dataset,
+    schedule: Schedule,
+    group: Processes,
+    progress: TrainingProgress,
 ) -> Loop:
-    options, steps = job.options, steps_of(plan, job.options)
+    options, steps = job.options, steps_of(schedule, job.options)
     chosen = LoopOptions(
         steps=steps,
         learning_rate=options.learning_rate,
@@ -182,7 +198,7 @@ def _loop(
         clip_norm=options.clip_norm,
         seed=options.seed,
         checkpoint_every=options.checkpoint_every,
-        evaluate_every=options.evaluate_every or plan.steps_in_epoch,
+        evaluate_every=options.evaluate_every or schedule.steps_in_epoch,
         patience=options.patience,
         bfloat16=number_type(options, model.device) is torch.bfloat16,
     )
@@ -192,8 +208,8 @@ def _loop(
         chosen,
         job.out / CHECKPOINT,
         log=job.out / LOG,
-        evaluate=_Validation(model, base, data, plan, options) if data.valid.documents else None,
-        report=lambda line: told.line(line, steps),
+        evaluate=_Validation(model, base, data, schedule, options) if data.valid.documents else None,
+        report=lambda line: progress.line(line, steps),
         processes=group,
     )
 
@@ -201,21 +217,23 @@ def _loop(
 class _Validation:
     """Loss and strict F1 on the validation documents."""
 
-    def __init__(self, model: PreTrainedModel, base: Base, data: Dataset, plan: Plan, options: TrainOptions) -> None:
-        told, chosen = data.instructions, data.valid.some(options.valid_limit)
+    def __init__(
+        self, model: PreTrainedModel, base: Base, data: Dataset, schedule: Schedule, options: TrainOptions
+    ) -> None:
+        instructions, chosen = data.instructions, data.valid.some(options.valid_limit)
         self._model = model
-        self._tokens = base.tokens
         self._objective = objective_of(options)
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
-        self._packs = plan.packed(chosen.examples)
-        self._task = Task.of(told, told.labels)
+        self._packs = schedule.packed(chosen.examples)
+        self._spec = RunSpec(labels=instructions.labels, depth=instructions.depth)
+        self._backend = TorchBackend(model, base.tokens, instructions)
 
     def __call__(self) -> dict[str, float]:
         """The figures, as the log has them."""
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
             loss = self._loss()
-            scores = evaluate(self._model, self._tokens, self._documents, self._task).micro
+            scores = evaluate(self._backend, self._documents, self._spec).micro
         return {
             "valid_loss": loss,
             "valid_precision": scores.precision,

@@ -68,8 +68,8 @@ def _touches(chunk: Chunk, entity: Entity) -> bool:
 
 
 def _sample(document: Document, chunk: Chunk, labels: Sequence[Label]) -> Sample:
-    held = (entity for entity in document.entities if _holds(chunk, entity))
-    moved = tuple(replace(e, start=e.start - chunk.start, end=e.end - chunk.start) for e in held)
+    inside = (entity for entity in document.entities if _holds(chunk, entity))
+    moved = tuple(replace(e, start=e.start - chunk.start, end=e.end - chunk.start) for e in inside)
     return Sample(chunk.text, moved, tuple(labels), document.source, chunk.start)
 
 

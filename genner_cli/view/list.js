@@ -40,9 +40,9 @@ function rowCounts(record) {
   }
   for (const [verdict, count] of data.gold ? verdicts.entries() : []) {
     if (!count || filter.hiddenVerdicts.has(verdict)) continue;
-    const said = make('span', CLASSES[verdict], `${ICONS[verdict]} ${count}`);
-    said.title = `${count} ${data.verdicts[verdict][0]}`;
-    counts.append(said, ' ');
+    const shown = make('span', CLASSES[verdict], `${ICONS[verdict]} ${count}`);
+    shown.title = `${count} ${data.verdicts[verdict][0]}`;
+    counts.append(shown, ' ');
   }
   return counts;
 }

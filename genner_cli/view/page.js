@@ -83,7 +83,7 @@ function tell(mark) {
   const { text } = data.documents[numbers[current]] ?? {};
   const what = data.gold ? 'difference to gold' : 'entity';
   const hint = `Select an entity to see its score, or press n for the next ${what}`;
-  $('entity').replaceChildren(...(mark ? told(mark.entity, text.slice(mark.from, mark.to)) : [hint]));
+  $('entity').replaceChildren(...(mark ? described(mark.entity, text.slice(mark.from, mark.to)) : [hint]));
 }
 
 function step(by) {

@@ -15,8 +15,7 @@ from typing import Any
 
 from genner_cli.scoring.matching import align
 from genner_cli.types import Entity
-from genner_cli.view.looks import ICONS, hue, verdict
-from genner_cli.view.viewed import Viewed
+from genner_cli.view.viewed import ICONS, Viewed, hue, verdict
 
 LARGE = 200 * 10**6
 """Bytes of a page from which on browsers get slow."""
@@ -91,5 +90,5 @@ def _value(document: Viewed, labels: dict[str, int]) -> dict[str, Any]:
             ],
             "gold": [span(entity) for entity in document.gold],
         }
-    said = {"id": document.id, "source": document.source, "error": document.error, "fields": document.fields}
-    return {"text": document.text, **{name: value for name, value in said.items() if value}, **compared}
+    about = {"id": document.id, "source": document.source, "error": document.error, "fields": document.fields}
+    return {"text": document.text, **{name: value for name, value in about.items() if value}, **compared}

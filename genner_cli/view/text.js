@@ -75,7 +75,7 @@ function paragraphs(text, marks) {
   return found;
 }
 
-/** Closes open elements down to those that go on, and opens the others of `covering`. */
+/** Closes open elements down to those that continue, and opens the others of `covering`. */
 function reopen(block, open, covering, at) {
   let kept = 0;
   while (kept < open.length && open[kept].mark === covering[kept]) kept++;
@@ -117,7 +117,7 @@ function tag(entity) {
 }
 
 /** What there is to say of an entity, in one line. */
-function told(entity, mention) {
+function described(entity, mention) {
   const parts = [make('strong', '', make('bdi', '', mention)), make('bdi', '', data.labels[entity.label][0])];
   if (entity.score !== null && entity.score !== undefined) parts.push(`score ${entity.score}`);
   parts.push(`${entity.start}–${entity.end}`);

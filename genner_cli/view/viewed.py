@@ -1,10 +1,17 @@
-"""An extraction, alone or with its gold document -> a document as it is shown. Knows nothing of how it is shown."""
+"""An extraction, alone or with its gold document -> a document as it is shown, with the icon of each verdict and the
+colour of each label: the same on the page, on the terminal, and in every run.
+
+A colour is a hue of OKLCH in degrees; lightness and chroma are the page's, and the same for all labels, so that all
+are equally legible.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zlib import crc32
 
+from genner_cli.scoring import ErrorClass
 from genner_cli.types import Document, Entity, Extraction
 
 
@@ -38,3 +45,40 @@ def alone(extraction: Extraction) -> Viewed:
 def with_gold(gold: Document, extraction: Extraction) -> Viewed:
     """The document beside its gold entities; a failed one takes its text from gold, and misses all."""
     return replace(alone(extraction), text=gold.text, gold=tuple(dict.fromkeys(gold.entities)))
+
+
+ICONS: dict[ErrorClass | None, str] = {
+    None: "✓",
+    ErrorClass.LABEL: "≠",
+    ErrorClass.BOUNDARY: "↔",
+    ErrorClass.BOTH: "✗",
+    ErrorClass.SPURIOUS: "+",
+    ErrorClass.MISSED: "−",
+}
+"""By what `scoring.matching.align` says of an entity; None is a hit."""
+
+_USUAL = {
+    25: ("per", "person", "people"),
+    245: ("org", "organization", "organisation", "group"),
+    150: ("loc", "location", "place", "gpe", "polity"),
+    75: ("time", "date"),
+    320: ("event",),
+    195: ("norp", "facility", "fac"),
+    285: ("work", "work_of_art", "abstract"),
+    110: ("product", "object", "vehicle"),
+    0: ("misc",),
+}
+"""Labels that often stand together, apart from each other."""
+
+_HUES = {name: hue for hue, names in _USUAL.items() for name in names}
+
+
+def verdict(error: ErrorClass | None) -> str:
+    """What the icon stands for."""
+    return "hit" if error is None else error.value
+
+
+def hue(label: str) -> int:
+    """In [0, 360), from the name alone."""
+    name = label.casefold()
+    return _HUES[name] if name in _HUES else crc32(name.encode()) % 360

@@ -10,13 +10,17 @@ from random import Random
 import pytest
 import zstandard
 from corpora import CORPORA, Mix, SilverPassages
+from drawing import POOL, Drawing, draw
 from edits import edited, noisy, recased, swapped
 from heldout import HeldOut
 from hypothesis import given
 from hypothesis import strategies as st
 from silver import Names, mentions, passages, subject_of, write
 from strategies import examples
+from train import INSTRUCTIONS, TOKENIZER
+from transformers import AutoTokenizer
 
+from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document, Entity
 
 FILLER = " The weather was fine and the road was long and the people were glad of it." * 5
@@ -177,9 +181,9 @@ def test_types_that_a_silver_passage_has_none_of_are_asked_for_too() -> None:
     assert asked == {"folk singer", "singer", "village", "rock band", "band"}
 
 
-def test_samples_have_only_entities_of_labels_asked_for_and_are_the_same_for_the_same_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mix:
+    """Of one corpus and one silver passage."""
     lines = [
         {"id": str(n), "text": f"Ann met Bob in Rome, {n}.", "entities": [
             {"start": 0, "end": 3, "label": "PER"}, {"start": 8, "end": 11, "label": "PER"},
@@ -191,7 +195,23 @@ def test_samples_have_only_entities_of_labels_asked_for_and_are_the_same_for_the
         file.writelines(json.dumps(line) + "\n" for line in lines)
     write([PASSAGE], tmp_path / "silver.jsonl.gz")
     monkeypatch.setattr("corpora.CORPORA", {"btc": CORPORA["btc"]})
-    mix = Mix(tmp_path, tmp_path / "silver.jsonl.gz")
+    return Mix(tmp_path, tmp_path / "silver.jsonl.gz")
+
+
+@pytest.mark.parametrize("longest", [4_096, 60])
+def test_batches_are_the_same_for_the_same_step_and_of_the_size_asked_for(mix: Mix, longest: int) -> None:
+    drawing = Drawing(Path(), Path(), TOKENIZER, INSTRUCTIONS, batches=2, batch_tokens=500, longest=longest)
+    tokens = Tokens(AutoTokenizer.from_pretrained(TOKENIZER))
+    steps = draw(drawing, mix, tokens, 3)
+    assert steps == draw(drawing, mix, tokens, 3) != draw(drawing, mix, tokens, 4)
+    assert [len(step) for step in steps] == [2] * POOL
+    lengths = [[len(example.ids) for example in pack.examples] for step in steps for pack in step]
+    assert all(abs(sum(pack) - 500) <= 2 * max(pack) for pack in lengths)
+    assert max(map(max, lengths)) <= longest
+    assert any(example.decisions for step in steps for pack in step for example in pack.examples)
+
+
+def test_samples_have_only_entities_of_labels_asked_for_and_are_the_same_for_the_same_state(mix: Mix) -> None:
     samples = [sample for seed in range(300) for sample in mix.draw(Random(seed))]
     for sample in samples:
         assert {entity.label for entity in sample.entities} <= {label.name for label in sample.labels}

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import typer
+from genner_cli.commands.lazy import LazyGroup, group
 
-from genner_cli.commands.data.check import check
-from genner_cli.commands.data.convert import convert
-from genner_cli.commands.data.merge import merge
-from genner_cli.commands.data.relabel import relabel
-from genner_cli.commands.data.split import split
-from genner_cli.commands.data.stats import stats
 
-data = typer.Typer(
-    help="Convert, count, split, relabel and check labelled data; join shards.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
-data.command()(convert)
-data.command()(stats)
-data.command()(split)
-data.command()(relabel)
-data.command()(check)
-data.command()(merge)
+class _Commands(LazyGroup):
+    package = __name__
+    summaries = {  # noqa: RUF012
+        "convert": "Convert labelled data from one annotation format to another.",
+        "stats": "Count documents, characters and entities by label; lengths, nesting, and documents without entities.",
+        "split": "Split documents into train, valid and test, by label, with near-duplicates on one side.",
+        "relabel": "Rename labels, merge them, or drop them.",
+        "check": "Look for wrong offsets, duplicates, leaks between files, and contradicting annotations.",
+        "merge": "Join the outputs of all shards of a run to the output of the same run without shards.",
+    }
+
+
+data = group(_Commands, "Convert, count, split, relabel and check labelled data; join shards.")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import typer
+from genner_cli.commands.lazy import LazyGroup, group
 
-from genner_cli.commands.probe.constraint import constraint
-from genner_cli.commands.probe.formats import formats
-from genner_cli.commands.probe.memorization import memorization
-from genner_cli.commands.probe.retention import retention
 
-probe = typer.Typer(
-    help="Ask the questions of the paper (arXiv 2601.17898) of your own data and models.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
-probe.command()(formats)
-probe.command()(memorization)
-probe.command()(retention)
-probe.command()(constraint)
+class _Commands(LazyGroup):
+    package = __name__
+    summaries = {  # noqa: RUF012
+        "formats": "Train a base model once for each output format, and measure each with all three constraints.",
+        "memorization": "Train with label names, symbols, and explained symbols; and swap entities for unseen ones.",
+        "retention": "Ask a base model the same questions before and after an adapter.",
+        "constraint": "Measure one model with constraint off, format and source on the same documents, in pairs.",
+    }
+
+
+probe = group(_Commands, "Ask the questions of the paper (arXiv 2601.17898) of your own data and models.")

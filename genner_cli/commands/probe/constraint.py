@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     without=("strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
 def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
-    """Measure one model on the same documents with constraint off, format and source, and compare them in pairs.
+    """Measure one model with constraint off, format and source on the same documents, in pairs.
 
     Shown are precision, recall and F1 with 95 % intervals, invalid outputs, invented entities, tokens and time, and the
     differences with the intervals of a paired bootstrap. The same command resumes an interrupted run.
@@ -31,7 +31,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """
     from genner_cli import hub
     from genner_cli.files.hashing import fingerprint
-    from genner_cli.probing.constraint import run
+    from genner_cli.probing.cells import measured_constraints
     from genner_cli.probing.folder import ProbeFolder
 
     talk_on_stderr()
@@ -49,7 +49,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
         "overlap-bytes": spec.overlap_bytes,
     }
     with document_bar(3 * len(documents)) as counted:
-        cells = run(documents, spec, ProbeFolder(output, asked), counted)
+        cells = measured_constraints(documents, spec, ProbeFolder(output, asked), counted)
     _finish(cells, output)
 
 

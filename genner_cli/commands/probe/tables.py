@@ -77,7 +77,7 @@ def write_results(path: Path, value: dict[str, Any]) -> None:
 def draw(panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]], path: Path) -> None:
     """The picture; its panels' titles, rows, and whether zero is marked."""
     try:
-        from genner_cli.plots.probe import Panel, draw_probe
+        from genner_cli.plots.drawings import Panel, draw_probe
     except ModuleNotFoundError as error:
         sys.stderr.write(f"genner: no {path}, which needs {error.name}; run: pip install 'genner[plots]'\n")
         return

