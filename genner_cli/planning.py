@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
 from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, Task, extract
-from genner_cli.generation import Completion, Generate, Request
+from genner_cli.generation import Completion, Generate, Invariance, Request
 from genner_cli.types import Document
 
 TIMED_SECONDS = 5.0
@@ -203,7 +203,7 @@ class Estimate:
     """What the whole input will take, as far as the sample shows.
 
     `slots`: with which the sample was timed. `prefix`: tokens of the shared prefix. `passes`: over every chunk, each
-    like the one that was timed.
+    like the one that was timed. `invariance`: whether output depends on what is decoded side by side.
     """
 
     survey: Survey
@@ -212,6 +212,7 @@ class Estimate:
     prefix: int
     model_bytes: int
     kv_cache_bytes: int
+    invariance: Invariance
     passes: int = 1
 
     def value(self) -> dict[str, Any]:
@@ -229,6 +230,7 @@ class Estimate:
             "new_tokens": round(scale * tally.new_tokens),
             "memory": {"model_bytes": self.model_bytes, "kv_cache_bytes": self.kv_cache_bytes},
             "sample": {"documents": len(survey.sample), "failed_chunks": tally.failed},
+            "engine": self.invariance.report(),
             "slots": self.slots,
             "seconds": round(size / timing.speed, 2),
             "least_seconds": round(size / timing.fastest, 2),

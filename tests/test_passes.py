@@ -21,7 +21,7 @@ from strategies import examples
 from genner_cli import extraction
 from genner_cli.extraction import Task, extract
 from genner_cli.formats import output_format
-from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.generation import Completion, EngineOptions, Invariance, Request
 from genner_cli.planning import Estimate, Survey, Tally, Timing
 from genner_cli.prompting import GENERAL_PROMPT, label_passes
 from genner_cli.running.llama import open_model
@@ -147,8 +147,8 @@ def test_a_label_of_another_pass_is_left_out() -> None:
 def test_an_estimate_counts_what_all_passes_take() -> None:
     whole = Survey(documents=50, chunks=600, bytes=4000)
     tally = Tally(completions=5, prompt_tokens=100, new_tokens=120, bytes=400)
-    once = Estimate(whole, Timing(100, 100, 100, tally), 1, 30, 5, 6).value()
-    thrice = Estimate(whole, Timing(100, 100, 100, tally), 1, 30, 5, 6, passes=3).value()
+    once = Estimate(whole, Timing(100, 100, 100, tally), 1, 30, 5, 6, Invariance(None, "x")).value()
+    thrice = Estimate(whole, Timing(100, 100, 100, tally), 1, 30, 5, 6, Invariance(None, "x"), passes=3).value()
     assert (once["passes"], thrice["passes"]) == (1, 3)
     assert thrice["seconds"] == 3 * once["seconds"]
     assert thrice["new_tokens"] == 3 * once["new_tokens"]

@@ -16,7 +16,7 @@ from fake_engine import FakeEngine, completion, text_of
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
-from genner_cli.generation import Completion, Request
+from genner_cli.generation import Completion, Invariance, Request
 from genner_cli.planning import LONGEST_SAMPLED, Estimate, Survey, Tally, Timing, survey, time_sample
 from genner_cli.prompting import GENERAL_PROMPT
 from genner_cli.types import Document, FailedDocument, Label
@@ -129,10 +129,12 @@ def test_a_sample_of_which_nothing_can_be_extracted_is_refused_with_the_reason()
 def test_an_estimate_scales_the_sample_to_the_whole_by_bytes() -> None:
     whole = Survey(documents=50, failed=2, chunks=60, bytes=4000)
     tally = Tally(completions=5, prompt_tokens=100, new_tokens=120, bytes=400)
-    made = Estimate(whole, Timing(200, 100, 400, tally), 16, 30, model_bytes=5, kv_cache_bytes=6).value()
+    timing = Timing(200, 100, 400, tally)
+    made = Estimate(whole, timing, 16, 30, model_bytes=5, kv_cache_bytes=6, invariance=Invariance(None, "x")).value()
     assert (made["prompt_tokens"], made["new_tokens"]) == (1030, 1200)
     assert (made["slots"], made["seconds"], made["least_seconds"], made["most_seconds"]) == (16, 20, 10, 40)
     assert made["memory"] == {"model_bytes": 5, "kv_cache_bytes": 6}
+    assert made["engine"] == {"same output in any batch": "no: x"}
 
 
 def write(path: Path, texts: Iterable[str], *more: bytes) -> Path:
@@ -172,7 +174,8 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
     assert (run.status, run.stderr) == (0, "")
     lines = run.stdout.decode().splitlines()
     assert lines[0] == "documents      8"
-    assert lines[5].startswith("time           about ")
+    assert lines[5].startswith("same output in any batch: ")
+    assert lines[6].startswith("time           about ")
     assert lines[-1] == f"Run: genner extract {STORIES} --threads 1 --gpu-layers 0"
 
 

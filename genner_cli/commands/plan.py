@@ -105,6 +105,7 @@ def _timed(
         prefix,
         model_bytes=model.file_bytes,
         kv_cache_bytes=model.header.kv_cache_bytes(options.context),
+        invariance=engine.invariance,
         passes=1 + len(others),
     )
 
@@ -137,6 +138,7 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     yield f"prompt tokens  about {found['prompt_tokens']:,}"
     yield f"new tokens     about {found['new_tokens']:,}"
     yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"
+    yield from (f"{what}: {answer}" for what, answer in found["engine"].items())
     yield f"time           {_time(found)}"
     yield ""
     if error:
