@@ -277,16 +277,19 @@ from genner_cli.files.blocks import surveyed
 from genner_cli.generation import EngineOptions
 from genner_cli.running.spec import RunSpec
 
-class Poisoned(RunSpec):
-    def documents(self, blocks, *, progress):
-        if blocks[0].start:
-            FAULT
-        return RunSpec.documents(self, blocks, progress=progress)
-
-spec = Poisoned(engine=EngineOptions(threads=1, gpu_layers=0))
+spec = RunSpec(engine=EngineOptions(threads=1, gpu_layers=0))
 blocks = list(surveyed([Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]))
 with connected(None, cpus=1):
-    from genner_cli.cluster.pool import Given, Pool  # not before: ray reads its settings when it is imported
+    from genner_cli.cluster import pool as pools  # not before: ray reads its settings when it is imported
+    from genner_cli.cluster.pool import Given, Pool, Worker
+
+    class Poisoned(Worker):
+        def extract(self, block):
+            if block.start:
+                FAULT
+            yield from Worker.extract(self, block)
+
+    pools.Worker = Poisoned
 
     with Pool(spec, Size(1, 1, 0, 1)) as pool:
         try:
@@ -318,8 +321,8 @@ def test_a_block_that_ends_every_actor_ends_the_run_and_not_the_blocks_before_it
 
 def test_a_block_that_cannot_be_read_for_a_moment_is_done_again(docs: Path, tmp_path: Path) -> None:
     fault = f"""if not os.path.exists({str(tmp_path / "once")!r}):
-                open({str(tmp_path / "once")!r}, "w").close()
-                raise ReadError("the server hung up")"""
+                    open({str(tmp_path / "once")!r}, "w").close()
+                    raise ReadError("the server hung up")"""
     lines = poisoned(docs, fault)
     assert [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")] == ["0", "300", "300"]
     assert "(the server hung up)" in "\n".join(lines)
