@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from genner_cli.engine.context import Context
+from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Statistics
 from genner_cli.generation import EngineOptions
@@ -27,8 +28,9 @@ class Rates:
 
 
 def measure(model: Model, options: EngineOptions, rounds: int) -> Rates:
-    """Medians over so many rounds, of one sequence of `options.batch_tokens` tokens of the model's own prompt."""
-    context = Context(model, options, options.threads or 1)
+    """Medians over so many rounds, of one sequence of as many tokens of the model's own prompt as a step takes."""
+    threads = options.threads or 1
+    context = Context(model, options, threads, invariance(model, options, threads).rows)
     tokens = (model.plain(model.metadata["genner.labels"]) * context.capacity)[: context.capacity]
     rates = [_rate(context, tokens, outputs, rounds) for outputs in (0, len(tokens))]
     context.close()

@@ -33,7 +33,8 @@ class Extractor:
     """A model that is opened once, by `with`, and used for many calls.
 
     Options are those of `genner extract` by name, with `_` for `-`: model, adapter, format, depth, slots, threads and
-    the like (`running.spec.RunSpec`, `generation.EngineOptions`). Without types the model's own labels are extracted.
+    the like (`running.spec.RunSpec`, `generation.EngineOptions`); with `cluster="ray"` the model runs in actors.
+    Without types the model's own labels are extracted.
     Raises TypeError for an option that there is not; `with` raises ModelError and UsageError with a remedy.
     """
 
@@ -43,9 +44,14 @@ class Extractor:
         self._opened: Opened | None = None
 
     def __enter__(self) -> Self:
-        from genner_cli.running.llama import LlamaBackend
+        if self._spec.cluster:
+            from genner_cli.cluster.run import opened
 
-        self._opened = self._open.enter_context(LlamaBackend().open(self._spec))
+            self._opened = self._open.enter_context(opened(self._spec))
+        else:
+            from genner_cli.running.llama import LlamaBackend
+
+            self._opened = self._open.enter_context(LlamaBackend().open(self._spec))
         return self
 
     def __exit__(self, *_: object) -> None:

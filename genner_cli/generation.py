@@ -42,20 +42,13 @@ class EngineOptions:
     """
 
     slots: int = option(
-        16,
-        "Maximum texts decoded in parallel; fewer are used if that is faster.",
-        Panel.SPEED,
-        compared=Compared.NEVER,
-        least=1,
-        most=MOST_SLOTS,
-    )
+        16, "Maximum texts decoded in parallel; fewer are used if that is faster.", Panel.SPEED,
+        compared=Compared.NEVER, least=1, most=MOST_SLOTS,
+    )  # fmt: skip
     context: int = option(
-        8192,
-        "KV-cache size in tokens, shared by all slots.",
-        Panel.SPEED,
-        compared=Compared.NEVER,
-        least=SMALLEST_CONTEXT,
-    )
+        8192, "KV-cache size in tokens, shared by all slots.", Panel.SPEED,
+        compared=Compared.NEVER, least=SMALLEST_CONTEXT,
+    )  # fmt: skip
     batch_tokens: int = option(
         512, "Maximum tokens of one decoding step.", Panel.SPEED, compared=Compared.NEVER, least=32
     )

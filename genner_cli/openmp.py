@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
-"""GNU's libgomp: looks before a thread sleeps (300,000 without it); LLVM's libomp and Intel's: milliseconds (200)."""
+_SPINS = "GOMP_SPINCOUNT"
+"""How often a thread of GNU's libgomp looks before it sleeps: 300,000 times without it."""
 _POLICY = "OMP_WAIT_POLICY"
 
 
 def short_waits(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables to set for a process before it loads llama.cpp or torch; none that the user has set, nor any where
-    the user has chosen a wait policy."""
-    return {} if _POLICY in environment else {name: _WAITING[name] for name in _WAITING.keys() - environment.keys()}
+    """The variables to set for a process before it loads llama.cpp or torch; none where the user has set one that
+    decides the same."""
+    return {} if environment.keys() & {_SPINS, _POLICY} else {_SPINS: "1000"}

@@ -332,6 +332,29 @@ def poisoned(docs: Path, fault: str) -> list[str]:
     return [line for line in said(process, 0).splitlines() if line]
 
 
+EXTRACTOR = """
+import sys
+import orjson
+from genner_cli import Extractor
+texts = orjson.loads(sys.argv[1])
+with Extractor(types="PER,ORG", cluster="ray", actors=2, slots=1, threads=1, gpu_layers=0) as extractor:
+    found = [list(extractor.extract(texts)), list(extractor.extract(texts[:3]))]
+sys.stderr.buffer.write(orjson.dumps(found))
+"""
+
+
+def test_an_extractor_on_a_cluster_gives_what_one_here_gives() -> None:
+    from genner_cli import extract
+
+    texts = [value["text"] for value in documents(200)]
+    command = (sys.executable, "-c", EXTRACTOR, orjson.dumps(texts).decode())
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    whole, part = orjson.loads(said(process, 0))
+    here = list(extract(texts, types="PER,ORG", slots=1, threads=1, gpu_layers=0))
+    assert_same(whole, here)
+    assert_same(part, here[:3])
+
+
 def test_a_cluster_that_others_could_reach_is_not_worked_on() -> None:
     """Ray reads its settings when it is imported; who has done so before gets it refused, not another's ear."""
     script = "import ray, genner_cli.cluster.starting as s\nwith s.connected(None): pass"

@@ -215,6 +215,7 @@ def test_the_manifest_says_what_counts_by_the_names_of_options(
         {"shard": "1/2", "output": "x.jsonl", "limit": 3},
         {"shard": "1/2", "output": "x.jsonl", "cluster": ClusterName.RAY},
         {"cluster": ClusterName.RAY, "output": "x.jsonl", "retry_errors": True},
+        {"cluster": ClusterName.RAY, "limit": 3},
         {"retry_errors": True},
         {"restart": True},
         {"inputs": ("-",), "output": "x.jsonl", "retry_errors": True},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from genner_cli.files.blocks import cut, suitable_length, surveyed
 from genner_cli.files.parts import Parts, remove_parts
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.running.local import Progress, Run, resumable, silent, started
-from genner_cli.running.spec import RunSpec
+from genner_cli.running.spec import STDIO, RunSpec
 from genner_cli.running.stopping import Stopper
 
 if TYPE_CHECKING:
@@ -27,21 +28,37 @@ log = logging.getLogger("genner")
 
 def run(spec: RunSpec, progress: Progress = silent) -> Run:
     """Extracts to a file, resuming what an earlier run on a cluster left of it. Raises like `running.local.run`."""
+    if spec.output == STDIO:
+        raise UsageError("--cluster: parts are kept beside the output until all are there; name a file after -o")
     spec = spec.expanded()
     spec = replace(spec, block_bytes=spec.block_bytes or suitable_length(spec.inputs))
     blocks = cut(spec.inputs, spec.block_bytes or 0)
     with (
         resumable(spec) as output,
-        connected(spec.address, cpus=(spec.actors or 1) * (spec.engine.threads or 1)) as machines,
+        _joined(spec) as machines,
         Stopper() as stopper,  # the last, for ray sets handlers of its own
     ):
         return _run(spec, _sized(spec, machines), blocks, output, progress, stopper)
 
 
+@contextmanager
+def opened(spec: RunSpec) -> Iterator[Pool]:
+    """The model in actors on a cluster, to answer requests; a backend that joins the cluster first."""
+    with _joined(spec) as machines:
+        from genner_cli.cluster.pool import RayBackend  # not before, see there
+
+        with RayBackend(_sized(spec, machines)).open(spec) as pool:
+            yield pool
+
+
+def _joined(spec: RunSpec) -> AbstractContextManager[list[Machine]]:
+    return connected(spec.address, cpus=(spec.actors or 1) * (spec.engine.threads or 1))
+
+
 def _run(
     spec: RunSpec, size: Size, blocks: Sequence[Block], output: ResumableOutput, progress: Progress, stopper: Stopper
 ) -> Run:
-    from genner_cli.cluster.pool import RayBackend  # not before a cluster is joined: ray reads its settings on import
+    from genner_cli.cluster.pool import RayBackend  # not before a cluster is joined: ray reads its settings then
 
     with RayBackend(size).open(spec) as pool:
         settings = pool.facts.settings(spec)

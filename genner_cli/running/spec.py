@@ -130,7 +130,8 @@ class RunSpec:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give its name
+        object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give their names
+        object.__setattr__(self, "cluster", self.cluster and ClusterName(self.cluster))
         check_bounds(self)
         for wrong, message in self._contradictions():
             if wrong:
@@ -144,49 +145,26 @@ class RunSpec:
         return cls(engine=engine, **{name: value for name, value in options.items() if name not in names})
 
     def _contradictions(self) -> Iterator[tuple[object, str]]:
-        yield (
-            self.calibration and self.no_calibration,
-            "--calibration and --no-calibration contradict each other; give one of them",
-        )
-        yield (
-            (self.restart or self.retry_errors) and self.output == STDIO,
-            "--restart and --retry-errors are for an output that is resumed; name it after -o",
-        )
-        yield (
-            self.retry_errors and STDIO in self.inputs,
-            "--retry-errors reads the input twice; name files, not '-'",
-        )
-        yield from self._shard_contradictions() if self.shard else ()
+        """Each of them, and whether it is there."""
+        both = self.calibration and self.no_calibration
+        yield both, "--calibration and --no-calibration contradict each other; give one of them"
+        again, to_stdout = self.restart or self.retry_errors, self.output == STDIO
+        yield again and to_stdout, "--restart and --retry-errors are for an output that is resumed; name it after -o"
+        twice = self.retry_errors and STDIO in self.inputs
+        yield twice, "--retry-errors reads the input twice; name files, not '-'"
+        limited = self.limit is not None
+        if self.shard:
+            yield self.cluster, "--shard and --cluster both share the input out; leave one of them out"
+            yield to_stdout, "--shard: what `genner data merge` needs stands beside a file; name it after -o"
+            yield limited, "--limit counts documents from the start of the input, which a shard does not see; drop one"
         if self.cluster:
-            yield from self._cluster_contradictions()
-        else:
-            for name in ("address", "actors", "block_bytes"):
-                yield getattr(self, name) is not None, f"{option_name(name)} is for a cluster; add --cluster ray"
-
-    def _shard_contradictions(self) -> Iterator[tuple[object, str]]:
-        yield self.cluster, "--shard and --cluster both share the input out; leave one of them out"
-        yield (
-            self.output == STDIO,
-            "--shard: what `genner data merge` needs stands beside a file; name it after -o",
-        )
-        yield (
-            self.limit is not None,
-            "--limit counts documents from the start of the input, which a shard does not see; drop one",
-        )
-
-    def _cluster_contradictions(self) -> Iterator[tuple[object, str]]:
-        yield (
-            self.output == STDIO,
-            "--cluster: parts are kept beside the output until all are there; name a file after -o",
-        )
-        yield (
-            self.limit is not None,
-            "--limit counts documents from the start of the input; leave it or --cluster out",
-        )
-        yield (
-            self.retry_errors,
-            "--retry-errors: leave --cluster out; what failed is extracted again on this machine",
-        )
+            yield limited, "--limit counts documents from the start of the input; leave it or --cluster out"
+            yield (
+                self.retry_errors,
+                "--retry-errors: leave --cluster out; what failed is extracted again on this machine",
+            )
+        for name in ("address", "actors", "block_bytes") if not self.cluster else ():
+            yield getattr(self, name) is not None, f"{option_name(name)} is for a cluster; add --cluster ray"
 
     def expanded(self) -> RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""
