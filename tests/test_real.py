@@ -60,7 +60,7 @@ def trained(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter's folder after a few steps on sentences of one pattern."""
     work = tmp_path_factory.mktemp("trained")
     data = write_jsonl(work / "train.jsonl")
-    chosen = ["--loss", "locked", "--rank", 8, "--epochs", 2, "--batch", 6, "--learning-rate", 2e-3]
+    chosen = ["--loss", "locked", "--rank", 8, "--epochs", 2, "--batch-size", 6, "--learning-rate", 2e-3]
     genner("train", data, "-o", work / "adapter", "--base", REFERENCE, *chosen)
     return work / "adapter"
 
