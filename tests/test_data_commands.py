@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,14 @@ def test_convert_tells_what_is_lost_and_counts(genner: Genner, tmp_path: Path) -
     assert (run.status, run.stdout) == (0, b"")
     assert (tmp_path / "out.conll").read_text() == "Ann\tB-PER\nLee\tI-PER\nof\tO\nAcme\tO\n\n"
     source = f"{tmp_path}/in.jsonl:1"
-    assert set(run.stderr.splitlines()) == {
-        f"genner: not carried over: 1 nested entities ({source}: 'Ann' (FIRST) at 0:3, 'Ann Lee' (PER) is kept)",
-        f"genner: not carried over: 1 entities with a boundary inside a token ({source}: 'Ac' (PART) at 11:13)",
-        f"genner: not carried over: 1 fields 'id' ({source})",
+    values = [
+        f"1 nested entities ({source}: 'Ann' (FIRST) at 0:3, 'Ann Lee' (PER)",
+        f"1 entities with a boundary inside a token ({source}: 'Ac' (PART) at 11:13)",
+        f"1 fields 'id' ({source})",
         "1 documents, 3 entities",
-    }
+    ]
+    assert [sum(value in line for line in run.stderr.splitlines()) for value in values] == [1] * len(values)
+    assert run.stderr.count("\n") == len(values)
 
 
 def test_convert_leaves_documents_with_problems_out_and_fails(genner: Genner, tmp_path: Path) -> None:
@@ -57,7 +60,7 @@ def test_convert_leaves_documents_with_problems_out_and_fails(genner: Genner, tm
     run = genner("data", "convert", source, "-", "--to", "doccano")
     assert run.status == 1
     assert run.records == [{"text": "Bob.", "label": [[0, 3, "PER"]]}]
-    assert f"genner: {source}:1: entities[0]: 0:9 is not a range of the text" in run.stderr
+    assert f"genner: {source}:1: entities[0]: 0:9 " in run.stderr
     assert "1 documents, 1 entities, 1 problems" in run.stderr
 
 
@@ -75,7 +78,7 @@ def test_convert_strict_fails_at_the_first_loss(genner: Genner, tmp_path: Path) 
     source = lines(tmp_path / "in.jsonl", {"id": 1, **labelled("Ann", PER="Ann")})
     run = genner("data", "convert", source, tmp_path / "out.conll", "--strict")
     assert run.status == 1
-    assert "fields 'id' cannot be carried over; run without --strict" in run.stderr
+    assert re.search("fields 'id' .*--strict", run.stderr)
     assert not (tmp_path / "out.conll").exists()
 
 
@@ -86,7 +89,7 @@ def test_convert_trims_borders_and_drops_doubles_when_told(genner: Genner, tmp_p
     run = genner("data", "convert", source, "-", "--to", "jsonl", "--trim")
     assert run.status == 0
     assert run.records[0]["entities"] == [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]
-    assert "1 white space at the boundaries of entities" in run.stderr
+    assert "1 white space" in run.stderr
     assert "1 entities listed twice" in run.stderr
 
 
@@ -95,21 +98,21 @@ def test_convert_counts_offsets_in_the_unit_of_the_input(genner: Genner, tmp_pat
     source = lines(tmp_path / "in.jsonl", record, {"text": "👩", "entities": [{"start": 1, "end": 2, "label": "X"}]})
     run = genner("data", "convert", source, "-", "--to", "jsonl", "--offsets", "utf16")
     assert run.records[0]["entities"] == [{"start": 2, "end": 5, "label": "PER", "text": "Ann"}]
-    assert "in.jsonl:2: offset 1 is not a boundary of characters counted as utf16" in run.stderr
+    assert re.search(r"in\.jsonl:2: offset 1 .*utf16", run.stderr)
     assert run.status == 1
 
 
 @pytest.mark.parametrize(
     ("args", "what"),
     [
-        (["nowhere.jsonl", "out.conll"], "nowhere.jsonl: no such file or folder"),
-        (["in.jsonl", "in.jsonl"], "is the input too"),
-        (["in.jsonl", "out.json"], "its name does not tell the format; name it by --to"),
-        (["in.jsonl", "missing/out.conll"], "there is no folder"),
-        (["in.jsonl", "-", "--to", "brat"], "brat is a folder of files; name one for the output"),
-        (["-", "out.jsonl", "--from", "brat"], "brat is a folder of files; name one for the input"),
-        (["in.jsonl", "."], "already exists; name a new folder"),
-        (["in.jsonl", "out.json", "--to", "alpaca", "--types", "A", "--labels", "l.yaml"], "give one of them"),
+        (["nowhere.jsonl", "out.conll"], "nowhere.jsonl: no such file"),
+        (["in.jsonl", "in.jsonl"], "in.jsonl.* input"),
+        (["in.jsonl", "out.json"], "out.json: .*--to"),
+        (["in.jsonl", "missing/out.conll"], "no folder"),
+        (["in.jsonl", "-", "--to", "brat"], "-: brat .*output"),
+        (["-", "out.jsonl", "--from", "brat"], "-: brat .*input"),
+        (["in.jsonl", "."], "exists"),
+        (["in.jsonl", "out.json", "--to", "alpaca", "--types", "A", "--labels", "l.yaml"], "--types and --labels"),
     ],
 )
 def test_convert_refuses_what_cannot_be(
@@ -119,7 +122,7 @@ def test_convert_refuses_what_cannot_be(
     lines(tmp_path / "in.jsonl", labelled("Ann", PER="Ann"))
     run = genner("data", "convert", *args)
     assert run.status == 2
-    assert what in run.stderr
+    assert re.search(what, run.stderr)
 
 
 def test_convert_to_brat_leaves_nothing_behind_when_it_fails(genner: Genner, tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_stats_prints_a_table_and_json(genner: Genner, tmp_path: Path) -> None:
 def test_stats_tells_problems_and_fails(genner: Genner, tmp_path: Path) -> None:
     run = genner("data", "stats", lines(tmp_path / "in.jsonl", {"text": "x"}, labelled("y")))
     assert run.status == 1
-    assert "in.jsonl:1: field 'entities' is missing" in run.stderr
+    assert "in.jsonl:1: field 'entities' " in run.stderr
     assert run.stdout.startswith(b"documents   1, 1 (100.0%)")
 
 
@@ -192,9 +195,9 @@ def test_split_without_a_test_share_writes_two_files(genner: Genner, tmp_path: P
 def test_split_refuses_shares_and_data_that_are_wrong(genner: Genner, tmp_path: Path) -> None:
     source = lines(tmp_path / "in.jsonl", labelled("Ann", PER="Ann"))
     run = genner("data", "split", source, "-o", tmp_path, "--train", 0.5)
-    assert (run.status, "give shares above 0 that add up to 1" in run.stderr) == (2, True)
+    assert (run.status, "add up to 1" in run.stderr) == (2, True)
     run = genner("data", "split", lines(tmp_path / "bad.jsonl", {"text": "x"}), "-o", tmp_path)
-    assert (run.status, "1 problems in the data" in run.stderr) == (1, True)
+    assert (run.status, "1 problems" in run.stderr) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "in.jsonl"]
 
 
@@ -213,23 +216,24 @@ def test_relabel_renames_and_drops_and_tells(genner: Genner, tmp_path: Path) -> 
         (11, "ORG", None),
     ]
     assert {key: run.records[0][key] for key in ("id", "by", "text")} == {"id": 7, "by": "x", "text": record["text"]}
-    assert run.stderr.splitlines() == [
+    *counts, warning = run.stderr.splitlines()
+    assert counts == [
         "PER -> person: 1 entities",
         "FIRST -> person: 1 entities",
         "X dropped: 1 entities",
         "ORG kept: 1 entities",
-        "genner: NONE: no entity has this label; check its name in the map",
     ]
+    assert warning.startswith("genner: NONE: ")
 
 
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("", "map.yaml: maps no labels"),
-        ("- PER\n", "map.yaml: maps no labels"),
-        ("PER: a\nPER: b\n", "map.yaml:2: label 'PER' comes twice"),
-        ("PER: a|b\n", "map.yaml:1: label 'a|b' contains |"),
-        ("PER: [a]\n", "map.yaml:1: a label's name is a list"),
+        ("", "map.yaml: .*no labels"),
+        ("- PER\n", "map.yaml: .*no labels"),
+        ("PER: a\nPER: b\n", "map.yaml:2: label 'PER' .*twice"),
+        ("PER: a|b\n", r"map.yaml:1: label 'a\|b' "),
+        ("PER: [a]\n", "map.yaml:1: .*list"),
     ],
 )
 def test_relabel_refuses_a_map_that_is_wrong(genner: Genner, tmp_path: Path, content: str, what: str) -> None:
@@ -238,7 +242,7 @@ def test_relabel_refuses_a_map_that_is_wrong(genner: Genner, tmp_path: Path, con
         "data", "relabel", lines(tmp_path / "a.jsonl", labelled("Ann", PER="Ann")), "-m", tmp_path / "map.yaml"
     )
     assert (run.status, run.stdout) == (2, b"")
-    assert what in run.stderr
+    assert re.search(what, run.stderr)
 
 
 # check
@@ -257,7 +261,7 @@ def test_check_finds_planted_mistakes_and_fails(genner: Genner, tmp_path: Path) 
     assert run.status == 1
     out = run.stdout.decode()
     assert "problems: 1 entities and records that are wrong" in out
-    assert f"{train}:4: entities[0]: 0:4 is not a range of the text" in out
+    assert f"{train}:4: entities[0]: 0:4 " in out
     assert "duplicates: 1 texts" in out
     assert f"2 documents of {test} share eight words or the whole text with {train} (1 are equal)" in out
     assert "'Acme won' is annotated in 2 ways" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -72,14 +73,13 @@ def test_a_path_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     "name", ["none.gguf", "no/such.gguf", "/no/such/model.gguf", "a/b/c/d.gguf", "none", "a:b.gguf"]
 )
 def test_a_missing_path_says_so_with_a_remedy(name: str, cache: Path, connections: list[object]) -> None:
-    with pytest.raises(ModelError, match=r"does not exist; give a path, or a Hub reference owner/name") as error:
+    with pytest.raises(ModelError, match=f"{re.escape(repr(name))} .*owner/name:file.gguf"):
         hub.resolve(name, download=True)
-    assert repr(name) in str(error.value)
     assert connections == []
 
 
 def test_a_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is a folder, not a GGUF file"):
+    with pytest.raises(ModelError, match=f"'{tmp_path}' .* folder"):
         hub.resolve(str(tmp_path))
 
 
@@ -87,7 +87,7 @@ def test_a_folder_says_so(tmp_path: Path) -> None:
 def test_a_hub_reference_that_is_not_in_the_cache_names_the_option_that_fetches_it(
     reference: str, cache: Path, connections: list[object]
 ) -> None:
-    with pytest.raises(ModelError, match=f"^{reference} is not in the local cache.*--download"):
+    with pytest.raises(ModelError, match=f"^{reference} .*local cache.*--download"):
         hub.resolve(reference)
     assert connections == []
 
@@ -104,16 +104,16 @@ def test_a_hub_reference_is_found_in_the_cache_without_any_connection(
 
 def test_of_several_files_one_must_be_chosen(cache: Path, connections: list[object]) -> None:
     snapshot = put(cache, "q8.gguf", "q4.gguf")
-    with pytest.raises(ModelError, match=r"several GGUF files; choose one: own/name:q4.gguf, own/name:q8.gguf"):
+    with pytest.raises(ModelError, match=r"own/name:q4\.gguf, own/name:q8\.gguf"):
         hub.resolve("own/name")
     assert hub.resolve("own/name:q4.gguf") == snapshot / "q4.gguf"
-    with pytest.raises(ModelError, match=r"^own/name:q5\.gguf is not in the local cache"):
+    with pytest.raises(ModelError, match=r"^own/name:q5\.gguf .*local cache"):
         hub.resolve("own/name:q5.gguf")
 
 
 def test_a_base_model_in_the_cache_is_no_gguf(cache: Path, connections: list[object]) -> None:
     put(cache, "model.safetensors")
-    with pytest.raises(ModelError, match=r"^own/name is not in the local cache"):
+    with pytest.raises(ModelError, match=r"^own/name .*local cache"):
         hub.resolve("own/name")
 
 
@@ -125,15 +125,15 @@ def test_a_revision_is_found_by_its_name(revision: str, cache: Path, connections
     assert hub.resolve_base(f"own/name@{revision}") == snapshot
     assert hub.resolve_base("own/name", revision=revision) == snapshot
     for other in ("own/name", "own/name@other", "own/name@" + "a" * 40):
-        with pytest.raises(ModelError, match="not in the local cache"):
+        with pytest.raises(ModelError, match=f"^{other} .*local cache"):
             hub.resolve(other)
-        with pytest.raises(ModelError, match=f"not in the local cache; fetch it once with `genner pull {other}`"):
+        with pytest.raises(ModelError, match=f"^{other} .*local cache.*`genner pull {other}`"):
             hub.resolve_base(other)
     assert connections == []
 
 
 def test_two_revisions_for_one_model_are_refused() -> None:
-    with pytest.raises(ModelError, match="two revisions"):
+    with pytest.raises(ModelError, match=r"own/name@v1 .*'v2'"):
         hub.resolve_base("own/name@v1", revision="v2")
 
 
@@ -144,9 +144,7 @@ def shards(folder: Path, *names: str) -> None:
 def test_a_base_model_in_the_cache_is_whole_or_says_what_is_missing(cache: Path, connections: list[object]) -> None:
     snapshot = put(cache, "config.json", "model-1-of-2.safetensors", "tokenizer.json")
     shards(snapshot, "model-1-of-2.safetensors", "model-2-of-2.safetensors")
-    with pytest.raises(
-        ModelError, match=r"as a whole \(model-2-of-2.safetensors is missing\); .*`genner pull own/name`"
-    ):
+    with pytest.raises(ModelError, match=r"\(model-2-of-2\.safetensors .*`genner pull own/name`"):
         hub.resolve_base("own/name")
     (snapshot / "model-2-of-2.safetensors").write_bytes(b"x")
     assert hub.resolve_base("own/name") == snapshot
@@ -159,13 +157,13 @@ def test_a_folder_is_a_base_model_only_with_all_its_files(gone: str, tmp_path: P
         (tmp_path / name).write_bytes(b"x")
     assert hub.resolve_base(str(tmp_path)) == tmp_path
     (tmp_path / gone).unlink()
-    with pytest.raises(ModelError, match=f"has no {gone}; give a folder written by save_pretrained"):
+    with pytest.raises(ModelError, match=f"'{tmp_path}' .* {gone}; .*save_pretrained"):
         hub.resolve_base(str(tmp_path))
 
 
 def test_a_file_is_no_base_model(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
-    with pytest.raises(ModelError, match="it is a file"):
+    with pytest.raises(ModelError, match=r"model\.bin.* file"):
         hub.resolve_base(str(tmp_path / "model.bin"))
 
 

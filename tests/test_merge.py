@@ -151,9 +151,9 @@ def test_another_base_is_refused(
     with torch.no_grad():
         (other := new_model("llama")).model.norm.weight[0] += 0.01
     base = save(other, tokenizer, tmp_path / "other")
-    with pytest.raises(ModelError, match=r"trained on 'my/base' \(SHA-256 \w{12}\), and .* are others .*; give the"):
+    with pytest.raises(ModelError, match=r"'my/base' \(SHA-256 \w{12}\)"):
         merge_lora(base, adapter, tmp_path / "merged")
-    with pytest.raises(ModelError, match=r"layers.\S+ \(.*\), and the base has it as"):
+    with pytest.raises(ModelError, match=r"layers\.\S+ \(.*\), .* base .* \("):
         merge_lora(save(new_model("qwen2"), tokenizer, tmp_path / "qwen"), adapter, tmp_path / "merged")
     assert not list(tmp_path.glob("merged*"))
 
@@ -161,7 +161,7 @@ def test_another_base_is_refused(
 CONFIGS: dict[str, dict[str, Any]] = {
     "use_dora": {"use_dora": True},
     "fan_in_fan_out": {"fan_in_fan_out": True},
-    "init_lora_weights 'pissa_niter_4', which changes the base": {"init_lora_weights": "pissa_niter_4"},
+    "init_lora_weights 'pissa_niter_4'": {"init_lora_weights": "pissa_niter_4"},
     "target_parameters": {"target_parameters": ["experts.down"]},
     "peft_type 'VERA'": {"peft_type": "VERA"},
     "an_option_of_tomorrow": {"an_option_of_tomorrow": 3},
@@ -174,14 +174,14 @@ def test_an_adapter_that_is_more_than_lora_is_refused(
 ) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     edit(copy, "adapter_config.json", **values)
-    with pytest.raises(ModelError, match=rf"not supported: {message}.*; train again with plain LoRA"):
+    with pytest.raises(ModelError, match=rf"{message}.*plain LoRA"):
         merge_lora(base, copy, tmp_path / "merged")
 
 
 def test_an_adapter_without_a_scale_is_refused(adapter: Path, base: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     edit(copy, "adapter_config.json", lora_alpha=None)
-    with pytest.raises(ModelError, match=r"lora_alpha is None and no number; train again"):
+    with pytest.raises(ModelError, match=r"lora_alpha is None"):
         merge_lora(base, copy, tmp_path / "merged")
 
 
@@ -190,13 +190,13 @@ def test_an_adapter_that_is_not_whole_is_refused(adapter: Path, base: Path, tmp_
     values = load_file(copy / "adapter_model.safetensors")
     lost = min(values)
     save_file({name: value for name, value in values.items() if name != lost}, copy / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match="is not a pair of matrices A and B"):
+    with pytest.raises(ModelError, match="pair of matrices"):
         merge_lora(base, copy, tmp_path / "merged")
     (copy / "adapter_model.safetensors").write_bytes(b"cut")
-    with pytest.raises(ModelError, match=r"adapter_model.safetensors cannot be read .*; train again"):
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors cannot be read"):
         merge_lora(base, copy, tmp_path / "merged")
     (copy / "genner.json").unlink()
-    with pytest.raises(ModelError, match="its training has not ended; end it with genner train --resume"):
+    with pytest.raises(ModelError, match="genner train --resume"):
         merge_lora(base, copy, tmp_path / "merged")
 
 
@@ -205,7 +205,7 @@ def test_one_matrix_for_two_ends_is_not_changed_at_one(tokenizer: PreTrainedToke
     model = new_model("llama, linear")
     base = save(model, tokenizer, tmp_path / "base")
     adapter = save_adapter(adapted(model, target_modules=["lm_head"]), tokenizer, base, tmp_path / "adapter")
-    with pytest.raises(ModelError, match=r"lm_head.weight, which is embeddings and output matrix in one; train again"):
+    with pytest.raises(ModelError, match=r"lm_head\.weight, .*embeddings"):
         merge_lora(base, adapter, tmp_path / "merged")
 
 
@@ -214,13 +214,13 @@ def test_numbers_too_large_for_their_type_are_refused(tokenizer: PreTrainedToken
     changed = adapted(model, size=900.0)
     base = save(model.half(), tokenizer, tmp_path / "base")
     adapter = save_adapter(changed, tokenizer, base, tmp_path / "adapter")
-    with pytest.raises(ModelError, match=r"\S+_proj.weight is not finite everywhere in F16 once merged"):
+    with pytest.raises(ModelError, match=r"\S+_proj\.weight .*finite .*F16"):
         merge_lora(base, adapter, tmp_path / "merged")
     assert not list(tmp_path.glob("merged*"))
 
 
 def test_a_folder_with_something_in_it_is_left_alone(adapter: Path, base: Path) -> None:
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match=f"{base} exists"):
         merge_lora(base, adapter, base)
 
 

@@ -219,14 +219,14 @@ def test_a_stage_that_fails_leaves_nothing_that_counts(tmp_path: Path) -> None:
 
 def test_another_probe_or_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     ProbeFolder(tmp_path / "probe", {"base": "a", "options": {"rank": 4, "seed": 0}})
-    with pytest.raises(UsageError, match=r"options was {'rank': 4} and is {'rank': 8}; give the same"):
+    with pytest.raises(UsageError, match=r"options .*{'rank': 4} .*{'rank': 8}"):
         ProbeFolder(tmp_path / "probe", {"base": "a", "options": {"rank": 8, "seed": 0}})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").touch()
-    with pytest.raises(UsageError, match="exists already and holds no probe"):
+    with pytest.raises(UsageError, match=r"mine exists .*no probe"):
         ProbeFolder(tmp_path / "mine", {})
     (tmp_path / "probe" / "one.json").write_text("{")
-    with pytest.raises(UsageError, match=r"one\.json: is broken .*; remove it"):
+    with pytest.raises(UsageError, match=r"one\.json: .*broken"):
         ProbeFolder(tmp_path / "probe", {"base": "a", "options": {"rank": 4, "seed": 0}}).stage("one", dict)
 
 
@@ -256,12 +256,12 @@ def test_a_suite_names_file_and_line_of_what_is_no_question(tmp_path: Path) -> N
         with pytest.raises(UsageError, match=r"suite\.jsonl:2: "):
             read_suite(path)
     path.write_text(f"{json.dumps(good)}\n" + json.dumps({"task": "t", "text": "x"}))
-    with pytest.raises(UsageError, match="questions of two kinds"):
+    with pytest.raises(UsageError, match="two kinds"):
         read_suite(path)
     path.write_text("")
-    with pytest.raises(UsageError, match="holds no question"):
+    with pytest.raises(UsageError, match="no question"):
         read_suite(path)
-    with pytest.raises(UsageError, match="there is no suite"):
+    with pytest.raises(UsageError, match=r"no suite .*'other'"):
         suite_file("other")
 
 

@@ -101,20 +101,20 @@ def test_a_gguf_is_fetched_and_found_offline(remote: FakeHub, cache: Path) -> No
 def test_extraction_with_download_fetches_the_checked_file(remote: FakeHub, cache: Path) -> None:
     assert hub.resolve("own/many:deep/q8.gguf", download=True).read_bytes() == b"GGUF8"
     assert hub.resolve_base("own/base", download=True).is_dir()
-    with pytest.raises(ModelError, match="own/base has no GGUF file"):
+    with pytest.raises(ModelError, match=r"own/base .*no GGUF"):
         hub.resolve("own/base", download=True)
 
 
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("own/many", r"several GGUF files; choose one: own/many:deep/q8\.gguf, own/many:q4\.gguf"),
-        ("own/many:q5.gguf", r"is not on the Hub; the model has deep/q8\.gguf, q4\.gguf"),
-        ("own/bin", "neither a GGUF file nor config.json with safetensors"),
-        ("own/none", "is not on the Hub, or is private; check the name, and run `hf auth login`"),
-        ("own/base@v9", "'v9' is no revision of it; .*/own/base/refs"),
-        ("not a name", "does not exist; give a path, or a Hub reference"),
-        ("own/na--me", "no such name can be on the Hub"),
+        ("own/many", r"own/many:deep/q8\.gguf, own/many:q4\.gguf"),
+        ("own/many:q5.gguf", r"own/many:q5\.gguf .* deep/q8\.gguf, q4\.gguf"),
+        ("own/bin", r"own/bin .*GGUF.*config\.json"),
+        ("own/none", "own/none .*`hf auth login`"),
+        ("own/base@v9", "'v9' .*/own/base/refs"),
+        ("not a name", "'not a name' .*owner/name"),
+        ("own/na--me", "own/na--me: .*name"),
     ],
 )
 def test_what_is_not_there_is_one_line_with_a_remedy(remote: FakeHub, cache: Path, reference: str, said: str) -> None:
@@ -130,9 +130,7 @@ def test_gated_and_private_models_say_what_to_do_and_are_fetched_with_a_token(
 ) -> None:
     """The token goes to the Hub and never to where it redirects."""
     remote.repositories["own/shut"] = Repository(BASE, access=access)
-    remedy = (
-        "accept its terms at .*/own/shut, run `hf auth login`" if access == "gated" else "`hf auth login` for a priv"
-    )
+    remedy = "terms at .*/own/shut, .*`hf auth login`" if access == "gated" else "own/shut .*private.*`hf auth login`"
     with pytest.raises(ModelError, match=remedy):
         pull("own/shut")
     monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -157,7 +155,7 @@ def test_a_file_that_differs_from_its_hash_is_removed_and_the_next_call_fetches_
     remote: FakeHub, cache: Path, file: str
 ) -> None:
     remote.damaged = {file}
-    with pytest.raises(ModelError, match=f"{file} did not arrive as the Hub has it.*removed, fetch it again"):
+    with pytest.raises(ModelError, match=f"{file} .* hash .*removed"):
         pull("own/base")
     assert not leftovers(cache)
     with pytest.raises(ModelError, match="local cache"):
@@ -200,12 +198,12 @@ def test_an_interrupted_call_is_gone_on_with_by_the_next(remote: FakeHub, cache:
 
 def test_a_hub_that_sends_nothing_is_an_error_and_no_endless_loop(remote: FakeHub, cache: Path) -> None:
     remote.break_after = [0, 0, 0]
-    with pytest.raises(ModelError, match="the Hub cannot be reached"):
+    with pytest.raises(ModelError, match=r"own/small: .*reached"):
         pull("own/small")
     assert len(remote.ranges) == 1
 
 
-@pytest.mark.parametrize(("status", "said"), [(503, r"the Hub refused \(.*503"), (429, "try again later")])
+@pytest.mark.parametrize(("status", "said"), [(503, "own/small: .*503"), (429, "own/small: .*429")])
 def test_a_hub_in_trouble_is_one_line(remote: FakeHub, cache: Path, status: int, said: str) -> None:
     remote.status = status
     with pytest.raises(ModelError, match=said):
@@ -214,7 +212,7 @@ def test_a_hub_in_trouble_is_one_line(remote: FakeHub, cache: Path, status: int,
 
 def test_a_hub_that_is_not_there_is_one_line(remote: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match=r"own/small: the Hub cannot be reached .*; check the network"):
+    with pytest.raises(ModelError, match=r"own/small: .*reached .*network"):
         pull("own/small")
 
 
@@ -255,7 +253,7 @@ def test_a_place_of_ones_own_is_filled_and_other_files_there_are_left_alone(
     assert pull("own/small", out=folder).path == folder / "m.gguf"
     assert not cache.exists() or not list(cache.rglob("snapshots"))
     (folder / "config.json").write_bytes(b"mine")
-    with pytest.raises(ModelError, match="is another file; remove it"):
+    with pytest.raises(ModelError, match=r"config\.json .*another file"):
         pull("own/base", out=folder)
     assert (folder / "config.json").read_bytes() == b"mine"
 
@@ -266,10 +264,10 @@ def test_the_command_prints_the_path_and_what_was_pinned(
     run = genner("pull", "own/small")
     assert run.status == 0
     assert Path(run.stdout.decode().strip()) == hub.resolve("own/small")
-    assert run.stderr == f"own/small@{'e' * 40}: 1 file, 12.6 MiB, hashes checked\n"
+    assert run.stderr.startswith(f"own/small@{'e' * 40}: 1 file, 12.6 MiB")
     bad = genner("pull", "own/none")
     assert (bad.status, bad.stdout) == (1, b"")
-    assert bad.stderr.startswith("genner: own/none is not on the Hub")
+    assert bad.stderr.startswith("genner: own/none ")
 
 
 def test_a_process_of_its_own_finds_offline_what_another_fetched(remote: FakeHub, tmp_path: Path) -> None:
@@ -285,4 +283,4 @@ def test_a_process_of_its_own_finds_offline_what_another_fetched(remote: FakeHub
     assert path.is_relative_to(tmp_path / "home" / "hub")
     offline = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
     assert f"file           {path}" in genner("info", "own/small", **offline).stdout
-    assert "HF_HUB_OFFLINE is set" in genner("pull", "own/base", **offline).stderr
+    assert "HF_HUB_OFFLINE" in genner("pull", "own/base", **offline).stderr

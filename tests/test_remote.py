@@ -91,13 +91,13 @@ def test_parquet_and_conll_are_read_there(memory: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("memory://none.jsonl", "there is no such file; check the address"),
-        ("memory://*.jsonl", "there is no such file"),
-        ("memory://in", "there is no such file"),
-        ("memory://in/a.csv", "unknown kind of file"),
-        ("memory://in/a.ann", "read on disk only"),
-        ("http://127.0.0.1:1/a.jsonl", "genner reads and writes memory://, s3:// and files here; copy it"),
-        ("simplecache::memory://in/a.jsonl", "genner reads and writes memory://"),
+        ("memory://none.jsonl", "no such file"),
+        ("memory://*.jsonl", "no such file"),
+        ("memory://in", "no such file"),
+        ("memory://in/a.csv", "unknown kind"),
+        ("memory://in/a.ann", "disk"),
+        ("http://127.0.0.1:1/a.jsonl", "memory://, s3://"),
+        ("simplecache::memory://in/a.jsonl", "memory://, s3://"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_told(memory: Any, pattern: str, message: str) -> None:
@@ -110,12 +110,12 @@ def test_what_is_wrong_with_an_address_is_told(memory: Any, pattern: str, messag
 
 def test_only_commands_that_stream_read_addresses(memory: Any, genner: Genner) -> None:
     memory.pipe("/a.jsonl", b'{"text": "x"}\n')
-    with pytest.raises(UsageError, match="only genner extract and genner plan read addresses"):
+    with pytest.raises(UsageError, match="genner extract and genner plan"):
         expand(["memory://a.jsonl"])
     run = genner("data", "stats", "memory://a.jsonl")
     assert run.status == 2
     run = genner("extract", "memory://a.jsonl", "--stats", "memory://stats.json")
-    assert "only the output of genner extract may be at an address" in run.stderr
+    assert "output of genner extract" in run.stderr
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_scheme_in_capitals_is_the_same_scheme(memory: Any) -> None:
     memory.pipe("/a.jsonl", LINES)
     assert read("MEMORY://a.jsonl") == read("memory://a.jsonl")
-    with pytest.raises(UsageError, match="genner reads and writes memory://, s3:// and files here"):
+    with pytest.raises(UsageError, match=r"GS://bucket/a\.jsonl: .*memory://, s3://"):
         expand(["GS://bucket/a.jsonl"], addresses=True)
 
 
@@ -137,7 +137,7 @@ def test_an_input_is_not_overwritten_however_its_address_is_written(memory: Any,
     memory.pipe("/a.jsonl", LINES)
     for one, other in (("memory:///a.jsonl", "memory://a.jsonl"), ("memory://a.jsonl", "MEMORY:///a.jsonl")):
         run = genner("extract", one, "-o", other)
-        assert (run.status, "is an input file, and output would overwrite it" in run.stderr) == (2, True)
+        assert (run.status, "input file" in run.stderr) == (2, True)
     assert memory.cat("/a.jsonl") == LINES
 
 
@@ -167,10 +167,10 @@ def test_a_connection_that_breaks_ends_the_run_behind_what_was_read_before(
     open_there = type(memory).open
     monkeypatch.setattr(type(memory), "open", lambda *args, **more: Broken(open_there(*args, **more)))
     found: list[Any] = []
-    with pytest.raises(GennerError, match=r"RuntimeError: the server hung up.*run the same command again"):
+    with pytest.raises(GennerError, match=r"a\.jsonl: .*RuntimeError: the server hung up"):
         found.extend(read_documents(expand(["memory://a.jsonl"], addresses=True)))
     assert len(found) > 1000
-    with pytest.raises(ReadError, match=r"a\.jsonl: cannot be read \(RuntimeError: the server hung up\)"):
+    with pytest.raises(ReadError, match=r"a\.jsonl: .*\(RuntimeError: the server hung up\)"):
         list(surveyed([Block("memory://a.jsonl")]))
 
 
@@ -194,7 +194,7 @@ def test_an_output_is_put_there_whole_grows_and_is_retried(memory: Any, tmp_path
     assert lines(address) == expected(documents(8, unread=(5,)))
     assert len(list(tmp_path.iterdir())) == 2
     memory.pipe(address.removeprefix("memory://"), b"PAR1")
-    with pytest.raises(UsageError, match="start over with --restart"):
+    with pytest.raises(UsageError, match="--restart"):
         work(output, documents(9, unread=(5,)))
 
 
@@ -238,7 +238,7 @@ def test_an_input_is_not_overwritten(memory: Any) -> None:
     paths = expand(["memory:///a.jsonl"], addresses=True)
     from genner_cli.files.resuming import ResumableOutput
 
-    with pytest.raises(UsageError, match="is an input file"):
+    with pytest.raises(UsageError, match="input file"):
         ResumableOutput("memory:///a.jsonl", inputs=paths)
 
 
@@ -253,7 +253,7 @@ def test_the_command_reads_and_writes_there_what_it_does_on_the_disk(
     assert genner(*command).status == 0
     found = [orjson.loads(line) for line in lines("memory://out.jsonl.zst")]
     assert_same(found, records(tmp_path / "out.jsonl"))
-    assert "there was nothing to do" in genner(*command).stderr
+    assert "complete" in genner(*command).stderr
     assert genner("plan", "memory://in/*.gz", "--seconds", 1).status == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_what_goes_wrong_on_the_way_leaves_an_older_page_as_it_was(genner: Genne
     predictions = write(tmp_path / "pred.jsonl", RECORD, {**RECORD, "id": "b"})
     run = genner("view", predictions, "--gold", write(tmp_path / "gold.jsonl", GOLD), "-o", page)
     assert run.status == 1
-    assert f"{predictions}:2: document 'b' is not in the gold data, {tmp_path / 'gold.jsonl'}:1" in run.stderr
+    assert re.search(f"{predictions}:2: document 'b' .*{tmp_path / 'gold.jsonl'}:1", run.stderr)
     assert page.read_text() == "before"
 
 
@@ -69,7 +70,7 @@ def test_the_limit_is_of_documents_and_gold_may_have_more(genner: Genner, tmp_pa
     assert (run.status, run.stderr) == (0, "1 documents, 4 entities, 0 failed\n")
     run = genner("view", predictions, "--gold", gold, "-o", tmp_path / "page.html")
     assert run.status == 1
-    assert f"{gold}:3: document 'c' has no prediction; the last is {predictions}:2" in run.stderr
+    assert re.search(f"{gold}:3: document 'c' .*{predictions}:2", run.stderr)
 
 
 def test_a_large_page_is_written_with_a_warning(
@@ -78,7 +79,7 @@ def test_a_large_page_is_written_with_a_warning(
     monkeypatch.setattr("genner_cli.view.page.LARGE", 1000)
     run = genner("view", write(tmp_path / "pred.jsonl", RECORD), "-o", tmp_path / "page.html")
     assert run.status == 0
-    assert "browsers are slow with that, show less with --limit" in run.stderr
+    assert "--limit" in run.stderr
     assert (tmp_path / "page.html").exists()
 
 
@@ -87,7 +88,8 @@ def test_records_that_cannot_be_read_are_shown_and_counted_and_change_the_exit_s
 ) -> None:
     predictions = write(tmp_path / "pred.jsonl", RECORD, "{oops")
     run = genner("view", predictions, "-o", tmp_path / "page.html")
-    assert (run.status, run.stderr) == (1, "2 documents, 4 entities, 0 failed, 1 could not be read\n")
+    assert run.status == 1
+    assert run.stderr.startswith("2 documents, 4 entities, 0 failed, 1 ")
     assert f"{predictions}:2: not JSON" in (tmp_path / "page.html").read_text(encoding="utf-8")
     shown = genner("view", predictions, "--terminal")
     assert shown.status == 1
@@ -100,20 +102,20 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
     gold = write(tmp_path / "gold.jsonl", *bad)
     run = genner("view", write(tmp_path / "pred.jsonl", RECORD), "--gold", gold, "--terminal")
     assert (run.status, run.stdout) == (1, b"")
-    assert f"genner: {gold}:1: entities[0]: 0:99 is not a range" in run.stderr
+    assert f"genner: {gold}:1: entities[0]: 0:99 " in run.stderr
     assert f"{gold}:7: " in run.stderr
-    assert "7 problems in the gold data" in run.stderr
+    assert "7 problems" in run.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pred.jsonl",), "give either -o page.html or --terminal"),
-        (("pred.jsonl", "--terminal", "-o", "page.html"), "give either -o page.html or --terminal"),
-        (("pred.jsonl", "-o", "page.pdf"), "page.pdf: unknown kind of file; let the name end in .html"),
+        (("pred.jsonl",), "-o page.html or --terminal"),
+        (("pred.jsonl", "--terminal", "-o", "page.html"), "-o page.html or --terminal"),
+        (("pred.jsonl", "-o", "page.pdf"), r"page\.pdf: .*\.html"),
         (("none.jsonl", "--terminal"), "none.jsonl: no such file"),
         (("pred.jsonl", "--gold", "none.jsonl", "--terminal"), "none.jsonl: no such file"),
-        (("notes.txt", "--terminal"), "notes.txt: a text file has no entities"),
+        (("notes.txt", "--terminal"), r"notes\.txt: .*no entities"),
     ],
 )
 def test_a_wrong_call_is_one_line(
@@ -124,7 +126,7 @@ def test_a_wrong_call_is_one_line(
     write(tmp_path / "notes.txt", "Ann.")
     run = genner("view", *arguments)
     assert (run.status, run.stdout) == (2, b"")
-    assert said in run.stderr
+    assert re.search(said, run.stderr)
     assert run.stderr.count("\n") == 1
     assert not (tmp_path / "page.html").exists()
 
