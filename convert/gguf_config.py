@@ -18,7 +18,7 @@ from genner_cli.engine.gguf_header import TensorInfo
 
 GELU, SILU = "gelu_pytorch_tanh", "silu"
 GEMMA_WINDOWS = 6
-"""Of so many layers of a Gemma 3 the last one sees the whole text (llama.cpp: set_swa_pattern)."""
+"""In a Gemma 3, the last of this many layers attends to the whole text (llama.cpp: set_swa_pattern)."""
 _SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding"}
 
 

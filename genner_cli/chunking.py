@@ -1,4 +1,4 @@
-"""A long text -> chunks of the length that the model knows, at sentence borders, with offsets.
+"""A long text -> chunks of the length that the model knows, at sentence boundaries, with offsets.
 
 Knows nothing of tokens, models or labels: sizes are UTF-8 bytes, offsets are code points.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from genner_cli.types import Chunk, Range
 
-_BORDER = re.compile(
+_BOUNDARY = re.compile(
     r"""(?: (?<![.!?…]) [.!?…]++ ["'”’»)\]]* (?=\s+["'“‘«(\[¿¡]*[^\W_a-z]) \s+   # sentence, no lower-case letter next
           | [。！？]+ ["”’』」）]* \s*                                               # CJK full stops need no blank
           | (?<!\s) \s* \n \s*                                                   # a line of its own
@@ -31,23 +31,23 @@ def sentences(text: str) -> Iterator[Range]:
     start, last = _first_character(text, 0, len(text)), len(text)
     while last > start and text[last - 1].isspace():
         last -= 1
-    for border in _BORDER.finditer(text):
-        end = border.start() + len(border[0].rstrip())
-        if end <= start or _is_abbreviation(text, border, end):
+    for boundary in _BOUNDARY.finditer(text):
+        end = boundary.start() + len(boundary[0].rstrip())
+        if end <= start or _is_abbreviation(text, boundary, end):
             continue
         yield Range(start, end)
-        start = border.end()
+        start = boundary.end()
     if start < last:
         yield Range(start, last)
 
 
 def _first_character(text: str, start: int, end: int) -> int:
-    """Where the first character stands that is no blank, `end` if there is none."""
+    """The offset of the first character that is not white space, `end` if there is none."""
     return next((at for at in range(start, end) if not text[at].isspace()), end)
 
 
-def _is_abbreviation(text: str, border: re.Match[str], end: int) -> bool:
-    return "\n" not in border[0] and bool(_NO_END.search(text[max(0, end - _LOOK_BACK) : end]))
+def _is_abbreviation(text: str, boundary: re.Match[str], end: int) -> bool:
+    return "\n" not in boundary[0] and bool(_NO_END.search(text[max(0, end - _LOOK_BACK) : end]))
 
 
 def split(text: str, size: int, overlap: int | None = None) -> Iterator[Chunk]:
@@ -93,7 +93,7 @@ class _Known:
         return self._parts[at]
 
     def has(self, at: int) -> bool:
-        """Whether there are so many."""
+        """Whether there are that many."""
         while len(self._parts) <= at and (part := next(self._source, None)):
             self._parts.append(part)
         return at < len(self._parts)

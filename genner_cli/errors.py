@@ -2,7 +2,7 @@
 
     GennerError            anything that is not a bug
     ├── UsageError         the command line or an options file is wrong         exit 2
-    ├── DataError          one document is wrong: recorded, the batch goes on   exit 1 at the end
+    ├── DataError          one document is wrong: recorded, the batch continues   exit 1 at the end
     ├── ReadError          a disk or a server failed: another time it may not   exit 1
     └── ModelError         a model file is missing, broken or does not fit      exit 1
 

@@ -45,13 +45,13 @@ def test_an_adapter_that_fits_is_let_pass() -> None:
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "this is no LoRA adapter as GGUF; make one with genner export --adapter-only": {"general_type": "model"},
-    "this is no LoRA adapter": {"adapter_type": "control"},
+    "is not a LoRA adapter in GGUF; make one with genner export --adapter-only": {"general_type": "model"},
+    "is not a LoRA adapter": {"adapter_type": "control"},
     "an adapter for 'qwen2', and the model is 'llama'": {"general_architecture": "qwen2"},
     r"was trained on 'b' \(SHA-256 aaaaaaaaaaaa\), and the model was made from other weights \(SHA-256 cccc": {
         "genner_base_hash": "a" * 64, "genner_base_reference": "b", "made_from": "c" * 64,
     },
-    "blk.0.attn_norm.weight is no half of a pair": {"shapes": {**RIGHT, "blk.0.attn_norm.weight": (64,)}},
+    "blk.0.attn_norm.weight is not one of a pair": {"shapes": {**RIGHT, "blk.0.attn_norm.weight": (64,)}},
     "the tensor blk.0.attn_q.weight.lora_b is missing; export the adapter again": {
         "shapes": {"blk.0.attn_q.weight.lora_a": (64, 4)},
     },

@@ -295,7 +295,7 @@ def test_weights_in_a_pickle_are_never_opened_and_the_message_says_why(
     for option in ("--model", "--adapter"):
         run = genner("extract", docs, option, adapter / "adapter_model.bin")
         assert run.status == 1
-        assert "this is no GGUF file" in run.stderr
+        assert "is not a GGUF file" in run.stderr
     assert not mark.exists()
 
 

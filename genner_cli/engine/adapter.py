@@ -24,7 +24,7 @@ def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
     said = adapter.metadata
     kind = said.get("general.type"), said.get("adapter.type")
     if kind != ("adapter", "lora"):
-        raise ModelError(f"{path}: this is no LoRA adapter as GGUF; make one with genner export --adapter-only")
+        raise ModelError(f"{path}: this is not a LoRA adapter in GGUF; make one with genner export --adapter-only")
     own, other = (header.metadata.get("general.architecture") for header in (adapter, base))
     if own != other:
         raise ModelError(f"{path}: an adapter for {own!r}, and the model is {other!r}; {REMEDY}")
@@ -71,7 +71,7 @@ def _pairs(path: Path, adapter: Header) -> list[str]:
         raise ModelError(f"{path}: the tensor {lost[0]} is missing; export the adapter again")
     if strange := sorted(adapter.tensors.keys() - whole):
         raise ModelError(
-            f"{path}: {strange[0]} is no half of a pair A and B, which is all that llama.cpp applies; merge it into the"
+            f"{path}: {strange[0]} is not one of a pair A and B, which is all that llama.cpp applies; merge it into the"
             " model (genner export without --adapter-only)"
         )
     return sorted(names)

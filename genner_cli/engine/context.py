@@ -147,7 +147,7 @@ class Context:
         return self._rows(kinds[self._outputs[:real] != 0], outputs)
 
     def _rows(self, kinds: NDArray[np.int8], outputs: int) -> list[Row]:
-        """`kinds`: of each output that is no padding; `outputs`: how many llama.cpp computed."""
+        """`kinds`: of each output that is not padding; `outputs`: how many llama.cpp computed."""
         states = self._head.rows() if self._head and _FEW in kinds else None
         logits = self._logits(outputs) if _ALL in kinds or (_FEW in kinds and not states) else []
         return [
@@ -200,7 +200,7 @@ class Context:
         llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
     def _find_cells(self, count: int) -> bool:
-        """Whether so many tokens fit behind all others, which are moved together if that is due."""
+        """Whether `count` tokens fit behind all others, which are moved together if that is due."""
         prefix = self._ends[PREFIX]
         needed = prefix + sum(end - prefix for end in self._ends.values()) + count
         if needed > self._cells:

@@ -3,7 +3,7 @@
 A token is legal only if the source lock and llama.cpp's grammar sampler both accept it. The most probable
 token is asked first, then the next few; all legal ones are listed only when those are illegal, or where an
 entity is being decided, whose score needs its alternatives. Where only one continuation is legal it is taken
-without logits (`force`), and `copy` says what comes next if the source goes on without markup. The lock's half of
+without logits (`force`), and `copy` says what comes next if the source continues without markup. The lock's half of
 this is `constrained`.
 """
 

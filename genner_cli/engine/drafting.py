@@ -1,7 +1,7 @@
 """How many tokens of the source to decode ahead of the choice (copy-drafting, for formats that repeat the text).
 
 A drafted token that is then chosen saves its share of a step's fixed cost; one that is not was decoded in vain.
-So both are measured while the engine runs: what a step costs, and how often the source goes on, by what stands
+So both are measured while the engine runs: what a step costs, and how often the source continues, by what stands
 there. A draft changes speed, never output.
 """
 
@@ -39,7 +39,7 @@ class StepCosts:
         self.fixed, self.each, self.row = 4.0, 1.0, 0.0
 
     def note(self, tokens: int, outputs: int, seconds: float) -> None:
-        """A step of so many tokens, so many of them with logits, took so long. One that no clock saw says nothing."""
+        """A step of this many tokens, with logits for `outputs` of them, took `seconds`; 0 seconds are ignored."""
         if seconds <= 0:
             return
         terms = np.array((1.0, tokens, outputs)) / seconds
@@ -59,7 +59,7 @@ class StepCosts:
 
 
 class Acceptance:
-    """How often the source goes on without markup, by what stands there."""
+    """How often the source continues without markup, by what is there."""
 
     def __init__(self, pieces: Sequence[bytes | None]) -> None:
         """`pieces[id]`: the bytes of a token."""
@@ -77,7 +77,7 @@ class Acceptance:
         self._agreed[key] = self._agreed.get(key, 0.0) + agreed
 
     def probability(self, key: Key) -> float:
-        """How probable it is that the source goes on; 0.8 where little is known."""
+        """The probability that the source continues; 0.8 where little is known."""
         return (self._agreed.get(key, 0.0) + 4.0) / (self._tried.get(key, 0.0) + 5.0)
 
 

@@ -39,7 +39,7 @@ class _Slot:
     """A running sequence.
 
     `position`: tokens in the KV cache. `pending`: tokens still to be decoded, of the prompt or chosen. `last`: the
-    last of them that was. `copy`: what follows if the source goes on, of which `drafted` are decoded along.
+    last of them that was. `copy`: what follows if the source continues, of which `drafted` are decoded along.
     """
 
     sequence: int

@@ -1,4 +1,4 @@
-"""Reads a GGUF file's header without loading it, so that a broken file or a too large one is told early.
+"""Reads a GGUF file's header without loading it, so that a broken or too large file is reported early.
 
 Takes a path, gives its metadata and sizes. Knows nothing of llama.cpp. Layout: ggml `docs/gguf.md`.
 """
@@ -138,7 +138,7 @@ def _read(file: BinaryIO, path: Path, arrays: bool) -> Header:
     magic = file.read(4)
     if magic != b"GGUF":
         raise ModelError(
-            f"{path}: this is no GGUF file (it starts with {magic!r}); export one with genner or llama.cpp"
+            f"{path}: this is not a GGUF file (it starts with {magic!r}); export one with genner or llama.cpp"
         )
     version, tensors, pairs = struct.unpack("<IQQ", file.read(20))
     if version not in (2, 3):

@@ -89,7 +89,7 @@ def _same_bits(model: Model, options: EngineOptions, threads: int, rows: Rows) -
 
 
 def _logits(context: Context, tokens: Sequence[list[int]], steps: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-    """Of the first sequence, in so many tokens of both for each step. Shape: (LENGTH, vocabulary)."""
+    """Logits of the first sequence; `steps`: tokens of both sequences in each step. Shape: (LENGTH, vocabulary)."""
     found: list[NDArray[np.float32]] = []
     starts = [0, 0]
     for step, counts in enumerate(steps):

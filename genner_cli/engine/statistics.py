@@ -53,7 +53,7 @@ class Statistics:
         return Statistics(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
     def note_step(self, tokens: int, outputs: int, seconds: float) -> None:
-        """One llama_decode of so many tokens, so many with logits, took so long."""
+        """One llama_decode of `tokens` tokens, with logits for `outputs` of them, took `seconds`."""
         self.steps += 1
         self.decoded += tokens
         self.outputs += outputs
@@ -61,7 +61,7 @@ class Statistics:
 
 
 def report(statistics: Statistics, costs: Costs, *, seconds: float, documents: int, failed: int) -> dict[str, Any]:
-    """What a run of so many seconds did and where its time went, as a JSON value.
+    """What a run of `seconds` seconds did and where its time went, as a JSON value.
 
     `share` adds up to 1 and says what the time was spent on; `decode` of it is split once more in `decode_share`,
     as the costs of a step suggest. Logits that are computed one by one while choosing (`head`) count as `source_lock`.

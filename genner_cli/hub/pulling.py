@@ -156,7 +156,7 @@ def _link(place: Path, blob: Path) -> None:
 
 
 def _fetch(url: str, place: Path, item: _File, tell: Callable[[int], None]) -> None:
-    """Puts the checked file in its place, if it is not there; goes on with what an earlier call has left."""
+    """Puts the checked file in its place, if it is not there; resumes what an earlier call has left."""
     if place.exists() and _hash_of(place, item) == item.hash:
         return
     unfinished = place.with_name(place.name + ".incomplete")
@@ -179,7 +179,7 @@ def _fetch(url: str, place: Path, item: _File, tell: Callable[[int], None]) -> N
 
 def _go_on(url: str, unfinished: Path, here: int, tell: Callable[[int], None]) -> None:
     """Fetches more, as much as comes; raises what has gone wrong when nothing does."""
-    trouble: Exception = ModelError("the Hub sent less than it told; fetch it again")
+    trouble: Exception = ModelError("the Hub sent less than it announced; fetch it again")
     try:
         _download(url, unfinished, here, tell)
     except (GennerError, OSError, ValueError):
@@ -235,7 +235,7 @@ def _remedies(wanted: Reference) -> Iterator[None]:
         text = f"is gated; accept its terms at {page}, run `hf auth login`, and fetch it again"
         raise ModelError(f"{wanted} {text}") from error
     except errors.RevisionNotFoundError as error:
-        text = f"is no revision of it; {page}/refs lists its branches and tags"
+        text = f"is not a revision of it; {page}/refs lists its branches and tags"
         raise ModelError(f"{wanted.repo}: {wanted.revision!r} {text}") from error
     except errors.OfflineModeIsEnabled as error:
         raise ModelError(f"{wanted} is to be fetched while HF_HUB_OFFLINE is set; unset it, or give a path") from error

@@ -17,7 +17,7 @@ from genner_cli.training.packing import Pack
 LENGTH_STEP = 32
 """Rows are padded to a multiple of this: oneDNN keeps a kernel for every shape that it has met."""
 TEXT_STRIDE = 4
-"""Every so manieth token of the documents' own text takes part in the ordinary loss."""
+"""One in this many tokens of the documents' own text takes part in the ordinary loss."""
 
 
 @dataclass(frozen=True, slots=True)

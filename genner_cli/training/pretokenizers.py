@@ -8,7 +8,7 @@ has no name for is refused. Training cuts as llama.cpp does, not as tokenizer.js
 - Letters and numbers newer than Unicode 15.1, which llama.cpp does not know, are neither.
 - An apostrophe and U+017F (long s) are no contraction.
 - With "tekken", combining marks end a word, and only ASCII letters have case.
-- Tokenizers like SentencePiece's do not merge over the borders of a run of line feeds.
+- Tokenizers like SentencePiece's do not merge over the boundaries of a run of line feeds.
 
 Knows nothing of transformers, of GGUF files and of added tokens. Source of names and patterns: llama-vocab.cpp
 (llm_tokenizer_bpe) and unicode.cpp of llama.cpp, conversion/base.py (get_vocab_base_pre).
