@@ -110,6 +110,14 @@ def test_a_split_has_the_shares_keeps_near_duplicates_together_and_loses_no_labe
     assert [counts[side]["ORG"] for side in SHARES] == pytest.approx([32, 4, 4], abs=1)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_side_to_train_on_has_every_label(seed: int) -> None:
+    """A rarer label can have put both documents of Z elsewhere."""
+    found = [document(f"A B Z {n}", *((x, x) for x in labels)) for n, labels in enumerate(("A", "B", "AZ", "BZ"))]
+    train = split(found, SHARES, seed=seed).sides["train"]
+    assert {e.label for n in train for e in found[n].entities} == {"A", "B", "Z"}
+
+
 def test_a_split_is_that_of_its_seed() -> None:
     found = corpus()
     assert split(found, SHARES, seed=1) == split(found, SHARES, seed=1)

@@ -2,7 +2,8 @@
 
 Documents that share a run of eight words go together (`runs.links`). Labels are dealt out by iterative
 stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label first, each group of documents to a side
-without that label, or else to the one that lacks most of it.
+without that label, or else to the one that lacks most of it. The first side, the one to train on, comes before the
+others: a group with a label that it does not have yet goes there, so that no other side has a label that it lacks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Split:
 def split(documents: Sequence[Document], shares: Mapping[Side, float], *, seed: int = 0) -> Split:
     """Deals out all documents. Shares are above 0 and add up to 1, else UsageError is raised.
 
-    The same documents, shares and seed give the same sides. A side may be off its share by the size of a group.
+    The first side has every label that another side has. The same documents, shares and seed give the same sides. A side may be off its share by the size of a group.
     """
     _check(shares)
     groups = grouped(len(documents), links(document.text for document in documents))
@@ -79,6 +80,7 @@ def _dealt(
     groups: Sequence[list[int]], counts: Sequence[Counter[str]], shares: Mapping[Side, float]
 ) -> Iterable[tuple[Side, list[int]]]:
     """Every group with its side: those with the rarest label first, large groups before small ones."""
+    first = next(iter(shares))
     total: Counter[str] = sum(counts, Counter())
     lacking = {side: {label: share * count for label, count in total.items()} for side, share in shares.items()}
     lost = {(side, label) for side in shares for label in total}
@@ -88,6 +90,8 @@ def _dealt(
     for label in sorted(having, key=lambda label: (total[label], label)):
         for number in sorted(having[label], key=lambda number: -len(groups[number])):
             side = max(shares, key=lambda side: ((side, label) in lost, lacking[side][label], lacking[side][""]))
+            if any((first, name) in lost for name in counts[number]):
+                side = first
             for name, occurrences in counts[number].items():
                 lacking[side][name] -= occurrences
                 lost.discard((side, name))

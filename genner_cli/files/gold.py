@@ -154,7 +154,10 @@ def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> st
         return str(error)
     if labels is not None and label not in labels:
         known = reprlib.repr(list(labels))
-        return f"label {label!r} is not in the label set {known}; add it there, or rename or remove the entity"
+        return (
+            f"label {label!r} is not in the label set {known} (the labels of the training data unless named);"
+            " name all labels with --types or --labels, or rename or remove the entity"
+        )
     return None
 
 
