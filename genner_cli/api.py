@@ -66,8 +66,11 @@ class Extractor:
     def extract(self, documents: Iterable[Given]) -> Iterator[dict[str, Any]]:
         """Records like those of `genner extract`, one for each document, in order; a failed one has an `error`.
 
-        One call at a time: raises UsageError while an earlier one is neither finished nor closed.
+        One call at a time: raises UsageError while an earlier one is neither finished nor closed, and TypeError for a
+        single text or mapping.
         """
+        if isinstance(documents, str | bytes | Mapping):
+            raise TypeError("documents is a single document, not a list of them; put it into a list: [document]")
         opened, names = self._ready, {"text_field": self._spec.text_field, "id_field": self._spec.id_field}
         read = (document_of(each, f"document {number}", **names) for number, each in enumerate(documents, 1))
         for result in extractions(opened, read):

@@ -73,8 +73,20 @@ def test_an_extractor_works_only_inside_with(random_path: Path) -> None:
         list(extractor.extract(["x"]))
     with pytest.raises(ModelError), Extractor(model="none.gguf"):
         pass
+
+
+@pytest.mark.parametrize(("given", "nearest"), [("typs", "types"), ("min_scores", "min_score"), ("thread", "threads")])
+def test_an_option_that_does_not_exist_is_named_with_the_nearest(given: str, nearest: str) -> None:
+    with pytest.raises(TypeError, match=f"'{given}'.*'{nearest}'"):
+        Extractor(**{given: 1})
+    with pytest.raises(TypeError, match="'zzzzzz'$"):
+        run("in.jsonl", output="out.jsonl", zzzzzz=1)
+
+
+@pytest.mark.parametrize("document", ["Ann met Bob.", {"text": "Ann met Bob."}])
+def test_a_single_document_is_not_taken_for_a_list(document: Any, random_path: Path) -> None:
     with pytest.raises(TypeError):
-        Extractor(no_such_option=1)
+        list(extract(document, model=str(random_path), **FIXED))
 
 
 def test_a_call_that_was_left_early_can_be_followed_by_another() -> None:

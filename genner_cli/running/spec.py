@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,10 @@ class RunSpec:
     def of(cls, **options: Any) -> RunSpec:
         """A run with options by name, those of the engine among them. Raises TypeError for a name that is not one."""
         names = {item.name for item in fields(EngineOptions)}
+        known = names | {item.name for item in fields(cls)} - {"engine"}
+        for name in options.keys() - known:
+            nearest = get_close_matches(name, (known | {"types"}) - {"labels"}, n=1)
+            raise TypeError(f"there is no option {name!r}" + "".join(f"; did you mean {near!r}?" for near in nearest))
         engine = EngineOptions(**{name: value for name, value in options.items() if name in names})
         return cls(engine=engine, **{name: value for name, value in options.items() if name not in names})
 
