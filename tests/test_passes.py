@@ -19,13 +19,15 @@ from resuming import manifest, records, write_documents
 from strategies import examples
 
 from genner_cli import extraction
+from genner_cli.errors import UsageError
 from genner_cli.extraction import Task, extract
 from genner_cli.formats import output_format
 from genner_cli.generation import Completion, EngineOptions, Invariance, Request
 from genner_cli.planning import Estimate, Survey, Tally, Timing
-from genner_cli.prompting import GENERAL_PROMPT, label_passes
+from genner_cli.prompting import GENERAL_PROMPT, Instructions, label_passes
 from genner_cli.running.llama import open_model
 from genner_cli.running.spec import RunSpec
+from genner_cli.running.task import make_task
 from genner_cli.types import Document, Entity, Label, Reason
 
 Genner = Callable[..., Run]
@@ -177,7 +179,8 @@ def test_500_labels_work_from_the_command_on_and_the_ledger_counts_documents_onc
     assert sum(passes) == 500
     assert len(passes) > 1
     assert f"500 labels do not fit one prompt; each text is asked about in {len(passes)} passes" in run.stderr
-    assert "was not trained on" not in run.stderr
+    assert run.stderr.count("was not trained on") == 1
+    assert ", and 492 more" in run.stderr
     found = records(out)
     assert [record["text"] for record in found] == news()[10:14]
     assert {len(record["completion"]) for record in found} == {len(passes)}
@@ -224,3 +227,24 @@ def test_the_plan_of_500_labels_counts_passes_and_its_command_takes_the_same_fil
     assert made["chunks"] == 4
     assert made["prompt_tokens"] > 500 * 3
     assert f"--labels {labels_file}" in made["command"]
+
+
+@pytest.mark.parametrize("open_labels", [True, False])
+def test_labels_that_the_model_was_not_trained_on_are_reported_in_one_line(
+    caplog: pytest.LogCaptureFixture, open_labels: bool
+) -> None:
+    names = ("work of art", "workofart", "workoffart", "workofarts", "Person")
+    known = Instructions(
+        GENERAL_PROMPT, "category", 1, tuple(map(Label, names)), ("Person",), 1000, open_labels=open_labels
+    )
+    asked = ("Person", "WORK_OF_ART", "person", "A1", "A2", "A3", "A4", "A5")
+    spec = RunSpec(labels=tuple(map(Label, asked)))
+    make_task(spec, known, context=4096, prefix_tokens=lambda pieces: 10)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "'WORK_OF_ART' (nearest: work of art," in record.message
+    assert "'person' (nearest: Person," in record.message
+    assert [name for name in asked if repr(name) in record.message] == ["WORK_OF_ART", "person", "A1", "A2", "A3"]
+    assert record.message.endswith("and 2 more")
+    with pytest.raises(UsageError, match="WORK_OF_ART.*and 2 more"):
+        make_task(replace(spec, strict_labels=True), known, context=4096, prefix_tokens=lambda pieces: 10)

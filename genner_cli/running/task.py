@@ -17,7 +17,7 @@ from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label, Piece
 
 log = logging.getLogger("genner")
-UNKNOWN_REPORTED = 20
+UNKNOWN_REPORTED = 5
 TAKEN = {item.name for item in fields(Task)} & {item.name for item in fields(RunSpec)} - {"labels", "calibration"}
 """Fields that a task takes from a run as they are, unless None leaves them to the instructions."""
 TOKENS_PER_BYTE = 3
@@ -49,18 +49,27 @@ def _labels(spec: RunSpec, instructions: Instructions) -> tuple[Label, ...]:
     known = {label.name: label for label in instructions.labels}
     if not spec.labels:
         return tuple(known[name] for name in instructions.default_labels)
-    if spec.strict_labels or not instructions.open_labels:
-        _report_unknown(spec.labels, instructions, strict=spec.strict_labels)
+    _report_unknown(spec.labels, instructions, strict=spec.strict_labels)
     return tuple(label if label.definition else known.get(label.name, label) for label in spec.labels)
 
 
 def _report_unknown(labels: Sequence[Label], instructions: Instructions, *, strict: bool) -> None:
-    """Warns of labels that the model was not trained on; raises UsageError if strict."""
+    """Warns of labels that the model was not trained on, in one line; raises UsageError if strict."""
     unknown = unknown_labels(labels, instructions.labels)
+    if not unknown:
+        return
+    known = [label.name for label in instructions.labels]
+    named = []
     for name, nearest in islice(unknown.items(), UNKNOWN_REPORTED):
-        message = f"the model was not trained on the label {name!r}; the nearest it knows: {', '.join(nearest)}"
-        if strict:
-            raise UsageError(message)
-        log.warning(message)
-    if len(unknown) > UNKNOWN_REPORTED:
-        log.warning("nor was it trained on %d more of the labels", len(unknown) - UNKNOWN_REPORTED)
+        same = [other for other in known if _spelling(other) == _spelling(name)]
+        named.append(f"{name!r} (nearest: {', '.join(dict.fromkeys(same + nearest))})")
+    more = f", and {len(unknown) - UNKNOWN_REPORTED:,} more" * (len(unknown) > UNKNOWN_REPORTED)
+    message = f"the model was not trained on the label{'s' * (len(unknown) > 1)} {', '.join(named)}{more}"
+    if strict:
+        raise UsageError(f"{message}; use labels that it knows, or leave out --strict-labels")
+    log.warning("%s", message)
+
+
+def _spelling(name: str) -> str:
+    """The same for names that differ only in case, or in `_` for a space."""
+    return name.casefold().replace("_", " ")
