@@ -128,7 +128,7 @@ def test_labels_are_unknown_only_where_a_label_set_is_given(tmp_path: Path) -> N
     assert not read(tmp_path, line(ANN)).problems
     assert not read(tmp_path, line(ANN), labels=["LOC", "PER"]).problems
     assert problem(tmp_path, ANN, labels=["LOC", "ORG"]) == (
-        "entities[0]: label 'PER' is not in the label set ['LOC', 'ORG'] (the labels of the training data unless named);"
+        "entities[0]: label 'PER' is not in the label set ['LOC', 'ORG'] (by default the training data's labels);"
         " name all labels with --types or --labels, or rename or remove the entity"
     )
 

@@ -79,7 +79,7 @@ def test_an_extractor_works_only_inside_with(random_path: Path) -> None:
 def test_an_option_that_does_not_exist_is_named_with_the_nearest(given: str, nearest: str) -> None:
     with pytest.raises(TypeError, match=f"'{given}'.*'{nearest}'"):
         Extractor(**{given: 1})
-    with pytest.raises(TypeError, match="'zzzzzz'$"):
+    with pytest.raises(TypeError, match=r"'zzzzzz'$"):
         run("in.jsonl", output="out.jsonl", zzzzzz=1)
 
 

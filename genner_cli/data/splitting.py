@@ -31,7 +31,8 @@ class Split:
 def split(documents: Sequence[Document], shares: Mapping[Side, float], *, seed: int = 0) -> Split:
     """Deals out all documents. Shares are above 0 and add up to 1, else UsageError is raised.
 
-    The first side has every label that another side has. The same documents, shares and seed give the same sides. A side may be off its share by the size of a group.
+    The first side has every label that another side has. The same documents, shares and seed give the same sides. A
+    side may be off its share by the size of a group.
     """
     _check(shares)
     groups = grouped(len(documents), links(document.text for document in documents))

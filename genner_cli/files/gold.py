@@ -155,7 +155,7 @@ def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> st
     if labels is not None and label not in labels:
         known = reprlib.repr(list(labels))
         return (
-            f"label {label!r} is not in the label set {known} (the labels of the training data unless named);"
+            f"label {label!r} is not in the label set {known} (by default the training data's labels);"
             " name all labels with --types or --labels, or rename or remove the entity"
         )
     return None
