@@ -101,6 +101,21 @@ def test_bad_lines_are_error_records_that_say_where_and_good_ones_are_whole(
             assert record["entities"] == []
     assert f"{len(mixed)} documents, " in run.stderr
     assert f", {len(bad)} failed" in run.stderr
+    messages = [record["error"]["message"] for record in run.records if "error" in record]
+    assert [message in run.stderr for message in messages] == [True, True] + [False] * (len(BAD) - 2)
+    assert run.stderr.endswith('genner: see the "error" fields of the records\n')
+
+
+def test_failures_in_a_file_name_the_option_that_extracts_them_again(
+    extract: Genner, docs: Path, tmp_path: Path
+) -> None:
+    docs.write_bytes(b"{not json\n" + docs.read_bytes())
+    out = tmp_path / "out.jsonl"
+    first, again = extract(docs, "-o", out), extract(docs, "-o", out)
+    assert (first.status, again.status) == (1, 1)
+    assert f"{docs}:1: " in first.stderr
+    assert first.stderr.splitlines()[-1] == again.stderr.splitlines()[-1]
+    assert "--retry-errors" in again.stderr
 
 
 def test_compressed_files_text_files_and_globs_are_read(extract: Genner, tmp_path: Path) -> None:
@@ -199,15 +214,15 @@ def test_an_unknown_label_is_warned_of_once_with_the_nearest_known_ones(
     assert run.status == 0
     warnings = [line for line in run.stderr.splitlines() if "not trained" in line]
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"genner: the model was not trained on the label '{known}X'; the nearest it knows: ")
-    assert known in warnings[0].rpartition(":")[2].replace(",", "").split()
+    assert warnings[0].startswith(f"genner: the model was not trained on the label '{known}X' (nearest: ")
+    assert known in warnings[0].rpartition(":")[2].strip("()").replace(",", "").split()
     assert len(run.records) == len(TEXTS)
 
 
 def test_strict_labels_refuses_an_unknown_label(extract: Genner, docs: Path) -> None:
     run = extract(docs, "--types", "PERSONN", "--strict-labels")
     assert (run.status, run.stdout) == (2, b"")
-    assert run.stderr.startswith("genner: the model was not trained on the label 'PERSONN'; the nearest it knows: ")
+    assert run.stderr.startswith("genner: the model was not trained on the label 'PERSONN' (nearest: ")
 
 
 def test_a_document_over_the_limits_is_an_error_record(extract: Genner, docs: Path) -> None:

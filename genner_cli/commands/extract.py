@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.options import run_options
-from genner_cli.commands.terminal import document_progress, talk_on_stderr
+from genner_cli.commands.terminal import document_progress, printable, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import STDIO, RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.files.writing import Writer
+    from genner_cli.running.local import Run
 
 Inputs = Annotated[
     list[str],
@@ -61,7 +62,15 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
         with report:
             report.write(encode_value(done.report()))
     if done.ledger.failed:
+        sys.stderr.write("".join(f"genner: {line}\n" for line in _failures(done, spec.output)))
         raise typer.Exit(1)
+
+
+def _failures(done: Run, output: str) -> Iterator[str]:
+    """The first messages of this run, and where all of them are."""
+    yield from map(printable, done.messages)
+    again = "" if output == STDIO else ", and after correcting the cause extract these documents with --retry-errors"
+    yield f'see the "error" fields of the records{again}'
 
 
 def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:

@@ -23,6 +23,7 @@ from genner_cli.running.stopping import Stopper
 from genner_cli.types import Extraction
 
 SHOW_SECONDS = 0.25
+MESSAGES_KEPT = 2
 
 Show = Callable[[int, str], None]
 """Is given the bytes of input read so far, and a line that says how far the run is."""
@@ -45,7 +46,7 @@ class Sink(Protocol):
 @dataclass
 class Run:
     """A run under way, or done. `ledger` counts earlier runs on the same output as well, `documents` and `failed` this
-    one alone; `complete`: there was nothing to do."""
+    one alone; `messages`: of its first failures; `complete`: there was nothing to do."""
 
     engine: Counting
     show: Show
@@ -54,6 +55,7 @@ class Run:
     bytes_read: int = 0
     documents: int = 0
     failed: int = 0
+    messages: list[str] = field(default_factory=list)
     complete: bool = False
     shown: float = 0.0
 
@@ -65,6 +67,8 @@ class Run:
         """Extractions -> records in the sink."""
         for result in results:
             outcome = outcome_of(result)
+            if result.error is not None and len(self.messages) < MESSAGES_KEPT:
+                self.messages.append(result.error)
             sink.write(spec.line(result), result.document, outcome)
             del result  # or it would be held beside the next, however long they are
             self._count(outcome)
