@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,7 +22,8 @@ from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.prompting import Instructions
 from genner_cli.provenance import Provenance
-from genner_cli.training.loop import read_log
+from genner_cli.training.loop import Loop, read_log
+from genner_cli.training.packing import Pack
 from genner_cli.types import Label
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -273,6 +274,25 @@ def test_a_broken_run_file_is_told(content: str, train: Callable[..., Run], tmp_
 def test_a_training_killed_before_its_first_checkpoint_begins_anew(train: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "adapter" / "checkpoint").mkdir(parents=True)
     assert train("--resume").status == 0
+
+
+def test_an_interrupted_training_says_how_to_resume_and_from_which_step(
+    train: Callable[..., Run], tmp_path: Path
+) -> None:
+    one_step, steps = Loop._one, iter(range(5))
+
+    def interrupted(self: Loop, packs: Sequence[Pack]) -> None:
+        if next(steps) == 4:
+            raise KeyboardInterrupt
+        one_step(self, packs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_one", interrupted)
+        run = train("--checkpoint-every", 3)
+    assert run.status == 130
+    assert f"interrupted\ngenner: the checkpoint in {tmp_path / 'adapter'} is of step 3; resume with" in run.stderr
+    resumed = train("--checkpoint-every", 3, "--resume")
+    assert (resumed.status, "\nresuming from step 3\n" in resumed.stderr) == (0, True), resumed.stderr
 
 
 @pytest.mark.parametrize("record", [None, {"text": "  ", "entities": []}, {"text": "No one.", "entities": []}])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.running.spec import RunSpec
+from genner_cli.training import checkpoints
 from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
@@ -89,13 +91,34 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         schedule = Schedule(
             data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
         )
-        best = _loop(job, adapted.get_base_model(), base, data, schedule, group, report).run(schedule)
+        loop = _loop(job, adapted.get_base_model(), base, data, schedule, group, report)
+        if job.resume:
+            report.stage(f"resuming from step {_step_saved(job.out):,}")
+        with _interruption_noted(job.out, first=group.first):
+            best = loop.run(schedule)
         if not group.first:
             return None
         lines = read_log(job.out / LOG)
         write_adapter(job.out, adapted, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
     return Outcome(steps_of(schedule, job.options), lines, best)
+
+
+def _step_saved(out: Path) -> int:
+    """The step of the last checkpoint; 0 where there is none yet."""
+    path = out / CHECKPOINT / STATE
+    return int(checkpoints.counters(path)["step"]) if path.exists() else 0
+
+
+@contextmanager
+def _interruption_noted(out: Path, *, first: bool) -> Iterator[None]:
+    """Adds to an interruption, in the first process, how to resume."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if first:
+            error.add_note(f"the checkpoint in {out} is of step {_step_saved(out):,}; resume with --resume")
+        raise
 
 
 def refuse_folder(out: Path, *, resume: bool) -> None:
