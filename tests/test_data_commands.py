@@ -192,6 +192,18 @@ def test_split_without_a_test_share_writes_two_files(genner: Genner, tmp_path: P
     assert len(read(tmp_path / "valid.jsonl")) == 3
 
 
+def test_split_does_not_replace_files(genner: Genner, tmp_path: Path) -> None:
+    source = lines(tmp_path / "in.jsonl", labelled("Ann", PER="Ann"))
+    (tmp_path / "test.jsonl").write_text("corrected by hand")
+    run = genner("data", "split", source, "-o", tmp_path)
+    assert (run.status, f"{tmp_path}/test.jsonl" in run.stderr) == (2, True)
+    assert (tmp_path / "test.jsonl").read_text() == "corrected by hand"
+    assert not (tmp_path / "train.jsonl").exists()
+    (tmp_path / "valid.jsonl").touch()
+    (tmp_path / "test.jsonl").unlink()
+    assert genner("data", "split", source, "-o", tmp_path, "--valid", 0).status == 0
+
+
 def test_split_refuses_shares_and_data_that_are_wrong(genner: Genner, tmp_path: Path) -> None:
     source = lines(tmp_path / "in.jsonl", labelled("Ann", PER="Ann"))
     run = genner("data", "split", source, "-o", tmp_path, "--train", 0.5)

@@ -129,6 +129,7 @@ def test_another_prediction_is_compared(genner: Genner, web: Path) -> None:
 def test_a_page_is_written(genner: Genner, web: Path) -> None:
     run = genner("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl", "--html", web / "page.html")
     assert run.status == 0
+    assert f"{web / 'page.html'}: " in run.stderr
     html = (web / "page.html").read_text()
     assert html.startswith("<!doctype html>")
     assert html.count("<svg") == 4
@@ -190,6 +191,17 @@ def test_problems_of_the_gold_data_are_all_named(genner: Genner, tmp_path: Path)
     assert lines[0] == "genner: 2 problems in the gold data; correct the lines, or leave them out"
     assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is not a range")
     assert lines[2].startswith(f"genner: {path}:2: field 'entities' is missing")
+
+
+def test_the_same_problem_of_many_documents_is_named_once(genner: Genner, tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    bad = {"text": "Ann.", "entities": [{"start": 0, "end": 9, "label": "PER"}]}
+    write(path, [*({"text": f"Bob {number}."} for number in range(50)), bad])
+    lines = genner("evaluate", path).stderr.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith(f"genner: {path}:1: ")
+    assert lines[2].startswith(f"genner: {path}:51: ")
+    assert lines[1].endswith(f"(and 49 more like it, the last: {path}:50)")
 
 
 def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, tmp_path: Path) -> None:

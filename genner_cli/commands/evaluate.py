@@ -11,7 +11,7 @@ import typer
 
 from genner_cli.commands.gold import asked_of, extracted, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_options
-from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.terminal import say_written, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -234,5 +234,7 @@ def _page_writer(path: str, inputs: Sequence[str]) -> Writer:
 def _write_page(writer: Writer, done: Sequence[Extraction], evaluation: Evaluation, *, title: str) -> None:
     from genner_cli.plots.page import page
 
+    content = page(evaluation, done, title=title).encode()
     with writer:
-        writer.write(page(evaluation, done, title=title).encode())
+        writer.write(content)
+    say_written(writer.path, len(content))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from genner_cli.commands.terminal import document_bar
 from genner_cli.errors import DataError
 
 if TYPE_CHECKING:
+    from genner_cli.files.gold import Problem
     from genner_cli.running.backend import Opened
     from genner_cli.running.spec import RunSpec
     from genner_cli.types import Document, Extraction, Label
@@ -28,14 +30,25 @@ def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) 
         error = DataError(
             f"{count:,} problem{'s' * (count > 1)} in the gold data; correct the lines, or leave them out"
         )
-        for problem in data.problems[:_SHOWN]:
-            error.add_note(problem.message)
-        if count > _SHOWN:
-            error.add_note(f"and {count - _SHOWN:,} more")
+        for note in _notes(data.problems):
+            error.add_note(note)
         raise error
     if not data.documents:
         raise DataError(f"{', '.join(patterns)}: no documents; give labelled JSON Lines")
     return data.documents
+
+
+def _notes(problems: Sequence[Problem]) -> Iterator[str]:
+    """The first problems, each kind once with the number of others like it, and the number of those not named."""
+    kinds: defaultdict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        kinds[problem.message.removeprefix(problem.source)].append(problem)
+    shown = list(kinds.values())[:_SHOWN]
+    for alike in shown:
+        more = f" (and {len(alike) - 1:,} more like it, the last: {alike[-1].source})" if len(alike) > 1 else ""
+        yield alike[0].message + more
+    if rest := len(problems) - sum(map(len, shown)):
+        yield f"and {rest:,} more"
 
 
 def is_nested(documents: Iterable[Document]) -> bool:

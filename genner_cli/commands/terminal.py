@@ -74,6 +74,12 @@ def size_text(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
+def say_written(path: str, size: int) -> None:
+    """Reports a page on stderr: its file and bytes; nothing for standard output."""
+    if path != "-":
+        sys.stderr.write(f"{path}: {size:,} bytes written\n")
+
+
 @contextmanager
 def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
     """A bar of documents, if stderr is a terminal; gives what counts and hands on."""

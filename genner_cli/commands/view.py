@@ -12,7 +12,7 @@ import typer
 
 from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import IdField, TextField
-from genner_cli.commands.terminal import size_text, status_line
+from genner_cli.commands.terminal import say_written, size_text, status_line
 from genner_cli.errors import UsageError
 from genner_cli.types import FailedDocument
 
@@ -118,5 +118,6 @@ def _write(path: str, inputs: list[str], documents: Iterable[Viewed], title: str
         for piece in page(documents, title=title, gold=gold):
             size += len(piece)
             writer.write(piece)
+    say_written(path, size)
     if size > LARGE:
         sys.stderr.write(f"genner: {path} has {size_text(size)}; browsers are slow with that, show less with --limit\n")

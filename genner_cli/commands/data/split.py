@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,7 +40,7 @@ def split(
     """Split documents into train, valid and test, by label, with near-duplicates on one side.
 
     Documents that share a run of eight words, in any case and punctuation, stay together. A label goes to every side
-    if enough documents have it. All files are written, or none.
+    if enough documents have it. All files are written, or none; files that are there already are not replaced.
 
     Example: `genner data split all.jsonl -o data/ --valid 0.1 --test 0.2`
     """
@@ -48,6 +48,7 @@ def split(
 
     shares = {"train": 1 - valid - test if train is None else train, "valid": valid, "test": test}
     shares = {side: share for side, share in shares.items() if share or side == "train"}
+    _refuse_existing(output / f"{side}.jsonl" for side in shares)
     sound = read_sound(files, text_field)
     with status_line("comparing and dealing out"):
         dealt = deal([document for document, _ in sound], shares, seed=seed)
@@ -57,6 +58,13 @@ def split(
         sys.stderr.write(f"{output / side}.jsonl: {len(numbers):,} documents ({share:.1%})\n")
     if dealt.largest > 1:
         sys.stderr.write(f"up to {dealt.largest:,} documents stay together because they share eight words or more\n")
+
+
+def _refuse_existing(paths: Iterable[Path]) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there:
+        are = "is" if len(there) == 1 else "are"
+        raise UsageError(f"{', '.join(there)} {are} there already; name another folder after -o, or remove the files")
 
 
 def _write(records: Sequence[Document], dealt: Split, folder: Path, inputs: Sequence[str], text_field: str) -> None:
