@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import typer
+from conftest import Run
 
 from genner_cli.commands import app
 from genner_cli.commands.lazy import LazyGroup
@@ -75,3 +77,12 @@ def test_the_lists_of_commands_say_what_the_commands_say() -> None:
 
 def test_an_unknown_command_is_refused() -> None:
     assert group().get_command(typer.Context(group()), "no-such") is None
+
+
+@pytest.mark.parametrize(("given", "nearest"), [(["extrct"], "extract"), (["data", "splt"], "split")])
+def test_an_unknown_command_is_refused_with_the_nearest(
+    genner: Callable[..., Run], given: list[str], nearest: str
+) -> None:
+    run = genner(*given)
+    assert (run.status, run.stdout) == (2, b"")
+    assert f"'{nearest}'" in run.stderr

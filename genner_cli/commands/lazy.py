@@ -21,16 +21,14 @@ class LazyGroup(TyperGroup):
     summaries: Mapping[str, str]
     _listed = False
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names, in the order of the help."""
-        return list(self.summaries)
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=summary) for name, summary in self.summaries.items()}
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, which is loaded unless it is only to be listed; None if there is none of this name."""
-        if cmd_name not in self.summaries:
-            return None
-        if self._listed:
-            return TyperCommand(cmd_name, help=self.summaries[cmd_name])
+        if self._listed or cmd_name not in self.commands:
+            return self.commands.get(cmd_name)
         found = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
         if not isinstance(found, typer.Typer):
             app = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
