@@ -18,7 +18,9 @@ from genner_cli.prompting import Instructions
 from genner_cli.provenance import Provenance
 
 Genner = Callable[..., Run]
-PROVENANCE = Provenance("own/name@main", "a" * 64, "b" * 64, {"rank": 8, "lr": 2e-5}, {"genner": "1", "torch": "2"})
+PROVENANCE = Provenance(
+    "own/name@main", "a" * 64, "b" * 64, {"rank": 8, "lr": 2e-5, "format": None}, {"genner": "1", "torch": "2"}
+)
 
 
 def write(path: Path, pairs: dict[str, str | int | float], tensors: dict[str, tuple[int, ...]]) -> Path:
@@ -72,6 +74,7 @@ def test_all_that_the_model_says_of_itself_is_shown(genner: Genner, random_model
         assert f"  {label.name:<12} {label.definition}" in shown
     for part in ("own/name@main", "a" * 64, "b" * 64, "rank=8", "torch 2", "inserted, nested up to 4", "F32"):
         assert part in shown
+    assert "None" not in shown
 
 
 def test_a_model_that_genner_did_not_make_is_shown_too(genner: Genner, tmp_path: Path) -> None:

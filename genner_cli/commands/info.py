@@ -150,7 +150,7 @@ def _training_rows(made: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     yield "base", f"{made['base']}, SHA-256 {made['base_hash']}"
     yield "data", f"SHA-256 {made['data_hash']}"
     yield "trained by", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    yield "options", ", ".join(f"{name}={value}" for name, value in made["options"].items())
+    yield "options", ", ".join(f"{name}={value}" for name, value in made["options"].items() if value is not None)
 
 
 def _instruction_rows(instructions: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
