@@ -17,7 +17,7 @@ echo "== training"
     -o "$work/adapter" --resume
 
 echo "== exporting"
-genner export "$work/adapter" --gguf -o "$work/recipes.gguf" --quantize Q8_0
+genner export "$work/adapter" -o "$work/recipes.gguf" --quantize Q8_0
 
 echo "== F1 of the exported model"
 genner evaluate $data/valid.jsonl.gz --model "$work/recipes.gguf"

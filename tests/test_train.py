@@ -82,7 +82,7 @@ def test_what_was_trained_exports_through_its_checks_and_extracts_without_a_flag
     train: Callable[..., Run], genner: Callable[..., Run], data: Path, tmp_path: Path
 ) -> None:
     assert train("--epochs", "20").status == 0
-    exported = genner("export", tmp_path / "adapter", "--gguf", "-o", tmp_path / "model.gguf", "--quantize", "F16")
+    exported = genner("export", tmp_path / "adapter", "-o", tmp_path / "model.gguf", "--quantize", "F16")
     assert exported.status == 0, exported.stderr
     assert b"logits" in exported.stdout
     extracted = genner("extract", data, "--model", tmp_path / "model.gguf")
@@ -119,8 +119,10 @@ def test_log_curve_and_card_tell_of_the_training(train: Callable[..., Run], data
     assert f"{len(RECORDS)} of all validation documents were trained on as well" in card
     assert "`PER`" in card
     assert "- learning_rate: 0.002" in card
+    assert "None" not in card
     assert "step 9: valid loss" in run.stderr
-    assert f"genner export {folder} --gguf" in run.stderr
+    assert f"next: genner export {folder} -o model.gguf" in run.stderr
+    assert "genner export {this folder} -o model.gguf" in card
 
 
 @pytest.mark.parametrize("format", ["bracketed", "xml", "category", "occurrence", "offset"])

@@ -94,8 +94,8 @@ def export(
 
     Examples:
 
-    - `genner export adapter/ --gguf -o model.gguf`
-    - `genner export adapter/ --gguf -o model.gguf --quantize Q8_0 --quantize Q4_K_M --verify valid.jsonl`
+    - `genner export adapter/ -o model.gguf`
+    - `genner export adapter/ -o model.gguf --quantize Q8_0 --quantize Q4_K_M --verify valid.jsonl`
     - `genner export base/ -o base.gguf` and `genner export adapter/ -o adapter.gguf --adapter-only`: one base for many
       adapters, as in `genner extract --model base.gguf --adapter adapter.gguf`
     """

@@ -192,7 +192,7 @@ def _summary(outcome: Outcome, output: Path) -> str:
     lines = [f"{output}: {last['step']:,.0f} of {outcome.steps:,} steps, loss {last['loss']:.4f}"]
     if best := outcome.best:
         lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
-    lines.append(f"next: genner export {output} --gguf -o model.gguf")
+    lines.append(f"next: genner export {output} -o model.gguf")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -80,7 +80,7 @@ A LoRA adapter for `{provenance.base}`, trained with genner. It has no licence o
 those of the data.
 
 ```
-genner export {{this folder}} --gguf -o model.gguf
+genner export {{this folder}} -o model.gguf
 genner extract docs.jsonl --model model.gguf
 ```
 
@@ -127,4 +127,5 @@ def _labels(instructions: Instructions) -> str:
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in options.items())
+    """Those with a value; format and text length stand above whoever chose them."""
+    return "\n".join(f"- {name}: {value}" for name, value in options.items() if value is not None)
