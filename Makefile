@@ -6,7 +6,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 .PHONY: demo test quick test-recipes soak lint docs bench bench-full
 
 demo: .venv/base
-	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC
+	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --restart -o .venv/entities.jsonl
+	$(BIN)/genner view .venv/entities.jsonl --terminal --limit 2
 
 # Two test files at a time, each on one thread: OpenMP's threads wait for each other actively.
 test: lint
