@@ -16,10 +16,10 @@ import pytest
 from asking import ROOT
 
 from genner_cli import __version__
-from genner_cli.commands import app
+from genner_cli.commands import _Commands
 
 GENNER = (sys.executable, "-m", "genner_cli")
-COMMANDS = [str(command.name or command.callback.__name__) for command in app.registered_commands if command.callback]
+COMMANDS = sorted(_Commands.summaries)
 HEAVY = {"llama_cpp", "torch", "numpy", "transformers", "peft", "gguf", "huggingface_hub", "jinja2"}
 MANY = 2000
 """Documents enough that a run is far from done when a test interferes."""
