@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +105,11 @@ def test_a_brat_mention_that_does_not_stand_there_is_a_problem_with_its_line(tmp
     (tmp_path / "a.ann").write_text("T1\tPER 3 6\tAnn\n")
     records, done = converted(tmp_path / "a.ann", "brat", tmp_path)
     assert records == []
-    assert "a.ann:1: the text has 'nn ' there, not 'Ann'; correct the offsets, or see --offsets" in (
-        done.problems[0].message
-    )
+    assert re.search(r"a\.ann:1: .*'nn ' .*'Ann'.*--offsets", done.problems[0].message)
     records, done = converted(tmp_path / "a.ann", "brat", tmp_path, offsets=Unit.UTF16)
     assert mentions(records[0]) == [("Ann", "PER")]
     (tmp_path / "a.ann").write_text("T1\tPER x 6\tAnn\n")
-    assert (
-        "a.ann:1: 'T1\\tPER x 6\\tAnn' is not a text-bound"
-        in converted(tmp_path / "a.ann", "brat", tmp_path)[1].problems[0].message
-    )
+    assert "a.ann:1: 'T1\\tPER x 6\\tAnn' " in converted(tmp_path / "a.ann", "brat", tmp_path)[1].problems[0].message
 
 
 def test_label_studio_gives_the_annotation_that_counts_or_the_best_prediction(tmp_path: Path) -> None:
@@ -142,7 +138,7 @@ def test_label_studio_files_of_old_versions_are_read_by_utf16(tmp_path: Path) ->
     (tmp_path / "old.json").write_text(json.dumps(tasks))
     records, done = converted(tmp_path / "old.json", "label-studio", tmp_path)
     assert len(records) == 1
-    assert "the offsets count UTF-16 units" in done.problems[0].message
+    assert "UTF-16" in done.problems[0].message
     records, done = converted(tmp_path / "old.json", "label-studio", tmp_path, offsets=Unit.UTF16)
     assert mentions(records[0]) == [("Ann", "PER"), ("Rome", "GPE"), ("Rome", "LOC")]
 
@@ -171,7 +167,7 @@ def test_doccano_counts_utf16_units(tmp_path: Path) -> None:
     assert (records[0]["source"], records[1]["entities"]) == ("issue", [])
     assert not done.dropped.counts
     records, done = converted(ANNOTATIONS_DATA / "doccano.jsonl", "doccano", tmp_path, offsets=Unit.CODEPOINT)
-    assert "22:32 is not a range of the text" in done.problems[0].message
+    assert "22:32 is not a range" in done.problems[0].message
 
 
 def test_doccano_with_relations_gives_its_entities(tmp_path: Path) -> None:
@@ -231,8 +227,8 @@ def test_a_completion_of_another_text_is_a_problem(tmp_path: Path) -> None:
     _, done = converted(tmp_path / "a.json", "alpaca", tmp_path)
     messages = [problem.message.removeprefix(f"{tmp_path}/") for problem in done.problems]
     assert all(message.startswith(f"a.json[{number}]: the output") for number, message in enumerate(messages[:2]))
-    assert messages[2] == "a.json[2]: the instruction has no 'Label Set:' with a line for each label"
-    assert messages[3].startswith("a.json[3]: no instruction and no output")
+    assert re.match(r"a\.json\[2\]: the instruction .*'Label Set:'", messages[2])
+    assert re.match(r"a\.json\[3\]: no instruction .*output", messages[3])
 
 
 def test_alpaca_gets_the_label_set_and_completions_of_the_format(tmp_path: Path) -> None:
@@ -260,9 +256,7 @@ def test_a_csv_of_words_is_known_by_its_header(tmp_path: Path) -> None:
 def test_csv_columns_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("Wort\tArt\nAnna\tB-PER\nschlief\tO\n")
     _, done = converted(tmp_path / "a.tsv", "csv", tmp_path)
-    assert "a.tsv:1: no column of tokens, the columns are 'Wort', 'Art'; name it by --token-column" in (
-        done.problems[0].message
-    )
+    assert re.search(r"a\.tsv:1: .*'Wort', 'Art'; .*--token-column", done.problems[0].message)
     records, _ = converted(tmp_path / "a.tsv", "csv", tmp_path, token_column="Wort", tag_column="Art")
     assert mentions(records[0]) == [("Anna", "PER")]
 
@@ -272,13 +266,13 @@ def test_csv_offsets_that_cannot_be_are_a_problem(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     _, done = converted(tmp_path / "a.csv", "csv", tmp_path)
-    assert "a.csv:3: 'Bob' cannot stand at 2:5; correct start and end" in done.problems[0].message
+    assert re.search(r"a\.csv:3: 'Bob' .*2:5", done.problems[0].message)
 
 
 def test_a_csv_whose_header_is_no_csv_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('token,"tag\nAnn,B-PER\n')
     _, done = converted(tmp_path / "a.csv", "csv", tmp_path)
-    assert "not CSV (unexpected end of data); correct the line" in done.problems[0].message
+    assert "not CSV (unexpected end of data)" in done.problems[0].message
 
 
 def test_a_parquet_whose_text_is_no_utf8_is_a_problem(tmp_path: Path) -> None:
@@ -288,7 +282,7 @@ def test_a_parquet_whose_text_is_no_utf8_is_a_problem(tmp_path: Path) -> None:
     text = pa.array([b"Zo\xeb"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
     _, done = converted(tmp_path / "a.parquet", "parquet", tmp_path)
-    assert "a.parquet: not a readable Parquet file ('utf-8' codec can't decode" in done.problems[0].message
+    assert re.search(r"a\.parquet: .*\('utf-8' codec", done.problems[0].message)
 
 
 def test_a_docbin_that_spacy_wrote_gives_its_entities(tmp_path: Path) -> None:

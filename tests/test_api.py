@@ -65,7 +65,8 @@ def test_an_error_names_the_document_by_its_number(records: Callable[..., list[d
     _, record = records(["x", {"id": 1, "txt": "y"}])
     assert record["id"] == 1
     assert record["entities"] == []
-    assert record["error"]["message"].startswith("document 2: no field 'text'; the fields are: 'id', 'txt'")
+    assert record["error"]["message"].startswith("document 2: no field 'text'; ")
+    assert "'id', 'txt'" in record["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -115,11 +116,11 @@ def test_a_constraint_may_be_given_by_name(records: Callable[..., list[dict[str,
 
 
 def test_what_is_wrong_with_the_call_is_raised(records: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="does not exist"):
+    with pytest.raises(ModelError, match=r"none\.gguf' does not exist"):
         records(["x"], model=str(tmp_path / "none.gguf"))
-    with pytest.raises(UsageError, match="rename it"):
+    with pytest.raises(UsageError, match=r"label 'A\]'"):
         records(["x"], types=["A]"])
-    with pytest.raises(UsageError, match="no output format 'yaml'"):
+    with pytest.raises(UsageError, match="output format 'yaml'"):
         records(["x"], format="yaml")
     with pytest.raises(TypeError, match="no_such_option"):
         records(["x"], no_such_option=1)
@@ -132,7 +133,7 @@ def test_an_unknown_label_is_logged_or_refused(
         records(["x", "y", "z"], types="PERSONN")
     assert len(caplog.records) == 1
     assert "'PERSONN'" in caplog.text
-    with pytest.raises(UsageError, match="was not trained on the label 'PERSONN' "):
+    with pytest.raises(UsageError, match=r"trained .*label 'PERSONN'"):
         records(["x"], types="PERSONN", strict_labels=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_there_may_be_more_shards_than_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "1/2/3", "-1/3", "", "1.5/3"])
 def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a shard; write i/n"):
+    with pytest.raises(UsageError, match=f"^{re.escape(repr(text))} .*shard.*i/n"):
         Shard.parse(text)
 
 
@@ -157,9 +158,9 @@ def test_a_share_is_read_as_it_is_written() -> None:
 def test_a_stream_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     for path in ("-", str(tmp_path / "pipe.jsonl")):
-        with pytest.raises(UsageError, match="is a stream"):
+        with pytest.raises(UsageError, match=f"^{path}: .*stream"):
             Shard(1, 2).blocks([path])
-        with pytest.raises(UsageError, match="is a stream"):
+        with pytest.raises(UsageError, match=f"^{path}: .*stream"):
             cut([path], 99)
 
 

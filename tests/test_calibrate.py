@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,13 +78,10 @@ def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gol
     other.write_bytes(model.read_bytes()[:-1] + b"\1")
     refused = genner("extract", few, "--model", other, "--calibration", path)
     assert (refused.status, refused.stdout) == (1, b"")
-    assert "was made for another model (model.gguf) than other.gguf" in refused.stderr
+    assert re.search(r"\(model\.gguf\) .*other\.gguf", refused.stderr)
     refused = genner("extract", few, "--model", model, "--format", "xml")
     assert refused.status == 1
-    assert (
-        "was made for --format inserted, not xml; run `genner calibrate` for this one, or add --no-calibration"
-        in refused.stderr
-    )
+    assert re.search("--format inserted, not xml; .*--no-calibration", refused.stderr)
 
 
 def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, gold: Path, tmp_path: Path) -> None:
@@ -118,7 +116,7 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
     few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:3]))
     run = genner("calibrate", few)
     assert run.status == 1
-    assert "a calibration needs at least 50 in 5 documents" in run.stderr
+    assert "50 in 5 documents" in run.stderr
     assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()
 
 
@@ -126,10 +124,10 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
     ("args", "message"),
     [
         (["calibrate", WEB, "--precision", "1.5"], "--precision"),
-        (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind of file"),
+        (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind"),
         (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
         (["extract", WEB, "--calibration", "none.json"], "none.json: cannot be read"),
-        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "contradict each other"),
+        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "--calibration and --no-calibration"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(genner: Genner, args: list[object], message: str) -> None:

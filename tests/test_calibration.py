@@ -180,7 +180,7 @@ def test_a_rare_label_shares_the_threshold_of_all() -> None:
     ],
 )
 def test_too_little_to_learn_from_is_refused(done: list[Extraction]) -> None:
-    with pytest.raises(DataError, match="needs at least 50 in 5 documents"):
+    with pytest.raises(DataError, match="50 in 5 documents"):
         fit(done)
 
 

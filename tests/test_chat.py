@@ -56,7 +56,7 @@ def test_the_template_stands_around_the_general_prompt_with_thinking_off() -> No
     ],
 )
 def test_a_template_that_cannot_be_used_is_a_model_error(template: str) -> None:
-    with pytest.raises(ModelError, match=r"some\.gguf: its chat template cannot be used .*export the model"):
+    with pytest.raises(ModelError, match=r"some\.gguf: .*chat template"):
         prompt_of(template)
 
 
@@ -90,5 +90,5 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
 
 def test_a_foreign_model_without_labels_is_a_usage_error_with_a_remedy(foreign: Callable[..., Path]) -> None:
     spec = RunSpec(model=str(foreign()), engine=EngineOptions(threads=1, gpu_layers=0))
-    with pytest.raises(UsageError, match="has no labels of its own; say what to extract with --types or --labels"):
+    with pytest.raises(UsageError, match="--types or --labels"):
         LlamaBackend().open(spec).__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,14 @@ RAY = ("--cluster", "ray")
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (RAY, "--cluster: parts are kept beside the output until all are there; name a file after -o"),
-        ((*RAY, "-o", "out.jsonl", "--limit", 5), "--limit counts documents from the start of the input"),
-        ((*RAY, "-o", "out.jsonl", "--retry-errors"), "--retry-errors: leave --cluster out"),
-        ((*RAY, "-o", "out.jsonl", "--shard", "1/2"), "--shard and --cluster both share the input out"),
-        (("--address", "head:6379"), "--address is for a cluster; add --cluster ray"),
-        (("--actors", 2), "--actors is for a cluster; add --cluster ray"),
-        (("--block-bytes", 99), "--block-bytes is for a cluster; add --cluster ray"),
-        ((*RAY, "-o", "in.jsonl"), "is an input file, and output would overwrite it"),
+        (RAY, "--cluster: .* -o"),
+        ((*RAY, "-o", "out.jsonl", "--limit", 5), "--limit "),
+        ((*RAY, "-o", "out.jsonl", "--retry-errors"), "--retry-errors: .*--cluster"),
+        ((*RAY, "-o", "out.jsonl", "--shard", "1/2"), "--shard and --cluster "),
+        (("--address", "head:6379"), "--address .*--cluster ray"),
+        (("--actors", 2), "--actors .*--cluster ray"),
+        (("--block-bytes", 99), "--block-bytes .*--cluster ray"),
+        ((*RAY, "-o", "in.jsonl"), "input file"),
     ],
 )
 def test_a_cluster_that_makes_no_sense_is_refused_before_it_is_asked(
@@ -39,7 +40,8 @@ def test_a_cluster_that_makes_no_sense_is_refused_before_it_is_asked(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)
     run = genner("extract", write_documents(tmp_path / "in.jsonl", documents(2)), *more)
-    assert (run.status, told in run.stderr, run.stdout) == (2, True, b"")
+    assert (run.status, run.stdout) == (2, b"")
+    assert re.search(told, run.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
@@ -48,7 +50,8 @@ def test_standard_input_is_refused_before_a_cluster_is_asked(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     run = genner("extract", "-", *RAY, "-o", tmp_path / "out.jsonl")
-    assert (run.status, "-: is a stream" in run.stderr) == (2, True)
+    assert run.status == 2
+    assert re.search("-: .*stream", run.stderr)
 
 
 def test_without_ray_it_is_told_how_to_install_it(
@@ -57,7 +60,8 @@ def test_without_ray_it_is_told_how_to_install_it(
     monkeypatch.setitem(sys.modules, "ray", None)
     source = write_documents(tmp_path / "in.jsonl", documents(2))
     run = genner("extract", source, *RAY, "-o", tmp_path / "out.jsonl")
-    assert (run.status, run.stderr) == (2, "genner: --cluster ray needs ray; run: pip install 'genner[cluster]'\n")
+    assert run.status == 2
+    assert re.fullmatch(r"genner: --cluster ray .*pip install 'genner\[cluster\]'\n", run.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
@@ -72,6 +76,6 @@ def test_a_machine_that_has_other_bytes_at_the_place_of_an_input_does_not_read_i
     first, *_, last = surveyed(cut(["in.jsonl"], 1000))
     assert [batch.last for batch in actor.extract(first)][-1]
     source.write_bytes(source.read_bytes()[:-5])
-    with pytest.raises(GennerError, match=r"^in\.jsonl: is not on machine .* as it is on the one that began the run"):
+    with pytest.raises(GennerError, match=r"^in\.jsonl: .* machine "):
         next(actor.extract(last))
     actor._engine.close()

@@ -208,18 +208,18 @@ def test_what_the_model_says_of_itself_is_in_the_file(folder: Path, tmp_path: Pa
 
 
 CONFIGS = {
-    "model_type 'gpt2' is not supported, only llama": {"model_type": "gpt2"},
+    "model_type 'gpt2' .* llama": {"model_type": "gpt2"},
     "hidden_act 'gelu'": {"hidden_act": "gelu"},
-    r"lm_head.weight; save": {"tie_word_embeddings": False},
+    r"lm_head\.weight; ": {"tie_word_embeddings": False},
     r"F32 \(360, 64\), not .* \(9, 64\)": {"vocab_size": 9},
-    r"layers.1.\S* is not part": {"num_hidden_layers": 1},
+    r"layers\.1\.\S* is not part": {"num_hidden_layers": 1},
     "config.json is broken": {"num_attention_heads": None, "head_dim": None},
 }
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 TOKENIZERS = {
     "pre_tokenizer .*: true, ": {"pre_tokenizer": {**GPT2, "add_prefix_space": True}},
     "pre_tokenizer .*: false}": {"pre_tokenizer": {**GPT2, "use_regex": False}},
-    "cannot be read": {"model": {"type": "BPE"}},
+    "tokenizer .*cannot be read": {"model": {"type": "BPE"}},
 }
 
 
@@ -248,7 +248,7 @@ def test_metadata_that_is_not_ours_to_write_is_refused(copy: Path, pairs: dict[s
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     folder = save(new_model(MODEL, vocab_size=len(tokenizer) - 1), tokenizer, tmp_path)
-    with pytest.raises(ModelError, match="resize its embeddings"):
+    with pytest.raises(ModelError, match=f"token id {len(tokenizer) - 1} .*{len(tokenizer) - 1} rows"):
         hf_to_gguf(folder, tmp_path / "model.gguf")
 
 
@@ -272,7 +272,7 @@ def test_a_failure_half_way_leaves_the_earlier_file(tokenizer: PreTrainedTokeniz
         overflowing.get_decoder().layers[1].mlp.down_proj.weight[3, 5] = 70_000.0
     out = tmp_path / "model.gguf"
     out.write_text("earlier")
-    with pytest.raises(ModelError, match=r"layers.1.mlp.down_proj.weight is not finite .* torch.float16"):
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.down_proj\.weight .*finite .*torch\.float16"):
         hf_to_gguf(save(overflowing, tokenizer, tmp_path), out, dtype="f16")
     assert out.read_text() == "earlier"
     assert list(tmp_path.glob("*.gguf*")) == [out]

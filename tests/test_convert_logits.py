@@ -43,7 +43,7 @@ def test_no_tokens_have_no_logits(gguf: Path) -> None:
 
 @pytest.mark.parametrize("id", [-1, VOCABULARY])
 def test_an_id_beyond_the_vocabulary_is_named(gguf: Path, id: int) -> None:
-    with pytest.raises(ModelError, match=f"no token has the id {id} in a vocabulary of {VOCABULARY}"):
+    with pytest.raises(ModelError, match=rf"\bid {id} .*vocabulary of {VOCABULARY}"):
         llama_logits(gguf, [1, id])
 
 

@@ -212,9 +212,8 @@ def test_losses_are_counted_with_the_first_examples() -> None:
     for number in range(5):
         losses("scores", f"a:{number}")
     losses("ids", "a:9")
-    assert list(losses.lines()) == [
-        "not carried over: 5 scores (a:0, a:1, a:2, ...)",
-        "not carried over: 1 ids (a:9)",
-    ]
-    with pytest.raises(DataError, match="a:1: scores cannot be carried"):
+    scores, ids = losses.lines()
+    assert "5 scores (a:0, a:1, a:2, ...)" in scores
+    assert "1 ids (a:9)" in ids
+    with pytest.raises(DataError, match="a:1: scores "):
         Dropped(strict=True)("scores", "a:1")

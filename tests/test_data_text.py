@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -37,7 +38,7 @@ def test_offsets_are_those_of_the_encoded_text(unit: Unit, text: str) -> None:
 
 @pytest.mark.parametrize(("unit", "offset"), [(Unit.UTF16, 2), (Unit.BYTE, 3), (Unit.UTF16, 9), (Unit.BYTE, -1)])
 def test_an_offset_inside_a_character_is_refused(unit: Unit, offset: int) -> None:
-    with pytest.raises(DataError, match=f"offset {offset} is not a boundary .*--offsets"):
+    with pytest.raises(DataError, match=f"offset {offset} .*--offsets"):
         Offsets("a👩b", unit).place(offset)
 
 
@@ -140,7 +141,7 @@ def test_schemes_tag_as_their_names_say(scheme: Scheme, tags: str) -> None:
 
 @pytest.mark.parametrize("tag", ["", "B", "B-", "X-A", "o", "BI-A", "O-A", "-A"])
 def test_what_is_no_tag_is_refused(tag: str) -> None:
-    with pytest.raises(DataError, match="is not a tag"):
+    with pytest.raises(DataError, match=f"^{re.escape(repr(tag))} is not a tag"):
         decode(["O", tag])
 
 

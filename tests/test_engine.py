@@ -141,7 +141,7 @@ def test_every_grammar_that_is_cloned_is_freed(random_model: Model, monkeypatch:
 
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"slots": 256}, {"batch_tokens": 0}, {"context": -1}])
 def test_options_that_make_no_engine_are_a_usage_error(wrong: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=r"choose 1 to 255 slots and sizes from 1 to 2147483647"):
+    with pytest.raises(UsageError, match=r"255 slots .*2147483647"):
         EngineOptions(**wrong)
 
 

@@ -45,27 +45,27 @@ def test_an_adapter_that_fits_is_let_pass() -> None:
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "is not a LoRA adapter in GGUF; make one with genner export --adapter-only": {"general_type": "model"},
-    "is not a LoRA adapter": {"adapter_type": "control"},
-    "an adapter for 'qwen2', and the model is 'llama'": {"general_architecture": "qwen2"},
-    r"was trained on 'b' \(SHA-256 aaaaaaaaaaaa\), and the model was made from other weights \(SHA-256 cccc": {
+    "genner export --adapter-only": {"general_type": "model"},
+    "not a LoRA adapter": {"adapter_type": "control"},
+    "'qwen2', .*'llama'": {"general_architecture": "qwen2"},
+    r"'b' \(SHA-256 aaaaaaaaaaaa\), .*\(SHA-256 cccc": {
         "genner_base_hash": "a" * 64, "genner_base_reference": "b", "made_from": "c" * 64,
     },
-    "blk.0.attn_norm.weight is not one of a pair": {"shapes": {**RIGHT, "blk.0.attn_norm.weight": (64,)}},
-    "the tensor blk.0.attn_q.weight.lora_b is missing; export the adapter again": {
+    "blk.0.attn_norm.weight .*pair": {"shapes": {**RIGHT, "blk.0.attn_norm.weight": (64,)}},
+    "blk.0.attn_q.weight.lora_b is missing": {
         "shapes": {"blk.0.attn_q.weight.lora_a": (64, 4)},
     },
-    r"a blk.7.attn_q.weight \(64, 32\), and the model has none of that name": {
+    r"a blk.7.attn_q.weight \(64, 32\), .*none": {
         "shapes": pair("blk.7.attn_q.weight", (64, 4), (4, 32)),
     },
-    r"a blk.0.attn_q.weight \(64, 48\), and the model has it as \(64, 32\)": {
+    r"a blk.0.attn_q.weight \(64, 48\), .* \(64, 32\)": {
         "shapes": pair("blk.0.attn_q.weight", (64, 4), (4, 48)),
     },
-    r"and the model has it as \(64, 32\)": {"shapes": pair("blk.0.attn_q.weight", (64, 4), (8, 32))},
-    r"has a pair of \(64,\) and \(4, 32\), which are no matrices": {
+    r"a blk.0.attn_q.weight \(.*\), .* \(64, 32\)": {"shapes": pair("blk.0.attn_q.weight", (64, 4), (8, 32))},
+    r"\(64,\) and \(4, 32\)": {
         "shapes": pair("blk.0.attn_q.weight", (64,), (4, 32)),
     },
-    "embeddings that are the output matrix too": {
+    "embeddings .*output matrix": {
         "shapes": pair("token_embd.weight", (4, 300), (4, 64)),
         "base": {name: shape for name, shape in BASE.items() if name != "output.weight"},
     },
@@ -79,7 +79,7 @@ def test_one_that_does_not_fit_is_refused_with_what_and_why(message: str) -> Non
 
 
 def test_an_adapter_is_no_model() -> None:
-    with pytest.raises(ModelError, match="an adapter and no model; give it after --adapter"):
+    with pytest.raises(ModelError, match="--adapter"):
         refuse_as_model(PATH, header(SAID, RIGHT))
     refuse_as_model(PATH, header({}, BASE))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_a_page_needs_the_library_that_draws(genner: Genner, web: Path, monkeypa
     monkeypatch.delitem(sys.modules, "genner_cli.plots.charts", raising=False)
     run = genner("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl", "--html", web / "none.html")
     assert (run.status, run.stdout) == (2, b"")
-    assert run.stderr == "genner: --html needs matplotlib; run: pip install 'genner[plots]'\n"
+    assert re.fullmatch(r"genner: --html .*pip install 'genner\[plots\]'\n", run.stderr)
     assert genner("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl").status == 0
 
 
@@ -168,10 +169,10 @@ def test_official_figures_need_completions_and_a_format(genner: Genner, web: Pat
     call = ("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl", "--scorer", "official")
     run = genner(*call)
     assert run.status == 2
-    assert "say with --format" in run.stderr
+    assert "--format" in run.stderr
     run = genner(*call, "--format", "inserted")
     assert run.status == 1
-    assert "no completion to score; write predictions with `genner extract --keep-completion`" in run.stderr
+    assert "--keep-completion" in run.stderr
 
 
 def test_nested_gold_data_are_extracted_nested(genner: Genner, tmp_path: Path) -> None:
@@ -188,9 +189,9 @@ def test_problems_of_the_gold_data_are_all_named(genner: Genner, tmp_path: Path)
     run = genner("evaluate", path)
     assert (run.status, run.stdout) == (1, b"")
     lines = run.stderr.splitlines()
-    assert lines[0] == "genner: 2 problems in the gold data; correct the lines, or leave them out"
-    assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is not a range")
-    assert lines[2].startswith(f"genner: {path}:2: field 'entities' is missing")
+    assert lines[0].startswith("genner: 2 problems")
+    assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 ")
+    assert lines[2].startswith(f"genner: {path}:2: field 'entities' ")
 
 
 def test_the_same_problem_of_many_documents_is_named_once(genner: Genner, tmp_path: Path) -> None:
@@ -208,24 +209,20 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
     write(tmp_path / "shifted.jsonl", read(web / "all.jsonl")[1:])
     run = genner("evaluate", web / "gold.jsonl", "-p", tmp_path / "shifted.jsonl")
     assert (run.status, run.stdout) == (1, b"")
-    assert "gold.jsonl:1: document " in run.stderr
-    assert "has no prediction" in run.stderr
+    assert re.search(r"gold\.jsonl:1: document .*no prediction", run.stderr)
     assert "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions and --model both say what to score"),
+        (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions and --model"),
         (["-p", "none.jsonl"], "none.jsonl: no such file"),
-        (
-            ["-p", "all.jsonl", "--scorer", "official", "--format", "xml", "--html", "x.html"],
-            "--html shows genner's own",
-        ),
-        (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind of file"),
-        (["-p", "all.jsonl", "--html", "none/x.html"], "there is no folder"),
-        (["--calibration", "x.json", "--no-calibration"], "contradict each other"),
-        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat and --depth contradict each other"),
+        (["-p", "all.jsonl", "--scorer", "official", "--format", "xml", "--html", "x.html"], "--html "),
+        (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind"),
+        (["-p", "all.jsonl", "--html", "none/x.html"], "none/x.html: there is no folder"),
+        (["--calibration", "x.json", "--no-calibration"], "--calibration and --no-calibration"),
+        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat and --depth"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

@@ -130,14 +130,14 @@ def test_an_adapter_by_itself_works_on_the_gguf_of_its_base(
     assert found_by(genner, text, "--adapter", out) == {("Angela Merkel", "PER"), ("Paris", "LOC")}
     refused = genner("extract", "-", "--model", out, stdin=b'{"text": "x"}')
     assert refused.status == 1
-    assert "give it after --adapter" in refused.stderr
+    assert "--adapter" in refused.stderr
 
 
 def test_a_model_that_was_trained_as_a_whole_is_exported_too(small: Path, export: Export, tmp_path: Path) -> None:
     folder = merge_lora(small.parent / "base", small, tmp_path / "whole")
     assert export(folder, "--quantize", "Q8_0", "--verify", small / "verify.jsonl").status == 0
     run = export(folder, "--base", "bundled", "--verify", small / "verify.jsonl")
-    assert (run.status, "leave out --adapter-only and --base" in run.stderr) == (2, True)
+    assert (run.status, "--adapter-only and --base" in run.stderr) == (2, True)
 
 
 def test_a_base_model_becomes_the_gguf_on_which_its_adapters_work(
@@ -160,7 +160,7 @@ def test_a_base_model_becomes_the_gguf_on_which_its_adapters_work(
 
 def test_an_importance_matrix_is_used(small: Path, export: Export, out: Path, tmp_path: Path) -> None:
     run = export(small, "--quantize", "Q2_K_S", "--no-verify")
-    assert (run.status, "importance matrix" in run.stderr, names(out)) == (1, True, [])
+    assert (run.status, "--imatrix" in run.stderr, names(out)) == (1, True, [])
     tensors = read_header(quantize(whole_gguf(small, tmp_path), tmp_path / "x.gguf", "F16")).tensors
     writer = GGUFWriter(tmp_path / "imatrix.gguf", "imatrix")
     for name, tensor in tensors.items():
@@ -196,7 +196,7 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(
 ) -> None:
     out.parent.write_text("a file")
     run = export(small)
-    assert (run.status, f"genner: {out.parent}: cannot write there (" in run.stderr) == (1, True)
+    assert (run.status, f"genner: {out.parent}: " in run.stderr) == (1, True)
     out.parent.unlink()
 
     def full(*_: object, **__: object) -> None:
@@ -205,13 +205,13 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(
     monkeypatch.setattr("convert.export.hf_to_gguf", full)
     run = export(small)
     assert (run.status, names(out)) == (1, [])
-    assert run.stderr.endswith("No space left on device); make room, or name another place\n")
+    assert re.search(rf"{out.parent}: .*No space left on device\)", run.stderr)
 
 
 def test_what_is_not_installed_is_named(small: Path, export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "convert.export", None)
     run = export(small)
-    assert (run.status, "run: pip install 'genner[train]'" in run.stderr) == (2, True)
+    assert (run.status, "pip install 'genner[train]'" in run.stderr) == (2, True)
 
 
 def wrong_rope(config: Any) -> Any:
@@ -228,9 +228,9 @@ def test_a_model_that_computes_something_else_is_not_written_and_the_earlier_one
     monkeypatch.setattr("convert.hf_to_gguf.architecture", wrong_rope)
     run = export(small)
     assert run.status == 1
-    assert f"{out} failed its parity checks" in run.stderr
-    assert re.search(rf"model: logits: {small / 'verify.jsonl'}:\d: from token 1 \('", run.stderr)
-    assert "look at the rows of queries and keys (attn_q, attn_k), RoPE" in run.stderr
+    assert re.search(f"{out} .*parity", run.stderr)
+    assert re.search(rf"model: logits: {small / 'verify.jsonl'}:\d: .*token 1 \('", run.stderr)
+    assert "(attn_q, attn_k), RoPE" in run.stderr
     assert out.read_text() == "earlier"
     assert names(out) == ["model.gguf", "model.gguf.failed.report.json"]
     report = json.loads(out.with_name("model.gguf.failed.report.json").read_text())
@@ -247,8 +247,7 @@ def test_a_tokenizer_that_merges_something_else_is_not_written(
     monkeypatch.setattr(GGUFWriter, "add_token_merges", lambda writer, merges: add(writer, merges[1:]))
     run = export(small)
     assert run.status == 1
-    assert "model: prompt tokens: " in run.stderr
-    assert "so the tokenizer is not the same" in run.stderr
+    assert re.search("model: prompt tokens: .* tokenizer", run.stderr)
     assert names(out) == ["model.gguf.failed.report.json"]
 
 
@@ -270,8 +269,7 @@ def test_a_type_that_loses_too_much_is_not_written_and_the_others_are(
     monkeypatch.setattr("convert.export.quantize", damaging)
     run = export(small, "--quantize", "Q8_0", "--quantize", "F16")
     assert run.status == 1
-    assert "Q8_0: tensors: blk.1.ffn_down.weight differs by 1 of its size" in run.stderr
-    assert "those that failed were not written" in run.stderr
+    assert re.search(r"Q8_0: tensors: blk\.1\.ffn_down\.weight .*\b1\b", run.stderr)
     assert names(out) == ["model.F16.gguf", "model.gguf.report.json"]
 
 
@@ -306,15 +304,15 @@ def on_another_base(folder: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], int]] = {
-    r"its training is not done; finish it with genner train --resume": (unfinished, 1),
-    r"has no genner.json and no config.json; give a folder that": (lambda folder: without(folder, "genner.json"), 1),
-    r"adapter_model.safetensors cannot be read": (cut, 1),
-    r"adapter_model.safetensors cannot be read (": (lambda folder: without(folder, "adapter_model.safetensors"), 1),
-    r"has no verify.jsonl; name labelled documents with --verify": (lambda folder: without(folder, "verify.jsonl"), 2),
-    r"verify.jsonl: 1 problem beside 5 good documents; correct it": (crossing, 2),
-    r"made for prompt version 0": (of_another_prompt, 1),
-    r"are others (SHA-256": (on_another_base, 1),
-    r"has no tokenizer.json": (lambda folder: without(folder, "tokenizer.json"), 1),
+    r"genner train --resume": (unfinished, 1),
+    r"no genner\.json .*config\.json": (lambda folder: without(folder, "genner.json"), 1),
+    r"adapter_model\.safetensors cannot be read": (cut, 1),
+    r"adapter_model\.safetensors .*No such file": (lambda folder: without(folder, "adapter_model.safetensors"), 1),
+    r"no verify\.jsonl; .*--verify": (lambda folder: without(folder, "verify.jsonl"), 2),
+    r"verify\.jsonl: 1 problem beside 5 ": (crossing, 2),
+    r"prompt version 0": (of_another_prompt, 1),
+    rf"\(SHA-256 .*{'f' * 12}": (on_another_base, 1),
+    r"no tokenizer\.json": (lambda folder: without(folder, "tokenizer.json"), 1),
 }
 
 
@@ -323,20 +321,20 @@ def test_a_damaged_folder_is_refused_and_leaves_nothing(said: str, copy: Path, e
     damage, status = DAMAGES[said]
     damage(copy)
     run = export(copy)
-    assert said in run.stderr
+    assert re.search(said, run.stderr)
     assert (run.status, names(out)) == (status, [])
     assert "Traceback" not in run.stderr
 
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "unknown quantization type 'Q9'; choose one of BF16, F16, F32": ("--quantize", "Q9"),
-    "--quantize and --imatrix are for whole models": ("--adapter-only", "--quantize", "Q8_0"),
-    "name it model.bin.gguf": ("-o", "model.bin"),
+    "'Q9'; .* BF16, F16, F32": ("--quantize", "Q9"),
+    "--quantize and --imatrix": ("--adapter-only", "--quantize", "Q8_0"),
+    r"model\.bin\.gguf": ("-o", "model.bin"),
 }
 
 
 @pytest.mark.parametrize("said", OPTIONS)
 def test_options_that_cannot_be_are_told_before_any_work(said: str, small: Path, export: Export, out: Path) -> None:
     run = export(small, *OPTIONS[said])
-    assert said in run.stderr
+    assert re.search(said, run.stderr)
     assert (run.status, names(out)) == (2, [])

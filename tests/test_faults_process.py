@@ -83,8 +83,7 @@ def test_an_input_that_is_cut_while_it_is_read_is_an_error_and_no_shorter_input(
     assert f"{len(found):,} documents, " in error
     size = sum(map(len, lines))
     message = found[-1]["error"]["message"]
-    assert f"(it was cut from {size:,} to {half + within:,} bytes while it was read)" in message
-    assert message.startswith(f"{docs}: broken after line ")
+    assert re.match(rf"{docs}: .*after line \d.*\(.*from {size:,} to {half + within:,} bytes", message)
     whole = [record for record in found if "error" not in record]
     assert [record["text"] for record in whole] == [value["text"] for value in documents(MANY // 2)]
 
@@ -96,10 +95,10 @@ def test_a_text_that_aborts_llama_cpp_costs_its_own_record_only(tmp_path: Path, 
     options = ("--slots", "4", "--threads", "1", "--gpu-layers", "0")
     done = subprocess.run([*command, *options], capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1, done.stderr.decode()
-    assert b"genner: the engine was ended by SIGABRT; it is started again" in done.stderr
+    assert b"SIGABRT" in done.stderr
     found = records(out)
     assert [number for number, record in enumerate(found) if "error" in record] == [7]
-    assert "the engine was ended by SIGABRT at this text, twice; leave it out" in found[7]["error"]["message"]
+    assert re.search("SIGABRT .*twice", found[7]["error"]["message"])
     assert [record["text"] for record in found if "error" not in record] == [value["text"] for value in values]
 
 
@@ -115,7 +114,7 @@ def test_a_model_that_is_replaced_during_a_run_is_not_gone_on_with(start: Start,
     (child,) = children(process)
     os.kill(child, signal.SIGKILL)
     error = told(process, 1)
-    assert f"{model} was replaced during the run; put it back, or start over with --restart" in error
+    assert re.search(f"{model} .*replaced.*--restart", error)
     assert 5 <= len(records(Path(f"{out}.partial"))) < MANY
 
 
@@ -123,12 +122,12 @@ def test_a_context_that_memory_cannot_hold_is_refused_with_one_that_it_can(start
     docs = write_documents(tmp_path / "in.jsonl", documents(1))
     error = told(start(docs, "--context", 2**31 - 1), 1)
     assert error.count("\n") == 1
-    found = re.search(r"2147483647 tokens of --context take .* GiB are free; use --context (\d+), or a smaller", error)
+    found = re.search(r"2147483647 tokens .*--context (\d+)", error)
     assert found
     free = free_memory()
     assert free
     assert 0.5 * free < read_header(hub.BUNDLED).kv_cache_bytes(int(found[1])) < 0.95 * free
-    assert "sizes from 1 to 2147483647" in told(start(docs, "--context", 2**32 + 300), 2)
+    assert "1 to 2147483647" in told(start(docs, "--context", 2**32 + 300), 2)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, None], ids=["killed", "pipe closed"])

@@ -158,40 +158,40 @@ def test_an_inline_format_writes_any_characters_without_spaces_at_their_ends(nam
 @pytest.mark.parametrize(
     ("name", "text", "entities", "depth", "reasons"),
     [
-        ("xml", "a b", [Entity(0, 1, "Z", "a")], 1, ["label 'Z' is not in the label set"]),
-        ("xml", "a b", [Entity(0, 1, "X", "b")], 1, ["the text has 'a' at 0:1, not 'b'"]),
-        ("xml", "a b", [Entity(2, 4, "X", "b")], 1, ["2:4 is not a range of the text"]),
-        ("xml", "a b", [Entity(-1, 1, "X", "")], 1, ["-1:1 is not a range of the text"]),
-        ("xml", "a b", [Entity(1, 1, "X", "")], 1, ["1:1 is not a range of the text"]),
-        ("xml", "a b", [Entity(1, 3, "X", " b")], 1, ["it starts or ends with white space"]),
-        ("xml", "a b", [Entity(0, 1, "X", "a")] * 3, 4, ["it is listed twice"] * 2),
-        ("xml", "a b c", [Entity(0, 3, "X", "a b"), Entity(2, 5, "X", "b c")], 4, ["it crosses 'a b'"]),
-        ("xml", "a b", [Entity(0, 3, "X", "a b"), Entity(0, 1, "X", "a")], 1, ["it lies within another entity"]),
-        ("xml", "a b", [Entity(0, 3, "X", "a b"), Entity(0, 3, "Y", "a b")], 1, ["it lies within another entity"]),
+        ("xml", "a b", [Entity(0, 1, "Z", "a")], 1, ["label 'Z'"]),
+        ("xml", "a b", [Entity(0, 1, "X", "b")], 1, ["'a' at 0:1, not 'b'"]),
+        ("xml", "a b", [Entity(2, 4, "X", "b")], 1, ["2:4 "]),
+        ("xml", "a b", [Entity(-1, 1, "X", "")], 1, ["-1:1 "]),
+        ("xml", "a b", [Entity(1, 1, "X", "")], 1, ["1:1 "]),
+        ("xml", "a b", [Entity(1, 3, "X", " b")], 1, ["white space"]),
+        ("xml", "a b", [Entity(0, 1, "X", "a")] * 3, 4, ["twice"] * 2),
+        ("xml", "a b c", [Entity(0, 3, "X", "a b"), Entity(2, 5, "X", "b c")], 4, ["crosses 'a b'"]),
+        ("xml", "a b", [Entity(0, 3, "X", "a b"), Entity(0, 1, "X", "a")], 1, ["within"]),
+        ("xml", "a b", [Entity(0, 3, "X", "a b"), Entity(0, 3, "Y", "a b")], 1, ["within"]),
         (
             "xml",
             "a b",
             [Entity(0, 3, "X", "a b"), Entity(0, 3, "Y", "a b"), Entity(0, 1, "X", "a")],
             2,
-            ["it nests deeper than 2"],
+            ["deeper than 2"],
         ),
-        ("offset", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word boundaries"]),
-        ("occurrence", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word boundaries"]),
-        ("category", "abc", [Entity(0, 2, "X", "ab")], 1, ["it does not stand between word boundaries"]),
-        ("category", "a a", [Entity(2, 3, "X", "a")], 1, ["listing 'a' here would mean another occurrence"]),
+        ("offset", "abc", [Entity(0, 2, "X", "ab")], 1, ["word boundaries"]),
+        ("occurrence", "abc", [Entity(0, 2, "X", "ab")], 1, ["word boundaries"]),
+        ("category", "abc", [Entity(0, 2, "X", "ab")], 1, ["word boundaries"]),
+        ("category", "a a", [Entity(2, 3, "X", "a")], 1, ["listing 'a' "]),
         (
             "category",
             "a a",
             [Entity(0, 1, "Y", "a"), Entity(2, 3, "X", "a")],
             1,
-            ["listing 'a' here would mean another occurrence"],
+            ["listing 'a' "],
         ),
         (
             "category",
             "a",
             [Entity(0, 1, "Y", "a"), Entity(0, 1, "X", "a")],
             2,
-            ["listing 'a' here would mean another occurrence"],
+            ["listing 'a' "],
         ),
     ],
 )
@@ -199,7 +199,8 @@ def test_what_is_left_out_has_its_reason(
     name: str, text: str, entities: list[Entity], depth: int, reasons: list[str]
 ) -> None:
     rendering = FORMATS[name].render(text, entities, ["X", "Y"], depth=depth)
-    assert [reason for _, reason in rendering.left_out] == reasons
+    assert len(rendering.left_out) == len(reasons)
+    assert all(said in reason for (_, reason), said in zip(rendering.left_out, reasons, strict=True))
 
 
 def test_of_crossing_entities_the_first_and_of_those_the_longest_stays() -> None:

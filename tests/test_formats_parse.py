@@ -142,23 +142,22 @@ def test_a_broken_completion_is_a_data_error(name: str, completion: str) -> None
 @pytest.mark.parametrize(
     ("name", "completion", "where"),
     [
-        ("bracketed", "[a | X] c", "leaves the text at character 8"),
-        ("xml", "<X>a</Y> b", "closes 'Y' where 'X' is open"),
-        ("xml", "a</X> b", "not open, at character 1"),
-        ("inserted", "a⟦ ⦂X⟧b", "empty entity at character 3"),
-        ("bracketed", "a \\b", "broken markup at character 2"),
-        ("inserted", "⟦a", "ends before the text does"),
-        ("category", '{"X": [1]}', "where a string belongs, at character 7"),
-        ("category", '{"X": ["c"]}', "the text has no 'c'"),
-        ("occurrence", '[{"text": "a" "label"', "at character 13: , is missing"),
-        ("offset", '[{"text": "a", "type": "X"', "the key 'type' where 'label' belongs"),
-        ("offset", "[]]", "continues after its JSON, at character 2"),
+        ("bracketed", "[a | X] c", r"leaves .*character 8\b"),
+        ("xml", "<X>a</Y> b", "'Y' .*'X' .*open"),
+        ("xml", "a</X> b", r"not open.* character 1\b"),
+        ("inserted", "a⟦ ⦂X⟧b", r"empty .*character 3\b"),
+        ("bracketed", "a \\b", r"markup .*character 2\b"),
+        ("inserted", "⟦a", "ends before"),
+        ("category", '{"X": [1]}', r"string .*character 7\b"),
+        ("category", '{"X": ["c"]}', "no 'c'"),
+        ("occurrence", '[{"text": "a" "label"', "character 13: , "),
+        ("offset", '[{"text": "a", "type": "X"', "'type' .*'label'"),
+        ("offset", "[]]", r"JSON.* character 2\b"),
     ],
 )
 def test_the_error_says_what_is_wrong_and_where(name: str, completion: str, where: str) -> None:
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=where):
         FORMATS[name].parse(completion, TEXT)
-    assert where in str(error.value)
 
 
 JUNK = st.one_of(

@@ -75,7 +75,7 @@ def test_arrays_are_read_as_lists_if_asked_for(small: Path) -> None:
     assert read_header(small, arrays=True).metadata == {"general.architecture": "llama", **expected}
     cut = small.with_name("cut.gguf")
     cut.write_bytes(small.read_bytes()[:200])
-    with pytest.raises(ModelError, match="cut short or damaged"):
+    with pytest.raises(ModelError, match=r"cut\.gguf.* cut short"):
         read_header(cut, arrays=True)
 
 
@@ -124,9 +124,9 @@ def test_a_cache_of_unknown_size_counts_nothing() -> None:
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none\.gguf: there is no such model file; check the path"):
+    with pytest.raises(ModelError, match=r"none\.gguf: .*no such model file"):
         read_header(tmp_path / "none.gguf")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match=f"{tmp_path}.* cannot be read"):
         read_header(tmp_path)
 
 
@@ -221,7 +221,7 @@ def free_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
 def test_a_model_larger_than_free_memory_is_refused_before_it_is_loaded(free_bytes: Callable[[int], None]) -> None:
     free_bytes(2**20)
-    with pytest.raises(ModelError, match=r"the model's weights take 0\.0 GiB and 0\.0 GiB are free.*quantization"):
+    with pytest.raises(ModelError, match=r"weights .*0\.0 GiB .*0\.0 GiB .*quantization"):
         Model(hub.BUNDLED)
 
 
@@ -229,7 +229,7 @@ def test_a_context_larger_than_free_memory_is_refused_with_a_smaller_one_as_reme
     bundled: Model, free_bytes: Callable[[int], None]
 ) -> None:
     free_bytes(2**20)
-    with pytest.raises(ModelError, match=r"8192 tokens of --context take .* a smaller --context"):
+    with pytest.raises(ModelError, match=r"8192 tokens .*--context"):
         Engine(bundled, ONE_THREAD)
 
 

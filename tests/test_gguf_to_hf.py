@@ -154,12 +154,12 @@ def test_what_the_model_says_of_itself_is_kept_but_no_hash_of_other_weights(tmp_
 
 REFUSED: dict[str, dict[str, Any]] = {
     "architecture 'falcon'": {"change": {"general.architecture": "falcon"}},
-    "'jais' is not supported": {"change": {"tokenizer.ggml.pre": "jais"}},
+    "'jais'": {"change": {"tokenizer.ggml.pre": "jais"}},
     "'spm'": {"change": {"tokenizer.ggml.model": "spm"}},
     "llama.expert_count is 8": {"change": {"llama.expert_count": "8"}},
     r"llama.rope.dimension_count is 32, .* \(64\)": {"change": {"llama.rope.dimension_count": 32}},
-    r"blk.0.attn_q.weight has the shape \(128, 128\), not \(64, 128\)": {"change": {"llama.attention.head_count": 1}},
-    r"blk.1.\S+ is not a tensor of this llama": {"change": {"llama.block_count": 1}},
+    r"blk.0.attn_q.weight .*\(128, 128\), .*\(64, 128\)": {"change": {"llama.attention.head_count": 1}},
+    r"blk.1.\S+ is not a tensor": {"change": {"llama.block_count": 1}},
     r"lacks 'blk.2.attn_q.weight'": {"change": {"llama.block_count": 3}},
     "lacks 'llama.feed_forward_length'": {"leave_out": ["llama.feed_forward_length"]},
     "tokenizer is broken": {"change": {"tokenizer.ggml.merges": ["zebra crossing"]}},
@@ -173,7 +173,7 @@ def test_what_cannot_be_carried_back_is_refused(message: str, change: dict[str, 
         path.write_bytes(path.read_bytes().replace(b"\5\0\0\0\0\0\0\0llama", b"\6\0\0\0\0\0\0\0falcon", 1))
     with pytest.raises(ModelError, match=message) as error:
         gguf_to_hf(path, tmp_path / "hf")
-    assert "give the transformers folder" in str(error.value)
+    assert "transformers folder" in str(error.value)
     assert not (tmp_path / "hf").exists()
 
 
@@ -182,7 +182,7 @@ def test_a_broken_gguf_and_a_full_folder_are_refused(folder: Path, tmp_path: Pat
     cut.write_bytes(hub.BUNDLED.read_bytes()[:100_000])
     with pytest.raises(ModelError, match="cut short"):
         gguf_to_hf(cut, tmp_path / "hf")
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match=f"{folder} exists"):
         gguf_to_hf(hub.BUNDLED, folder)
 
 
@@ -191,5 +191,5 @@ def test_a_base_is_a_gguf_a_folder_or_nothing(folder: Path, random_path: Path) -
         assert found == folder
     with base_folder(str(random_path)) as found:
         assert (found / "tokenizer.json").exists()
-    with pytest.raises(ModelError, match="not in the local cache"), base_folder("nobody/nothing"):
+    with pytest.raises(ModelError, match=r"nobody/nothing .*local cache"), base_folder("nobody/nothing"):
         pass

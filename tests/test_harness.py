@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,10 +116,12 @@ def test_tasks_are_asked_before_and_after_and_only_once(
     again = genner(*call)
     assert (again.stdout, (out / "before.json").stat().st_mtime_ns) == (run.stdout, written), again.stderr
     fewer = genner(*call[:-3], f"lm-eval:{tasks}:capitals", *call[-2:])
-    assert (fewer.status, "tasks was [] and is ['capitals']" in fewer.stderr) == (2, True), fewer.stderr
+    assert fewer.status == 2
+    assert re.search(r"tasks .*\[\] .*\['capitals'\]", fewer.stderr)
     write_jsonl(tasks / "capitals.jsonl", [{"question": "?", "choices": ["a", "b"], "answer": 0}])
     other = genner(*call)
-    assert (other.status, "holds another probe: suite was" in other.stderr) == (2, True), other.stderr
+    assert other.status == 2
+    assert re.search("probe: suite ", other.stderr)
 
 
 def right_of(base: Path, tasks: Path) -> int:
@@ -152,7 +155,7 @@ def test_a_record_that_a_task_cannot_ask_is_told_without_a_traceback(base: Path,
         file.write('{"question": "Which?", "choices": null, "answer": 1}\n')
     with (
         opened_harness(folder, ["capitals"]) as harness,
-        pytest.raises(ModelError, match=r"harness broke off \(.*see that all records"),
+        pytest.raises(ModelError, match=r"harness .*\(.*records"),
     ):
         harness.ask(base)
 
@@ -173,12 +176,12 @@ def test_an_aggregation_that_is_no_mean_is_made_of_each_set_that_is_drawn() -> N
 @pytest.mark.parametrize(
     ("file", "names", "said"),
     [
-        ("", "", "holds no task of lm-evaluation-harness"),
-        ("task: [", "", "holds no task of lm-evaluation-harness"),
-        (CHOICES, "prose", "has no task 'prose' that can be read; it has capitals"),
-        (CHOICES.replace("dataset_path: json", "dataset_path: cais/mmlu"), "", "for the Hub is not asked"),
-        (CHOICES.replace("capitals.jsonl", "none.jsonl"), "", "its data must be files in that folder"),
-        (CHOICES.replace("{{question}}", "{{question"), "capitals", "'capitals' cannot be loaded (TemplateSyntaxError"),
+        ("", "", "no task of lm-evaluation-harness"),
+        ("task: [", "", "no task of lm-evaluation-harness"),
+        (CHOICES, "prose", "task 'prose' .*capitals"),
+        (CHOICES.replace("dataset_path: json", "dataset_path: cais/mmlu"), "", "the Hub "),
+        (CHOICES.replace("capitals.jsonl", "none.jsonl"), "", "data .*files in that folder"),
+        (CHOICES.replace("{{question}}", "{{question"), "capitals", r"'capitals' .*\(TemplateSyntaxError"),
     ],
 )
 def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_made(
@@ -191,7 +194,8 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_made(
     suite = f"lm-eval:{tasks}" + (f":{names}" if names else "")
     out = tmp_path / "out"
     run = genner("probe", "retention", "--before", "bundled", "--after", tmp_path, "--suite", suite, "-o", out)
-    assert (run.status, said in run.stderr) == (2, True), run.stderr
+    assert run.status == 2
+    assert re.search(said, run.stderr)
     assert not out.exists()
 
 
@@ -211,7 +215,7 @@ def test_a_folder_of_tasks_may_have_a_colon_and_its_files_are_all_but_hidden_and
     assert task_files(f"lm-eval:{folder}") == TaskFiles(folder, ())
     assert task_files(f"lm-eval:{folder}:x, y") == TaskFiles(folder, ("x", "y"))
     for empty in ("lm-eval:", "lm-eval:nowhere", "lm-eval:nowhere:x"):
-        with pytest.raises(UsageError, match="there is no folder of tasks"):
+        with pytest.raises(UsageError, match="folder of tasks"):
             task_files(empty)
     for name in (".git/x", "__pycache__/x", "out/x"):
         (folder / name).parent.mkdir()

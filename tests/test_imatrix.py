@@ -36,18 +36,18 @@ def test_an_expert_without_input_has_columns_that_matter_alike(tmp_path: Path) -
 def test_a_file_that_is_cut_short_is_refused(write: object, cut: int, tmp_path: Path) -> None:
     path = write(tmp_path / "imatrix", SUMS)  # type: ignore[operator]
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ModelError, match=r"imatrix.*; (make it again with llama.cpp's llama-imatrix|fetch or export)"):
+    with pytest.raises(ModelError, match=r"imatrix.*; .*(llama-imatrix|fetch or export)"):
         read_imatrix(path)
 
 
 def test_what_is_no_importance_matrix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no importance of any tensor"):
+    with pytest.raises(ModelError, match="no importance"):
         read_imatrix(hub.BUNDLED)
-    with pytest.raises(ModelError, match=r"nothing is not an importance matrix \(.*No such file"):
+    with pytest.raises(ModelError, match=r"nothing .*importance matrix \(.*No such file"):
         read_imatrix(tmp_path / "nothing")
     (tmp_path / "text").write_text("An importance matrix holds numbers and no text.")
-    with pytest.raises(ModelError, match="text is not an importance matrix"):
+    with pytest.raises(ModelError, match=r"/text .*importance matrix"):
         read_imatrix(tmp_path / "text")
     broken = {"blk.0.attn_q.weight": np.array([[1.0, np.nan]], np.float32)}
-    with pytest.raises(ModelError, match=r"the importance of blk.0.attn_q.weight is not finite"):
+    with pytest.raises(ModelError, match=r"blk\.0\.attn_q\.weight .*finite"):
         read_imatrix(write_imatrix(tmp_path / "broken", broken))

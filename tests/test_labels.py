@@ -1,5 +1,6 @@
 """genner_cli.files.labels: YAML and --types -> labels."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,17 +51,17 @@ def test_a_list_gives_names_and_objects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ("PER: a\nORG: b\nPER: c\n", 3, "'PER' comes twice"),
-        ("- PER\n- name: PER\n", 2, "'PER' comes twice"),
-        ("- name: PER\n  name: ORG\n", 2, "'name' comes twice"),
+        ("PER: a\nORG: b\nPER: c\n", 3, "'PER' .*twice"),
+        ("- PER\n- name: PER\n", 2, "'PER' .*twice"),
+        ("- name: PER\n  name: ORG\n", 2, "'name' .*twice"),
         ("- PER\n- name: ORG\n  colour: red\n", 3, "'colour'"),
         ("- PER\n- definition: a person\n", 2, "without a name"),
         ("PER: a\nNO: b\n", 2, "NO"),
         ("- 1\n", 1, "quotes"),
         ("PER: 3.5\n", 1, "quotes"),
         ("PER: [a, b]\n", 1, "definition of 'PER'"),
-        ("- PER\n- [ORG]\n", 2, "list or a mapping"),
-        ("PER: a\na[b]: c\n", 2, "a[b]"),
+        ("- PER\n- [ORG]\n", 2, "list .*mapping"),
+        ("PER: a\na[b]: c\n", 2, r"a\[b\]"),
         ('PER: a\n"OR\\u0007G": b\n', 2, "control character"),
         ('"\\ud800": b\n', 1, "control character"),
         ("PER: a\n\tORG: b\n", 2, "not YAML"),
@@ -68,22 +69,22 @@ def test_a_list_gives_names_and_objects(tmp_path: Path) -> None:
         ("PER: *nobody\n", 1, "not YAML"),
         ("just words\n", 1, "neither"),
         ("<<: {PER: a}\n", 1, "<<"),
-        ("? [a]\n: b\n", 1, "list or a mapping"),
+        ("? [a]\n: b\n", 1, "list .*mapping"),
         ("PER: !!python/object/apply:os.system ['true']\n", 1, "definition of 'PER'"),
         ("!!python/name:os.system : a\n", 1, "empty"),
-        ("&a [*a]\n", 1, "list or a mapping"),
+        ("&a [*a]\n", 1, "list .*mapping"),
     ],
 )
 def test_a_mistake_is_reported_with_file_and_line(tmp_path: Path, text: str, line: int, what: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(tmp_path, text)
     assert f"labels.yaml:{line}: " in str(caught.value)
-    assert what in str(caught.value)
+    assert re.search(what, str(caught.value))
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "{}", "[]", "~", "null"])
 def test_a_file_without_labels_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(UsageError, match=r"labels\.yaml: has no labels"):
+    with pytest.raises(UsageError, match=r"labels\.yaml: .*no labels"):
         read(tmp_path, content)
 
 

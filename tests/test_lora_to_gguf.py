@@ -117,8 +117,8 @@ def test_the_words_of_the_adapter_go_before_those_of_the_base(bases: Bases, tmp_
 
 
 REFUSED: dict[str, dict[str, Any]] = {
-    r"replaces model\S+norm.weight, which llama.cpp does not apply; export the merged": {"modules_to_save": ["norm"]},
-    r"replaces lm_head.weight, which": {"modules_to_save": ["lm_head"]},
+    r"model\S+norm\.weight, .*llama\.cpp": {"modules_to_save": ["norm"]},
+    r"lm_head\.weight, .*llama\.cpp": {"modules_to_save": ["lm_head"]},
 }
 
 
@@ -137,20 +137,18 @@ def test_what_llama_cpp_cannot_apply_is_refused(
 def test_embeddings_that_are_the_output_matrix_too_are_refused(bases: Bases, tmp_path: Path) -> None:
     tied = bases("llama, linear")
     _, folder = adapter_of(tied, tmp_path / "adapter", target_modules=["embed_tokens"])
-    with pytest.raises(ModelError, match=r"model.embed_tokens.weight, which is embeddings and output matrix in one"):
+    with pytest.raises(ModelError, match=r"model\.embed_tokens\.weight, .*output matrix"):
         lora_to_gguf(folder, tied.folder, tmp_path / "adapter.gguf")
 
 
 def test_another_base_is_refused(bases: Bases, tmp_path: Path) -> None:
     _, folder = adapter_of(bases("llama"), tmp_path / "adapter")
-    with pytest.raises(
-        ModelError, match=r"has none of that name; give the base that it was trained on|has \(.*give the"
-    ):
+    with pytest.raises(ModelError, match=r"layers\.\S+ \(.*\), .* has (none|\()"):
         lora_to_gguf(folder, bases("qwen2").folder, tmp_path / "adapter.gguf")
     other = save(new_model("llama", rms_norm_eps=0.01).double().float(), new_tokenizer(), tmp_path / "other")
     tensors = load_file(other / "model.safetensors")
     save_file({**tensors, "model.norm.weight": tensors["model.norm.weight"] + 1}, other / "model.safetensors")
-    with pytest.raises(ModelError, match=r"the weights in .*other are others"):
+    with pytest.raises(ModelError, match=r"\(SHA-256 .*/other .*\(SHA-256"):
         lora_to_gguf(folder, other, tmp_path / "adapter.gguf")
     assert not list(tmp_path.glob("*.gguf*"))
 
@@ -162,7 +160,7 @@ def test_numbers_that_are_not_finite_are_refused(bases: Bases, tmp_path: Path) -
     tensors = load_file(path)
     name = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"
     save_file({**tensors, name: tensors[name] * float("inf")}, path)
-    with pytest.raises(ModelError, match=r"layers.1.mlp.up_proj.weight is not finite everywhere; train again"):
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight .*finite"):
         lora_to_gguf(folder, base.folder, tmp_path / "adapter.gguf")
 
 
@@ -170,5 +168,5 @@ def test_an_unfinished_training_is_refused(bases: Bases, tmp_path: Path) -> None
     _, folder = adapter_of(bases("llama"), tmp_path / "adapter")
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / "genner.json").unlink()
-    with pytest.raises(ModelError, match=r"has no genner\.json: its training has not ended"):
+    with pytest.raises(ModelError, match=r"no genner\.json"):
         lora_to_gguf(copy, bases("llama").folder, tmp_path / "adapter.gguf")

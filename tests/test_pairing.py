@@ -63,30 +63,30 @@ def test_a_failed_document_takes_text_and_gold_from_the_gold_data() -> None:
         (
             [gold("Ann met Bob.", 7, "a")],
             [predicted("Ann met Tom.", 3, "a")],
-            ["pred.jsonl:3: its text differs from that of gold.jsonl:7", "character 8", "'Bob.'", "'Tom.'"],
+            ["pred.jsonl:3: ", "gold.jsonl:7", "character 8", "'Bob.'", "'Tom.'"],
         ),
-        ([gold("Ann.", 7, "a")], [predicted("Ann.", 3, "b")], ["pred.jsonl:3: document 'b' is not in", "gold.jsonl:7"]),
-        ([gold("Ann.", 7, "a")], [predicted("An", 3)], ["pred.jsonl:3: its text differs", "gold.jsonl:7"]),
+        ([gold("Ann.", 7, "a")], [predicted("Ann.", 3, "b")], ["pred.jsonl:3: document 'b' ", "gold.jsonl:7"]),
+        ([gold("Ann.", 7, "a")], [predicted("An", 3)], ["pred.jsonl:3: its text ", "gold.jsonl:7"]),
         (
             [gold("Ann.", 7, "a")],
             [predicted("Ann.", 3), predicted("Bob.", 4)],
-            ["pred.jsonl:4: the document is not in", "gold.jsonl:7"],
+            ["pred.jsonl:4: the document ", "gold.jsonl:7"],
         ),
-        ([], [predicted("Ann.", 3)], ["pred.jsonl:3: the document is not in the gold data, which is empty"]),
+        ([], [predicted("Ann.", 3)], ["pred.jsonl:3: the document ", "gold data", "empty"]),
         (
             [gold("Ann.", 7, "a")],
             [predicted("Ann.", 3, "a"), predicted("Ann.", 4, "a")],
-            ["pred.jsonl:4: document 'a'", "or is here twice"],
+            ["pred.jsonl:4: document 'a'", "twice"],
         ),
         (
             [gold("Ann.", 1, "a"), gold("Ann.", 2, "a")],
             [predicted("Ann.", 3, "b")],
-            ["pred.jsonl:3: document 'b' stands where gold.jsonl:1 has document 'a'"],
+            ["pred.jsonl:3: document 'b' ", "gold.jsonl:1 ", "document 'a'"],
         ),
         (
             [gold("Ann.", 1, "a"), gold("Ann.", 2, "b"), gold("Ann.", 3, "c")],
             [predicted("Ann.", 5, "a")],
-            ["gold.jsonl:2: document 'b' has no prediction (one of 2 without); the last is pred.jsonl:5"],
+            ["gold.jsonl:2: document 'b' ", "no prediction (one of 2 ", "pred.jsonl:5"],
         ),
         (
             [gold("Ann.", 1, "a")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_it_is_tried_on_prompts_and_gold_completions_as_in_training(probe: Probe
 
 def test_documents_without_an_example_are_a_usage_error(folder: Path) -> None:
     cut = Document("Ann " * 40, source="a.jsonl:1", entities=(Entity(0, 159, "PER", "Ann " * 39 + "Ann"),))
-    with pytest.raises(UsageError, match="no document to verify with can be rendered"):
+    with pytest.raises(UsageError, match=r"no document .*verify"):
         make_probe(folder, [cut], INSTRUCTIONS)
 
 
@@ -85,8 +86,8 @@ def changed(folder: Path, to: Path, name: str, change: Any) -> Path:
 
 
 HINTS = {
-    "model.layers.1.self_attn.q_proj.weight": "the first token agrees: look at the rows of queries and keys",
-    "model.layers.1.mlp.up_proj.weight": "the first token differs already: look at embeddings, norms",
+    "model.layers.1.self_attn.q_proj.weight": "queries and keys",
+    "model.layers.1.mlp.up_proj.weight": "embeddings, norms",
 }
 
 
@@ -97,8 +98,8 @@ def test_where_logits_part_is_named_by_document_and_token(
     other = changed(folder, tmp_path, name, lambda weight: weight.flip(0))
     finding = check_logits(probe, other, gguf, dtype="f32", threads=1)
     assert not finding.passed
-    assert finding.message.startswith(("a.jsonl:1: from token ", "a.jsonl:2: from token "))
-    assert "standard deviations, 0.001 are allowed" in finding.message
+    assert re.match(r"a\.jsonl:[12]: .*token \d+ ", finding.message)
+    assert re.search(r"standard deviations, 0\.001 ", finding.message)
     assert HINTS[name] in finding.message
 
 
@@ -110,7 +111,7 @@ def test_logits_that_are_not_finite_or_of_another_vocabulary_fail(
     for other in (broken, larger):
         finding = check_logits(probe, other, gguf, dtype="bf16", threads=1)
         assert not finding.passed
-        assert "are not finite, or of another vocabulary" in finding.message
+        assert re.search("finite.*vocabulary", finding.message)
 
 
 @pytest.mark.parametrize(("dtype", "limit"), LOGIT_LIMITS.items())
@@ -145,7 +146,7 @@ def test_roundings_of_many_layers_add_up_and_are_let_pass(probe: Probe, tmp_path
     wrong = changed(deep, tmp_path, "model.layers.30.self_attn.k_proj.weight", lambda weight: weight.flip(0))
     finding = check_logits(probe, wrong, path, dtype="bf16", threads=1)
     assert not finding.passed
-    assert finding.message.endswith("--dtype f32 would tell what is wrong from what is rounded")
+    assert "--dtype f32" in finding.message
 
 
 def test_where_transformers_computes_in_16_bits_more_may_differ(
@@ -159,7 +160,7 @@ def test_where_transformers_computes_in_16_bits_more_may_differ(
     wrong = changed(half, tmp_path, "model.layers.1.self_attn.q_proj.weight", lambda weight: weight.flip(0))
     assert not check_logits(probe, wrong, gguf, dtype="f32", threads=1).passed
     monkeypatch.setattr("convert.logits.free_memory", lambda: 1000)
-    with pytest.raises(ModelError, match=r"are free; export on a larger machine, or without the checks"):
+    with pytest.raises(ModelError, match=r"free; .*checks"):
         reference_logits(half, [[1]])
 
 
@@ -174,5 +175,4 @@ def test_other_tokens_are_named_with_the_text_and_the_place(probe: Probe, gguf: 
     other = replace(probe, tokens=Beginning(load_tokenizer(gguf.parent)))
     finding = check_tokens(other, gguf)
     assert not finding.passed
-    assert finding.message.startswith("a.jsonl:1: from token 0 on the prompt is [3, ")
-    assert finding.message.endswith("so the tokenizer is not the same")
+    assert re.match(r"a\.jsonl:1: .*token 0 .*\[3, .*tokenizer", finding.message)

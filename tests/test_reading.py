@@ -93,11 +93,11 @@ def test_globs_are_sorted_and_each_file_comes_once(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("pattern", "what"),
     [
-        ("missing.jsonl", "no such file"),
-        ("*.ndjson", "matches no file"),
-        ("sub", "is a folder; name its files, as in 'sub/*.jsonl'"),
+        ("missing.jsonl", "missing.jsonl: no such file"),
+        ("*.ndjson", "*.ndjson: matches no file"),
+        ("sub", "'sub/*.jsonl'"),
         ("docs.json", "jq"),
-        ("docs.csv", "each also with .gz or .zst"),
+        ("docs.csv", ".gz or .zst"),
         ("*.csv", "docs.csv: unknown kind"),
         ("docs.jsonl.bz2", "unknown kind"),
         ("docs.gz", "unknown kind"),
@@ -258,19 +258,19 @@ def test_a_skippable_zstd_frame_is_skipped(tmp_path: Path) -> None:
         (b"[1,2]", "[1, 2] is not an object"),
         (b'"One"', "'One' is not an object"),
         (b"null", "None is not an object"),
-        (b"{}", "the fields are: none"),
-        (b'{"body":"One","title":"T"}', "no field 'text'; the fields are: 'body', 'title'; "),
+        (b"{}", ": none"),
+        (b'{"body":"One","title":"T"}', "'body', 'title'; "),
         (b'{"body":"One"}', "--text-field"),
-        (b'{"text":17}', "field 'text' is 17, not a string"),
+        (b'{"text":17}', "field 'text' is 17, "),
         (b'{"text":null}', "not a string"),
         (b'{"text":["One"]}', "not a string"),
         (b'{"text":""}', "empty"),
         (b'{"text":"ab\\u0000c"}', "NUL at character 2"),
         (b'{"text":"ab\0c"}', "not JSON"),
-        (b'{"text":"\\ud800"}', "field 'text' has half a surrogate pair"),
-        (b'{"text":"\\udc00\\ud800"}', "field 'text' has half a surrogate pair"),
-        (b'{"text":"a","x":["\\ud800"]}', "field 'x' has half a surrogate pair"),
-        (b'{"text":"a","\\ud800":1}', "half a surrogate pair"),
+        (b'{"text":"\\ud800"}', "field 'text' has half a surrogate"),
+        (b'{"text":"\\udc00\\ud800"}', "field 'text' has half a surrogate"),
+        (b'{"text":"a","x":["\\ud800"]}', "field 'x' has half a surrogate"),
+        (b'{"text":"a","\\ud800":1}', "half a surrogate"),
         (b'{"text":"\xff"}', "not UTF-8 at byte 9 (0xff)"),
         (b'{"text":"\xed\xa0\x80"}', "not UTF-8"),
         (b'{"text":"a","x":%s}' % (b"[" * 500 + b"]" * 500), "field 'x' is nested too deep"),
@@ -432,7 +432,6 @@ def test_a_broken_file_gives_what_was_read_one_failure_and_then_the_next_file(
     last = found[-2]
     assert isinstance(last, FailedDocument)
     assert last.message.startswith(f"{broken}: broken after line ")
-    assert "make or download the file again" in last.message
     assert texts(found[-1:]) == ["next"]
     assert sum(moves) == total_bytes(paths)
 
@@ -441,7 +440,7 @@ def test_a_file_that_is_not_what_its_suffix_says_is_one_failure(tmp_path: Path) 
     for suffix in (".gz", ".zst"):
         (failed,) = read(tmp_path, b'{"text":"One"}\n', f"docs.jsonl{suffix}")
         assert isinstance(failed, FailedDocument)
-        assert "cannot be read" in failed.message
+        assert f"docs.jsonl{suffix}: cannot be read" in failed.message
 
 
 class Failing(io.BytesIO):
@@ -458,7 +457,7 @@ class Failing(io.BytesIO):
         raise OSError(errno.EIO, "Input/output error")
 
 
-@pytest.mark.parametrize(("name", "where"), [("a.jsonl", "broken after line 100, at byte"), ("a.conll", "cannot be")])
+@pytest.mark.parametrize(("name", "where"), [("a.jsonl", ".*line 100, .*byte"), ("a.conll", "")])
 def test_a_disk_that_fails_for_a_moment_ends_the_run_and_costs_no_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
 ) -> None:
@@ -466,7 +465,7 @@ def test_a_disk_that_fails_for_a_moment_ends_the_run_and_costs_no_document(
     (tmp_path / name).write_bytes(content)
     with monkeypatch.context() as failing:
         failing.setattr("genner_cli.files.streams._raw", lambda path: Failing(content))
-        with pytest.raises(ReadError, match=f"{name}: {where}.*Input/output error.*run the same command again"):
+        with pytest.raises(ReadError, match=f"{name}: {where}.*Input/output error"):
             list(read_documents([str(tmp_path / name)]))
     assert all(isinstance(record, Document) for record in read_documents([str(tmp_path / name)]))
 
@@ -478,14 +477,14 @@ def test_a_file_that_is_shorter_than_its_block_was_cut(tmp_path: Path) -> None:
     for start, end in ((0, length + 1), (length - 5, length + 1), (length + 5, length + 9)):
         failed = list(read_documents([Block(str(path), start, end)]))[-1]
         assert isinstance(failed, FailedDocument)
-        assert f"it ends before byte {end:,}" in failed.message
+        assert f"before byte {end:,}" in failed.message
 
 
 def test_a_file_that_is_gone_is_one_failure_and_its_blocks_end_the_run(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.jsonl")
     (failed,) = read_documents([gone])
     assert isinstance(failed, FailedDocument)
-    with pytest.raises(ReadError, match=r"gone\.jsonl: cannot be read \(No such file"):
+    with pytest.raises(ReadError, match=r"gone\.jsonl: .*\(No such file"):
         list(read_documents([Block(gone, 0, 9)]))
 
 
@@ -514,7 +513,8 @@ def test_a_line_of_just_the_limit_is_read_and_a_longer_one_is_not(tmp_path: Path
         found = read(tmp_path, PACK[suffix](content), f"a.jsonl{suffix}", max_document_bytes=limit)
         assert [isinstance(record, Document) for record in found] == [True, is_read]
     assert isinstance(found[1], FailedDocument)
-    assert f"has {limit + 200_000 + len(end):,} bytes, at most 1,000 bytes" in found[1].message
+    assert f" {limit + 200_000 + len(end):,} bytes" in found[1].message
+    assert " 1,000 bytes" in found[1].message
     assert "--max-document-bytes" in found[1].message
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from huggingface_hub import constants
 from made_tokenizers import HOSTILE
 from small_bases import RECORDS, write_jsonl
 
@@ -36,7 +38,8 @@ TEXTS = (
 def genner(*arguments: object) -> str:
     """Standard output of the command line, in a process of its own."""
     command = [sys.executable, "-m", "genner_cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "HF_HUB_CACHE": constants.HF_HUB_CACHE}  # where this process has pulled it to
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

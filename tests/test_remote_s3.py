@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -68,11 +69,11 @@ def test_a_run_from_and_to_a_bucket_is_killed_and_gone_on_with(bucket: Any, tmp_
     process.kill()
     process.communicate()
     assert not bucket.exists("news/out/entities.jsonl.gz")
-    assert " of them before; " in genner(f"{BUCKET}/in/*.gz", "-o", out)
+    assert " before; " in genner(f"{BUCKET}/in/*.gz", "-o", out)
     genner(docs, "-o", tmp_path / "local.jsonl")
     found = [orjson.loads(line) for line in gzip.decompress(bucket.cat("news/out/entities.jsonl.gz")).splitlines()]
     assert_same(found, records(tmp_path / "local.jsonl"))
-    assert "there was nothing to do" in genner(f"{BUCKET}/in/*.gz", "-o", out)
+    assert "complete" in genner(f"{BUCKET}/in/*.gz", "-o", out)
     assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob("*.packed"))
 
 
@@ -88,18 +89,17 @@ def test_parquet_grows_in_a_bucket(bucket: Any, tmp_path: Path) -> None:
 
 def test_what_cannot_be_reached_is_told(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docs = write_documents(tmp_path / "in.jsonl", documents(2))
-    assert f"{BUCKET}/none.jsonl: there is no such file" in genner(f"{BUCKET}/none.jsonl", status=2)
+    assert re.search(rf"{BUCKET}/none\.jsonl: .*no such file", genner(f"{BUCKET}/none.jsonl", status=2))
     error = genner(docs, "-o", "s3://no-such-bucket/out.jsonl", status=1)
     assert "s3://no-such-bucket/out.jsonl: cannot be written (" in error
-    assert "check the address and run the same command again" in error
     assert len(list(tmp_path.glob("*.partial"))) == 1, "and the work is kept"
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    assert "cannot be reached (" in genner(f"{BUCKET}/in.jsonl", status=2)
-    assert "cannot be reached (" in genner(f"{BUCKET}/*.jsonl", status=2)
-    assert "cannot be reached (" in genner(docs, "-o", f"{BUCKET}/out.jsonl", status=2)
+    assert f"{BUCKET}/in.jsonl: cannot be reached (" in genner(f"{BUCKET}/in.jsonl", status=2)
+    assert f"{BUCKET}/*.jsonl: cannot be reached (" in genner(f"{BUCKET}/*.jsonl", status=2)
+    assert f"{BUCKET}/out.jsonl: cannot be reached (" in genner(docs, "-o", f"{BUCKET}/out.jsonl", status=2)
 
 
 def test_a_large_file_goes_up_in_parts_and_comes_back(bucket: Any, tmp_path: Path) -> None:
@@ -126,5 +126,5 @@ def test_actors_read_blocks_of_a_file_in_a_bucket_and_the_driver_puts_what_they_
     assert_same(
         [orjson.loads(line) for line in bucket.cat("news/out.jsonl").splitlines()], records(tmp_path / "local.jsonl")
     )
-    assert "there was nothing to do" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
+    assert "complete" in genner(f"{BUCKET}/in.jsonl", "-o", out, *cluster)
     assert not [path for path in tmp_path.iterdir() if path.name.endswith((".parts", ".partial"))]

@@ -174,9 +174,9 @@ def assert_tidy(path: Path) -> None:
 def test_a_complete_output_that_was_edited_is_not_gone_on_with(tmp_path: Path) -> None:
     path = prepare(tmp_path / "out.jsonl")
     path.write_bytes(path.read_bytes().replace(b"John ran", b"John sat"))
-    with pytest.raises(UsageError, match=r"out\.jsonl:1: is not as it was written; start over with --restart"):
+    with pytest.raises(UsageError, match=r"out\.jsonl:1: .*as it was written; .*--restart"):
         work(path, documents(6, unread=(5,)), retry=True)
-    with pytest.raises(UsageError, match=r"out\.jsonl:1: is not as it was written"):
+    with pytest.raises(UsageError, match=r"out\.jsonl:1: .*as it was written"):
         work(path, documents(7, unread=(2, 5)))
 
 
@@ -185,7 +185,7 @@ def test_a_document_that_was_read_may_not_change_for_a_retry(tmp_path: Path) -> 
     before = path.read_bytes()
     values = documents(6)
     values[3] = Document("Eve ran", source="in:4")
-    with pytest.raises(UsageError, match="in:4: is not the document that record 4 was made of; the input was changed"):
+    with pytest.raises(UsageError, match=r"in:4: .*record 4 "):
         work(path, values, retry=True)
     assert path.read_bytes() == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -68,6 +69,13 @@ def partial(out: Path) -> Path:
     return Path(f"{out}.partial")
 
 
+def made_before(error: str) -> int:
+    """The number of records that an earlier run has left, as the summary gives it."""
+    found = re.search(r"(\d+) of them before", error)
+    assert found, error
+    return int(found[1])
+
+
 def interrupt(start: Start, docs: Path, out: Path, *more: object, after: int = 10) -> str:
     process = start(docs, "-o", out, *more)
     wait_for_lines(partial(out), after, process)
@@ -103,16 +111,15 @@ def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_
 ) -> None:
     error = interrupt(start, docs, out)
     count = len(records(partial(out)))
-    assert error.splitlines() == [
-        "genner: interrupted",
-        f"genner: {count} documents are in {partial(out)}; run the same command again to resume",
-    ]
+    first, second = error.splitlines()
+    assert "interrupted" in first
+    assert f"{count} documents" in second
+    assert str(partial(out)) in second
     assert manifest(out)["state"] == "stopped"
     assert manifest(out)["process"] is None
     assert manifest(out)["ledger"]["documents"] == count
     kept = records(partial(out))
-    error = told(start(docs, "-o", out), 0)
-    assert f", {count} of them before; " in error
+    assert made_before(told(start(docs, "-o", out), 0)) == count
     assert records(out)[:count] == kept
     assert_same(records(out), records(undisturbed))
     assert manifest(out)["state"] == "complete"
@@ -130,7 +137,7 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Start, tmp_path: Path, out: Path
         process.wait(1)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    assert told(process, 130).startswith("genner: interrupted\n")
+    assert "interrupted" in told(process, 130)
     assert time.monotonic() - began < 5
     assert manifest(out)["state"] == "stopped"
 
@@ -139,7 +146,7 @@ def test_sigterm_is_like_ctrl_c_with_its_own_status(start: Start, docs: Path, ou
     process = start(docs, "-o", out)
     wait_for_lines(partial(out), 10, process)
     process.send_signal(signal.SIGTERM)
-    assert "run the same command again" in told(process, 143)
+    assert str(partial(out)) in told(process, 143)
     told(start(docs, "-o", out), 0)
     assert_same(records(out), records(undisturbed))
 
@@ -165,7 +172,8 @@ def test_a_complete_output_is_left_as_it_is_and_made_anew_if_it_is_gone(start: S
     before, described = out.stat(), Path(f"{out}.run.json").read_bytes()
     error = told(start(docs, "-o", out), 1)
     assert error.startswith("6 documents, ")
-    assert ", 1 failed (1 input); the output is complete, there was nothing to do" in error
+    assert "1 failed (1 input)" in error
+    assert "complete" in error
     assert (out.stat().st_ino, out.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert Path(f"{out}.run.json").read_bytes() == described
     lines = out.read_bytes()
@@ -200,14 +208,13 @@ def test_other_options_and_another_model_are_refused_until_restart(start: Start,
     shutil.copy(hub.BUNDLED, model)
     limit = ("--model", model, "--limit", 3)
     told(start(docs, "-o", out, *limit), 0)
-    assert "there was nothing to do" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
+    assert "complete" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
     error = told(start(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5), 2)
-    assert '(format: "inserted" then, "xml" now; min-score: 0.0 then, 0.5 now)' in error
-    assert "start over with --restart" in error
+    assert re.search(r'format: "inserted" .*"xml".*; min-score: 0\.0 .*0\.5 .*--restart', error)
     with open(model, "r+b") as file:  # as a model that was trained once more: same size, other weights
         file.seek(-64, os.SEEK_END)
         file.write(bytes(64))
-    assert "model's content differs" in told(start(docs, "-o", out, *limit), 2)
+    assert "model's content" in told(start(docs, "-o", out, *limit), 2)
     told(start(docs, "-o", out, *limit, "--restart", "--format", "xml"), 0)
     assert manifest(out)["options"]["format"] == "xml"
 
@@ -217,11 +224,11 @@ def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, docs: P
     described, before = Path(f"{out}.run.json"), partial(out).read_bytes()
     content = described.read_bytes()
     described.unlink()
-    assert "is not there; restore it, or start over with --restart" in told(start(docs, "-o", out), 2)
+    assert re.search(f"{described}: .*not there.*--restart", told(start(docs, "-o", out), 2))
     described.write_bytes(content[:40])
-    assert "is not the manifest of a run" in told(start(docs, "-o", out), 2)
+    assert re.search(f"{described}: .* manifest .*--restart", told(start(docs, "-o", out), 2))
     described.write_bytes(orjson.dumps({**orjson.loads(content), "options": []}))
-    assert "is not the manifest of a run (its settings are not objects)" in told(start(docs, "-o", out), 2)
+    assert re.search(f"{described}: .* manifest .*settings", told(start(docs, "-o", out), 2))
     described.write_bytes(content)
     told(start(docs, "-o", out), 0)
     assert out.read_bytes().startswith(before)
@@ -231,14 +238,11 @@ def test_changed_and_cut_input_is_found_and_named(start: Start, docs: Path, out:
     interrupt(start, docs, out)
     lines = docs.read_bytes().splitlines(keepends=True)
     docs.write_bytes(b"".join([*lines[:6], b'{"id": 6, "text": "Eve was here."}\n', *lines[7:]]))
-    error = told(start(docs, "-o", out), 2)
-    assert f"{docs}:7: is not the document that record 7 was made of; the input was changed or moved since" in error
+    assert re.search(f"{docs}:7: .*record 7 ", told(start(docs, "-o", out), 2))
     docs.write_bytes(b"".join(lines[2:]))
-    assert f"{docs}:1: is not the document that record 1 " in told(start(docs, "-o", out), 2)
+    assert re.search(f"{docs}:1: .*record 1 ", told(start(docs, "-o", out), 2))
     docs.write_bytes(b"".join(lines[:9]))
-    assert "the input ends (or --limit is reached) before document 10, which has a record" in told(
-        start(docs, "-o", out), 2
-    )
+    assert re.search("--limit .*document 10,", told(start(docs, "-o", out), 2))
 
 
 def test_input_that_has_grown_is_gone_on_with(start: Start, tmp_path: Path, out: Path, undisturbed: Path) -> None:
@@ -246,7 +250,7 @@ def test_input_that_has_grown_is_gone_on_with(start: Start, tmp_path: Path, out:
     docs = write_documents(tmp_path / "in.jsonl", values[:20])
     told(start(docs, "-o", out), 0)
     write_documents(docs, values)
-    assert ", 20 of them before; " in told(start(docs, "-o", out), 0)
+    assert made_before(told(start(docs, "-o", out), 0)) == 20
     assert_same(records(out), records(undisturbed)[:30])
 
 
@@ -260,14 +264,14 @@ def test_errors_are_tried_again_when_asked_to_and_all_else_stays(start: Start, t
     assert "3 failed (3 input)" in told(start(docs, "-o", out), 1)
     kept = records(out)
     docs.write_bytes(good.read_bytes())
-    assert f"{docs}:1: is not the document" in told(start(docs, "-o", out), 2)
+    assert re.search(f"{docs}:1: .*record 1 ", told(start(docs, "-o", out), 2))
     error = told(start(docs, "-o", out, "--retry-errors"), 0)
     assert error.startswith("30 documents, ")
-    assert "27 of them before" in error
+    assert made_before(error) == 27
     found = records(out)
     assert_same(found, records(tmp_path / "good-out.jsonl"))
     assert [n for n in range(30) if found[n] != kept[n]] == [0, 12, 29]
-    assert "there was nothing to do" in told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert "complete" in told(start(docs, "-o", out, "--retry-errors"), 0)
     assert not list(tmp_path.glob("*.retry*"))
 
 
@@ -286,12 +290,11 @@ def test_a_retry_can_be_interrupted_and_gone_on_with(start: Start, docs: Path, o
     process = start(docs, "-o", out, "--retry-errors")
     wait_for_lines(Path(f"{out}.retry"), 10, process)
     process.send_signal(signal.SIGINT)
-    assert f"what was made again is in {out}.retry; run the same command again" in told(process, 130)
+    assert f"{out}.retry" in told(process, 130)
     count = len(records(Path(f"{out}.retry")))
     assert out.read_bytes() == before
     assert manifest(out)["state"] == "retrying"
-    error = told(start(docs, "-o", out, "--retry-errors"), 0)
-    assert f", {count} of them before; " in error
+    assert made_before(told(start(docs, "-o", out, "--retry-errors"), 0)) == count
     assert_same(records(out), records(undisturbed))
 
 
@@ -306,7 +309,7 @@ def test_compressed_input_that_is_broken_in_the_middle_costs_its_rest_and_no_nei
     after = write_documents(docs.parent / "b.jsonl", documents(3))
     error = told(start(broken, after, "-o", out), 1)
     found = records(out)
-    assert ", 1 failed (1 input) in " in error
+    assert "1 failed (1 input)" in error
     assert [number for number, record in enumerate(found) if "error" in record] == [len(found) - 4]
     assert str(broken) in found[-4]["error"]["message"]
     assert [record["text"] for record in found[-3:]] == [value["text"] for value in documents(3)]
@@ -316,7 +319,7 @@ def test_two_processes_do_not_write_one_output(start: Start, docs: Path, out: Pa
     first = start(docs, "-o", out)
     wait_for_lines(partial(out), 5, first)
     error = told(start(docs, "-o", out), 2)
-    assert f"{out}: process {first.pid} is writing it; wait for it, or name another file after -o" in error
+    assert f"{out}: process {first.pid} " in error
     assert first.poll() is None
     told(first, 0)
     assert len(records(out)) == MANY
@@ -331,7 +334,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_001, resource.RLIM_INFINITY))
 
     error = told(start(docs, "-o", out, preexec_fn=limit), 1)
-    assert f"{partial(out)}: cannot be written (File too large); make room and run the same command again" in error
+    assert re.search(rf"{partial(out)}: .*\(File too large\)", error)
     assert partial(out).stat().st_size <= 9_001
     told(start(docs, "-o", out), 0)
     assert_same(records(out), records(undisturbed))
@@ -354,13 +357,13 @@ def test_an_engine_that_is_killed_is_started_again_and_nothing_is_lost(
         (child,) = children(process)
         os.kill(child, signal.SIGKILL)
     error = told(process, 0)
-    assert error.count("genner: the engine was ended by SIGKILL; it is started again") == 2
+    assert error.count("SIGKILL") == 2
     assert_same(records(out), records(undisturbed))
 
 
 def test_restart_and_retry_need_a_file(start: Start, docs: Path, out: Path) -> None:
-    assert "name it after -o" in told(start(docs, "--restart"), 2)
-    assert "reads the input twice" in told(start("-", "-o", out, "--retry-errors", stdin=subprocess.DEVNULL), 2)
+    assert re.search("--restart .* -o", told(start(docs, "--restart"), 2))
+    assert re.search("--retry-errors .*'-'", told(start("-", "-o", out, "--retry-errors", stdin=subprocess.DEVNULL), 2))
 
 
 @pytest.mark.parametrize("wait", [0.05, 0.3, 0.6, 1.0, 1.5])
@@ -384,7 +387,7 @@ def test_ctrl_c_while_the_engine_is_started_again_is_no_error_of_the_engine(
     os.kill(engine, signal.SIGKILL)
     wait_for(lambda: children(process) not in ([], [engine]), process)
     os.killpg(process.pid, signal.SIGINT)
-    assert "run the same command again to resume" in told(process, 130)
+    assert str(partial(out)) in told(process, 130)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -156,7 +157,7 @@ def test_the_command_writes_it_goes_on_with_it_and_retries_what_failed_in_it(
     assert genner(*command, "-o", out).status == 1
     assert b"".join(unpacked(out)) == plain.read_bytes()
     assert not Path(f"{out}.partial").exists()
-    assert "there was nothing to do" in genner(*command, "-o", out).stderr
+    assert "complete" in genner(*command, "-o", out).stderr
     write_documents(docs, [*map(orjson.loads, docs.read_bytes().splitlines()[:6]), {"id": "bad", "text": "Ann ran."}])
     assert genner(*command, "-o", out, "--retry-errors").status == 0
     assert genner(*command, "-o", plain, "--retry-errors").status == 0
@@ -180,7 +181,8 @@ def test_a_missing_extra_and_a_name_that_collides_are_told_before_any_work(
 ) -> None:
     run = genner("extract", docs, "-o", tmp_path / "out.parquet", "--text-field", "fields")
     assert run.status == 2
-    assert "has a column 'fields' of its own; write .jsonl, or rename --text-field fields" in run.stderr
+    assert "column 'fields' " in run.stderr
+    assert "--text-field fields" in run.stderr
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     run = genner("extract", docs, "-o", tmp_path / "out.parquet")
     assert run.status == 2
@@ -194,5 +196,5 @@ def test_a_file_that_is_no_output_is_not_gone_on_with(genner: Genner, docs: Path
     out.write_bytes(b"PAR1 and no more")
     run = genner("extract", docs, "-o", out)
     assert run.status == 2
-    assert "cannot be read (not an output of genner in Parquet: " in run.stderr
+    assert re.search(r"cannot be read \(.*Parquet", run.stderr)
     assert "Traceback" not in run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_an_entity_that_no_chunk_holds_is_a_problem_and_its_chunks_are_left_out(
     (problem,) = made.problems
     assert problem.source == "train.jsonl:3"
     assert problem.message.startswith("train.jsonl:3: 'Ann number 4")
-    assert f"at {start}:{end} (LOC): no chunk of 200 bytes holds it; make chunks longer" in problem.message
+    assert f"at {start}:{end} (LOC): no chunk of 200 bytes" in problem.message
     assert made.samples[-1].text == "Ann"
     assert 0 < len(made.samples) - 1 < len(list(split(whole.text, 200)))
     for sample in made.samples[:-1]:
@@ -122,17 +123,17 @@ def test_what_a_format_cannot_say_is_a_problem_in_the_documents_offsets(tokens: 
     messages = [problem.message for problem in found.problems]
     assert len(messages) == 2
     for message, what in zip(sorted(messages), ["'Ann' at 26:29 (PER)", "'Annabel' at 26:33 (ORG)"], strict=True):
-        assert message.startswith(f"train.jsonl:3: {what}: the format occurrence cannot say it (")
-        assert message.endswith("); correct it, or choose another --format")
-    assert "not stand between word boundaries" in min(messages)
-    assert "label 'ORG' is not in the label set" in max(messages)
+        assert message.startswith(f"train.jsonl:3: {what}: the format occurrence ")
+        assert "--format" in message
+    assert "word boundaries" in min(messages)
+    assert "label 'ORG' " in max(messages)
     assert [sample.text for sample in found.samples] == ["Chunk one is here.", "Bob."]
 
 
 def test_nested_entities_are_problems_in_a_flat_format_only(tokens: Tokens) -> None:
     nested = document("The Duke of Ely came.", ("The Duke of Ely", "PER"), ("Ely", "LOC"))
     (problem,) = encoded(tokens, nested).problems
-    assert "'Ely' at 12:15 (LOC): the format xml cannot say it (it lies within another entity)" in problem.message
+    assert re.search(r"'Ely' at 12:15 \(LOC\): the format xml .*within", problem.message)
     assert encoded(tokens, nested, depth=2).problems == ()
 
 
@@ -141,9 +142,8 @@ def test_a_border_inside_a_token_is_a_problem_of_that_entity(tokens: Tokens) -> 
     assert b" London" in tokens.pieces(text)
     inside = document(text, ("Ann", "PER"), ("Lon", "LOC"))
     (problem,) = encoded(tokens, inside, document(text, ("Ann", "PER")), format="inserted").problems
-    assert problem.message == (
-        "train.jsonl:3: 'Lon' at 12:15 (LOC): in the format inserted it begins or ends inside a token of this model;"
-        " choose another --format"
+    assert re.match(
+        r"train\.jsonl:3: 'Lon' at 12:15 \(LOC\): in the format inserted .* inside a token .*--format", problem.message
     )
     assert encoded(tokens, inside, format="xml").problems == ()
 
@@ -155,9 +155,8 @@ def test_an_example_longer_than_the_cut_off_is_a_problem(tokens: Tokens) -> None
     found = encoded(tokens, document("x"), one, longest=length - 1)
     assert [sample.text for sample in found.samples] == ["x"]
     (problem,) = found.problems
-    assert problem.message == (
-        f"train.jsonl:3: {length} tokens from character 0 on, prompt included, and at most {length - 1} are trained on;"
-        " raise the cut-off, or make chunks shorter (--chunk-bytes)"
+    assert re.match(
+        rf"train\.jsonl:3: {length} tokens from character 0 .*at most {length - 1} .*--chunk-bytes", problem.message
     )
 
 
@@ -179,4 +178,4 @@ def test_a_text_that_the_tokenizer_refuses_is_a_problem_of_the_whole(tokens: Tok
         samples, tokens, Instructions(PROMPT, "xml", 1, LABELS, (), 200), longest=10_000
     ).problems
     assert problem.source == "train.jsonl:3"
-    assert problem.message.startswith("train.jsonl:3: 9000 characters stand without a word boundary")
+    assert problem.message.startswith("train.jsonl:3: 9000 characters ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,11 +68,11 @@ def test_a_text_that_kills_the_engine_becomes_an_error_and_its_neighbours_are_wh
     failed = {number: result for number, result in enumerate(results) if result.error}
     assert list(failed) == [7, 10]
     assert failed[7].error
-    assert failed[7].error.startswith("line 7: the engine was ended by SIGABRT at this text, twice; leave it out")
+    assert re.match("line 7: .*SIGABRT .*twice", failed[7].error)
     assert failed[7].reason is Reason.ENGINE
     whole = [result.entities for result in results if not result.error]
     assert whole == [result.entities for result in extracted(texts)]
-    assert "the engine was ended by SIGABRT; it is started again" in caplog.text
+    assert "SIGABRT" in caplog.text
 
 
 def test_documents_without_requests_pass_through_the_child() -> None:
@@ -95,11 +96,11 @@ def test_an_engine_can_be_used_again_and_closed_in_the_middle(texts: list[str]) 
 
 def test_what_opening_raises_is_raised_here(tmp_path: Path) -> None:
     with (
-        pytest.raises(ModelError, match="does not exist"),
+        pytest.raises(ModelError, match="/x' does not exist"),
         SupervisedBackend().open(RunSpec(model=str(tmp_path / "x"))),
     ):
         pass
-    with pytest.raises(UsageError, match="choose a larger --context"):
+    with pytest.raises(UsageError, match="larger --context"):
         list(_run(RunSpec(engine=EngineOptions(slots=1, context=4, threads=1, gpu_layers=0, batch_tokens=4))))
 
 
@@ -125,7 +126,7 @@ def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture)
         SupervisedBackend().open(RunSpec(labels=tuple(Label(f"KIND_{at}") for at in range(500)), engine=SLOTS)),
     ):
         pass
-    assert "500 labels do not fit one prompt" in caplog.text
+    assert "500 labels " in caplog.text
 
 
 @pytest.mark.parametrize(("end", "how"), [("import os; os.abort()", "SIGABRT"), ("raise SystemExit(3)", "with 3")])
@@ -147,7 +148,8 @@ def test_a_text_at_which_the_engine_raises_becomes_an_error_and_its_neighbours_a
         results = extracted([*texts[:2], "A DEADLY one.", *texts[2:4]], child)
     assert [bool(result.error) for result in results] == [False, False, True, False, False]
     assert results[2].error
-    assert results[2].error.startswith(f"line 2: the engine failed ({told}) at this text, twice")
+    assert results[2].error.startswith("line 2: ")
+    assert re.search(rf"\({told}\) .*twice", results[2].error)
     assert results[2].reason is Reason.ENGINE
     assert ("in dying" in caplog.text) == where
 

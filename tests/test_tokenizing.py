@@ -107,6 +107,6 @@ def test_a_text_that_the_vocabulary_cannot_write_is_a_data_error(text: str) -> N
 
 @pytest.mark.parametrize("text", ["x" * 8193, "a " + " " * 8200 + "b"])
 def test_a_text_that_would_overflow_the_stack_is_a_data_error(text: str) -> None:
-    with pytest.raises(DataError, match=r"8\d\d\d characters .* shorter chunks"):
+    with pytest.raises(DataError, match=r"8\d\d\d characters .*chunks"):
         segmenter().plain(text)
     assert len(segmenter().plain("x" * 8192 + " " + "x" * 8192)) == 2 * 8192 + 1

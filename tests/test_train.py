@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -142,14 +143,14 @@ def test_nested_entities_need_nested(train: Callable[..., Run], tmp_path: Path) 
     path = write_jsonl(tmp_path / "nested.jsonl", nested * 8)
     flat = train(paths=(path,))
     assert flat.status == 1
-    assert "train with --nested" in flat.stderr
+    assert "--nested" in flat.stderr
     assert train("--nested", paths=(path,)).status == 0
     assert json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.depth"] == "4"
 
 
 BAD = [
     ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Bob"}]}, "not 'Bob'"),
-    ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}, "not in the label set"),
+    ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}, "label 'DOG'"),
     (
         {
             "text": "Ann met Bob.",
@@ -158,7 +159,7 @@ BAD = [
         "crosses",
     ),
     ({"text": "So " * 250, "entities": []}, "tokens"),
-    ({"text": "Ann met Bobby.", "entities": [{"start": 8, "end": 10, "label": "PER"}]}, "choose another --format"),
+    ({"text": "Ann met Bobby.", "entities": [{"start": 8, "end": 10, "label": "PER"}]}, "--format"),
 ]  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def test_all_that_is_wrong_with_the_data_is_said_at_once_with_file_and_line(
     path = write_jsonl(tmp_path / "bad.jsonl", [*RECORDS, *(record for record, _ in BAD)])
     run = train("--types", "PER,LOC", "--cutoff", 300, paths=(path,))
     assert run.status == 1
-    assert f"{len(BAD)} problems in the data" in run.stderr
+    assert f"{len(BAD)} problems" in run.stderr
     for number, (_, expected) in enumerate(BAD, len(RECORDS) + 1):
         said = next(line for line in run.stderr.splitlines() if f"{path}:{number}:" in line)
         assert expected in said
@@ -179,7 +180,7 @@ def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path
     path = write_jsonl(tmp_path / "bad.jsonl", [*(record for record, _ in BAD), *RECORDS])
     run = train("--types", "PER,LOC", "--cutoff", 300, "--on-bad-data", "skip", paths=(path,))
     assert run.status == 0
-    assert run.stderr.count("left out:") == len(BAD)
+    assert [f"{path}:{number}: " in run.stderr for number in range(1, len(BAD) + 2)] == [True] * len(BAD) + [False]
     assert f"| data | {len(RECORDS)} documents" in (tmp_path / "adapter" / "README.md").read_text()
 
 
@@ -188,10 +189,10 @@ def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path
     [
         (["--rank", "0"], "--rank is 0"),
         (["--format", "bracketed", "--loss", "nothing"], "nothing"),
-        (["--types", "PER", "--labels", "x.yaml"], "give one of them"),
-        (["--options", "none.yaml"], "none.yaml: cannot be read"),
-        (["--device", "quantum"], "--device quantum: torch cannot use it"),
-        (["--device", "cuda:99"], "--device cuda:99: torch cannot use it"),
+        (["--types", "PER", "--labels", "x.yaml"], "--types and --labels"),
+        (["--options", "none.yaml"], "none.yaml: "),
+        (["--device", "quantum"], "--device quantum: "),
+        (["--device", "cuda:99"], "--device cuda:99: "),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(options: list[str], said: str, train: Callable[..., Run]) -> None:
@@ -250,7 +251,7 @@ def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir())
     run = train()
     assert run.status == 2
-    assert "already a trained model" in run.stderr
+    assert "trained model" in run.stderr
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "adapter").iterdir()) == before
 
 
@@ -260,7 +261,7 @@ def test_a_label_that_only_validation_has_is_named(train: Callable[..., Run], tm
     )
     run = train("--valid", valid)
     assert run.status == 1
-    assert f"{valid}:1: entities[0]: label 'DOG' is not in the label set" in run.stderr
+    assert f"{valid}:1: entities[0]: label 'DOG' " in run.stderr
 
 
 @pytest.mark.parametrize("content", ['{"opt', "[]", "{}"])
@@ -303,7 +304,7 @@ def test_data_without_anything_to_learn_are_a_usage_error(
 ) -> None:
     run = train(paths=(write_jsonl(tmp_path / "data.jsonl", [record] if record else []),))
     assert run.status == 2
-    assert "to train on; give labelled documents" in run.stderr
+    assert re.search(r"data\.jsonl: .*train on", run.stderr)
 
 
 def test_validation_without_documents_is_refused_before_anything_is_trained(
@@ -312,7 +313,7 @@ def test_validation_without_documents_is_refused_before_anything_is_trained(
     blank = write_jsonl(tmp_path / "blank.jsonl", [{"text": "  \n ", "entities": []}])
     run = train("--valid", blank)
     assert (run.status, "step 1" in run.stderr) == (2, False)
-    assert f"{blank}: no documents to validate on" in run.stderr
+    assert f"{blank}: no documents" in run.stderr
     assert "--patience needs --valid" in train("--patience", 2).stderr
 
 
@@ -320,7 +321,7 @@ def test_a_training_that_diverges_is_an_error_and_leaves_no_adapter(train: Calla
     assert "--learning-rate is inf" in train("--learning-rate", "inf").stderr
     run = train("--learning-rate", "1e30")
     assert run.status == 1
-    assert "start again with a lower --learning-rate" in run.stderr
+    assert "--learning-rate" in run.stderr
     assert not (tmp_path / "adapter" / "genner.json").exists()
 
 
@@ -336,7 +337,7 @@ def test_a_training_is_gone_on_with_only_with_its_own_validation_data(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("genner_cli.training.run.write_adapter", stopped)
         assert train("--valid", data).status == 130
-    assert "validation data was another" in train("--resume").stderr
+    assert "validation data" in train("--resume").stderr
     (interrupted / "checkpoint" / "best.safetensors").write_bytes(b"broken")
     assert "best.safetensors is broken" in train("--resume", "--valid", data).stderr
     (interrupted / "checkpoint" / "run.json").unlink()
@@ -363,7 +364,7 @@ def test_processes_without_a_rank_are_told_how_to_start(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     run = train()
-    assert (run.status, "start it with torchrun" in run.stderr) == (2, True)
+    assert (run.status, "torchrun" in run.stderr) == (2, True)
 
 
 def test_the_same_call_gives_the_same_adapter(train: Callable[..., Run], tmp_path: Path) -> None:
@@ -402,7 +403,8 @@ def test_a_killed_training_goes_on_to_the_same_result(
     begun = genner(*again)
     assert (begun.status, "--resume" in begun.stderr) == (2, True), begun.stderr
     other = genner(*again, "--resume", "--learning-rate", "0.5")
-    assert (other.status, "--learning-rate was 0.002 and is 0.5" in other.stderr) == (2, True), other.stderr
+    assert other.status == 2
+    assert re.search(r"--learning-rate .*0\.002 .*0\.5", other.stderr)
     resumed = genner(*again, "--resume")
     assert resumed.status == 0, resumed.stderr
     assert same_weights(tmp_path / "whole", killed)
@@ -430,7 +432,7 @@ def test_two_processes_train_what_one_trains(
         [*launch, *arguments(base, data, tmp_path / "two")], env=ENVIRONMENT, capture_output=True, check=False
     )
     assert two.returncode == 0, two.stderr
-    assert two.stderr.count(b"next: genner export") == 1
+    assert two.stderr.count(b"genner export") == 1
     losses = [
         [line["loss"] for line in read_log(tmp_path / run / "training_log.jsonl") if "loss" in line]
         for run in ("one", "two")

@@ -233,7 +233,7 @@ def test_a_request_that_cannot_be_done_is_an_error_of_its_own(
     requests = [request(exported, text, format="xml") for text in texts]
     found = in_order(TorchEngine(llama, lacking, batch=4).generate(requests))
     assert [completion.error is None for completion in found] == [True, False, False, True]
-    assert found[1].error == "no token of the vocabulary may come next; the vocabulary lacks a byte of this text"
+    assert "vocabulary" in (found[1].error or "")
     assert "tokens and" in (found[2].error or "")
     good = [requests[0], requests[3]]
     assert_equal([found[0], found[3]], in_order(TorchEngine(llama, tokens).generate(good)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from strategies import LABELS, characters, examples, hostile_text
@@ -13,14 +15,14 @@ from genner_cli.types import FORBIDDEN_IN_LABELS, Entity, Label, Range, canonica
 @pytest.mark.parametrize("char", list('[]|<>&"\\⟦⦂⟧⧵'))
 @pytest.mark.parametrize("name", ["{}", "A{}", "{}A", "A{}B"])
 def test_a_label_with_markup_is_refused_and_the_markup_named(char: str, name: str) -> None:
-    with pytest.raises(UsageError, match="markup, rename it") as error:
+    with pytest.raises(UsageError, match="markup") as error:
         Label(name.format(char))
     assert char in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["", " ", "/", "/A", " A", "A ", "\u00a0A", "A\u3000"])
 def test_an_empty_label_outer_blanks_and_a_leading_slash_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="rename it"):
+    with pytest.raises(UsageError, match=f"label {re.escape(repr(name))} is empty"):
         Label(name)
 
 
