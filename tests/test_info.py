@@ -67,7 +67,7 @@ def test_all_that_the_model_says_of_itself_is_shown(genner: Genner, random_model
     assert told["prompt"]["before_text"] == "<|text|>"
     assert found["provenance"] == {
         "base": "own/name@main", "base_hash": "a" * 64, "data_hash": "b" * 64, "options": PROVENANCE.options,
-        "versions": PROVENANCE.versions,
+        "versions": PROVENANCE.versions, "base_file": "",
     }  # fmt: skip
     shown = genner("info", path).stdout.decode()
     for label in instructions.labels:
@@ -114,7 +114,7 @@ def test_instructions_that_this_genner_cannot_use_are_a_line_and_the_rest_is_sho
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"no model", "no GGUF file"), (hub.BUNDLED.read_bytes()[:-1], "cut short"), (None, "does not exist")],
+    [(b"no model", "GGUF"), (hub.BUNDLED.read_bytes()[:-1], "cut short"), (None, "does not exist")],
 )
 def test_a_broken_or_missing_file_is_one_line(genner: Genner, tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "broken.gguf"
