@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from genner_cli.commands.terminal import document_bar
 from genner_cli.errors import DataError
+from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.running.backend import Opened
@@ -25,9 +26,7 @@ def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) 
     data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
     if data.problems:
         count = len(data.problems)
-        error = DataError(
-            f"{count:,} problem{'s' * (count > 1)} in the gold data; correct the lines, or leave them out"
-        )
+        error = DataError(f"{counted(count, 'problem')} in the gold data; correct or remove these lines")
         for problem in data.problems[:_SHOWN]:
             error.add_note(problem.message)
         if count > _SHOWN:

@@ -18,6 +18,7 @@ from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import COMPLETE, ResumableOutput, written
 from genner_cli.ledger import Ledger
+from genner_cli.plurals import counted
 
 _COMMAND = "genner extract --shard i/n -o FILE"
 
@@ -56,7 +57,7 @@ def _records(parts: Sequence[_Part]) -> Iterator[tuple[bytes, Entry]]:
             yield found
             count += 1
         if count != manifest.ledger["documents"]:
-            counts = f"has {count:,} records, {manifest.ledger['documents']:,} were written"
+            counts = f"has {counted(count, 'record')}, not the {manifest.ledger['documents']:,} that were written"
             raise UsageError(f"{path}: {counts}; {remedy}")
 
 
@@ -74,7 +75,7 @@ def _part(path: str) -> _Part:
         raise UsageError(f"{path}: is not the output of a shard; name what {_COMMAND} wrote")
     shard = Shard.parse(str(manifest.settings.share["shard"]))
     if manifest.state != COMPLETE:
-        count = f"{manifest.state}, {manifest.ledger['documents']:,} documents"
+        count = f"{manifest.state}, {counted(manifest.ledger['documents'], 'document')}"
         raise UsageError(f"{path}: shard {shard} is not complete ({count}); run it again with the same command first")
     return _Part(path, shard, manifest)
 
