@@ -260,7 +260,7 @@ def test_a_csv_of_words_is_known_by_its_header(tmp_path: Path) -> None:
 def test_csv_columns_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("Wort\tArt\nAnna\tB-PER\nschlief\tO\n")
     _, done = converted(tmp_path / "a.tsv", "csv", tmp_path)
-    assert "a.tsv:1: no column of tokens, the columns are 'Wort', 'Art'; name it by --token-column" in (
+    assert "a.tsv:1: no column of tokens, the columns are 'Wort', 'Art'; choose one with --token-column" in (
         done.problems[0].message
     )
     records, _ = converted(tmp_path / "a.tsv", "csv", tmp_path, token_column="Wort", tag_column="Art")

@@ -109,7 +109,7 @@ def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFix
     assert "thresholds would not help: all entities are kept" in capsys.readouterr().out
     right = [fit(scored_extractions(planted_scores(60, lambda score: score, seed=seed))) for seed in range(20)]
     show(calibration_tables(next(found for found in right if found.error_after >= found.error_before), None))
-    assert "a map would not help: scores are left as they are" in capsys.readouterr().out
+    assert "calibration would not help: scores are unchanged" in capsys.readouterr().out
 
 
 def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
     few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:3]))
     run = genner("calibrate", few)
     assert run.status == 1
-    assert "a calibration needs at least 50 in 5 documents" in run.stderr
+    assert "calibration needs at least 50 in 5 documents" in run.stderr
     assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()
 
 
@@ -129,7 +129,7 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
         (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind of file"),
         (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
         (["extract", WEB, "--calibration", "none.json"], "none.json: cannot be read"),
-        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "contradict each other"),
+        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "--calibration cannot be combined"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(genner: Genner, args: list[object], message: str) -> None:

@@ -24,9 +24,9 @@ RAY = ("--cluster", "ray")
     ("more", "told"),
     [
         (RAY, "--cluster: parts are kept beside the output until all are there; name a file after -o"),
-        ((*RAY, "-o", "out.jsonl", "--limit", 5), "--limit counts documents from the start of the input"),
-        ((*RAY, "-o", "out.jsonl", "--retry-errors"), "--retry-errors: leave --cluster out"),
-        ((*RAY, "-o", "out.jsonl", "--shard", "1/2"), "--shard and --cluster both share the input out"),
+        ((*RAY, "-o", "out.jsonl", "--limit", 5), "--limit cannot be combined with --cluster"),
+        ((*RAY, "-o", "out.jsonl", "--retry-errors"), "--retry-errors runs on this machine only; drop --cluster"),
+        ((*RAY, "-o", "out.jsonl", "--shard", "1/2"), "--shard cannot be combined with --cluster"),
         (("--address", "head:6379"), "--address is for a cluster; add --cluster ray"),
         (("--actors", 2), "--actors is for a cluster; add --cluster ray"),
         (("--block-bytes", 99), "--block-bytes is for a cluster; add --cluster ray"),

@@ -260,7 +260,7 @@ def test_the_model_of_the_environment_is_used_unless_another_is_named(
         (["docs.jsonl", "--types", " , "], "names no label"),
         (["docs.jsonl", "--types", "A]"], "rename it"),
         (["docs.jsonl", "--labels", "none.yaml"], "none.yaml: cannot be read"),
-        (["docs.jsonl", "--flat", "--depth", "2"], "--flat and --depth contradict each other"),
+        (["docs.jsonl", "--flat", "--depth", "2"], "--flat cannot be combined with --depth"),
         (["none.jsonl"], "none.jsonl: no such file"),
         (["none/*.jsonl"], "matches no file"),
         (["docs.jsonl", "-o", "none/out.jsonl"], "there is no folder"),

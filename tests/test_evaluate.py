@@ -187,7 +187,7 @@ def test_problems_of_the_gold_data_are_all_named(genner: Genner, tmp_path: Path)
     run = genner("evaluate", path)
     assert (run.status, run.stdout) == (1, b"")
     lines = run.stderr.splitlines()
-    assert lines[0] == "genner: 2 problems in the gold data; correct the lines, or leave them out"
+    assert lines[0] == "genner: 2 problems in the gold data; correct or remove these lines"
     assert lines[1].startswith(f"genner: {path}:1: entities[0]: 0:9 is not a range")
     assert lines[2].startswith(f"genner: {path}:2: field 'entities' is missing")
 
@@ -204,7 +204,7 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions and --model both say what to score"),
+        (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions cannot be combined with --model"),
         (["-p", "none.jsonl"], "none.jsonl: no such file"),
         (
             ["-p", "all.jsonl", "--scorer", "official", "--format", "xml", "--html", "x.html"],
@@ -212,8 +212,8 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
         ),
         (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind of file"),
         (["-p", "all.jsonl", "--html", "none/x.html"], "there is no folder"),
-        (["--calibration", "x.json", "--no-calibration"], "contradict each other"),
-        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat and --depth contradict each other"),
+        (["--calibration", "x.json", "--no-calibration"], "--calibration cannot be combined"),
+        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat cannot be combined with --depth"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

@@ -311,7 +311,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], int]] = {
     r"adapter_model.safetensors cannot be read": (cut, 1),
     r"adapter_model.safetensors cannot be read (": (lambda folder: without(folder, "adapter_model.safetensors"), 1),
     r"has no verify.jsonl; name labelled documents with --verify": (lambda folder: without(folder, "verify.jsonl"), 2),
-    r"verify.jsonl: 1 problem beside 5 good documents; correct it": (crossing, 2),
+    r"verify.jsonl: 1 problem, and 5 valid documents; correct it": (crossing, 2),
     r"made for prompt version 0": (of_another_prompt, 1),
     r"are others (SHA-256": (on_another_base, 1),
     r"has no tokenizer.json": (lambda folder: without(folder, "tokenizer.json"), 1),

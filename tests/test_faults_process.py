@@ -99,7 +99,7 @@ def test_a_text_that_aborts_llama_cpp_costs_its_own_record_only(tmp_path: Path, 
     assert b"genner: the engine was ended by SIGABRT; it is started again" in done.stderr
     found = records(out)
     assert [number for number, record in enumerate(found) if "error" in record] == [7]
-    assert "the engine was ended by SIGABRT at this text, twice; leave it out" in found[7]["error"]["message"]
+    assert "the engine was ended by SIGABRT at this text, twice; remove it" in found[7]["error"]["message"]
     assert [record["text"] for record in found if "error" not in record] == [value["text"] for value in values]
 
 

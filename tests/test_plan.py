@@ -63,7 +63,7 @@ def test_the_sample_is_drawn_from_all_documents_and_is_the_same_each_time() -> N
 
 
 def test_input_without_text_is_refused() -> None:
-    with pytest.raises(UsageError, match="2 documents, of which 1 cannot be read"):
+    with pytest.raises(UsageError, match="2 documents, 1 of them unreadable"):
         survey([Document(" \n"), FailedDocument("no", "a:2")], TASK, 5)
 
 
@@ -184,8 +184,8 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
     [
         (["-"], 2, "genner: -: a stream can be read only once"),
         (["none.jsonl"], 2, "none.jsonl: no such file"),
-        (["blank.jsonl"], 2, "there is no text to plan for: 0 documents"),
-        (["bad.jsonl"], 2, "there is no text to plan for: 1 documents, of which 1 cannot be read"),
+        (["blank.jsonl"], 2, "no text to time: 0 documents"),
+        (["bad.jsonl"], 2, "no text to time: 1 document, 1 of them unreadable"),
         (["docs.jsonl", "--model", "none.gguf"], 1, "'none.gguf' does not exist"),
         (["docs.jsonl", "--context", "256", "--chunk-bytes", "9999"], 2, "larger --context"),
         (["docs.jsonl", "--sample", "0"], 2, "--sample"),

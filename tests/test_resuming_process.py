@@ -105,14 +105,14 @@ def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_
     count = len(records(partial(out)))
     assert error.splitlines() == [
         "genner: interrupted",
-        f"genner: {count} documents are in {partial(out)}; run the same command again to resume",
+        f"genner: {count} documents written to {partial(out)}; run the same command again to resume",
     ]
     assert manifest(out)["state"] == "stopped"
     assert manifest(out)["process"] is None
     assert manifest(out)["ledger"]["documents"] == count
     kept = records(partial(out))
     error = told(start(docs, "-o", out), 0)
-    assert f", {count} of them before; " in error
+    assert f", {count} already done in an earlier run; " in error
     assert records(out)[:count] == kept
     assert_same(records(out), records(undisturbed))
     assert manifest(out)["state"] == "complete"
@@ -202,7 +202,7 @@ def test_other_options_and_another_model_are_refused_until_restart(start: Start,
     told(start(docs, "-o", out, *limit), 0)
     assert "there was nothing to do" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
     error = told(start(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5), 2)
-    assert '(format: "inserted" then, "xml" now; min-score: 0.0 then, 0.5 now)' in error
+    assert "(format: inserted -> xml; min-score: 0.0 -> 0.5)" in error
     assert "start over with --restart" in error
     with open(model, "r+b") as file:  # as a model that was trained once more: same size, other weights
         file.seek(-64, os.SEEK_END)
@@ -246,7 +246,7 @@ def test_input_that_has_grown_is_gone_on_with(start: Start, tmp_path: Path, out:
     docs = write_documents(tmp_path / "in.jsonl", values[:20])
     told(start(docs, "-o", out), 0)
     write_documents(docs, values)
-    assert ", 20 of them before; " in told(start(docs, "-o", out), 0)
+    assert ", 20 already done in an earlier run; " in told(start(docs, "-o", out), 0)
     assert_same(records(out), records(undisturbed)[:30])
 
 
@@ -263,7 +263,7 @@ def test_errors_are_tried_again_when_asked_to_and_all_else_stays(start: Start, t
     assert f"{docs}:1: is not the document" in told(start(docs, "-o", out), 2)
     error = told(start(docs, "-o", out, "--retry-errors"), 0)
     assert error.startswith("30 documents, ")
-    assert "27 of them before" in error
+    assert "27 already done in an earlier run" in error
     found = records(out)
     assert_same(found, records(tmp_path / "good-out.jsonl"))
     assert [n for n in range(30) if found[n] != kept[n]] == [0, 12, 29]
@@ -291,7 +291,7 @@ def test_a_retry_can_be_interrupted_and_gone_on_with(start: Start, docs: Path, o
     assert out.read_bytes() == before
     assert manifest(out)["state"] == "retrying"
     error = told(start(docs, "-o", out, "--retry-errors"), 0)
-    assert f", {count} of them before; " in error
+    assert f", {count} already done in an earlier run; " in error
     assert_same(records(out), records(undisturbed))
 
 

@@ -122,7 +122,7 @@ def test_what_a_format_cannot_say_is_a_problem_in_the_documents_offsets(tokens: 
     messages = [problem.message for problem in found.problems]
     assert len(messages) == 2
     for message, what in zip(sorted(messages), ["'Ann' at 26:29 (PER)", "'Annabel' at 26:33 (ORG)"], strict=True):
-        assert message.startswith(f"train.jsonl:3: {what}: the format occurrence cannot say it (")
+        assert message.startswith(f"train.jsonl:3: {what}: the format occurrence cannot represent it (")
         assert message.endswith("); correct it, or choose another --format")
     assert "not stand between word boundaries" in min(messages)
     assert "label 'ORG' is not in the label set" in max(messages)
@@ -132,7 +132,7 @@ def test_what_a_format_cannot_say_is_a_problem_in_the_documents_offsets(tokens: 
 def test_nested_entities_are_problems_in_a_flat_format_only(tokens: Tokens) -> None:
     nested = document("The Duke of Ely came.", ("The Duke of Ely", "PER"), ("Ely", "LOC"))
     (problem,) = encoded(tokens, nested).problems
-    assert "'Ely' at 12:15 (LOC): the format xml cannot say it (it lies within another entity)" in problem.message
+    assert "'Ely' at 12:15 (LOC): the format xml cannot represent it (it lies within another entity)" in problem.message
     assert encoded(tokens, nested, depth=2).problems == ()
 
 
@@ -157,7 +157,7 @@ def test_an_example_longer_than_the_cut_off_is_a_problem(tokens: Tokens) -> None
     (problem,) = found.problems
     assert problem.message == (
         f"train.jsonl:3: {length} tokens from character 0 on, prompt included, and at most {length - 1} are trained on;"
-        " raise the cut-off, or make chunks shorter (--chunk-bytes)"
+        " raise --cutoff, or make chunks shorter (--chunk-bytes)"
     )
 
 

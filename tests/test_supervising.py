@@ -67,7 +67,7 @@ def test_a_text_that_kills_the_engine_becomes_an_error_and_its_neighbours_are_wh
     failed = {number: result for number, result in enumerate(results) if result.error}
     assert list(failed) == [7, 10]
     assert failed[7].error
-    assert failed[7].error.startswith("line 7: the engine was ended by SIGABRT at this text, twice; leave it out")
+    assert failed[7].error.startswith("line 7: the engine was ended by SIGABRT at this text, twice; remove it")
     assert failed[7].reason is Reason.ENGINE
     whole = [result.entities for result in results if not result.error]
     assert whole == [result.entities for result in extracted(texts)]

@@ -94,7 +94,7 @@ def evaluate(
     if predictions and source and source.name == "COMMANDLINE":
         raise UsageError("--predictions cannot be combined with --model")
     if html and scorer == Scorer.official:
-        raise UsageError("--html shows genner's own figures; leave out --scorer official, or --html")
+        raise UsageError("--html shows genner's own figures; drop --scorer official, or --html")
     page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
     talk_on_stderr()
     sides, asked = _sides(gold, predictions, compare, spec)

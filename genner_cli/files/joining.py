@@ -88,7 +88,7 @@ def _in_order(parts: Sequence[_Part]) -> list[_Part]:
         _refuse_other(first, part)
         if part.shard.number in found:
             other = found[part.shard.number].path
-            raise UsageError(f"{other} and {part.path} are both shard {part.shard}; leave one of them out")
+            raise UsageError(f"{other} and {part.path} are both shard {part.shard}; drop one")
         found[part.shard.number] = part
     count = first.shard.count
     missing = [str(Shard(number, count)) for number in range(1, count + 1) if number not in found]
@@ -107,6 +107,6 @@ def _refuse_other(first: _Part, part: _Part) -> None:
         different = first.manifest.differences(here, part.manifest.genner)
     if different:
         raise UsageError(
-            f"{part.path}: is not a shard of the same run as {first.path} ({different}); leave one of them out, or make"
+            f"{part.path}: is not a shard of the same run as {first.path} ({different}); drop one, or make"
             " both with the same genner, options and input"
         )
