@@ -207,7 +207,7 @@ def test_other_options_and_another_model_are_refused_until_restart(start: Start,
     with open(model, "r+b") as file:  # as a model that was trained once more: same size, other weights
         file.seek(-64, os.SEEK_END)
         file.write(bytes(64))
-    assert "model's content differs" in told(start(docs, "-o", out, *limit), 2)
+    assert "model's content changed" in told(start(docs, "-o", out, *limit), 2)
     told(start(docs, "-o", out, *limit, "--restart", "--format", "xml"), 0)
     assert manifest(out)["options"]["format"] == "xml"
 

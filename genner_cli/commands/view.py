@@ -42,8 +42,8 @@ def view(
 ) -> None:
     """Show predictions: a self-contained HTML page with all documents, or text on the terminal.
 
-    With --gold, each entity is marked as `genner evaluate` scores it: correct, missed, spurious, or an error of label
-    or boundaries.
+    With --gold, each entity is marked as `genner evaluate` scores it: hit, wrong label, wrong boundary, spurious or
+    missed.
 
     Examples:
 

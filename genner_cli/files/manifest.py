@@ -111,7 +111,7 @@ class Manifest:
 def _difference(name: str, before: Any, now: Any) -> str:
     then, here = _shown(before), _shown(now)
     if then == here or max(len(then), len(here)) > _SHOWN:
-        return f"{name} differs"
+        return f"{name} changed"
     return f"{name}: {then} -> {here}"
 
 

@@ -63,10 +63,9 @@ def memorization(
 ) -> None:
     """Train with label names, symbols, and explained symbols; and swap entities for unseen ones.
 
-    Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
-    model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.
-    Differences to the named model have the intervals of a paired bootstrap. The same command resumes an
-    interrupted run.
+    Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap, the
+    model with label names is measured on VALID with every entity replaced by one of the same label that is not in
+    TRAIN. Differences from that model have paired bootstrap intervals. The same command resumes an interrupted run.
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
     """
