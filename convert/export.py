@@ -66,7 +66,7 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
     names = final_names(out, options)
     source = read_source(folder, verify=options.verify, check=options.check)
     if not source.is_adapter and (options.adapter_only or options.base):
-        raise UsageError(f"{folder} is a whole model and no adapter; leave out --adapter-only and --base")
+        raise UsageError(f"{folder} is a whole model, not an adapter; drop --adapter-only and --base")
     with _work_folder(out) as work:
         if source.is_adapter:
             say(f"merging the adapter into its base model {options.base or source.base}")

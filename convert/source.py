@@ -17,6 +17,7 @@ from convert.transformers_folder import read_model_metadata
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.gold import GoldData, read_gold
 from genner_cli.files.reading import expand
+from genner_cli.plurals import counted
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.adapter_folder import VERIFY
@@ -87,8 +88,8 @@ def _documents(folder: Path, verify: Path | None, instructions: Instructions) ->
 def _good(path: Path, data: GoldData) -> tuple[Document, ...]:
     """The documents of data without a problem."""
     if data.problems:
-        problems, it = ("1 problem", "it") if len(data.problems) == 1 else (f"{len(data.problems)} problems", "them")
-        error = UsageError(f"{path}: {problems} beside {len(data.documents)} good documents; correct {it}")
+        problems, it = counted(len(data.problems), "problem"), "it" if len(data.problems) == 1 else "them"
+        error = UsageError(f"{path}: {problems}, and {counted(len(data.documents), 'valid document')}; correct {it}")
         for problem in data.problems[:_SHOWN]:
             error.add_note(problem.message)
         raise error

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from genner_cli.errors import DataError
+from genner_cli.plurals import counted
 from genner_cli.scoring.counts import Counts
 from genner_cli.scoring.evaluation import sides
 from genner_cli.types import Calibration, Extraction, Knot, ScoreMap
@@ -219,8 +220,8 @@ def fit(extractions: Iterable[Extraction], *, precision: float | None = None, se
     points = list(chain.from_iterable(found for found, _ in documents))
     if len(documents) < FEWEST_DOCUMENTS or len(points) < FEWEST_ENTITIES:
         raise DataError(
-            f"{len(points)} entities were found in {len(documents)} documents; a calibration needs at least"
-            f" {FEWEST_ENTITIES} in {FEWEST_DOCUMENTS} documents; give it more"
+            f"found only {counted(len(points), 'entity')} in {counted(len(documents), 'document')}; calibration needs"
+            f" at least {FEWEST_ENTITIES} in {FEWEST_DOCUMENTS} documents; give it more documents"
         )
     gold = sum((wanted for _, wanted in documents), Counter[str]())
     held_out, kept = _cross_validated(documents, precision, seed)

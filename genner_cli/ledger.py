@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+from genner_cli.plurals import counted
 from genner_cli.types import Document, Extraction, Reason
 
 
@@ -80,7 +81,7 @@ class Ledger:
         }
 
     def text(self) -> str:
-        """The start of a line for people: `3 documents, 5 entities, 1 failed (1 input)`."""
+        """The start of a line for people: `3 documents, 1 entity, 1 failed (1 input)`."""
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.reasons.items()))
         failed = f"{self.failed:,} failed" + (f" ({reasons})" if reasons else "")
-        return f"{self.documents:,} documents, {self.entities:,} entities, {failed}"
+        return f"{counted(self.documents, 'document')}, {counted(self.entities, 'entity')}, {failed}"

@@ -17,6 +17,7 @@ from genner_cli.chunking import split
 from genner_cli.errors import UsageError
 from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, Task, extract
 from genner_cli.generation import Completion, Generate, Invariance, Request
+from genner_cli.plurals import counted
 from genner_cli.types import Document
 
 TIMED_SECONDS = 5.0
@@ -78,8 +79,8 @@ def survey(
         note(found)
     if not found.chunks:
         raise UsageError(
-            f"there is no text to plan for: {found.documents:,} documents, of which {found.failed:,} cannot be read;"
-            " genner extract says what is wrong with each"
+            f"no text to time: {counted(found.documents, 'document')}, {found.failed:,} of them unreadable;"
+            " genner extract reports what is wrong with each"
         )
     return found
 

@@ -107,7 +107,7 @@ def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFix
     assert "thresholds would not help: all entities are kept" in capsys.readouterr().out
     right = [fit(scored_extractions(planted_scores(60, lambda score: score, seed=seed))) for seed in range(20)]
     show(calibration_tables(next(found for found in right if found.error_after >= found.error_before), None))
-    assert "a map would not help: scores are left as they are" in capsys.readouterr().out
+    assert "calibration would not help: scores are unchanged" in capsys.readouterr().out
 
 
 def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:

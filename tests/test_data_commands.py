@@ -45,10 +45,10 @@ def test_convert_tells_what_is_lost_and_counts(genner: Genner, tmp_path: Path) -
     assert (tmp_path / "out.conll").read_text() == "Ann\tB-PER\nLee\tI-PER\nof\tO\nAcme\tO\n\n"
     source = f"{tmp_path}/in.jsonl:1"
     values = [
-        f"1 nested entities ({source}: 'Ann' (FIRST) at 0:3, 'Ann Lee' (PER)",
-        f"1 entities with a boundary inside a token ({source}: 'Ac' (PART) at 11:13)",
-        f"1 fields 'id' ({source})",
-        "1 documents, 3 entities",
+        f"nested entities: 1 ({source}: 'Ann' (FIRST) at 0:3, 'Ann Lee' (PER)",
+        f"entities with a boundary inside a token: 1 ({source}: 'Ac' (PART) at 11:13)",
+        f"fields 'id': 1 ({source})",
+        "1 document, 3 entities",
     ]
     assert [sum(value in line for line in run.stderr.splitlines()) for value in values] == [1] * len(values)
     assert run.stderr.count("\n") == len(values)
@@ -61,7 +61,7 @@ def test_convert_leaves_documents_with_problems_out_and_fails(genner: Genner, tm
     assert run.status == 1
     assert run.records == [{"text": "Bob.", "label": [[0, 3, "PER"]]}]
     assert f"genner: {source}:1: entities[0]: 0:9 " in run.stderr
-    assert "1 documents, 1 entities, 1 problems" in run.stderr
+    assert "1 document, 1 entity, 1 problem" in run.stderr
 
 
 def test_convert_reads_standard_input_and_compressed_files(genner: Genner, tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_convert_trims_borders_and_drops_doubles_when_told(genner: Genner, tmp_p
     run = genner("data", "convert", source, "-", "--to", "jsonl", "--trim")
     assert run.status == 0
     assert run.records[0]["entities"] == [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]
-    assert "1 white space" in run.stderr
-    assert "1 entities listed twice" in run.stderr
+    assert re.search("white space .*: 1 ", run.stderr)
+    assert "entities listed twice: 1 " in run.stderr
 
 
 def test_convert_counts_offsets_in_the_unit_of_the_input(genner: Genner, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_convert_counts_offsets_in_the_unit_of_the_input(genner: Genner, tmp_pat
         (["in.jsonl", "-", "--to", "brat"], "-: brat .*output"),
         (["-", "out.jsonl", "--from", "brat"], "-: brat .*input"),
         (["in.jsonl", "."], "exists"),
-        (["in.jsonl", "out.json", "--to", "alpaca", "--types", "A", "--labels", "l.yaml"], "--types and --labels"),
+        (["in.jsonl", "out.json", "--to", "alpaca", "--types", "A", "--labels", "l.yaml"], "--types .* --labels"),
     ],
 )
 def test_convert_refuses_what_cannot_be(
@@ -149,9 +149,9 @@ def test_stats_prints_a_table_and_json(genner: Genner, tmp_path: Path) -> None:
     assert run.status == 0
     assert run.stdout.decode().splitlines() == [
         "documents   2, 1 (50.0%) without entities",
-        "characters  12; of a document: mean 6.0, median 6.0, most 7",
+        "characters  12; per document: mean 6.0, median 6.0, maximum 7",
         "entities    2, 1 (50.0%) nested",
-        "            characters of one: mean 5.0, median 5.0, most 7",
+        "            characters of an entity: mean 5.0, median 5.0, maximum 7",
         "",
         "label  entities  share  mentions  documents  mean length  longest",
         "FIRST         1  50.0%         1          1          3.0        3",
@@ -182,7 +182,7 @@ def test_split_writes_every_record_as_it_was_once(genner: Genner, tmp_path: Path
     run = genner(
         "data", "check", *sorted((tmp_path / "sets").glob("*.jsonl")), "--skip", "labels", "--skip", "problems"
     )
-    assert b"leaks: none" in run.stdout
+    assert b"share texts or runs of eight words): 0" in run.stdout
 
 
 def test_split_without_a_test_share_writes_two_files(genner: Genner, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_split_refuses_shares_and_data_that_are_wrong(genner: Genner, tmp_path: 
     run = genner("data", "split", source, "-o", tmp_path, "--train", 0.5)
     assert (run.status, "add up to 1" in run.stderr) == (2, True)
     run = genner("data", "split", lines(tmp_path / "bad.jsonl", {"text": "x"}), "-o", tmp_path)
-    assert (run.status, "1 problems" in run.stderr) == (1, True)
+    assert (run.status, "1 problem in" in run.stderr) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "in.jsonl"]
 
 
@@ -230,10 +230,10 @@ def test_relabel_renames_and_drops_and_tells(genner: Genner, tmp_path: Path) -> 
     assert {key: run.records[0][key] for key in ("id", "by", "text")} == {"id": 7, "by": "x", "text": record["text"]}
     *counts, warning = run.stderr.splitlines()
     assert counts == [
-        "PER -> person: 1 entities",
-        "FIRST -> person: 1 entities",
-        "X dropped: 1 entities",
-        "ORG kept: 1 entities",
+        "PER -> person: 1 entity",
+        "FIRST -> person: 1 entity",
+        "X dropped: 1 entity",
+        "ORG kept: 1 entity",
     ]
     assert warning.startswith("genner: NONE: ")
 
@@ -272,12 +272,13 @@ def test_check_finds_planted_mistakes_and_fails(genner: Genner, tmp_path: Path) 
     run = genner("data", "check", train, test)
     assert run.status == 1
     out = run.stdout.decode()
-    assert "problems: 1 entities and records that are wrong" in out
+    assert "problems (invalid entities and records): 1\n" in out
     assert f"{train}:4: entities[0]: 0:4 " in out
-    assert "duplicates: 1 texts" in out
-    assert f"2 documents of {test} share eight words or the whole text with {train} (1 are equal)" in out
+    assert "duplicates (texts that occur more than once in a file): 1\n" in out
+    assert f"{test} has 2 documents " in out
+    assert f" of {train} (1 identical)" in out
     assert "'Acme won' is annotated in 2 ways" in out
-    assert "'Acme': ORG 1, PER 1" in out
+    assert "'Acme' is ORG 1x, PER 1x" in out
     value = orjson.loads(genner("data", "check", train, test, "--json").stdout)
     assert {name: len(found) for name, found in value.items()} == {
         "problems": 1,
@@ -294,9 +295,8 @@ def test_check_of_sound_files_finds_nothing(genner: Genner, tmp_path: Path) -> N
     two = lines(tmp_path / "b.jsonl", labelled("Ann woke", PER="Ann"))
     run = genner("data", "check", one, two)
     assert run.status == 0
-    assert run.stdout.decode().splitlines() == [
-        f"{name}: none" for name in ("problems", "duplicates", "leaks", "annotations", "labels")
-    ]
+    counts = [(line.split()[0], line.split()[-1]) for line in run.stdout.decode().splitlines()]
+    assert counts == [(name, "0") for name in ("problems", "duplicates", "leaks", "annotations", "labels")]
 
 
 def test_check_leaves_out_what_is_skipped(genner: Genner, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_texts_that_come_again_are_found_but_for_case_and_punctuation() -> None:
     files = {"a": [document("Ann slept.", source="a:1"), document("Bob."), document("ann slept", source="a:3")]}
     (found,) = duplicates({**files, "b": [document("Bob.")]})
     assert (found.count, found.places) == (2, ("a:1", "a:3"))
-    assert "a has 'Ann slept.' 2 times" in found.what
+    assert "'Ann slept.' occurs 2 times in a" in found.what
 
 
 def test_the_same_text_with_other_entities_is_found_across_files() -> None:
@@ -179,7 +179,7 @@ def test_leaks_are_documents_that_share_eight_words_with_another_file() -> None:
     (found,) = leaks({"train": train, "test": test})
     assert found.count == 2
     assert found.places == ("test:1 (train:1)", "test:2 (train:2)")
-    assert found.what == "2 documents of test share eight words or the whole text with train (1 are equal)"
+    assert found.what == "test has 2 documents with the whole text or eight consecutive words of train (1 identical)"
     assert not list(leaks({"train": [*train, *train], "test": test[2:]}))
 
 
@@ -195,7 +195,7 @@ def test_mentions_labelled_differently_or_not_at_all_are_found_with_counts_and_p
         ]
     }
     (found,) = label_contradictions(files)
-    assert found.what == "'New York': LOC 2, no label 1, ORG 1"
+    assert found.what == "'New York' is LOC 2x, unlabelled 1x, ORG 1x"
     assert (found.count, set(found.places)) == (2, {"a:3", "a:4"})
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("errors", "version"),
+    ("errors", "version", "plurals"),
     ("types", "options", "openmp"),
     ("locking", "registry"),
     ("generation", "tokenizing", "data", "ledger"),

@@ -35,5 +35,5 @@ def test_the_ledger_adds_up() -> None:
         "characters_read": 9,
         "characters_not_read": 9,
     }
-    assert ledger.text() == "5 documents, 1 entities, 3 failed (1 completion, 1 engine, 1 input)"
+    assert ledger.text() == "5 documents, 1 entity, 3 failed (1 completion, 1 engine, 1 input)"
     assert Ledger().text() == "0 documents, 0 entities, 0 failed"

@@ -14,7 +14,7 @@ import pytest
 
 from genner_cli.errors import UsageError
 from genner_cli.files import journal
-from genner_cli.files.manifest import Settings
+from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import encode
@@ -237,3 +237,24 @@ def test_memory_does_not_grow_with_what_is_there_already(tmp_path: Path) -> None
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 100_000
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "what"),
+    [
+        (
+            {"labels": {"PER": "", "LOC": ""}, "labels of each pass": [2], "format": "xml"},
+            {"labels": {"PER": ""}, "labels of each pass": [1], "format": "xml"},
+            "labels: PER, LOC -> PER",
+        ),
+        ({"labels of each pass": [2, 1]}, {"labels of each pass": [1, 1, 1]}, "labels of each pass: 2, 1 -> 1, 1, 1"),
+        ({"format": "xml", "labels": {"PER": ""}}, {"format": None, "labels": {"PER": "names"}},
+         "format: xml -> none; labels changed"),
+        ({"labels": {"L" * 40: "", "M" * 40: ""}}, {"labels": {"PER": ""}}, "labels changed"),
+        ({"format": "xml"}, {"format": "xml"}, ""),
+    ],
+)  # fmt: skip
+def test_options_that_differ_are_named_but_not_what_follows_from_them(
+    before: dict[str, Any], now: dict[str, Any], what: str
+) -> None:
+    assert Manifest(Settings(before), "complete", None, {}).differences(Settings(now)) == what

@@ -87,7 +87,7 @@ def _checked(spec: RunSpec, output: ResumableOutput, run: Run) -> Run:
     """A complete output is left as it is, if the input is still that of its records."""
     if not output.covers(spec.documents(progress=run.read)):
         raise UsageError(
-            f"{spec.output}: is complete, and the input has grown since; leave --cluster out to resume, or start over"
+            f"{spec.output}: is complete, and the input has grown since; drop --cluster to resume, or start over"
             " with --restart"
         )
     run.ledger, run.complete = output.ledger, True

@@ -19,22 +19,22 @@ from genner_cli.openmp import short_waits
 
 
 class _Commands(LazyGroup):
-    """Adds to typer what to say when a run is interrupted, and when nobody reads its output any more."""
+    """Adds to typer the exit status and message of an interrupted run, and of a closed pipe."""
 
     package = __name__
     summaries = {  # noqa: RUF012
         "extract": "Extract named entities from documents, with exact character offsets.",
         "evaluate": "Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.",
-        "calibrate": "Learn from validation data what a model's scores mean, and which entities to keep.",
+        "calibrate": "Calibrate a model's scores on validation data, and choose which entities to keep.",
         "plan": "Time a sample of the documents, and estimate how long all of them will take.",
         "grammar": "Print the GBNF grammar of an output format.",
         "train": "Train a LoRA adapter on labelled documents.",
-        "export": "Merge, convert and quantize a trained model, and check that each GGUF is still that model.",
-        "info": "Show what a GGUF holds: architecture, quantization, labels with definitions, prompt, and provenance.",
+        "export": "Merge, convert and quantize a trained model, and verify each GGUF against the model.",
+        "info": "Show what a GGUF contains: architecture, quantization, labels with definitions, prompt, provenance.",
         "pull": "Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.",
-        "view": "Look at predictions: one page with all documents, which loads nothing, or text on the terminal.",
+        "view": "Show predictions: a self-contained HTML page with all documents, or text on the terminal.",
         "data": "Convert, count, split, relabel and check labelled data; join shards.",
-        "probe": "Ask the questions of the paper (arXiv 2601.17898) of your own data and models.",
+        "probe": "Repeat the experiments of the paper (arXiv 2601.17898) on your own data and models.",
     }
 
     def invoke(self, ctx: Any) -> Any:

@@ -21,7 +21,7 @@ Output = Annotated[
 ]
 Precision = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Find thresholds that reach this precision.", show_default="those of the best F1"),
+    typer.Option(min=0, max=1, help="Choose thresholds that reach this precision.", show_default="maximize F1"),
 ]
 
 
@@ -30,10 +30,10 @@ Precision = Annotated[
     without=("strict_labels", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(gold: GoldFiles, spec: RunSpec, output: Output = None, precision: Precision = None) -> None:
-    """Learn from validation data what a model's scores mean, and which entities to keep.
+    """Calibrate a model's scores on validation data, and choose which entities to keep.
 
-    The file that is written makes of a score the probability that an entity is right, and has a threshold for each
-    label, below which `genner extract` leaves entities out. Use data the model was not trained on.
+    The calibration file maps a score to the probability that the entity is correct, and has a threshold for each
+    label; `genner extract` drops entities below it. Use data the model was not trained on.
 
     Examples:
 

@@ -14,6 +14,7 @@ from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_option
 from genner_cli.commands.terminal import say_written, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
+from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class Scorer(StrEnum):
 Predictions = Annotated[
     str | None,
     typer.Option(
-        "--predictions", "-p", metavar="FILE", help="What `genner extract` wrote for GOLD. Else the model runs."
+        "--predictions",
+        "-p",
+        metavar="FILE",
+        help="Output of `genner extract` on GOLD; without it, the model is run.",
     ),
 ]
 Other = Annotated[
@@ -44,11 +48,11 @@ Other = Annotated[
     ),
 ]
 ScorerName = Annotated[
-    Scorer, typer.Option(help="official: as the scripts of arXiv 2601.17898 count, by format, from the completions.")
+    Scorer, typer.Option(help="official: score completions by format, like the scripts of arXiv 2601.17898.")
 ]
-Resamples = Annotated[int, typer.Option(min=100, help="Resampled sets of documents for intervals and the test.")]
-Seed = Annotated[int, typer.Option(help="Seed of the resampling.")]
-Examples = Annotated[int, typer.Option(min=0, help="Most examples to show of each class of errors.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap samples for the intervals and the significance test.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the bootstrap.")]
+Examples = Annotated[int, typer.Option(min=0, help="Maximum number of examples per error type.")]
 Page = Annotated[
     str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots (needs genner[plots]).")
 ]
@@ -73,8 +77,11 @@ def evaluate(
 ) -> None:
     """Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.
 
-    Figures have 95 % intervals, by resampling documents. The headline is strict micro F1: an entity counts if its
-    boundaries and its label are right. Asked for are the labels that the gold data have, unless others are named.
+    Scores have 95 % bootstrap intervals over documents. By default the gold data's labels are extracted.
+
+    The measures are those of SemEval-2013 task 9.1: strict (boundaries and label are right), exact (boundaries),
+    partial (boundaries; an overlap counts half) and type (label; any overlap). Micro counts all entities together,
+    macro is the mean over labels.
 
     Examples:
 
@@ -85,9 +92,9 @@ def evaluate(
 
     source = call.get_parameter_source("model")
     if predictions and source and source.name == "COMMANDLINE":
-        raise UsageError("--predictions and --model both say what to score; give one of them")
+        raise UsageError("--predictions cannot be combined with --model")
     if html and scorer == Scorer.official:
-        raise UsageError("--html shows genner's own figures; leave out --scorer official, or --html")
+        raise UsageError("--html shows genner's own figures; drop --scorer official, or --html")
     page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
     talk_on_stderr()
     sides, asked = _sides(gold, predictions, compare, spec)
@@ -217,7 +224,7 @@ def _show(outcome: _Outcome, other: str) -> None:
     if outcome.points:
         show([f"calibration error of the scores {expected_error(outcome.points):.3f} (see genner calibrate)"])
     if outcome.left_out:
-        show([f"{outcome.left_out:,} gold entities cannot be written in this format and are left out"])
+        show([f"not scored, as this format cannot represent them: {counted(outcome.left_out, 'gold entity')}"])
 
 
 def _page_writer(path: str, inputs: Sequence[str]) -> Writer:

@@ -12,6 +12,7 @@ from rich.table import Table as Drawn
 from rich.text import Text
 
 from genner_cli.commands.terminal import printable_lines
+from genner_cli.plurals import counted
 from genner_cli.scoring.tables import (
     Table,
     change,
@@ -82,10 +83,10 @@ def comparison_lines(found: Comparison, other: str) -> Iterator[str]:
 
 def calibration_tables(found: Fitted, precision: float | None) -> Iterator[Table | str]:
     """What a calibration does; `precision`: the one that was aimed at."""
-    yield f"{found.entities:,} entities of {found.documents:,} documents"
+    yield f"{counted(found.entities, 'entity')} in {counted(found.documents, 'document')}"
     yield f"calibration error {found.error_before:.3f} before, {found.error_after:.3f} after (cross-validated)"
     if found.error_after >= found.error_before:
-        yield "a map would not help: scores are left as they are"
+        yield "calibration would not help: scores are unchanged"
     if not found.thresholds:
         yield "thresholds would not help: all entities are kept"
     kept = {"all": found.before, "by threshold (cross-validated)": found.after}

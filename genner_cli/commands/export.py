@@ -35,7 +35,10 @@ Source = Annotated[
 Output = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="FILE.gguf", help="GGUF to write; with several types, each file name gets its type."
+        "--output",
+        "-o",
+        metavar="FILE.gguf",
+        help="GGUF to write; several --quantize write model.Q8_0.gguf, model.Q4_K_M.gguf ...",
     ),
 ]
 Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only format supported.", show_default=False)]
@@ -86,10 +89,11 @@ def export(
     threads: Threads = None,
     gpu_layers: GpuLayers = _DEFAULTS.gpu_layers,
 ) -> None:
-    """Merge, convert and quantize a trained model, and check each GGUF against it.
+    """Merge, convert and quantize a trained model, and verify each GGUF against the model.
 
     The checks compare the prompt's tokens and the logits with transformers, and the entities of each quantization
-    with those of the unquantized model. A file that fails is not written, and the exit status is 1. The report is
+    with those of the unquantized model. "noise" is the root mean square change of the logits by quantization, in
+    their standard deviations. A file that fails is not written, and the exit status is 1. The report is
     written beside the GGUF, as `FILE.gguf.report.json`.
 
     Examples:
@@ -100,7 +104,7 @@ def export(
       adapters, as in `genner extract --model base.gguf --adapter adapter.gguf`
     """
     if adapter_only and (quantize or imatrix):
-        raise UsageError("--quantize and --imatrix are for whole models; leave them out with --adapter-only")
+        raise UsageError("--quantize and --imatrix are for whole models; drop them, or --adapter-only")
     _needs_convert()
     from convert.export import ExportOptions
     from convert.export import export as run
@@ -158,11 +162,11 @@ def _measured(finding: Finding) -> str:
 
 
 _OF_THE_MODEL = {
-    "prompt tokens": "{tokens:,} tokens of {texts} texts are the same",
-    "logits": "off by {largest_difference:.2g} ({limit:g} allowed), top token the same on {top_1_agreement:.2%}",
+    "prompt tokens": "identical: {tokens:,} tokens in {texts} texts",
+    "logits": "maximum difference {largest_difference:.2g} ({limit:g} allowed), same top token {top_1_agreement:.2%}",
 }
 _OF_A_TYPE = {
-    "tensors": "{tensor} is off most, by {error:.2g} ({limit:.2g} allowed)",
+    "tensors": "maximum error {error:.2g} in {tensor} ({limit:.2g} allowed)",
     "logits": "noise {noise:.2g} ({limit:g} allowed)",
-    "entities": "agreement {agreement:.3f} on {entities} entities, F1 {f1_unquantized:.3f} -> {f1:.3f}",
+    "entities": "agreement {agreement:.3f} (entities: {entities}), F1 {f1_unquantized:.3f} -> {f1:.3f}",
 }

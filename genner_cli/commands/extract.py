@@ -39,6 +39,8 @@ StatisticsFile = Annotated[
 def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None:
     """Extract named entities from documents, with exact character offsets.
 
+    A .txt file is one document, whose id is its file name.
+
     An interrupted run with `-o FILE` resumes when the same command is run again. For an output at an address
     (`s3://bucket/out.parquet`), the files of an unfinished run are in the current folder.
 

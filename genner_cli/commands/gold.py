@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from genner_cli.commands.terminal import document_bar
 from genner_cli.errors import DataError
+from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.files.gold import Problem
@@ -27,9 +28,7 @@ def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) 
     data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
     if data.problems:
         count = len(data.problems)
-        error = DataError(
-            f"{count:,} problem{'s' * (count > 1)} in the gold data; correct the lines, or leave them out"
-        )
+        error = DataError(f"{counted(count, 'problem')} in the gold data; correct or remove these lines")
         for note in _notes(data.problems):
             error.add_note(note)
         raise error

@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
-    """Show what a GGUF holds: architecture, quantization, labels with definitions, prompt, and provenance.
+    """Show what a GGUF contains: architecture, quantization, labels with definitions, prompt, provenance.
 
     Works for any GGUF, adapters too; the weights are not loaded.
 

@@ -18,6 +18,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+from genner_cli.plurals import counted
 from genner_cli.scoring.matching import Aligned, ErrorClass, align
 from genner_cli.types import Entity, canonical_order
 from genner_cli.view.viewed import ICONS, Viewed, hue, verdict
@@ -49,7 +50,7 @@ def marked(document: Viewed) -> Text:
 
 def _alone(document: Viewed) -> tuple[list[_Mark], str]:
     marks = [_Mark(entity, entity.label) for entity in document.predicted]
-    return marks, "1 entity" if len(marks) == 1 else f"{len(marks):,} entities"
+    return marks, counted(len(marks), "entity")
 
 
 def _compared(document: Viewed, gold: Sequence[Entity]) -> tuple[list[_Mark], str]:

@@ -75,6 +75,10 @@ IdField = Annotated[str, _shared("id_field")]
 Threads = Annotated[int | None, _shared("threads")]
 GpuLayers = Annotated[int, _shared("gpu_layers")]
 Restart = Annotated[bool, _shared("restart")]
+FROM_TRAIN = {"labels": "those of TRAIN"}
+"""What the default is called of commands that take their labels from training data."""
+TrainTypes = Annotated[str | None, _types(show_default=FROM_TRAIN["labels"])]
+TrainLabelsFile = Annotated[Path | None, _labels(show_default=FROM_TRAIN["labels"])]
 FROM_GOLD = {"labels": "those of the gold data", "nested": "as the gold data are"}
 """What the defaults are called of commands that take them from gold data."""
 GoldFiles = Annotated[
@@ -89,7 +93,7 @@ def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | 
     from genner_cli.files.labels import parse_types, read_labels
 
     if types is not None and labels is not None:
-        raise UsageError("--types and --labels both name the labels; give one of them")
+        raise UsageError("--types cannot be combined with --labels")
     if types is not None:
         return tuple(parse_types(types))
     return tuple(read_labels(str(labels))) if labels is not None else None
@@ -100,7 +104,7 @@ def nesting(nested: bool | None, depth: int | None) -> int | None:
     from genner_cli.formats import DEFAULT_DEPTH
 
     if nested is False and depth not in (None, 1):
-        raise UsageError("--flat and --depth contradict each other; give one of them")
+        raise UsageError("--flat cannot be combined with --depth")
     if depth is None and nested is not None:
         return DEFAULT_DEPTH if nested else 1
     return depth

@@ -13,6 +13,7 @@ from genner_cli.commands.options import AsJson, run_options
 from genner_cli.commands.terminal import size_text, status_line, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
+from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _EVERY = 1000
 
 Files = Annotated[list[str], typer.Argument(metavar="INPUT...", help="JSONL or text files (also .gz, .zst), or globs.")]
 Sample = Annotated[int, typer.Option(min=1, help="Documents to time, drawn evenly from all.")]
-Seconds = Annotated[float, typer.Option(min=1, help="Maximum time for timing the sample, about.")]
+Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in seconds, for timing the sample.")]
 
 
 @run_options(
@@ -130,9 +131,9 @@ def _given(call: typer.Context) -> list[str]:
 
 def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     """The estimate for people to read."""
-    failed = f", {found['failed']:,} of them cannot be read" if found["failed"] else ""
+    failed = f", {found['failed']:,} of them unreadable" if found["failed"] else ""
     weights, cache = found["memory"]["model_bytes"], found["memory"]["kv_cache_bytes"]
-    passes = f", each in {found['passes']:,} passes, for the labels do not fit one prompt"
+    passes = f", each in {found['passes']:,} passes, as the labels do not fit one prompt"
     yield f"documents      {found['documents']:,}{failed}"
     yield f"chunks         {found['chunks']:,}{passes if found['passes'] > 1 else ''}"
     yield f"prompt tokens  about {found['prompt_tokens']:,}"
@@ -142,7 +143,7 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     yield f"time           {_time(found)}"
     yield ""
     if error:
-        yield f"{found['sample']['failed_chunks']:,} texts of the sample cannot be extracted: {error}"
+        yield f"{counted(found['sample']['failed_chunks'], 'text')} of the sample failed: {error}"
     yield f"Run: {found['command']}"
 
 

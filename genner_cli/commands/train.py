@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from genner_cli.commands.options import DownloadBase, FormatName, IdField, LabelsFile, TextField, Types, asked_labels
+from genner_cli.commands.options import (
+    DownloadBase,
+    FormatName,
+    IdField,
+    TextField,
+    TrainLabelsFile,
+    TrainTypes,
+    asked_labels,
+)
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
-from genner_cli.training.options import AUGMENTED, TrainOptions, made_of, option_name
+from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name
 
 if TYPE_CHECKING:
     from genner_cli.training.dataset import Files
@@ -50,7 +58,25 @@ Valid = Annotated[
     list[str] | None,
     typer.Option("--valid", metavar="FILE", help="Labelled JSONL for validation; the step with the best F1 is kept."),
 ]
-PresetName = Annotated[Preset, typer.Option(help="Defaults to start from: small, the paper's, or for CPUs.")]
+
+
+def _preset(name: str) -> str:
+    """What a preset sets, as options."""
+    return " ".join(f"{option_name(field)} {plain(value)}" for field, value in PRESETS[name].items())
+
+
+def plain(value: Any) -> Any:
+    """The text of a choice; other values as they are."""
+    return value.value if isinstance(value, StrEnum) else value
+
+
+PresetName = Annotated[
+    Preset,
+    typer.Option(
+        help="fast: the defaults below. paper: the paper's settings (arXiv 2601.17898), "
+        f"{_preset('paper')}. tiny: for CPUs, {_preset('tiny')}."
+    ),
+]
 OptionsFile = Annotated[
     Path | None,
     typer.Option(
@@ -59,7 +85,7 @@ OptionsFile = Annotated[
 ]
 Augment = Annotated[
     bool,
-    typer.Option("--augment", help="--subset 0.5 --shuffle --negatives 3: train the model to follow the label list."),
+    typer.Option("--augment", help="Train the model to follow the label list: --subset 0.5 --shuffle --negatives 3."),
 ]
 NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
@@ -73,8 +99,8 @@ def train(
     base: BaseReference,
     output: Output,
     valid: Valid = None,
-    types: Types = None,
-    labels: LabelsFile = None,
+    types: TrainTypes = None,
+    labels: TrainLabelsFile = None,
     preset: PresetName = Preset.fast,
     options: OptionsFile = None,
     augment: Augment = False,
@@ -140,11 +166,6 @@ def _files(
         raise UsageError("training reads its files more than once; name files, not '-'")
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
     return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
-
-
-def plain(value: Any) -> Any:
-    """The text of a choice; other values as they are."""
-    return value.value if isinstance(value, StrEnum) else value
 
 
 def with_options(

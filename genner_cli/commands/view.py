@@ -14,6 +14,7 @@ from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import IdField, TextField
 from genner_cli.commands.terminal import say_written, size_text, status_line
 from genner_cli.errors import UsageError
+from genner_cli.plurals import counted
 from genner_cli.types import FailedDocument
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Predictions = Annotated[
 ]
 Gold = Annotated[str | None, typer.Option("--gold", metavar="FILE", help="JSONL with gold entities to compare with.")]
 Page = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write; - is stdout.")]
-Terminal = Annotated[bool, typer.Option("--terminal", help="Print the documents instead; no colour in pipes.")]
+Terminal = Annotated[bool, typer.Option("--terminal", help="Print the documents instead; no colour when piped.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Show only the first N documents.")]
 
 
@@ -41,7 +42,8 @@ def view(
 ) -> None:
     """Show predictions: a self-contained HTML page with all documents, or text on the terminal.
 
-    Beside gold, each entity has the verdict that `genner evaluate` counts.
+    With --gold, each entity is marked as `genner evaluate` scores it: hit, wrong label, wrong boundary, spurious or
+    missed.
 
     Examples:
 
@@ -89,12 +91,12 @@ class _Count:
                 self.entities += len(extraction.entities)
                 self.failed += extraction.error is not None
                 self.unread += extraction.error is None and isinstance(extraction.document, FailedDocument)
-                say(f"{self.documents:,} documents")
+                say(counted(self.documents, "document"))
                 yield extraction
 
     def summary(self) -> str:
         """One line of what was shown."""
-        counts = f"{self.documents:,} documents, {self.entities:,} entities, {self.failed:,} failed"
+        counts = f"{counted(self.documents, 'document')}, {counted(self.entities, 'entity')}, {self.failed:,} failed"
         return counts + (f", {self.unread:,} could not be read" if self.unread else "")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from genner_cli.data.runs import links, words_of
 from genner_cli.data.tokens import tokenize
+from genner_cli.plurals import counted
 from genner_cli.types import Document
 
 
@@ -32,7 +33,7 @@ def duplicates(files: Files) -> Iterator[Finding]:
     for name, documents in files.items():
         groups = [group for group in _by_text(documents).values() if len(group) > 1]
         for group in sorted(groups, key=len, reverse=True):
-            yield Finding(f"{name} has {_shown(group[0].text)} {len(group)} times", len(group), _places(group))
+            yield Finding(f"{_shown(group[0].text)} occurs {len(group):,} times in {name}", len(group), _places(group))
 
 
 def different_annotations(files: Files) -> Iterator[Finding]:
@@ -45,7 +46,7 @@ def different_annotations(files: Files) -> Iterator[Finding]:
         ways = {frozenset(document.entities): document for document in group}
         if len(ways) > 1:
             places = _places(list(ways.values()))
-            yield Finding(f"{_shown(text)} is annotated in {len(ways)} ways", len(group), places)
+            yield Finding(f"{_shown(text)} is annotated in {len(ways):,} ways", len(group), places)
 
 
 def leaks(files: Files) -> Iterator[Finding]:
@@ -59,12 +60,13 @@ def leaks(files: Files) -> Iterator[Finding]:
     for (first, second), pairs in shared.items():
         same = sum(words_of(earlier.text) == words_of(later.text) for earlier, later in pairs)
         count = len({later.source for _, later in pairs})
-        what = f"{count:,} documents of {second} share eight words or the whole text with {first} ({same:,} are equal)"
+        shared_text = f"with the whole text or eight consecutive words of {first} ({same:,} identical)"
+        what = f"{second} has {counted(count, 'document')} {shared_text}"
         yield Finding(what, count, tuple(f"{later.source} ({earlier.source})" for earlier, later in pairs))
 
 
 def label_contradictions(files: Files) -> Iterator[Finding]:
-    """Mentions that are labelled differently, or not at all elsewhere; those with most contradictions first.
+    """Mentions with inconsistent labels, or unlabelled elsewhere; those with most contradictions first.
 
     An occurrence counts where it stands as whole words. It has no label if no entity overlaps it; one within a
     longer entity, or across one, says nothing.
@@ -83,9 +85,9 @@ def label_contradictions(files: Files) -> Iterator[Finding]:
 def _contradiction(words: tuple[str, ...], ways: Mapping[str, Sequence[str]]) -> Finding:
     """`count` is how many occurrences differ from the most frequent way."""
     ordered = sorted(ways, key=lambda label: (-len(ways[label]), label))
-    shown = ", ".join(f"{label or 'no label'} {len(ways[label]):,}" for label in ordered)
+    shown = ", ".join(f"{label or 'unlabelled'} {len(ways[label]):,}x" for label in ordered)
     odd = [place for label in ordered[1:] for place in ways[label]]
-    return Finding(f"{_shown(' '.join(words))}: {shown}", len(odd), tuple(dict.fromkeys(odd)))
+    return Finding(f"{_shown(' '.join(words))} is {shown}", len(odd), tuple(dict.fromkeys(odd)))
 
 
 def _unlabelled(

@@ -1,4 +1,4 @@
-"""Labelled documents -> train, valid and test, with near-duplicates on one side and no label lost on a side.
+"""Labelled documents -> train, valid and test, with near-duplicates in one of them, and each label in all of them.
 
 Documents that share a run of eight words go together (`runs.links`). Labels are dealt out by iterative
 stratification (Sechidis, Tsoumakas and Vlahavas 2011): the rarest label first, each group of documents to a side

@@ -2,7 +2,7 @@
 
     {"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Ann"}]}
 
-Offsets count code points from 0, the end is one behind the last; the entity's own text and a score may be left out.
+Offsets are 0-based code points, the end is exclusive; the entity's own text and a score may be left out.
 The output of `genner extract` is read too, and the other formats of `read_documents`. Knows nothing of models, chunks
 and output formats.
 """
@@ -20,6 +20,7 @@ from genner_cli.files import kind
 from genner_cli.files.reading import read_documents
 from genner_cli.files.records import Record
 from genner_cli.files.writing import Writer, encode
+from genner_cli.plurals import counted
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order
 
 _SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
@@ -92,7 +93,7 @@ def labelled(
     """
     fields = {name: value for name, value in record.fields.items() if name not in ("entities", "error")}
     if record.fields.get("error"):
-        return record, ["the record is that of a failed extraction; leave it out, or label it and remove its error"]
+        return record, ["the record is that of a failed extraction; remove it, or label it and remove its error"]
     given = record.fields.get("entities")
     if not isinstance(given, list):
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
@@ -134,11 +135,11 @@ def _range_problem(start: Any, end: Any, text: str) -> str | None:
     """Why two values are not a range of the text."""
     for name, offset in (("start", start), ("end", end)):
         if type(offset) is not int:
-            return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets in code points from 0"
+            return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets as 0-based code points"
     if not 0 <= start < end <= len(text):
         return (
-            f"{start}:{end} is not a range of the text, which has {len(text):,} characters;"
-            " give offsets in code points from 0, the end one behind the last"
+            f"{start}:{end} is not a range of the text, which has {counted(len(text), 'character')};"
+            " give offsets as 0-based code points, end exclusive"
         )
     return None
 
@@ -165,7 +166,7 @@ def _score_problem(score: Any) -> str | None:
     """Why a value is not a score."""
     if score is None or (type(score) in (int, float) and 0 <= score <= 1):
         return None
-    return f"its score is {reprlib.repr(score)}, not a number from 0 to 1; correct it, or leave it out"
+    return f"its score is {reprlib.repr(score)}, not a number from 0 to 1; correct or remove it"
 
 
 def _mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: bool) -> str | None:
@@ -182,13 +183,13 @@ def _mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: boo
 def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     """What was probably meant by offsets at which something else stands."""
     if not isinstance(mention, str) or not mention:
-        return "correct its text, or leave it out"
+        return "correct or remove its text"
     if text.encode()[start:end] == mention.encode():
         return "the offsets count UTF-8 bytes, convert them to code points (genner data convert --offsets byte)"
     if text.encode("utf-16-le")[2 * start : 2 * end] == mention.encode("utf-16-le"):
         return "the offsets count UTF-16 units, convert them to code points (genner data convert --offsets utf16)"
     if text[start : end + 1] == mention:
-        return "the end is that of the last character, give the one behind it"
+        return "the end is inclusive, give an exclusive one (add 1)"
     at = text.find(mention)
     once = at >= 0 and text.find(mention, at + 1) < 0
     return f"it stands at {at}:{at + len(mention)}" if once else "correct the offsets or the text"

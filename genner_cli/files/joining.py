@@ -18,6 +18,7 @@ from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.resuming import COMPLETE, ResumableOutput, written
 from genner_cli.ledger import Ledger
+from genner_cli.plurals import counted
 
 _COMMAND = "genner extract --shard i/n -o FILE"
 
@@ -56,7 +57,7 @@ def _records(parts: Sequence[_Part]) -> Iterator[tuple[bytes, Entry]]:
             yield found
             count += 1
         if count != manifest.ledger["documents"]:
-            counts = f"has {count:,} records, {manifest.ledger['documents']:,} were written"
+            counts = f"has {counted(count, 'record')}, not the {manifest.ledger['documents']:,} that were written"
             raise UsageError(f"{path}: {counts}; {remedy}")
 
 
@@ -74,7 +75,7 @@ def _part(path: str) -> _Part:
         raise UsageError(f"{path}: is not the output of a shard; name what {_COMMAND} wrote")
     shard = Shard.parse(str(manifest.settings.share["shard"]))
     if manifest.state != COMPLETE:
-        count = f"{manifest.state}, {manifest.ledger['documents']:,} documents"
+        count = f"{manifest.state}, {counted(manifest.ledger['documents'], 'document')}"
         raise UsageError(f"{path}: shard {shard} is not complete ({count}); run it again with the same command first")
     return _Part(path, shard, manifest)
 
@@ -87,7 +88,7 @@ def _in_order(parts: Sequence[_Part]) -> list[_Part]:
         _refuse_other(first, part)
         if part.shard.number in found:
             other = found[part.shard.number].path
-            raise UsageError(f"{other} and {part.path} are both shard {part.shard}; leave one of them out")
+            raise UsageError(f"{other} and {part.path} are both shard {part.shard}; drop one")
         found[part.shard.number] = part
     count = first.shard.count
     missing = [str(Shard(number, count)) for number in range(1, count + 1) if number not in found]
@@ -106,6 +107,6 @@ def _refuse_other(first: _Part, part: _Part) -> None:
         different = first.manifest.differences(here, part.manifest.genner)
     if different:
         raise UsageError(
-            f"{part.path}: is not a shard of the same run as {first.path} ({different}); leave one of them out, or make"
+            f"{part.path}: is not a shard of the same run as {first.path} ({different}); drop one, or make"
             " both with the same genner, options and input"
         )

@@ -1,4 +1,4 @@
-"""`PATH.run.json`: the settings that a run was begun with, and the state of its documents so far.
+"""`PATH.run.json`: the settings that a run was started with, and the state of its documents so far.
 
 Takes and gives JSON values. Knows nothing of what the settings mean.
 """
@@ -22,7 +22,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run was begun with.
+    """What a run was started with.
 
     `options`: all that shapes a record; the documents, whose hashes stand in the index, are not among them. `share`:
     which documents of the input there are to be records of. `way`: how missing records are made, which counts only
@@ -77,12 +77,16 @@ class Manifest:
             ) from error
 
     def differences(self, other: Settings, genner: str = __version__, *, share: bool = True, way: bool = True) -> str:
-        """For people, in which options other settings differ; `share`, `way`: whether these count."""
+        """For people, in which options other settings differ; `share`, `way`: whether these count.
+
+        What follows from an option that differs is left out: `labels of each pass` where `labels` differ.
+        """
         before, now = self._compared(self.settings, self.genner, share, way), self._compared(other, genner, share, way)
+        different = [name for name in now | before if now.get(name) != before.get(name)]
         return "; ".join(
             _difference(name, before.get(name), now.get(name))
-            for name in now | before
-            if now.get(name) != before.get(name)
+            for name in different
+            if not any(name.startswith(f"{option} ") for option in different)
         )
 
     @staticmethod
@@ -99,13 +103,20 @@ class Manifest:
         different = self.differences(settings, way=not complete)
         if different:
             raise UsageError(
-                f"{path}: was begun with other options ({different}); use the same ones, name another file after -o,"
+                f"{path}: was started with other options ({different}); use the same ones, name another file after -o,"
                 " or start over with --restart"
             )
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
-    then, here = (orjson.dumps(value).decode() for value in (before, now))
-    if max(len(then), len(here)) > _SHOWN:
-        return f"{name} differs"
-    return f"{name}: {then} then, {here} now"
+    then, here = _shown(before), _shown(now)
+    if then == here or max(len(then), len(here)) > _SHOWN:
+        return f"{name} changed"
+    return f"{name}: {then} -> {here}"
+
+
+def _shown(value: Any) -> str:
+    """An object by its keys, a list by its elements, None and nothing at all alike."""
+    if isinstance(value, dict | list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else value if isinstance(value, str) and value else orjson.dumps(value).decode()

@@ -36,7 +36,7 @@ def document_of(
 def _record_problem(record: Mapping[str, Any], text_field: str) -> str | None:
     if text_field not in record:
         present = textwrap.shorten(", ".join(map(repr, record)), 200, placeholder=" ...") or "none"
-        return f"no field {text_field!r}; the fields are: {present}; name the one with the text by --text-field"
+        return f"no field {text_field!r}; the fields are: {present}; choose the one with the text with --text-field"
     text = record[text_field]
     if not isinstance(text, str):
         return f"field {text_field!r} is {reprlib.repr(text)}, not a string; write the text as a string"
@@ -45,7 +45,7 @@ def _record_problem(record: Mapping[str, Any], text_field: str) -> str | None:
 
 def _text_problem(text: str) -> str | None:
     if not text:
-        return "the text is empty; leave the document out, or give it a text"
+        return "the text is empty; remove the document, or give it a text"
     if "\0" in text:
         return f"the text has a NUL at character {text.index(chr(0))}; remove it"
     return f"the text {HALF_CHARACTER}" if has_half_character(text) else None

@@ -23,6 +23,7 @@ from genner_cli.files.output_target import OUTPUTS, OutputTarget
 from genner_cli.files.streams import UNREADABLE
 from genner_cli.files.writing import PARTIAL, check_target
 from genner_cli.ledger import Ledger, Outcome
+from genner_cli.plurals import counted
 from genner_cli.types import Document, FailedDocument, Reason
 
 COMPLETE, RUNNING, STOPPED, RETRYING = "complete", "running", "stopped", "retrying"
@@ -74,7 +75,7 @@ class ResumableOutput:
     def _leave(self, error: BaseException | None) -> None:
         """Says how to resume, in the manifest and to whoever interrupted."""
         if isinstance(error, KeyboardInterrupt) and self._state == STOPPED and self.ledger.documents:
-            count = f"{self.ledger.documents:,} documents are in {self._journal.lines}"
+            count = f"{counted(self.ledger.documents, 'document')} written to {self._journal.lines}"
             error.add_note(f"{count}; run the same command again to resume")
         with suppress(OSError):
             self._journal.sync()

@@ -90,7 +90,7 @@ def encode(
         return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError as error:
         source = extraction.document.source or extraction.document.id or "document"
-        raise DataError(f"{source}: cannot be written as JSON ({error}); leave out or convert that field") from error
+        raise DataError(f"{source}: cannot be written as JSON ({error}); remove or convert that field") from error
 
 
 def _entities_json(entities: Sequence[Entity]) -> bytes:

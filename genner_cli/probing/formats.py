@@ -59,7 +59,7 @@ def _measured(
 
 
 def carriable(documents: Sequence[Document], formats: Sequence[str], *, depth: int) -> list[Document]:
-    """The documents all of whose entities every format can say, so that all formats learn from the same."""
+    """The documents all of whose entities every format can represent, so that all are trained on the same."""
     names = [label.name for label in label_set(documents)]
 
     def fits(document: Document, format: str) -> bool:

@@ -17,6 +17,7 @@ from genner_cli.files import Block, total_bytes
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Ledger, Outcome, outcome_of
+from genner_cli.plurals import counted
 from genner_cli.running.backend import Backend, Counting, extractions
 from genner_cli.running.spec import STDIO, RunSpec
 from genner_cli.running.stopping import Stopper
@@ -89,20 +90,20 @@ class Run:
         now = time.monotonic()
         if now - self.shown > SHOW_SECONDS:
             self.shown = now
-            self.show(self.bytes_read, f"{self.documents:,} documents, {self._rate():,.0f} tokens/s")
+            self.show(self.bytes_read, f"{counted(self.documents, 'document')}, {self._rate():,.0f} tokens/s")
 
     def summary(self) -> str:
         """One line of what was done."""
         seconds, ledger = self._seconds(), self.ledger
         if self.complete:
             return f"{ledger.text()}; the output is complete, there was nothing to do"
-        earlier = ledger.documents - self.documents
+        earlier, unread = ledger.documents - self.documents, ledger.characters_not_read
         return (
             f"{ledger.text()} in {seconds:,.1f} s"
             f" ({self.documents / seconds:,.1f} documents/s, {self._rate():,.0f} tokens/s)"
-            + (f", {earlier:,} of them before" if earlier > 0 else "")
-            + f"; {ledger.characters_read:,} characters read, {ledger.characters_not_read:,} not,"
-            f" in {ledger.chunks:,} chunks"
+            + (f", {earlier:,} already done in an earlier run" if earlier > 0 else "")
+            + f"; {counted(ledger.characters_read, 'character')} in {counted(ledger.chunks, 'chunk')}"
+            + (f", {counted(unread, 'character')} not processed" if unread else "")
         )
 
     def report(self) -> dict[str, Any]:

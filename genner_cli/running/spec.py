@@ -152,22 +152,19 @@ class RunSpec:
     def _contradictions(self) -> Iterator[tuple[object, str]]:
         """Each of them, and whether it is there."""
         both = self.calibration and self.no_calibration
-        yield both, "--calibration and --no-calibration contradict each other; give one of them"
+        yield both, "--calibration cannot be combined with --no-calibration"
         again, to_stdout = self.restart or self.retry_errors, self.output == STDIO
-        yield again and to_stdout, "--restart and --retry-errors are for an output that is resumed; name it after -o"
+        yield again and to_stdout, "--restart and --retry-errors need -o FILE"
         twice = self.retry_errors and STDIO in self.inputs
         yield twice, "--retry-errors reads the input twice; name files, not '-'"
         limited = self.limit is not None
         if self.shard:
-            yield self.cluster, "--shard and --cluster both share the input out; leave one of them out"
-            yield to_stdout, "--shard: what `genner data merge` needs stands beside a file; name it after -o"
-            yield limited, "--limit counts documents from the start of the input, which a shard does not see; drop one"
+            yield self.cluster, "--shard cannot be combined with --cluster"
+            yield to_stdout, "--shard needs -o FILE"
+            yield limited, "--limit cannot be combined with --shard"
         if self.cluster:
-            yield limited, "--limit counts documents from the start of the input; leave it or --cluster out"
-            yield (
-                self.retry_errors,
-                "--retry-errors: leave --cluster out; what failed is extracted again on this machine",
-            )
+            yield limited, "--limit cannot be combined with --cluster"
+            yield self.retry_errors, "--retry-errors runs on this machine only; drop --cluster"
         for name in ("address", "actors", "block_bytes") if not self.cluster else ():
             yield getattr(self, name) is not None, f"{option_name(name)} is for a cluster; add --cluster ray"
 

@@ -219,4 +219,4 @@ def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
 
 
 def _guilty(death: ChildDied) -> str:
-    return f"the engine {death} at this text, twice; leave it out, or use a smaller --context or another model"
+    return f"the engine {death} at this text, twice; remove it, or use a smaller --context or another model"

@@ -23,7 +23,7 @@ from genner_cli.types import Document, Extraction
 def document_counts(
     extraction: Extraction, format: str, labels: Sequence[str], *, depth: int = 1
 ) -> tuple[DocumentCounts, int]:
-    """The counts of one document, and how many gold entities the format cannot say and so leaves out.
+    """The counts of one document, and how many gold entities the format cannot represent and so leaves out.
 
     Raises DataError where there is not the one completion that the paper's scripts read; of a document that failed,
     or whose text is white space, it may be missing.

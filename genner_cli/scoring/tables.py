@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from genner_cli.plurals import counted
 from genner_cli.scoring.evaluation import DocumentRates, Evaluation, Example
 from genner_cli.scoring.figures import Estimate, Figures
 from genner_cli.types import Entity
@@ -28,10 +29,10 @@ class Table:
 
 
 def rates_line(rates: DocumentRates) -> str:
-    """How many documents there are, and of how many there is nothing to say."""
+    """Documents: all, without entities, and failed."""
     return (
-        f"{rates.documents:,} documents: {rates.without_gold:,} without gold entities,"
-        f" {rates.without_predicted:,} without predicted ones, {rates.failed:,} failed or invalid"
+        f"{counted(rates.documents, 'document')}: {rates.without_gold:,} without gold entities,"
+        f" {rates.without_predicted:,} without predicted entities, {rates.failed:,} failed or invalid"
     )
 
 
@@ -60,7 +61,7 @@ def errors_table(found: Evaluation) -> Table:
         (error.value, f"{errors.count:,}", "\n".join(map(_example, errors.examples)))
         for error, errors in found.errors.items()
     )
-    return Table.of(("errors", "", "for example"), rows, prose=True)
+    return Table.of(("error type", "count", "examples"), rows, prose=True)
 
 
 def _example(example: Example) -> str:
@@ -76,7 +77,7 @@ def confused_table(found: Evaluation) -> Table:
     """The pairs of labels most often taken for each other; without rows if there are none."""
     pairs = ((pair, count) for pair, count in found.confusion.items() if all(pair) and pair[0] != pair[1])
     most = sorted(pairs, key=lambda item: (-item[1], item[0]))[:_MOST_CONFUSED]
-    return Table.of(("gold label", "taken for", "times"), ((*pair, f"{count:,}") for pair, count in most))
+    return Table.of(("gold label", "predicted as", "count"), ((*pair, f"{count:,}") for pair, count in most))
 
 
 def with_interval(estimate: Estimate) -> str:

@@ -17,6 +17,7 @@ from peft import PeftModel
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.files.whole import sync, write_whole
+from genner_cli.plurals import counted
 from genner_cli.prompting import Instructions
 from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE, Provenance
 from genner_cli.training.base import Base
@@ -76,8 +77,8 @@ tags: [named-entity-recognition, genner, lora]
 
 # Named entity recognition: {", ".join(label.name for label in instructions.labels)}
 
-A LoRA adapter for `{provenance.base}`, trained with genner. It has no licence of its own: the base's terms hold, and
-those of the data.
+A LoRA adapter for `{provenance.base}`, trained with genner. The licences of the base model and
+of the data apply.
 
 ```
 genner export {{this folder}} -o model.gguf
@@ -89,7 +90,7 @@ genner extract docs.jsonl --model model.gguf
 | base | {provenance.base}, SHA-256 of its weights {provenance.base_hash} |
 | output format | {instructions.format}, {nesting} |
 | text length | up to {instructions.chunk_bytes:,} UTF-8 bytes at a time (genner splits longer documents) |
-| data | {len(documents):,} documents, {entities:,} entities, SHA-256 {provenance.data_hash} |
+| data | {counted(len(documents), "document")}, {counted(entities, "entity")}, SHA-256 {provenance.data_hash} |
 | made by | {versions} |
 
 ## Labels
@@ -104,7 +105,7 @@ genner extract docs.jsonl --model model.gguf
 
 {_options(provenance.options)}
 
-`{LOG}` has a line for each step, `{CURVE}` is the curve of its losses.
+`{LOG}` has one line per step, `{CURVE}` plots the loss.
 """
 
 
@@ -112,11 +113,11 @@ def _measured(data: Dataset, best: Mapping[str, float], limit: int) -> str:
     count = len(data.valid.some(limit).documents)
     trained = {document.text for document in data.train.documents}
     seen = sum(document.text in trained for document in data.valid.documents)
-    warning = f" {seen:,} of all validation documents were trained on as well." if seen else ""
+    warning = f" {counted(seen, 'validation document')} also in the training data." if seen else ""
     scores = ", ".join(f"{name} {best[f'valid_{name.lower()}']:.3f}" for name in ("precision", "recall", "F1"))
     return (
-        f"Strict micro scores before quantization, on {count:,} validation documents: {scores} at step"
-        f" {best['step']:.0f}. These documents chose the step, so the figure is a little too good.{warning}"
+        f"Strict micro scores before quantization, on {counted(count, 'validation document')}: {scores} at step"
+        f" {best['step']:.0f}. The step was chosen on these documents, so the scores are slightly optimistic.{warning}"
     )
 
 

@@ -72,7 +72,7 @@ def find_base(folder: Path, reference: str) -> Base:
     try:
         instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{words} is not JSON ({error}); leave it out, or save it again") from error
+        raise ModelError(f"{words} is not JSON ({error}); remove it, or save it again") from error
     template = tokenizer.chat_template
     chosen = template.get("default") if isinstance(template, dict) else template
     tokens = Tokens(tokenizer)

@@ -12,6 +12,7 @@ from random import Random
 
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files.gold import GoldData, Problem, read_gold
+from genner_cli.plurals import counted
 from genner_cli.prompting import Instructions
 from genner_cli.training.augment import augmented
 from genner_cli.training.base import Base
@@ -134,8 +135,8 @@ def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
     if not problems:
         return
     if not skip:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        error = DataError(f"{count} in the data; correct them, or leave such documents out with --on-bad-data skip")
+        count, it = counted(len(problems), "problem"), "it" if len(problems) == 1 else "them"
+        error = DataError(f"{count} in the data; correct {it}, or skip such documents with --on-bad-data skip")
         for problem in problems:
             error.add_note(problem.message)
         raise error

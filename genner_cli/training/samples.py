@@ -82,8 +82,9 @@ def encode_samples(
     decisions: bool = True,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Encoded:
-    """The examples of samples; problems are entities that the format cannot say, and examples of more than `longest`
-    tokens (prompt and completion). `decisions`: whether examples have theirs. `progress` gets 1 for each sample."""
+    """The examples of samples; problems are entities that the format cannot represent, and examples of more than
+    `longest` tokens (prompt and completion). `decisions`: whether examples have theirs. `progress` gets 1 for each
+    sample."""
     good: list[tuple[Sample, Example]] = []
     problems: list[Problem] = []
     for sample in samples:
@@ -103,11 +104,11 @@ def encode_samples(
 
 def _problems(sample: Sample, example: Example, format: str, longest: int) -> Iterator[Problem]:
     for entity, reason in example.left_out:
-        remedy = f"the format {format} cannot say it ({reason}); correct it, or choose another --format"
+        remedy = f"the format {format} cannot represent it ({reason}); correct it, or choose another --format"
         yield _problem(sample.source, _in_document(sample, entity), remedy)
     if len(example.ids) > longest:
         message = f"{len(example.ids):,} tokens from character {sample.start} on, prompt included, and at most"
-        remedy = f"{longest:,} are trained on; raise the cut-off, or make chunks shorter (--chunk-bytes)"
+        remedy = f"{longest:,} are trained on; raise --cutoff, or make chunks shorter (--chunk-bytes)"
         yield Problem(f"{sample.source}: {message} {remedy}", sample.source)
 
 

@@ -10,10 +10,10 @@ class _Commands(LazyGroup):
     summaries = {  # noqa: RUF012
         "convert": "Convert labelled data from one annotation format to another.",
         "stats": "Count documents, characters and entities by label; lengths, nesting, and documents without entities.",
-        "split": "Split documents into train, valid and test, by label, with near-duplicates on one side.",
+        "split": "Split documents into train, valid and test, by label, with near-duplicates in the same split.",
         "relabel": "Rename labels, merge them, or drop them.",
-        "check": "Look for wrong offsets, duplicates, leaks between files, and contradicting annotations.",
-        "merge": "Join the outputs of all shards of a run to the output of the same run without shards.",
+        "check": "Look for wrong offsets, duplicates, leaks between files, and inconsistent annotations.",
+        "merge": "Join the outputs of all shards of a run into the output of the same run without shards.",
     }
 
 

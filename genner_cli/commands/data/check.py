@@ -28,24 +28,24 @@ class Check(StrEnum):
 
 
 _TITLES = {
-    Check.PROBLEMS: "entities and records that are wrong",
-    Check.DUPLICATES: "texts that are in a file more than once",
-    Check.LEAKS: "texts that are in two files, or share a run of eight words",
-    Check.ANNOTATIONS: "equal texts with different entities",
-    Check.LABELS: "mentions labelled differently, or sometimes not at all",
+    Check.PROBLEMS: "invalid entities and records",
+    Check.DUPLICATES: "texts that occur more than once in a file",
+    Check.LEAKS: "pairs of files that share texts or runs of eight words",
+    Check.ANNOTATIONS: "identical texts with different entities",
+    Check.LABELS: "mentions with inconsistent labels",
 }
 
-Skip = Annotated[list[Check] | None, typer.Option(help="Leave out a check; can be given several times.")]
-Examples = Annotated[int, typer.Option(min=0, help="Findings of each check to show, and places of each finding.")]
+Skip = Annotated[list[Check] | None, typer.Option(help="Check to skip; repeat it for more.")]
+Examples = Annotated[int, typer.Option(min=0, help="Maximum number of findings per check, and of places per finding.")]
 
 
 def check(
     files: Inputs, skip: Skip = None, examples: Examples = 5, as_json: AsJson = False, text_field: TextField = "text"
 ) -> None:
-    """Look for wrong offsets, duplicates, leaks between files, and contradicting annotations.
+    """Look for wrong offsets, duplicates, leaks between files, and inconsistent annotations.
 
     The exit status is 1 if anything is found. Real annotation rarely labels a mention the same way everywhere:
-    `--skip labels` leaves that check out.
+    `--skip labels` skips that check.
 
     Examples:
 
@@ -97,7 +97,7 @@ def _value(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def _lines(findings_by_check: Mapping[Check, Sequence[Finding]], examples: int) -> Iterator[str]:
     for name, findings in findings_by_check.items():
-        yield f"{name}: {len(findings):,} {_TITLES[name]}" if findings else f"{name}: none"
+        yield f"{name} ({_TITLES[name]}): {len(findings):,}"
         for finding in findings[:examples]:
             yield f"  {finding.what}"
             if name is not Check.PROBLEMS and examples:

@@ -19,6 +19,7 @@ from genner_cli.data.tags import Scheme
 from genner_cli.errors import UsageError
 from genner_cli.files import STDIO
 from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, format_of
+from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.files.converting import Conversion
@@ -45,7 +46,10 @@ TagScheme = Annotated[Scheme, typer.Option(help="Tagging scheme to write in CoNL
 TokenColumn = Annotated[
     str | None, typer.Option(help="Column of the tokens: a number from 0 (CoNLL), or a name (CSV).", show_default="0")
 ]
-TagColumn = Annotated[str | None, typer.Option(help="Column of the tags, likewise.", show_default="-1, the last")]
+TagColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the tags: a number from 0 (CoNLL), or a name (CSV).", show_default="-1, the last"),
+]
 Documents = Annotated[
     bool, typer.Option("--documents/--sentences", help="Read CoNLL's documents (-DOCSTART-), or its sentences.")
 ]
@@ -54,7 +58,7 @@ Predictions = Annotated[
     bool | None,
     typer.Option(
         "--predictions/--annotations",
-        help="Label Studio: as which to write.",
+        help="Label Studio: write entities as predictions or annotations.",
         show_default="predictions if scored",
     ),
 ]
@@ -62,8 +66,8 @@ AlpacaFormat = Annotated[
     FormatName | None,
     typer.Option("--format", help="Output format of alpaca.", show_default="bracketed; detected when reading"),
 ]
-Trim = Annotated[bool, typer.Option("--trim", help="Move boundaries of entities off white space.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail where something cannot be carried over.")]
+Trim = Annotated[bool, typer.Option("--trim", help="Trim white space at entity boundaries.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail if OUT cannot represent everything.")]
 
 
 def convert(
@@ -88,7 +92,8 @@ def convert(
 ) -> None:
     """Convert labelled data from one annotation format to another.
 
-    What OUT cannot carry is counted on stderr, with examples. Documents with problems are left out; the status is 1.
+    What OUT cannot represent is counted on stderr, with examples. Documents with problems are dropped; the exit status
+    is then 1.
 
     Examples:
 
@@ -116,7 +121,7 @@ def _converted(
 
     with status_line("converting") as say:
         return run(
-            source, target, options, strict=strict, trim=trim, progress=lambda count: say(f"{count:,} documents")
+            source, target, options, strict=strict, trim=trim, progress=lambda count: say(counted(count, "document"))
         )
 
 
@@ -131,7 +136,7 @@ def _report(done: Conversion) -> None:
     for line in done.dropped.lines():
         sys.stderr.write(f"genner: {line}\n")
     report_problems(done.problems)
-    bad = f", {len(done.problems):,} problems" if done.problems else ""
-    sys.stderr.write(f"{done.documents:,} documents, {done.entities:,} entities{bad}\n")
+    bad = f", {counted(len(done.problems), 'problem')}" if done.problems else ""
+    sys.stderr.write(f"{counted(done.documents, 'document')}, {counted(done.entities, 'entity')}{bad}\n")
     if done.problems:
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from genner_cli.errors import DataError
+from genner_cli.plurals import counted
 from genner_cli.types import Document
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
                 problems.append(Problem(record.message, record.source))
     report_problems(problems)
     if problems:
-        raise DataError(f"{len(problems):,} problems in the data; correct them first, nothing was written")
+        it = "it" if len(problems) == 1 else "them"
+        raise DataError(f"{counted(len(problems), 'problem')} in the data; correct {it} first, nothing was written")
     return sound
 
 
@@ -81,4 +83,4 @@ def report_problems(problems: Sequence[Problem]) -> None:
     for problem in problems[:_SHOWN]:
         sys.stderr.write(f"genner: {problem.message}\n")
     if len(problems) > _SHOWN:
-        sys.stderr.write(f"genner: ... and {len(problems) - _SHOWN:,} more problems\n")
+        sys.stderr.write(f"genner: ... and {counted(len(problems) - _SHOWN, 'more problem')}\n")

@@ -9,13 +9,14 @@ import typer
 
 from genner_cli.commands.options import Restart
 from genner_cli.commands.terminal import status_line
+from genner_cli.plurals import counted
 
 Parts = Annotated[list[str], typer.Argument(metavar="PART...", help="Outputs of all shards, in any order; globs.")]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst).")]
 
 
 def merge(parts: Parts, output: Output, restart: Restart = False) -> None:
-    """Join the outputs of all shards of a run to the output of the same run without shards.
+    """Join the outputs of all shards of a run into the output of the same run without shards.
 
     All shards must be there and complete, with the .run.json and .run.index beside them. The result is resumed
     like any other output: `genner extract ... -o FILE --retry-errors`. The status is 1 if documents failed.
@@ -28,6 +29,6 @@ def merge(parts: Parts, output: Output, restart: Restart = False) -> None:
     paths = expand(parts)
     with status_line("joining"):
         ledger = join(paths, output, restart=restart)
-    sys.stderr.write(f"{ledger.text()}, from {len(paths)} shards\n")
+    sys.stderr.write(f"{ledger.text()}, from {counted(len(paths), 'shard')}\n")
     if ledger.failed:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ import typer
 
 from genner_cli.commands.data.input import Inputs, read_sound, record_line
 from genner_cli.commands.options import TextField
+from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.data.relabelling import Relabelled
@@ -23,7 +24,7 @@ Output = Annotated[
 def relabel(files: Inputs, names: Map, output: Output = "-", text_field: TextField = "text") -> None:
     """Rename labels, merge them, or drop them.
 
-    Labels that the map does not name stay. What was renamed, dropped and kept is reported on stderr.
+    Labels that are not in the map are kept. What was renamed, dropped and kept is reported on stderr.
 
     Example: `genner data relabel train.jsonl --map labels.yaml -o coarse.jsonl`
     """
@@ -44,12 +45,12 @@ def relabel(files: Inputs, names: Map, output: Output = "-", text_field: TextFie
 
 def _report(done: Relabelled, mapping: Mapping[str, str | None]) -> None:
     for old, count in done.renamed.most_common():
-        sys.stderr.write(f"{old} -> {mapping[old]}: {count:,} entities\n")
+        sys.stderr.write(f"{old} -> {mapping[old]}: {counted(count, 'entity')}\n")
     for old, count in done.dropped.most_common():
-        sys.stderr.write(f"{old} dropped: {count:,} entities\n")
+        sys.stderr.write(f"{old} dropped: {counted(count, 'entity')}\n")
     for old, count in done.kept.most_common():
-        sys.stderr.write(f"{old} kept: {count:,} entities\n")
+        sys.stderr.write(f"{old} kept: {counted(count, 'entity')}\n")
     if done.doubled:
-        sys.stderr.write(f"{done.doubled:,} entities became equal to another one and are listed once\n")
+        sys.stderr.write(f"duplicates after relabelling: {counted(done.doubled, 'entity')} removed\n")
     for old in sorted(mapping.keys() - done.renamed.keys() - done.dropped.keys()):
         sys.stderr.write(f"genner: {old}: no entity has this label; check its name in the map\n")

@@ -14,17 +14,18 @@ from genner_cli.commands.data.input import Inputs, read_sound, record_line
 from genner_cli.commands.options import TextField
 from genner_cli.commands.terminal import status_line
 from genner_cli.errors import UsageError
+from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.data.splitting import Split
     from genner_cli.types import Document
 
 Folder = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FOLDER", help="For train.jsonl, valid.jsonl and test.jsonl.")
+    Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for train.jsonl, valid.jsonl and test.jsonl.")
 ]
-Train = Annotated[float | None, typer.Option(help="Share to train on.", show_default="what the others leave")]
-Valid = Annotated[float, typer.Option(min=0, max=1, help="Share to validate on.")]
-Test = Annotated[float, typer.Option(min=0, max=1, help="Share to test on; 0: no such file.")]
+Train = Annotated[float | None, typer.Option(help="Share of train.jsonl.", show_default="the rest")]
+Valid = Annotated[float, typer.Option(min=0, max=1, help="Share of valid.jsonl.")]
+Test = Annotated[float, typer.Option(min=0, max=1, help="Share of test.jsonl; 0: no such file.")]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same split.")]
 
 
@@ -37,10 +38,10 @@ def split(
     seed: Seed = 0,
     text_field: TextField = "text",
 ) -> None:
-    """Split documents into train, valid and test, by label, with near-duplicates on one side.
+    """Split documents into train, valid and test, by label, with near-duplicates in the same split.
 
-    Documents that share a run of eight words, in any case and punctuation, stay together. A label goes to every side
-    if enough documents have it. All files are written, or none; files that are there already are not replaced.
+    Documents that share a run of eight words, in any case and punctuation, stay together. A label occurs in every
+    split if enough documents have it. All files are written, or none; files that are there already are not replaced.
 
     Example: `genner data split all.jsonl -o data/ --valid 0.1 --test 0.2`
     """
@@ -50,14 +51,16 @@ def split(
     shares = {side: share for side, share in shares.items() if share or side == "train"}
     _refuse_existing(output / f"{side}.jsonl" for side in shares)
     sound = read_sound(files, text_field)
-    with status_line("comparing and dealing out"):
+    with status_line("comparing and splitting"):
         dealt = deal([document for document, _ in sound], shares, seed=seed)
     _write([record for _, record in sound], dealt, output, files, text_field)
     for side, numbers in dealt.sides.items():
         share = len(numbers) / max(1, len(sound))
-        sys.stderr.write(f"{output / side}.jsonl: {len(numbers):,} documents ({share:.1%})\n")
+        sys.stderr.write(f"{output / side}.jsonl: {counted(len(numbers), 'document')} ({share:.1%})\n")
     if dealt.largest > 1:
-        sys.stderr.write(f"up to {dealt.largest:,} documents stay together because they share eight words or more\n")
+        sys.stderr.write(
+            f"largest group of documents that share eight words or more, in one split: {dealt.largest:,}\n"
+        )
 
 
 def _refuse_existing(paths: Iterable[Path]) -> None:

@@ -41,16 +41,16 @@ def _lines(counted: Statistics) -> Iterator[str]:
     share = counted.empty / max(1, counted.documents)
     nested = counted.nested / max(1, counted.entities)
     yield f"documents   {counted.documents:,}, {counted.empty:,} ({share:.1%}) without entities"
-    yield f"characters  {counted.characters:,}; of a document: {_summary(counted.document_lengths)}"
+    yield f"characters  {counted.characters:,}; per document: {_summary(counted.document_lengths)}"
     yield f"entities    {counted.entities:,}, {counted.nested:,} ({nested:.1%}) nested"
-    yield f"            characters of one: {_summary(counted.entity_lengths)}"
+    yield f"            characters of an entity: {_summary(counted.entity_lengths)}"
     if counted.labels:
         yield ""
         yield from _table(counted)
 
 
 def _summary(lengths: Lengths) -> str:
-    return f"mean {lengths.mean:,.1f}, median {lengths.median:,.1f}, most {lengths.max:,}"
+    return f"mean {lengths.mean:,.1f}, median {lengths.median:,.1f}, maximum {lengths.max:,}"
 
 
 def _table(counted: Statistics) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`genner probe`: the questions of arXiv 2601.17898, on one's own data and models."""
+"""`genner probe`: the experiments of arXiv 2601.17898, on one's own data and models."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ class _Commands(LazyGroup):
     }
 
 
-probe = group(_Commands, "Ask the questions of the paper (arXiv 2601.17898) of your own data and models.")
+probe = group(_Commands, "Repeat the experiments of the paper (arXiv 2601.17898) on your own data and models.")

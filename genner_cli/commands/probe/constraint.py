@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """Measure one model with constraint off, format and source on the same documents, in pairs.
 
-    Shown are precision, recall and F1 with 95 % intervals, invalid outputs, invented entities, tokens and time, and the
-    differences with the intervals of a paired bootstrap. The same command resumes an interrupted run.
+    Shows precision, recall and F1 with 95 % intervals, invalid outputs, invented entities, tokens and time; differences
+    have paired bootstrap intervals. The same command resumes an interrupted run.
 
     Example: `genner probe constraint gold.jsonl --model my-model.gguf -o constraint/`
     """

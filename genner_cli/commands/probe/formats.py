@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.options import DownloadBase, run_options
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import (
-    FROM_TRAIN,
     Folder,
     QuantizationType,
     TrainFile,
@@ -60,9 +59,9 @@ def formats(
 ) -> None:
     """Train a base model once for each output format, and measure each with all three constraints.
 
-    Shown are strict F1, documents whose output is invalid, entities that the text does not have (or not where they are
-    said to be), tokens and time. All formats learn from the same documents: those that each of them can say. VALID
-    chooses nothing: the last step counts. The GGUFs are not checked. The same command resumes an interrupted run.
+    Shows strict F1, documents with invalid output, entities that are not in the text (or not at their offsets), tokens
+    and time. All formats are trained on the same documents: those that every format can represent. The last step is
+    measured; VALID is not used to choose one. The GGUFs are not verified. The same command resumes an interrupted run.
 
     Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
     """
@@ -87,7 +86,7 @@ def formats(
         sys.stderr.write("genner: --loss locked teaches only what the source lock leaves open, so that constraint off"
                          " and format must do badly; compare constraints with --loss completion\n")  # fmt: skip
     kept = len(probing.carriable(documents[0], names, depth=chosen.depth))
-    sys.stderr.write(f"training on {kept:,} of {len(documents[0]):,} documents, which all formats can say\n")
+    sys.stderr.write(f"training on the documents that every format can represent: {kept:,} of {len(documents[0]):,}\n")
     with progress_on_stderr() as progress:
         cells = probing.run(probing.FormatsProbe(*documents, names, recipe), folder, progress)
     _finish(cells, folder.path)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.gold import read_gold_files
-from genner_cli.commands.options import DownloadBase, FormatName, run_options
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, FormatName, run_options
 from genner_cli.commands.probe.options import (
-    FROM_TRAIN,
     Folder,
     QuantizationType,
     TrainFile,
@@ -34,6 +33,7 @@ from genner_cli.commands.train import (
 )
 from genner_cli.generation import Constraint
 from genner_cli.options import Panel
+from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ def memorization(
 ) -> None:
     """Train with label names, symbols, and explained symbols; and swap entities for unseen ones.
 
-    Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap the
-    model with names is measured on VALID with every entity replaced by one of its label that TRAIN does not have.
-    Differences to the named model have the intervals of a paired bootstrap. The same command resumes an
-    interrupted run.
+    Symbols are A, B, C and so on; explained ones need --labels with a definition for each label. For the swap, the
+    model with label names is measured on VALID with every entity replaced by one of the same label that is not in
+    TRAIN. Differences from that model have paired bootstrap intervals. The same command resumes an interrupted run.
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
     """
@@ -120,7 +119,7 @@ def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, pa
 def _swap_line(swapped: Swapped) -> str:
     kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
     rest = f"; no unseen mention for {kept} (give --pool)" if kept else ""
-    return f"entity-swap: {swapped.replaced:,} entities replaced{rest}"
+    return f"entity-swap: {counted(swapped.replaced, 'entity')} replaced{rest}"
 
 
 with_options(memorization, {"format": FormatName})

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from genner_cli.probing.recipe import Progress
     from genner_cli.types import Document
 
-FROM_TRAIN = {"labels": "those of TRAIN"}
-TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to learn from, or a glob.")]
+TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to train on, or a glob.")]
 ValidFile = Annotated[str, typer.Argument(metavar="VALID", help="Labelled JSONL to measure on, or a glob.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; rerun to resume.")]
 QuantizationType = Annotated[

@@ -37,13 +37,13 @@ def retention(
 ) -> None:
     """Ask a base model the same questions before and after an adapter.
 
-    The suite that comes with genner has multiple choice (by likelihood), exact answers, and prose whose perplexity is
-    measured. It is small and for models that know English: it shows a loss, not a ranking. Another suite is a file with
-    a JSON object a line: task and question, choices, answer (from 0); or task, prompt, answer; or task and text. The
-    same command resumes an interrupted run.
+    The suite that comes with genner has multiple choice (by likelihood), exact answers, and perplexity of prose. It is
+    small and in English: it shows forgetting, and does not rank models. Another suite is a file with one JSON object
+    per line: task, question, choices, answer (0-based); or task, prompt, answer; or task, text. The same command
+    resumes an interrupted run.
 
-    Tasks of lm-evaluation-harness are asked from a folder of its YAML files and their data, without network: files they
-    name are looked for in that folder. Each measure of a task becomes a row.
+    Tasks of lm-evaluation-harness are read from a folder of its YAML files and their data, without network; files they
+    name must be in that folder. The results have one row per measure of a task.
 
     Examples:
 

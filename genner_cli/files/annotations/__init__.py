@@ -71,7 +71,7 @@ class Dropped:
         """One line for each kind, with its first examples."""
         for what, count in self.counts.most_common():
             more = ", ..." if count > _EXAMPLES else ""
-            yield f"not carried over: {count:,} {what} ({', '.join(self._examples[what])}{more})"
+            yield f"not carried over: {what}: {count:,} ({', '.join(self._examples[what])}{more})"
 
     def drop_fields(self, document: Document, carried: Collection[str]) -> None:
         """Counts all fields of the document that are not among the carried ones."""
@@ -153,7 +153,7 @@ ANNOTATION_FORMATS: Registry[AnnotationFormat] = Registry(__name__, __path__)
 def format_of(path: str, *, option: str) -> str:
     """The name of the format that the path's suffix tells; a folder, or a name without a suffix, is one in folders.
 
-    Raises `UsageError` where it tells none; `option` names the format instead.
+    Raises `UsageError` where it shows none; `option` is the one that names the format instead.
     """
     suffix = kind(path)
     for name in _in_order(suffix):
@@ -163,7 +163,7 @@ def format_of(path: str, *, option: str) -> str:
         return next(name for name, format in ANNOTATION_FORMATS.items() if format.in_folders)
     known = ", ".join(suffix for format in ANNOTATION_FORMATS.values() for suffix in format.suffixes)
     raise UsageError(
-        f"{path}: its name does not tell the format; name it by {option} (one of {', '.join(ANNOTATION_FORMATS)}), or"
+        f"{path}: its name does not show the format; give it with {option} (one of {', '.join(ANNOTATION_FORMATS)}), or"
         f" let the name end in one of {known}, perhaps followed by {' or '.join(COMPRESSIONS)}"
     )
 

@@ -111,7 +111,7 @@ def _columns(path: str, header: Sequence[str], options: AnnotationOptions, dropp
             numbers[key] = number
         elif key in asked:
             given = ", ".join(map(repr, names)) or "none"
-            raise DataError(f"{path}:1: no column of {key}s, the columns are {given}; name it by --{key}-column")
+            raise DataError(f"{path}:1: no column of {key}s, the columns are {given}; choose one with --{key}-column")
     for at, name in enumerate(names):
         if at not in numbers.values():
             dropped(f"columns {name!r}", f"{path}:1")
