@@ -18,7 +18,7 @@ class Panel(StrEnum):
 
     LABELS = "Labels"
     MODEL = "Model"
-    EXAMPLES = "Prompt of models that genner did not train"
+    PROMPT = "Prompt of models that genner did not train"
     TEXT = "Text"
     OUTPUT = "Output"
     SPEED = "Speed"

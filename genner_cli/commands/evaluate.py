@@ -55,7 +55,7 @@ Page = Annotated[
 
 
 @run_options(
-    Panel.LABELS, Panel.MODEL, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
+    Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
     without=("strict_labels",), shown=FROM_GOLD,
 )  # fmt: skip
 def evaluate(

@@ -89,26 +89,24 @@ class RunSpec:
         False, "Ignore calibration; keep all entities with raw scores.", Panel.MODEL, compared=Compared.CONTENT
     )
     examples: str | None = option(
-        None, "Labelled file of examples to show to a model that genner did not train.", Panel.EXAMPLES,
+        None, "Labelled file of examples to show to a model that genner did not train.", Panel.PROMPT,
         compared=Compared.CONTENT, metavar="FILE", shown="one made of the labels",
     )  # fmt: skip
     shots: int | None = option(
-        None, "Examples to show with each text, as far as they fit into a quarter of the context.", Panel.EXAMPLES,
+        None, "Examples to show with each text, as far as they fit into a quarter of the context.", Panel.PROMPT,
         compared=Compared.VALUE, least=1, most=64, shown=str(SHOTS),
     )  # fmt: skip
     nearest: Nearness = option(
-        Nearness.NONE, "Choose examples for each text: words = those that share most words with it.", Panel.EXAMPLES,
+        Nearness.NONE, "Choose examples for each text: words = those that share most words with it.", Panel.PROMPT,
         compared=Compared.VALUE,
     )  # fmt: skip
     instruction: str | None = option(
-        None, "Text file with the wording of the task, for a model that genner did not train.", Panel.EXAMPLES,
+        None, "Text file with the wording of the task, for a model that genner did not train.", Panel.PROMPT,
         compared=Compared.CONTENT, metavar="FILE", shown="by the output format",
     )  # fmt: skip
-    no_chat_template: bool = option(
-        False, "Ignore the model's chat template.", Panel.EXAMPLES, compared=Compared.CONTENT
-    )
+    no_chat_template: bool = option(False, "Ignore the model's chat template.", Panel.PROMPT, compared=Compared.CONTENT)
     prompt_date: str | None = option(
-        None, "Date for a chat template that writes one.", Panel.EXAMPLES, compared=Compared.CONTENT,
+        None, "Date for a chat template that writes one.", Panel.PROMPT, compared=Compared.CONTENT,
         metavar="YYYY-MM-DD", shown="today; of a resumed run, that of its start",
     )  # fmt: skip
     text_field: str = option("text", "Field that holds the text.", Panel.TEXT, compared=Compared.VALUE)
