@@ -48,7 +48,7 @@ ScorerName = Annotated[
 ]
 Resamples = Annotated[int, typer.Option(min=100, help="Resampled sets of documents for intervals and the test.")]
 Seed = Annotated[int, typer.Option(help="Seed of the resampling.")]
-Examples = Annotated[int, typer.Option(min=0, help="Most examples to show of each class of errors.")]
+ShowErrors = Annotated[int, typer.Option(min=0, help="Maximum errors to show of each class.")]
 Page = Annotated[
     str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots (needs genner[plots]).")
 ]
@@ -69,7 +69,7 @@ def evaluate(
     html: Page = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
-    examples: Examples = 3,
+    show_errors: ShowErrors = 3,
 ) -> None:
     """Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.
 
@@ -95,7 +95,7 @@ def evaluate(
     if scorer == Scorer.official:
         outcome = _official(sides, asked, sampling, only_asked=spec.labels is not None)
     else:
-        outcome = _own(sides, sampling, examples)
+        outcome = _own(sides, sampling, show_errors)
     if page and outcome.evaluation:
         title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
         _write_page(page, sides[0], outcome.evaluation, title=title)
