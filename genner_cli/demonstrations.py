@@ -16,9 +16,9 @@ from hashlib import blake2b
 from heapq import nsmallest
 from itertools import chain
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-from genner_cli.formats import OutputFormat
+from genner_cli.formats import output_format
 from genner_cli.merging import merge
 from genner_cli.prompting import Demonstration, Prompt
 from genner_cli.types import Document, Entity, Label, Piece
@@ -28,11 +28,32 @@ _MENTIONS = ("some {}", "another {}")
 Pieces = tuple[Piece, ...]
 
 
-class Sized(NamedTuple):
-    """A demonstration, and how many tokens it takes in a prompt."""
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Labelled documents -> demonstrations, in a format, with the entities of these labels."""
 
-    demonstration: Demonstration
-    tokens: int
+    format: str
+    labels: tuple[str, ...]
+    depth: int = 1
+
+    def of(self, document: Document) -> Demonstration | None:
+        """The document with its answer; None where the format cannot carry all its entities of the labels."""
+        asked = merge((entity for entity in document.entities if entity.label in self.labels), self.depth)
+        rendering = output_format(self.format).render(document.text, asked, self.labels, depth=self.depth)
+        return None if rendering.left_out else Demonstration(document.text, rendering.completion)
+
+    def invented(self) -> Demonstration:
+        """A short text made of the names of the first labels, with its answer."""
+        text = "There is "
+        entities: list[Entity] = []
+        for label, mention in zip(self.labels, _MENTIONS, strict=False):
+            text += " and " if entities else ""
+            start, name = len(text), mention.format(label)
+            text += name
+            entities.append(Entity(start, len(text), label, name))
+        text += "."
+        rendering = output_format(self.format).render(text, entities, self.labels, depth=self.depth)
+        return Demonstration(text, rendering.completion)
 
 
 @dataclass(frozen=True)
@@ -45,14 +66,14 @@ class Demonstrations:
 
     prompts: tuple[Prompt, ...]
     invented: Demonstration
-    fixed: tuple[Sized, ...] = ()
+    fixed: tuple[Demonstration, ...] = ()
     nearest: Nearest | None = None
 
     def pieces(self, labels: Sequence[Label], document: str, text: str) -> tuple[Pieces, Pieces]:
         """Prefix and rest of the prompt for a text of a document; neither of them is shown as a demonstration."""
-        others = [each for each in self.fixed if _other(each, document, text)]
-        chosen = self.nearest.chosen(document, text, others) if self.nearest else others
-        shown = [each.demonstration for each in chosen] or [self.invented]
+        others = [each for each in self.fixed if _other(each.text, document, text)]
+        shown = self.nearest.chosen(document, text, others) if self.nearest else others
+        shown = shown or [self.invented]
         prompt = self.prompts[len(shown)]
         prefix, demonstrations, rest = prompt.prefix(labels), prompt.shown(shown), prompt.rest(text)
         return (prefix, demonstrations + rest) if self.nearest else (prefix + demonstrations, rest)
@@ -69,25 +90,25 @@ class Demonstrations:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Demonstrations to choose from by the words that they share with a text, weighted by inverse document frequency.
+    """Documents to choose from by the words that they share with a text, weighted by inverse document frequency.
 
-    `shots`: how many are shown at most; `budget`: the tokens that they may take together.
+    `shots`: how many are shown at most; `budget`: the UTF-8 bytes that they and their answers may have together.
     """
 
-    pool: tuple[Sized, ...]
+    pool: tuple[Document, ...]
+    rendered: Rendered
     shots: int
     budget: int
 
-    def chosen(self, document: str, text: str, others: Sequence[Sized] = ()) -> list[Sized]:
+    def chosen(self, document: str, text: str, others: Sequence[Demonstration] = ()) -> list[Demonstration]:
         """The nearest to a text, the nearest last; `others` stand before them, where there are not enough.
 
-        Nearness is the weight of the shared words over the square root of the demonstration's own weight. Equally near
-        ones stand in the order of the pool; what shares no word is not near. A demonstration that does not fit into
-        what the nearer ones leave of the budget is passed over.
+        Nearness is the weight of the shared words over the square root of the document's own weight. Equally near ones
+        stand in the order of the pool; what shares no word is not near. What does not fit into that which the nearer
+        ones leave of the budget is passed over.
         """
-        near = [self.pool[number] for number in self._ranked(document, text)]
-        rest = (each for each in others if each not in near)
-        return _fitting(chain(near, rest), self.shots, self.budget)[::-1]
+        near = map(self.rendered.of, (self.pool[number] for number in self._ranked(document, text)))
+        return _fitting(chain(filter(None, near), others), self.shots, self.budget)[::-1]
 
     def _ranked(self, document: str, text: str) -> list[int]:
         holders, weights, norms = self._index
@@ -95,13 +116,13 @@ class Nearest:
         for word in sorted(set(words(text)) & weights.keys()):
             for number in holders[word]:
                 scores[number] += weights[word] / norms[number]
-        candidates = (number for number in scores if _other(self.pool[number], document, text))
+        candidates = (number for number in scores if _other(self.pool[number].text, document, text))
         return nsmallest(2 * self.shots, candidates, key=lambda number: (-scores[number], number))
 
     @cached_property
     def _index(self) -> tuple[dict[str, list[int]], dict[str, float], list[float]]:
-        """The demonstrations that have a word, the weight of a word, the norm of a demonstration."""
-        bags = [set(words(each.demonstration.text)) for each in self.pool]
+        """The documents that have a word, the weight of a word, the norm of a document."""
+        bags = [set(words(each.text)) for each in self.pool]
         holders: dict[str, list[int]] = defaultdict(list)
         for number, bag in enumerate(bags):
             for word in bag:
@@ -114,26 +135,6 @@ class Nearest:
 def words(text: str) -> list[str]:
     """The words of a text, case folded."""
     return _WORD.findall(text.casefold())
-
-
-def invented(output: OutputFormat, labels: Sequence[str], depth: int = 1) -> Demonstration:
-    """A short text made of the names of the first labels, with the answer in this format."""
-    text = "There is "
-    entities: list[Entity] = []
-    for label, mention in zip(labels, _MENTIONS, strict=False):
-        text += " and " if entities else ""
-        start, name = len(text), mention.format(label)
-        text += name
-        entities.append(Entity(start, len(text), label, name))
-    text += "."
-    return Demonstration(text, output.render(text, entities, labels, depth=depth).completion)
-
-
-def rendered(document: Document, output: OutputFormat, labels: Sequence[str], depth: int = 1) -> Demonstration | None:
-    """The document with the answer for these labels; None where the format cannot carry all its entities of them."""
-    asked = merge((entity for entity in document.entities if entity.label in labels), depth)
-    rendering = output.render(document.text, asked, labels, depth=depth)
-    return None if rendering.left_out else Demonstration(document.text, rendering.completion)
 
 
 def covering(pool: Sequence[Document], count: int, labels: Iterable[str], *, seed: int = 0) -> list[Document]:
@@ -163,17 +164,18 @@ def _labels_of(document: Document, labels: set[str]) -> set[str]:
     return {entity.label for entity in document.entities} & labels
 
 
-def _other(each: Sized, *texts: str) -> bool:
-    """Whether a demonstration is of none of these texts, whatever their white space."""
-    own = each.demonstration.text.split()
-    return all(own != text.split() for text in texts)
+def _other(shown: str, *texts: str) -> bool:
+    """Whether a text is none of the others, whatever their white space."""
+    return all(shown.split() != text.split() for text in texts)
 
 
-def _fitting(ordered: Iterable[Sized], count: int, budget: int) -> list[Sized]:
-    """The first of them, at most `count`, that fit into the budget together."""
-    chosen: list[Sized] = []
+def _fitting(ordered: Iterable[Demonstration], count: int, budget: int) -> list[Demonstration]:
+    """The first of them, each once and at most `count`, that fit into the budget together."""
+    chosen: list[Demonstration] = []
     for each in ordered:
-        if len(chosen) < count and each.tokens <= budget:
+        if len(chosen) == count:
+            break
+        if each.size <= budget and each not in chosen:
             chosen.append(each)
-            budget -= each.tokens
+            budget -= each.size
     return chosen

@@ -27,6 +27,11 @@ class Demonstration(NamedTuple):
     text: str
     answer: str
 
+    @property
+    def size(self) -> int:
+        """UTF-8 bytes of both."""
+        return len(self.text.encode()) + len(self.answer.encode())
+
 
 class Turn(NamedTuple):
     """The literal parts around the answer of a demonstration; behind the second stands the next text."""

@@ -139,13 +139,32 @@ def test_the_file_of_an_instruction_replaces_the_wording(spec: Callable[..., Run
         assert facts.task.prompt.before_labels == "Trouvez les noms.\n\nLabel Set:\n"
 
 
+def test_an_example_that_the_format_cannot_carry_is_not_shown(spec: Callable[..., RunSpec], tmp_path: Path) -> None:
+    inside = {"text": "unhappy", "entities": [{"start": 2, "end": 7, "label": "PER"}]}
+    whole = {"text": "Ann is happy.", "entities": [{"start": 0, "end": 3, "label": "PER"}]}
+    path = write_documents(tmp_path / "two.jsonl", [inside, whole])
+    with open_model(spec(examples=str(path), format="category")) as (facts, _):
+        (demonstrations,) = facts.task.demonstrations
+        assert [each.text for each in demonstrations.fixed] == ["Ann is happy."]
+
+
+def test_what_else_a_file_says_of_its_examples_counts_for_nothing(spec: Callable[..., RunSpec], tmp_path: Path) -> None:
+    value = {"text": "Ann is happy.", "entities": [{"start": 0, "end": 3, "label": "PER"}]}
+    contents = []
+    for name, more in (("one.jsonl", {}), ("two.jsonl", {"id": "7", "year": 2026})):
+        path = write_documents(tmp_path / name, [{**value, **more}])
+        with open_model(spec(examples=str(path), nearest="words")) as (facts, _):
+            contents.append(facts.task.demonstrations[0].content())
+    assert contents[0] == contents[1]
+
+
 def test_each_pass_shows_the_examples_of_its_labels(spec: Callable[..., RunSpec]) -> None:
     labels = tuple(Label(name, "such things " * 12) for name in ("PER", "LOC", "SHIP"))
     with open_model(spec(labels=labels, context=256, shots=1)) as (facts, _):
         assert len(facts.task.passes) > 1
         for task in facts.task.by_pass():
             (demonstrations,) = task.demonstrations
-            answers = [each.demonstration.answer for each in demonstrations.fixed]
+            answers = [each.answer for each in demonstrations.fixed]
             assert all(
                 f"<{label}>" not in answer for answer in answers for label in {"PER", "LOC", "SHIP"} - {*task.names}
             )

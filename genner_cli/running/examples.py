@@ -6,12 +6,11 @@ Knows nothing of llama.cpp; tokens are counted by a function, and a chat templat
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from heapq import nlargest
 from pathlib import Path
 
-from genner_cli.demonstrations import Demonstrations, Nearest, Sized, covering, invented, rendered
+from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, covering
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.gold import read_gold
@@ -33,6 +32,8 @@ from genner_cli.types import Document
 log = logging.getLogger("genner")
 BUDGET_SHARE = 4
 """Examples take at most this part of the context."""
+SAMPLED = 64
+"""About how many examples are taken to be like all."""
 Prompts = Callable[[Prompt, int], tuple[Prompt, ...]]
 """A prompt, and a number -> the prompt as the model reads it, with 0 to that number of demonstrations."""
 
@@ -83,54 +84,61 @@ def _examples(path: str, spec: RunSpec) -> tuple[Document, ...]:
     if not any(entity.label in names for document in gold.documents for entity in document.entities):
         known = sorted({entity.label for document in gold.documents for entity in document.entities})
         raise UsageError(f"{path}: no example has an entity with a label asked for; theirs are {', '.join(known)}")
-    return gold.documents
+    return tuple(Document(each.text, entities=each.entities) for each in gold.documents)
 
 
 class _Choice:
     """Chooses for the task of one pass: at most `shots` examples, in at most `budget` tokens together."""
 
     def __init__(self, task: Task, prompts: tuple[Prompt, ...], tokens: CountTokens, shots: int, budget: int) -> None:
-        self._task = task
+        self._rendered = Rendered(task.format, task.names, task.depth)
         self._prompts = prompts
         self._tokens = tokens
         self._shots = shots
         self._budget = budget
-        self._output = output_format(task.format)
 
     def demonstrations(self, pool: Sequence[Document], nearness: Nearness) -> Demonstrations:
         """Of labelled documents."""
-        whole = [document for document in pool if self._rendered(document)]
-        if len(whole) < len(pool):
-            left = len(pool) - len(whole)
-            log.warning("%d of %d examples cannot be shown whole in the format %s", left, len(pool), self._task.format)
-        made = invented(self._output, self._task.names, self._task.depth)
-        nearest = self._nearest(whole) if nearness is Nearness.WORDS and whole else None
-        return Demonstrations(self._prompts, made, self._fixed(whole), nearest)
+        nearest = self._nearest(pool) if nearness is Nearness.WORDS else None
+        return Demonstrations(self._prompts, self._rendered.invented(), self._fixed(pool), nearest)
 
-    def _fixed(self, pool: Sequence[Document]) -> tuple[Sized, ...]:
+    def _fixed(self, pool: Sequence[Document]) -> tuple[Demonstration, ...]:
         """As many as fit."""
         most = min(self._shots, len(pool))
         for count in range(most, 0, -1):
-            shown = tuple(self._sized(covering(pool, count, self._task.names)))
-            if sum(each.tokens for each in shown) <= self._budget:
+            shown = self._covering(pool, count)
+            if self._size(shown) <= self._budget:
                 break
         else:
-            count, shown = 0, ()
-        if count < most:
-            log.warning("%d of %d examples fit into %d tokens, a quarter of the context", count, most, self._budget)
-        return shown
+            shown = []
+        if len(shown) < most:
+            log.warning(
+                "%d of %d examples fit into %d tokens, a quarter of the context", len(shown), most, self._budget
+            )
+        return tuple(shown)
+
+    def _covering(self, pool: Sequence[Document], count: int) -> list[Demonstration]:
+        """Of the documents that the format can carry."""
+        while True:
+            chosen = covering(pool, count, self._rendered.labels)
+            shown = [self._rendered.of(document) for document in chosen]
+            if all(shown):
+                return [each for each in shown if each]
+            refused = [document for document, each in zip(chosen, shown, strict=True) if not each]
+            pool = [document for document in pool if document not in refused]
 
     def _nearest(self, pool: Sequence[Document]) -> Nearest:
-        sized = tuple(self._sized(pool))
-        largest = sum(nlargest(self._shots, (each.tokens for each in sized)))
-        if largest > self._budget:
+        """Tokens of all documents would take long to count, so the budget is in bytes, by what a sample takes at most
+        for one."""
+        sample = [each for each in map(self._rendered.of, pool[:: 1 + len(pool) // SAMPLED]) if each]
+        turns = self._shots * self._size([Demonstration("", "")])
+        rate = max((self._size([each]) / each.size for each in sample), default=1.0)
+        budget = int(max(0, self._budget - turns) / rate)
+        if self._shots * max((each.size for each in sample), default=0) > budget:
             message = "texts get fewer than %d examples where these take more than %d tokens, a quarter of the context"
             log.warning(message, self._shots, self._budget)
-        return Nearest(sized, self._shots, min(largest, self._budget))
+        return Nearest(tuple(pool), self._rendered, self._shots, budget)
 
-    def _rendered(self, document: Document) -> Demonstration | None:
-        return rendered(document, self._output, self._task.names, self._task.depth)
-
-    def _sized(self, documents: Sequence[Document]) -> Iterator[Sized]:
-        for demonstration in filter(None, map(self._rendered, documents)):
-            yield Sized(demonstration, self._tokens(self._prompts[1].shown([demonstration])))
+    def _size(self, shown: Sequence[Demonstration]) -> int:
+        """Tokens that they take."""
+        return self._tokens(self._prompts[len(shown)].shown(shown))
