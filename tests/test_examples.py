@@ -18,6 +18,7 @@ from genner_cli.errors import UsageError
 from genner_cli.extraction import extract
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.planning import Tally
 from genner_cli.running.backend import Opened
 from genner_cli.running.llama import LlamaBackend, open_model
 from genner_cli.running.spec import RunSpec
@@ -168,6 +169,16 @@ def test_each_pass_shows_the_examples_of_its_labels(spec: Callable[..., RunSpec]
             assert all(
                 f"<{label}>" not in answer for answer in answers for label in {"PER", "LOC", "SHIP"} - {*task.names}
             )
+
+
+def test_a_plan_counts_the_bytes_of_texts_and_not_those_of_examples(spec: Callable[..., RunSpec]) -> None:
+    def nothing(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
+        yield from ((number, Completion("")) for number, _ in enumerate(requests))
+
+    tally = Tally()
+    with open_model(spec(nearest="words")) as (facts, _):
+        list(extract([Document("In Rome"), Document("Zoë")], facts.task, tally.counted(nothing)))
+    assert (tally.completions, tally.bytes) == (2, len("In RomeZoë".encode()))
 
 
 @pytest.mark.parametrize(
