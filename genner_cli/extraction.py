@@ -11,10 +11,11 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, islice, product
+from itertools import count, islice, product, repeat
 from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
+from genner_cli.demonstrations import Demonstrations
 from genner_cli.errors import DataError
 from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import Completion, Constraint, Generate, Request
@@ -51,7 +52,8 @@ class Task:
 
     `min_score` is compared with the calibrated score. `passes`: the labels in runs, each of which is asked in a prompt
     of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
-    was trained on them together with `labels`; their entities are left out.
+    was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
+    for a model that genner trained. `whole_words`: entities start and end at word boundaries.
     """
 
     labels: tuple[Label, ...]
@@ -64,11 +66,13 @@ class Task:
     min_score: float = 0.0
     calibration: Calibration | None = None
     passes: tuple[tuple[Label, ...], ...] = ()
+    demonstrations: tuple[Demonstrations, ...] = ()
+    whole_words: bool = False
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
         """What a model is asked for these labels; `changes`: fields that differ from its instructions, but for None."""
-        own = {"format": instructions.format, "depth": instructions.depth, "chunk_bytes": instructions.chunk_bytes}
+        own = {name: getattr(instructions, name) for name in ("format", "depth", "chunk_bytes", "whole_words")}
         given = {name: value for name, value in changes.items() if value is not None}
         return cls(tuple(labels), instructions.prompt, **{**own, **given})
 
@@ -79,7 +83,11 @@ class Task:
 
     def by_pass(self) -> list[Task]:
         """A task of one prompt for each pass."""
-        return [replace(self, labels=labels, passes=()) for labels in self.passes or (self.labels,)]
+        shown = [(each,) for each in self.demonstrations] or repeat(())
+        return [
+            replace(self, labels=labels, passes=(), demonstrations=demonstrations)
+            for labels, demonstrations in zip(self.passes or (self.labels,), shown, strict=False)
+        ]
 
 
 class _Part(NamedTuple):
@@ -106,8 +114,12 @@ class _Progress:
         return self.whole and len(self.parts) == self.asked
 
     @property
+    def text(self) -> str:
+        return self.document.text if isinstance(self.document, Document) else ""
+
+    @property
     def characters(self) -> int:
-        return len(self.document.text) if isinstance(self.document, Document) else 0
+        return len(self.text)
 
 
 class _Item(NamedTuple):
@@ -201,7 +213,7 @@ def _requests(items: Iterator[_Item], task: Task, questions: dict[int, _Question
         for at, (each, prefix, grammar) in enumerate(passes):
             for item in block:
                 questions[next(numbers)] = _Question(item, at, each)
-                yield _request(item.chunk.text, each, output, prefix=prefix, grammar=grammar)
+                yield _request(item, each, output, prefix=prefix, grammar=grammar)
 
 
 def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
@@ -209,12 +221,15 @@ def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
         yield from split(document.text, task.chunk_bytes, task.overlap_bytes)
 
 
-def _request(text: str, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
+def _request(item: _Item, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
+    text, rest = item.chunk.text, task.prompt.rest(item.chunk.text)
+    for demonstrations in task.demonstrations:  # of this pass: one, or none
+        prefix, rest = demonstrations.pieces(task.labels, item.progress.text, text)
     return Request(
         prefix=prefix,
-        rest=task.prompt.rest(text),
+        rest=rest,
         grammar=grammar,
-        lock=output.lock(text, task.names, depth=task.depth),
+        lock=output.lock(text, task.names, depth=task.depth, whole_words=task.whole_words),
         allowance=2 * len(text) + 64,
         constraint=task.constraint,
     )

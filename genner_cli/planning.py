@@ -130,7 +130,7 @@ class Tally:
 def _measured(requests: Iterable[Request], sizes: dict[int, int]) -> Iterator[Request]:
     """The same requests; notes the bytes of each one's text by its number."""
     for number, request in enumerate(requests):
-        sizes[number] = len(request.rest[0].text.encode())
+        sizes[number] = len(request.rest[-2].text.encode())
         yield request
 
 

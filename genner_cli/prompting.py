@@ -1,7 +1,8 @@
 """Labels and a text -> the prompt, for training and extraction alike; what a model says of itself.
 
-A prompt is a fixed prefix, shared by all texts with the same labels, and the rest. Its literal parts
-stand in the model's metadata, chat template already applied, so no template runs at extraction.
+A prompt is a fixed prefix, shared by all texts with the same labels, and the rest. The literal parts of a model that
+genner trained stand in its metadata, chat template already applied, so no template runs at extraction. A model that
+genner did not train is shown demonstrations as well: texts with their answers.
 Knows nothing of tokenizers and files.
 """
 
@@ -11,6 +12,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.types import Label, Piece
@@ -19,13 +21,36 @@ PROMPT_VERSION = 1
 """How labels are written into a prompt and which metadata a model carries. Another version is refused."""
 
 
+class Demonstration(NamedTuple):
+    """A text with the answer to it."""
+
+    text: str
+    answer: str
+
+    @property
+    def size(self) -> int:
+        """UTF-8 bytes of both."""
+        return len(self.text.encode()) + len(self.answer.encode())
+
+
+class Turn(NamedTuple):
+    """The literal parts around the answer of a demonstration; behind the second stands the next text."""
+
+    before_answer: str
+    after_answer: str
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The literal parts of a prompt; control tokens in them are read as such."""
+    """The literal parts of a prompt; control tokens in them are read as such.
+
+    `turns`: one for each demonstration that stands before the text asked about.
+    """
 
     before_labels: str
     before_text: str
     after_text: str
+    turns: tuple[Turn, ...] = ()
 
     def prefix(self, labels: Sequence[Label]) -> tuple[Piece, ...]:
         """What stands before every text: one line `NAME: definition` or `NAME` for each label."""
@@ -33,6 +58,14 @@ class Prompt:
             f"{label.name}: {label.definition}\n" if label.definition else f"{label.name}\n" for label in labels
         )
         return (Piece(self.before_labels, literal=True), Piece(lines), Piece(self.before_text, literal=True))
+
+    def shown(self, demonstrations: Sequence[Demonstration]) -> tuple[Piece, ...]:
+        """What stands between the prefix and the text, one demonstration for each turn, read as plain characters."""
+        pieces: list[Piece] = []
+        for (text, answer), turn in zip(demonstrations, self.turns, strict=True):
+            pieces += [Piece(text), Piece(turn.before_answer, literal=True)]
+            pieces += [Piece(answer), Piece(turn.after_answer, literal=True)]
+        return tuple(pieces)
 
     def rest(self, text: str) -> tuple[Piece, ...]:
         """The text, read as plain characters, and what stands behind it."""
@@ -51,12 +84,16 @@ def label_passes(labels: Sequence[Label], fits: Callable[[Sequence[Label]], bool
     return tuple(passes)
 
 
-GENERAL_PROMPT = Prompt(
-    before_labels="Mark the named entities in the text. Use only the labels of the label set.\n\nLabel Set:\n",
-    before_text="\nText:\n",
-    after_text="\n\nAnswer:\n",
-)
-"""For models that were not trained by genner; their chat template, if any, goes around it."""
+ONLY_THESE_LABELS = "Use only the labels of the label set."
+
+
+def general_prompt(instruction: str) -> Prompt:
+    """The prompt with this wording of the task; the chat template of a model, if it has one, goes around it."""
+    return Prompt(f"{instruction}\n\nLabel Set:\n", before_text="\nText:\n", after_text="\n\nAnswer:\n")
+
+
+GENERAL_PROMPT = general_prompt(f"Mark the named entities in the text. {ONLY_THESE_LABELS}")
+"""What training on a base without a prompt of its own begins with."""
 UNTRAINED_FORMAT = "xml"
 UNTRAINED_CHUNK_BYTES = 2000
 
@@ -67,7 +104,8 @@ class Instructions:
 
     `labels` are those it was trained on; `default_labels` those used when none are asked for;
     `chunk_bytes` the longest text it was trained on, in UTF-8 bytes. `together`: sets of labels that it learnt to tell
-    apart; `open_labels`: it was trained on labels of any name.
+    apart; `open_labels`: it was trained on labels of any name. `whole_words`: it is kept from entities that start or
+    end inside words.
     """
 
     prompt: Prompt
@@ -78,6 +116,7 @@ class Instructions:
     chunk_bytes: int
     together: tuple[tuple[str, ...], ...] = ()
     open_labels: bool = False
+    whole_words: bool = False
 
     def __post_init__(self) -> None:
         named = {name for names in (self.default_labels, *self.together) for name in names}
@@ -88,7 +127,7 @@ class Instructions:
     @classmethod
     def untrained(cls, prompt: Prompt = GENERAL_PROMPT) -> Instructions:
         """For a model that genner did not train: labels of any name, and none of its own."""
-        return cls(prompt, UNTRAINED_FORMAT, 1, (), (), UNTRAINED_CHUNK_BYTES, open_labels=True)
+        return cls(prompt, UNTRAINED_FORMAT, 1, (), (), UNTRAINED_CHUNK_BYTES, open_labels=True, whole_words=True)
 
     def labels_trained_together(self, labels: Sequence[Label]) -> tuple[Label, ...]:
         """The labels to ask for so that these are recognised as in training: the smallest set that was learnt
@@ -133,7 +172,9 @@ class Instructions:
         try:
             return cls(
                 prompt=Prompt(
-                    *(metadata[f"genner.prompt.{part}"] for part in ("before_labels", "before_text", "after_text"))
+                    before_labels=metadata["genner.prompt.before_labels"],
+                    before_text=metadata["genner.prompt.before_text"],
+                    after_text=metadata["genner.prompt.after_text"],
                 ),
                 format=metadata["genner.format"],
                 depth=int(metadata["genner.depth"]),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from random_model import write_random_model
 
-from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
+from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt, literal_prompts, writes_date
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
-from genner_cli.prompting import GENERAL_PROMPT, Prompt
+from genner_cli.prompting import GENERAL_PROMPT, Demonstration, Prompt, general_prompt
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec
@@ -58,6 +58,57 @@ def test_the_template_stands_around_the_general_prompt_with_thinking_off() -> No
 def test_a_template_that_cannot_be_used_is_a_model_error(template: str) -> None:
     with pytest.raises(ModelError, match=r"some\.gguf: .*chat template"):
         prompt_of(template)
+
+
+SHOWN = [Demonstration("Ann <|end|> sang.", "<PER>Ann</PER>"), Demonstration("It rained.", "It rained.")]
+
+
+def whole(prompt: Prompt, count: int) -> str:
+    """The prompt with the first demonstrations, as one text."""
+    pieces = prompt.prefix([Label("PER")]) + prompt.shown(SHOWN[:count]) + prompt.rest("x")
+    assert {piece.text for piece in pieces if not piece.literal} >= {
+        "x",
+        *(part for each in SHOWN[:count] for part in each),
+    }
+    return "".join(piece.text for piece in pieces)
+
+
+def test_demonstrations_are_turns_of_the_chat() -> None:
+    none, one, two = literal_prompts(CHAT, "some.gguf", general=general_prompt("Do it."), most=2)
+    ending = "<|end|>\n<|text|>assistant\n<think></think>"
+    assert whole(none, 0) == f"<|text|>user\nDo it.\n\nLabel Set:\nPER\n\nText:\nx{ending}"
+    assert whole(two, 2) == (
+        "<|text|>user\nDo it.\n\nLabel Set:\nPER\n\nText:\nAnn <|end|> sang.<|end|>\n"
+        "<|text|>assistant\n<PER>Ann</PER><|end|>\n<|text|>user\nText:\nIt rained.<|end|>\n"
+        f"<|text|>assistant\nIt rained.<|end|>\n<|text|>user\nText:\nx{ending}"
+    )
+    assert (one.prefix([]), two.prefix([])) == (none.prefix([]), none.prefix([]))
+
+
+@pytest.mark.parametrize(
+    ("template", "begin", "end"),
+    [
+        pytest.param(None, "", "", id="no template"),
+        pytest.param("<u>{{ messages[0].content }}<a>", "<u>", "<a>", id="takes one message only"),
+        pytest.param(
+            "{% if messages | length > 1 %}{{ raise_exception('one') }}{% endif %}<u>{{ messages[0].content }}<a>",
+            "<u>", "<a>", id="refuses others",
+        ),
+    ],
+)  # fmt: skip
+def test_without_turns_they_are_blocks_of_text_and_answer(template: str | None, begin: str, end: str) -> None:
+    prompts = literal_prompts(template, "some.gguf", general=general_prompt("Do it."), most=2)
+    assert whole(prompts[2], 2) == (
+        f"{begin}Do it.\n\nLabel Set:\nPER\n\nText:\nAnn <|end|> sang.\n\nAnswer:\n<PER>Ann</PER>\n"
+        f"\nText:\nIt rained.\n\nAnswer:\nIt rained.\n\nText:\nx\n\nAnswer:\n{end}"
+    )
+
+
+def test_a_template_may_write_the_date() -> None:
+    template = "{{ strftime_now('%d %b %Y') }} {{ messages[0].content }}"
+    assert (writes_date(template), writes_date(CHAT), writes_date(None)) == (True, False, False)
+    (prompt,) = literal_prompts(template, "some.gguf", date="2026-02-03")
+    assert prompt.before_labels.startswith("03 Feb 2026 ")
 
 
 @pytest.fixture

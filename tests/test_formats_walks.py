@@ -19,7 +19,7 @@ from strategies import LABELS, examples, hostile_text, segmentation
 from genner_cli import locking
 from genner_cli.errors import DataError
 from genner_cli.formats import FORMATS, inserted
-from genner_cli.formats.shared.boundaries import Mentions
+from genner_cli.formats.shared.boundaries import Mentions, is_boundary
 from genner_cli.locking import Lock, State, Vocabulary
 from genner_cli.types import Entity, canonical_order
 
@@ -105,6 +105,45 @@ def test_random_walk_ends_in_time_and_says_only_what_is_true(
         completion = walk(lock, BYTES, rng, extra)
         check(name, text, labels, depth, completion)
     assert refused_at(FORMATS[name].grammar(labels, depth=depth), completion) is None
+
+
+@ALL
+@FLAT_AND_NESTED
+@examples(15)
+@given(text=hostile_text(most=10), labels=some_labels, seed=seeds)
+def test_random_walk_of_whole_words_keeps_to_them(
+    name: str, depth: int, text: str, labels: list[str], seed: int
+) -> None:
+    lock, rng = FORMATS[name].lock(text, labels, depth=depth, whole_words=True), random.Random(seed)
+    for extra in (0, 10, 100, 400):
+        for entity in check(name, text, labels, depth, walk(lock, BYTES, rng, extra)):
+            assert is_boundary(text, entity.start)
+            assert is_boundary(text, entity.end)
+
+
+@FLAT_AND_NESTED
+@examples(60)
+@given(text=hostile_text(most=10), labels=some_labels, seed=seeds)
+def test_random_walk_of_whole_words_over_any_segmentation_ends(
+    depth: int, text: str, labels: list[str], seed: int
+) -> None:
+    segment, rng = segmentation(seed), random.Random(seed)
+    lock = inserted.FORMAT.lock(text, labels, depth=depth, whole_words=True).segmented(segment)
+    pieces = {*segment(inserted.FORMAT.escape(text)), *chain.from_iterable(map(segment, labels))}
+    marks = {mark: len(pieces) + number for number, mark in enumerate(lock.markup)}
+    completion = walk(lock, Vocabulary([*sorted(pieces), *[None] * len(marks)], marks), rng, 20)
+    for entity in check("inserted", text, labels, depth, completion):
+        assert is_boundary(text, entity.start)
+        assert is_boundary(text, entity.end)
+
+
+def test_whole_words_leave_out_parts_of_them_only() -> None:
+    def mentions(whole_words: bool) -> set[str]:
+        lock = FORMATS["bracketed"].lock("ab c", ["X"], whole_words=whole_words)
+        return {entity.text for each in completions(lock) for entity in FORMATS["bracketed"].parse(each, "ab c")}
+
+    assert mentions(True) == {"ab", "c", "ab c"}
+    assert mentions(False) == {"a", "b", "ab", "c", "b c", "ab c"}
 
 
 @FLAT_AND_NESTED

@@ -21,7 +21,7 @@ LAYERS = (
     ("formats", "chunking", "merging", "pairing", "files", "engine", "provenance"),
     ("hub",),
     ("prompting", "scoring"),
-    ("calibration",),
+    ("calibration", "demonstrations"),
     ("extraction", "methods", "instructing"),
     ("running",),
     ("training",),

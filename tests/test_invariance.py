@@ -82,6 +82,11 @@ def test_records_are_the_same_bytes_in_one_slot_and_in_shards(genner: Callable[.
     assert b"".join(shard.read_bytes() for shard in shards) == whole
 
 
+@pytest.mark.parametrize("rows", CANDIDATES)
+def test_all_sizes_of_steps_can_be_tried(bundled: Model, rows: Rows) -> None:
+    assert module._same_bits(bundled, ONE_THREAD, 1, rows)
+
+
 def test_a_difference_is_found(bundled: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """From 64 tokens on, attention on a CPU is computed in another way."""
     assert module._same_bits(bundled, ONE_THREAD, 1, CANDIDATES[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,9 +14,11 @@ import numpy as np
 import orjson
 import pytest
 from asking import news
+from random_model import write_random_model
 from resuming import assert_same, documents, manifest, records, write_documents
 
 from genner_cli import hub
+from genner_cli.engine.chat import CHAT_TEMPLATE
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import UsageError
 from genner_cli.files.calibrations import calibration_path, calibration_value
@@ -23,10 +26,16 @@ from genner_cli.files.hashing import fingerprint
 from genner_cli.files.writing import encode_value
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.options import Compared, option_of
+from genner_cli.running.backend import PROMPT_DATE
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.local import resumable, run
-from genner_cli.running.spec import ClusterName, RunSpec
+from genner_cli.running.spec import ClusterName, Nearness, RunSpec
 from genner_cli.types import Calibration, Knot, Label, ScoreMap
+
+CHAT = (
+    "{{ strftime_now('%d %b %Y') }}\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 
 
 def write_adapter(path: Path, seed: int) -> None:
@@ -47,10 +56,14 @@ def write_adapter(path: Path, seed: int) -> None:
 
 
 class Files(NamedTuple):
-    """What options name, of different content; beside the third model stands a calibration."""
+    """What options name, of different content; beside the third model stands a calibration. `foreign`: a model that
+    genner did not train, whose chat template writes the date."""
 
     inputs: tuple[Path, Path]
     models: tuple[Path, Path, Path]
+    foreign: Path
+    examples: tuple[Path, Path]
+    instructions: tuple[Path, Path]
     adapters: tuple[Path, Path]
     calibrations: tuple[Path, Path]
 
@@ -71,6 +84,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     adapters = folder / "a.gguf", folder / "b.gguf"
     for seed, path in enumerate(adapters):
         write_adapter(path, seed=seed)
+    foreign = write_random_model(folder / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
+    examples = folder / "shown-a.jsonl", folder / "shown-b.jsonl"
+    for path, text in zip(examples, ("Ann met Eve.", "Eve met Ann."), strict=True):
+        entity = {"start": 0, "end": 3, "label": "PER"}
+        write_documents(path, [{"text": text, "entities": [entity]}, {"text": "It rained.", "entities": []}])
+    instructions = folder / "one.txt", folder / "two.txt"
+    for path, text in zip(instructions, ("Find people.", "Find men."), strict=True):
+        path.write_text(text)
     calibrations = folder / "one.json", folder / "two.json"
     for path, threshold in zip(calibrations, (0.1, 0.2), strict=True):
         calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 1.0))), {"PER": threshold})
@@ -79,7 +100,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         )
         path.write_bytes(encode_value(value))
     calibration_path([models[2]]).write_bytes(calibrations[0].read_bytes())
-    return Files(inputs, models, adapters, calibrations)
+    return Files(inputs, models, foreign, examples, instructions, adapters, calibrations)
 
 
 class Change(NamedTuple):
@@ -93,6 +114,8 @@ class Change(NamedTuple):
 def change(name: str, files: Files) -> Change:
     """Real values of each option, before and after."""
     on_cluster = {"cluster": ClusterName.RAY}
+    foreign = {"model": str(files.foreign), "labels": (Label("PER"), Label("LOC")), "limit": 1}
+    shown = {**foreign, "examples": str(files.examples[0])}
     return {
         "inputs": Change((str(files.inputs[0]),), (str(files.inputs[1]),)),
         "labels": Change((Label("PER"),), (Label("PER", "a person"),)),
@@ -105,6 +128,13 @@ def change(name: str, files: Files) -> Change:
         "constraint": Change(Constraint.SOURCE, Constraint.FORMAT, {"format": "xml"}),
         "calibration": Change(*map(str, files.calibrations), {"model": str(files.models[0])}),
         "no_calibration": Change(False, True, {"model": str(files.models[2])}),
+        "whole_words": Change(False, True, {"format": "xml"}),
+        "examples": Change(*map(str, files.examples), foreign),
+        "shots": Change(1, 2, shown),
+        "nearest": Change(Nearness.NONE, Nearness.WORDS, shown),
+        "instruction": Change(*map(str, files.instructions), foreign),
+        "no_chat_template": Change(False, True, foreign),
+        "prompt_date": Change("2026-02-03", "2026-02-04", foreign),
         "text_field": Change("text", "headline"),
         "id_field": Change("id", "key"),
         "chunk_bytes": Change(1000, 64),
@@ -190,6 +220,36 @@ def test_the_way_counts_only_until_an_output_is_complete(
             assert output.finished == complete
 
 
+class Tomorrow(date):
+    """A day on which no test runs."""
+
+    @classmethod
+    def today(cls) -> Tomorrow:
+        return cls(2126, 2, 3)
+
+
+def test_a_run_resumes_with_the_date_in_its_prompts_on_another_day(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = specs("instruction", files)[0]
+    run(spec, LlamaBackend())
+    begun = manifest(Path("out.jsonl"))["model"][PROMPT_DATE]
+    monkeypatch.setattr("genner_cli.running.llama.date", Tomorrow)
+    more = run(replace(spec, limit=2), LlamaBackend())
+    assert (more.documents, manifest(Path("out.jsonl"))["model"][PROMPT_DATE]) == (1, begun)
+    run(replace(spec, restart=True), LlamaBackend())
+    assert manifest(Path("out.jsonl"))["model"][PROMPT_DATE] == "2126-02-03"
+
+
+def test_a_manifest_names_no_date_where_the_prompt_has_none(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(replace(specs("instruction", files)[0], no_chat_template=True), LlamaBackend())
+    assert PROMPT_DATE not in manifest(Path("out.jsonl"))["model"]
+
+
 def test_the_manifest_says_what_counts_by_the_names_of_options(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +278,10 @@ def test_the_manifest_says_what_counts_by_the_names_of_options(
         {"cluster": ClusterName.RAY, "limit": 3},
         {"retry_errors": True},
         {"restart": True},
+        {"shots": 2},
+        {"nearest": "words"},
+        {"examples": "x.jsonl", "shots": 0},
+        {"prompt_date": "today"},
         {"inputs": ("-",), "output": "x.jsonl", "retry_errors": True},
     ],
 )

@@ -56,24 +56,52 @@ def test_what_a_template_writes_is_what_transformers_writes(name: str) -> None:
     conversation = [[{"role": "user", "content": QUESTION}]]
     options: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False, **SPECIAL}
     expected, _ = render_jinja_template(conversation, chat_template=TEMPLATES[name], **options)
-    assert render(TEMPLATES[name], QUESTION, SPECIAL, DATE) == expected[0]
+    assert render(TEMPLATES[name], [QUESTION], SPECIAL, DATE) == expected[0]
+
+
+CHATS = {
+    "chatml": (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    ),
+    "alternates, and names the assistant otherwise": (
+        "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}<{{ 'model' if m.role == 'assistant' else m.role }}>"
+        "{{ m.content }}{% generation %}{{ eos_token if m.role == 'assistant' }}{% endgeneration %}{% endfor %}<model>"
+    ),
+    "marks the last turn": (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if loop.last %} /no_think{% endif %}\n{% endfor %}"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_turns_are_written_as_transformers_writes_them(name: str) -> None:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    said = [QUESTION, '{"PER": ["Zoë"]}', "And in Rome?", "Nobody.", "x"]
+    roles = ["user", "assistant"] * 3
+    turns = [{"role": role, "content": content} for role, content in zip(roles, said, strict=False)]
+    options: dict[str, Any] = {"add_generation_prompt": True, "enable_thinking": False, **SPECIAL}
+    expected, _ = render_jinja_template([turns], chat_template=CHATS[name], **options)
+    assert render(CHATS[name], said, SPECIAL, DATE) == expected[0]
 
 
 def test_the_date_is_the_one_given() -> None:
     template = "{{ strftime_now('%d %B %Y, %H:%M') }} {{ messages[0].content }}"
-    assert render(template, "x", {}, DATE) == f"{datetime(2026, 2, 3):%d %B %Y}, 00:00 x"
+    assert render(template, ["x"], {}, DATE) == f"{datetime(2026, 2, 3):%d %B %Y}, 00:00 x"
 
 
 def test_a_template_that_wants_parts_gets_parts() -> None:
     template = (
         "{% for part in messages[0]['content'] %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}!"
     )
-    assert render(template, "Ada", {}, DATE) == "Ada!"
+    assert render(template, ["Ada"], {}, DATE) == "Ada!"
 
 
 def test_what_the_template_says_against_the_message_is_the_error() -> None:
     with pytest.raises(TemplateError, match="system first"):
-        render("{{ raise_exception('system first') }}", "x", {}, DATE)
+        render("{{ raise_exception('system first') }}", ["x"], {}, DATE)
     with pytest.raises(ModelError, match=r"some\.gguf.*system first"):
         literal_prompt("{{ raise_exception('system first') }}", "some.gguf")
 

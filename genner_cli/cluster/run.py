@@ -16,7 +16,7 @@ from genner_cli.files import Block
 from genner_cli.files.blocks import cut, suitable_length, surveyed
 from genner_cli.files.parts import Parts, remove_parts
 from genner_cli.files.resuming import ResumableOutput
-from genner_cli.running.local import Progress, Run, resumable, silent, started
+from genner_cli.running.local import Progress, Run, resumable, resumed, silent, started
 from genner_cli.running.spec import STDIO, RunSpec
 from genner_cli.running.stopping import Stopper
 
@@ -60,6 +60,7 @@ def _run(
 ) -> Run:
     from genner_cli.cluster.pool import RayBackend  # not before a cluster is joined: ray reads its settings then
 
+    spec = resumed(spec, output)
     with RayBackend(size).open(spec) as pool:
         settings = pool.facts.settings(spec)
         output.begin(settings, restart=spec.restart)

@@ -52,14 +52,14 @@ ScorerName = Annotated[
 ]
 Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap samples for the intervals and the significance test.")]
 Seed = Annotated[int, typer.Option(help="Random seed of the bootstrap.")]
-Examples = Annotated[int, typer.Option(min=0, help="Maximum number of examples per error type.")]
+ShowErrors = Annotated[int, typer.Option(min=0, help="Maximum number of examples per error type.")]
 Page = Annotated[
     str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots (needs genner[plots]).")
 ]
 
 
 @run_options(
-    Panel.LABELS, Panel.MODEL, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
+    Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
     without=("strict_labels",), shown=FROM_GOLD,
 )  # fmt: skip
 def evaluate(
@@ -73,7 +73,7 @@ def evaluate(
     html: Page = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
-    examples: Examples = 3,
+    show_errors: ShowErrors = 3,
 ) -> None:
     """Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.
 
@@ -102,7 +102,7 @@ def evaluate(
     if scorer == Scorer.official:
         outcome = _official(sides, asked, sampling, only_asked=spec.labels is not None)
     else:
-        outcome = _own(sides, sampling, examples)
+        outcome = _own(sides, sampling, show_errors)
     if page and outcome.evaluation:
         title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
         _write_page(page, sides[0], outcome.evaluation, title=title)

@@ -30,7 +30,12 @@ Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in secon
 
 
 @run_options(
-    Panel.LABELS, Panel.MODEL, Panel.TEXT, Panel.SPEED, without=("strict_labels", "calibration", "no_calibration")
+    Panel.LABELS,
+    Panel.MODEL,
+    Panel.PROMPT,
+    Panel.TEXT,
+    Panel.SPEED,
+    without=("strict_labels", "calibration", "no_calibration"),
 )
 def plan(
     call: typer.Context,

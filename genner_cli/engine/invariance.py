@@ -39,7 +39,7 @@ BESIDE = (
     *((1, 1), (1, 2), (1, 3), (1, 6), (1, 14), (1, 59), (2, 1), (2, 5), (3, 4), (4, 5), (5, 7), (6, 8), (7, 9)),
     *((8, 24), (16, 16), (20, 43)),
 )
-"""(own, other) tokens of each step."""
+"""(own, other) tokens of each step; fewer others where that is too many for the sizes that are tried."""
 LENGTH = 79
 CELLS = 256
 """Context of the check; more tokens than that are decoded, so that cells are moved together on the way."""
@@ -82,7 +82,8 @@ def _same_bits(model: Model, options: EngineOptions, threads: int, rows: Rows) -
         return False  # no flash attention for this architecture
     with closing(context):
         own = np.random.default_rng(0).integers(0, model.size, (2, 4 * CELLS)).tolist()
-        steps = [[(count, 0) for count in cut] for cut in ALONE] + [list(BESIDE)]
+        beside = [(count, min(others, rows.most - count)) for count, others in BESIDE]
+        steps = [[(count, 0) for count in cut] for cut in ALONE] + [beside]
         runs = (_logits(context, own, cut) for cut in steps)
         expected = next(runs)
         return all(np.array_equal(found, expected) for found in runs)

@@ -1,9 +1,10 @@
 """A chat template, rendered in a process that can do no harm: the child's side of `chat`.
 
-Takes {"template", "question", "special", "date"} as JSON on standard input, gives {"text"} or {"error"} on standard
-output. The template is a stranger's program: jinja's sandbox keeps it from Python, and limits of the system keep the
-process from opening files and connections, from writing files, and from taking time and memory without end. It meets
-the names, tags and filters that transformers gives a template. Knows nothing of prompts.
+Takes {"template", "conversations", "special", "date"} as JSON on standard input, gives {"texts"}, one for each
+conversation, or {"error"} on standard output. The template is a stranger's program: jinja's sandbox keeps it from
+Python, and limits of the system keep the process from opening files and connections, from writing files, and from
+taking time and memory without end. It meets the names, tags and filters that transformers gives a template. Knows
+nothing of prompts.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import cycle
 from typing import Any
 
 from jinja2 import TemplateError, nodes
@@ -21,6 +23,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+ROLES = ("user", "assistant")
 SECONDS = 3
 WARMING = (
     "{{ 'x' | upper }}{{ strftime_now('%d %b %Y') }}{{ {'a': [1]} | tojson(indent=2) }}{{ nothing }}",
@@ -43,28 +46,34 @@ class _Generation(Extension):
         return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
-def render(template: str, question: str, special: Mapping[str, str], date: str) -> str:
-    """The template around one message of a user, with thinking off if it can be; raises what jinja raises.
+def render(template: str, messages: Sequence[str], special: Mapping[str, str], date: str) -> str:
+    """The template around messages of a user and an assistant in turn, the user's first, with thinking off if it can
+    be; raises what jinja raises.
 
     `special`: texts of the model's special tokens by transformers' names (bos_token ...); `date`: today, ISO 8601. A
-    template that takes no plain text gets the message as a list with one part of the type text.
+    template that takes no plain text gets each message as a list with one part of the type text.
     """
     environment = _environment(datetime.fromisoformat(date)).from_string(template)
     names = {"add_generation_prompt": True, "enable_thinking": False, "tools": None, "documents": None, **special}
     text = error = None
-    for content in (question, [{"type": "text", "text": question}]):
+    for contents in (messages, [[{"type": "text", "text": message}] for message in messages]):
+        turns = [{"role": role, "content": content} for role, content in zip(cycle(ROLES), contents, strict=False)]
         try:
-            text = environment.render(messages=[{"role": "user", "content": content}], **names)
+            text = environment.render(messages=turns, **names)
         except Exception as raised:  # a stranger's program may raise anything
             error = error or raised
         else:
-            if question in text:
+            if all(message in text for message in messages):
                 break
     if text is None:
         raise error or TemplateError("it writes nothing")
     if len(text) > MOST_CHARACTERS:
         raise TemplateError(f"it writes {len(text):,} characters")
     return text
+
+
+def _all(template: str, conversations: Sequence[Sequence[str]], special: Mapping[str, str], date: str) -> list[str]:
+    return [render(template, messages, special, date) for messages in conversations]
 
 
 def _environment(now: datetime) -> ImmutableSandboxedEnvironment:
@@ -104,10 +113,11 @@ def main() -> None:
     given = json.load(sys.stdin)
     for template in WARMING:
         with suppress(TemplateError):
-            render(template, "", {}, "2000-01-01")
+            render(template, [""], {}, "2000-01-01")
     _confine()
+    found: dict[str, Any]
     try:
-        found = {"text": render(**given)}
+        found = {"texts": _all(**given)}
     except Exception as error:  # a stranger's program may raise anything
         found = {"error": str(error) or type(error).__name__}
     json.dump(found, sys.stdout)

@@ -82,6 +82,11 @@ class ResumableOutput:
         with suppress(GennerError) if error else nullcontext():
             self._write_manifest(self._state)
 
+    def earlier(self) -> Settings | None:
+        """The settings of the run that this one resumes, if there is one. Raises UsageError for a broken manifest."""
+        manifest = Manifest.read(self._manifest)
+        return manifest.settings if manifest else None
+
     def begin(self, settings: Settings, *, restart: bool = False) -> None:
         """Looks for what is there already. Raises UsageError that names the option in which an earlier run differs;
         `restart` discards what that run wrote.

@@ -66,8 +66,9 @@ class OutputFormat(ABC):
         """The GBNF of all completions with these labels, for any text."""
 
     @abstractmethod
-    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1) -> Lock:
-        """What may be written for this text."""
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = False) -> Lock:
+        """What may be written for this text. `whole_words`: mentions start and end at word boundaries only, as they
+        always do in the JSON formats."""
 
     @abstractmethod
     def parse(self, completion: str, text: str) -> list[Entity]:

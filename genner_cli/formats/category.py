@@ -53,7 +53,7 @@ class Category(ListingFormat):
             char=listing.CHARACTER,
         )
 
-    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1) -> ListingLock:
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ListingLock:
         return _Lock(text, tuple(labels), depth)
 
     def parse(self, completion: str, text: str) -> list[Entity]:

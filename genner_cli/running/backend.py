@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,9 @@ from genner_cli.options import Compared, key_of, options_in
 from genner_cli.prompting import PROMPT_VERSION
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Extraction, Label
+
+PROMPT_DATE = "date in the prompt"
+"""What a manifest calls the day that a chat template has written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class ModelFacts:
     def settings(self, spec: RunSpec) -> Settings:
         """What the manifest of an output says of a run with this model."""
         task = self.task
-        chosen = replace(spec, labels=task.labels, format=task.format, depth=task.depth, chunk_bytes=task.chunk_bytes)
+        taken = {name: getattr(task, name) for name in ("labels", "format", "depth", "chunk_bytes", "whole_words")}
+        chosen = replace(spec, **taken)
         values = {
             compared: {
                 key_of(name): _json(value) for name, option, value in options_in(chosen) if option.compared is compared
@@ -57,7 +61,8 @@ class ModelFacts:
         return {
             "model's content" if len(self.files) < 2 else "content of model and adapter": self.fingerprint,
             "calibration": repr(task.calibration) if task.calibration else None,
-            "prompt": [PROMPT_VERSION, *asdict(task.prompt).values()],
+            "prompt": [PROMPT_VERSION, task.prompt.before_labels, task.prompt.before_text, task.prompt.after_text],
+            "examples": [each.content() for each in task.demonstrations],
             "labels of each pass": [len(labels) for labels in task.passes],
             "labels trained together": [
                 label.name for labels in task.passes for label in labels if label not in task.labels

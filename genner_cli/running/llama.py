@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 from genner_cli import hub
-from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt
+from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import UsageError
@@ -17,10 +18,11 @@ from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.running.backend import ModelFacts, OpenedEngine
+from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
+from genner_cli.running.examples import make_general_task, refuse_examples
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
-from genner_cli.types import Calibration
+from genner_cli.types import Calibration, Piece
 
 LIBRARY = "llama-cpp-python"
 
@@ -42,28 +44,49 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
     with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=files[-1] if spec.adapter else None) as model:
         digest = fingerprint(files)
-        task = _task(model, spec)
+        day = spec.prompt_date or date.today().isoformat()
+        task = _task(model, spec, day)
         task = replace(task, calibration=_calibration(task, files, digest, spec))
-        yield ModelFacts(task, files, digest, model.trained_context, {LIBRARY: version(LIBRARY)}), model
+        engine = {LIBRARY: version(LIBRARY)}
+        if task.demonstrations and writes_date(_template(model, spec)):
+            engine[PROMPT_DATE] = day
+        yield ModelFacts(task, files, digest, model.trained_context, engine), model
 
 
-def _task(model: Model, spec: RunSpec) -> Task:
+def _task(model: Model, spec: RunSpec, day: str) -> Task:
+    context = min(spec.engine.context, model.trained_context)
     instructions = Instructions.from_metadata(model.metadata)
+
+    def tokens(pieces: tuple[Piece, ...]) -> int:
+        return len(model.prefix_ids(pieces))
+
     if instructions is None:
         if not spec.labels:
             raise UsageError(f"{model.path} has no labels of its own; say what to extract with --types or --labels")
-        instructions = Instructions.untrained(_general_prompt(model))
-    return make_task(
-        spec,
-        instructions,
-        context=min(spec.engine.context, model.trained_context),
-        prefix_tokens=lambda prefix: len(model.prefix_ids(prefix)),
+        return make_general_task(
+            spec,
+            context=context,
+            tokens=tokens,
+            prompts=lambda general, most: _prompts(model, spec, day, general, most),
+        )
+    refuse_examples(spec, model.path)
+    return make_task(spec, instructions, context=context, prefix_tokens=tokens)
+
+
+def _template(model: Model, spec: RunSpec) -> str | None:
+    return None if spec.no_chat_template else model.metadata.get(CHAT_TEMPLATE)
+
+
+def _prompts(model: Model, spec: RunSpec, day: str, general: Prompt, most: int) -> tuple[Prompt, ...]:
+    return literal_prompts(
+        _template(model, spec),
+        model.path,
+        general=general,
+        most=most,
+        special=model.special_tokens,
+        begins=model.begins,
+        date=day,
     )
-
-
-def _general_prompt(model: Model) -> Prompt:
-    template = model.metadata.get(CHAT_TEMPLATE)
-    return literal_prompt(template, model.path, special=model.special_tokens, begins=model.begins)
 
 
 def _calibration(task: Task, files: Sequence[Path], digest: str, spec: RunSpec) -> Calibration | None:

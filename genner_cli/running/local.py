@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from genner_cli.engine.statistics import report
@@ -18,7 +18,7 @@ from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Ledger, Outcome, outcome_of
 from genner_cli.plurals import counted
-from genner_cli.running.backend import Backend, Counting, extractions
+from genner_cli.running.backend import PROMPT_DATE, Backend, Counting, extractions
 from genner_cli.running.spec import STDIO, RunSpec
 from genner_cli.running.stopping import Stopper
 from genner_cli.types import Extraction
@@ -169,7 +169,7 @@ def _to_file(
 ) -> Run:
     with (
         resumable(spec) as output,
-        backend.open(spec) as opened,
+        backend.open(spec := resumed(spec, output)) as opened,
         started(spec, blocks, opened, progress) as run,
     ):
         output.begin(opened.facts.settings(spec), restart=spec.restart)
@@ -191,3 +191,10 @@ def _to_file(
 def resumable(spec: RunSpec) -> ResumableOutput:
     """The output of a run. Raises UsageError for one that cannot be written."""
     return ResumableOutput(spec.output, inputs=spec.inputs, text_field=spec.text_field, id_field=spec.id_field)
+
+
+def resumed(spec: RunSpec, output: ResumableOutput) -> RunSpec:
+    """The same run with the date that stands in the prompts of the one it resumes, on whatever day."""
+    earlier = None if spec.restart else output.earlier()
+    day = earlier.model.get(PROMPT_DATE) if earlier else None
+    return replace(spec, prompt_date=spec.prompt_date or day)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 
 STDIO = "-"
 MAX_DOCUMENT_BYTES = 16 * 2**20
+SHOTS = 4
+
+
+class Nearness(StrEnum):
+    """How examples are chosen for a text: the same for all, or those that share most words with it."""
+
+    NONE = "none"
+    WORDS = "words"
 
 
 class ClusterName(StrEnum):
@@ -68,6 +77,11 @@ class RunSpec:
         Constraint.SOURCE, "Constrain output: source = only text of the document, format = valid markup, off ="
         " nothing.", Panel.MODEL, compared=Compared.VALUE,
     )  # fmt: skip
+    whole_words: bool | None = option(
+        None, "Entities start and end at word boundaries.", Panel.MODEL, compared=Compared.VALUE,
+        names=("--whole-words/--parts-of-words",),
+        shown="whole words, unless genner trained the model; always in the JSON formats",
+    )  # fmt: skip
     calibration: str | None = option(
         None, "Calibration file.", Panel.MODEL, compared=Compared.CONTENT, metavar="FILE",
         shown="the one beside the model",
@@ -75,6 +89,27 @@ class RunSpec:
     no_calibration: bool = option(
         False, "Ignore calibration; keep all entities with raw scores.", Panel.MODEL, compared=Compared.CONTENT
     )
+    examples: str | None = option(
+        None, "Labelled file of examples to show to a model that genner did not train.", Panel.PROMPT,
+        compared=Compared.CONTENT, metavar="FILE", shown="one made of the labels",
+    )  # fmt: skip
+    shots: int | None = option(
+        None, "Examples to show with each text, as far as they fit into a quarter of the context.", Panel.PROMPT,
+        compared=Compared.VALUE, least=1, most=64, shown=str(SHOTS),
+    )  # fmt: skip
+    nearest: Nearness = option(
+        Nearness.NONE, "Choose examples for each text: words = those that share most words with it.", Panel.PROMPT,
+        compared=Compared.VALUE,
+    )  # fmt: skip
+    instruction: str | None = option(
+        None, "Text file with the wording of the task, for a model that genner did not train.", Panel.PROMPT,
+        compared=Compared.CONTENT, metavar="FILE", shown="by the output format",
+    )  # fmt: skip
+    no_chat_template: bool = option(False, "Ignore the model's chat template.", Panel.PROMPT, compared=Compared.CONTENT)
+    prompt_date: str | None = option(
+        None, "Date for a chat template that writes one.", Panel.PROMPT, compared=Compared.CONTENT,
+        metavar="YYYY-MM-DD", shown="today; of a resumed run, that of its start",
+    )  # fmt: skip
     text_field: str = option("text", "Field that holds the text.", Panel.TEXT, compared=Compared.VALUE)
     id_field: str = option("id", "Field that holds the id.", Panel.TEXT, compared=Compared.VALUE)
     chunk_bytes: int | None = option(
@@ -132,6 +167,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give their names
+        object.__setattr__(self, "nearest", Nearness(self.nearest))
         object.__setattr__(self, "cluster", self.cluster and ClusterName(self.cluster))
         check_bounds(self)
         for wrong, message in self._contradictions():
@@ -153,6 +189,9 @@ class RunSpec:
         """Each of them, and whether it is there."""
         both = self.calibration and self.no_calibration
         yield both, "--calibration cannot be combined with --no-calibration"
+        chosen = self.shots is not None or self.nearest is not Nearness.NONE
+        yield chosen and not self.examples, "--shots and --nearest choose among examples; add --examples FILE"
+        yield self.prompt_date and not _is_date(self.prompt_date), "--prompt-date is not a date; write it as 2026-01-31"
         again, to_stdout = self.restart or self.retry_errors, self.output == STDIO
         yield again and to_stdout, "--restart and --retry-errors need -o FILE"
         twice = self.retry_errors and STDIO in self.inputs
@@ -205,3 +244,11 @@ class RunSpec:
             id_field=self.id_field,
             keep_completion=self.keep_completion,
         )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

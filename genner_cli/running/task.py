@@ -20,20 +20,22 @@ log = logging.getLogger("genner")
 UNKNOWN_REPORTED = 5
 TAKEN = {item.name for item in fields(Task)} & {item.name for item in fields(RunSpec)} - {"labels", "calibration"}
 """Fields that a task takes from a run as they are, unless None leaves them to the instructions."""
+CountTokens = Callable[[tuple[Piece, ...]], int]
 TOKENS_PER_BYTE = 3
 """No byte of a chunk takes more: one as text, one as it is written again, and its share of the markup."""
 
 
 def make_task(
-    spec: RunSpec, instructions: Instructions, *, context: int, prefix_tokens: Callable[[tuple[Piece, ...]], int]
+    spec: RunSpec, instructions: Instructions, *, context: int, prefix_tokens: CountTokens, reserved: int = 0
 ) -> Task:
-    """`context`: tokens of the longest sequence; `prefix_tokens`: those of a prompt's fixed part.
+    """`context`: tokens of the longest sequence; `prefix_tokens`: those of a prompt's fixed part; `reserved`: tokens
+    that this leaves to others.
 
     Raises UsageError for labels that the model does not know, where the spec is strict about them.
     """
     given = {name: getattr(spec, name) for name in TAKEN}
     task = Task.of(instructions, _labels(spec, instructions), **{**given, "depth": spec.depth or 1})
-    room = max(context // 2, context - TOKENS_PER_BYTE * task.chunk_bytes)
+    room = max(context // 2, context - TOKENS_PER_BYTE * task.chunk_bytes) - reserved
     passes = label_passes(
         instructions.labels_trained_together(task.labels),
         lambda labels: prefix_tokens(task.prompt.prefix(labels)) <= room,

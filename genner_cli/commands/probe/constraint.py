@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @run_options(
-    Panel.LABELS, Panel.MODEL, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
+    Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
     without=("strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
 def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:

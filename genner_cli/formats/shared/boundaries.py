@@ -1,4 +1,4 @@
-"""Where a mention may start and end in a text, and where it stands. For the JSON formats."""
+"""Where a mention may start and end in a text, and where it stands. For the JSON formats, and locks of whole words."""
 
 from __future__ import annotations
 

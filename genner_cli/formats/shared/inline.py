@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Marked, OutputFormat, Rendering, select
 from genner_cli.formats.shared import gbnf
+from genner_cli.formats.shared.boundaries import is_boundary
 from genner_cli.locking import Edge, Segment, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -96,7 +97,7 @@ class InlineFormat(OutputFormat):
         }
         return gbnf.rules(root="(char | entity-1)*", **levels, label=gbnf.one_of(labels), char=self.char)
 
-    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1) -> InlineLock:
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = False) -> InlineLock:
         return InlineLock(
             format=self,
             text=text,
@@ -105,6 +106,7 @@ class InlineFormat(OutputFormat):
             units=tuple(self.escapes.get(char, char).encode() for char in text),
             offsets=tuple(range(len(text) + 1)),
             closings={label: ("".join(self.closing(label)).encode(),) for label in labels},
+            whole_words=whole_words,
         )
 
     def parse(self, completion: str, text: str) -> list[Entity]:
@@ -292,6 +294,7 @@ class InlineLock:
     offsets: tuple[int | None, ...]
     closings: Mapping[str, tuple[bytes, ...]]
     by_token: bool = False
+    whole_words: bool = False
     start: State = field(default=Position())
 
     @property
@@ -370,7 +373,7 @@ class InlineLock:
         if not state.frames:
             return
         frame = state.frames[-1]
-        if offset <= frame.start or self.text[offset - 1].isspace():
+        if offset <= frame.start or not self._closable[state.unit]:
             return
         for label in (frame.label,) if frame.label else self.labels:
             if Frame(frame.start, label) not in state.closed:
@@ -391,7 +394,12 @@ class InlineLock:
                 start += 1
             elif self.text.endswith(" ", 0, offset):
                 return None
-        return start if start < len(self.text) and not self.text[start].isspace() else None
+        opens = start < len(self.text) and not self.text[start].isspace() and self._may_bound(start)
+        return start if opens else None
+
+    def _may_bound(self, offset: int) -> bool:
+        """Whether a mention may start or end here as far as words go."""
+        return not self.whole_words or is_boundary(self.text, offset)
 
     def _can_close(self, state: Position) -> bool:
         """Whether all open entities can still be closed, no two of them as the same entity."""
@@ -424,7 +432,10 @@ class InlineLock:
 
     @cached_property
     def _closable(self) -> list[bool]:
-        return [bool(offset) and not self.text[offset - 1].isspace() for offset in self.offsets]  # type: ignore[operator]
+        return [
+            bool(offset) and not self.text[offset - 1].isspace() and self._may_bound(offset)
+            for offset in (each or 0 for each in self.offsets)
+        ]
 
     @cached_property
     def _ends_left(self) -> list[int]:

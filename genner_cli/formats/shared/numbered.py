@@ -59,7 +59,7 @@ class NumberedFormat(ListingFormat):
             char=listing.CHARACTER,
         )
 
-    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1) -> ListingLock:
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ListingLock:
         return _Lock(text, tuple(labels), depth, format=self)
 
     def parse(self, completion: str, text: str) -> list[Entity]:

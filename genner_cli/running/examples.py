@@ -1,0 +1,144 @@
+"""A run's spec -> the task of a model that genner did not train: the wording, and the examples that it is shown.
+
+Knows nothing of llama.cpp; tokens are counted by a function, and a chat template is applied by one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, covering
+from genner_cli.errors import UsageError
+from genner_cli.extraction import Task
+from genner_cli.files.gold import read_gold
+from genner_cli.files.reading import expand
+from genner_cli.formats import output_format
+from genner_cli.options import option_name
+from genner_cli.prompting import (
+    ONLY_THESE_LABELS,
+    UNTRAINED_FORMAT,
+    Demonstration,
+    Instructions,
+    Prompt,
+    general_prompt,
+)
+from genner_cli.running.spec import SHOTS, Nearness, RunSpec
+from genner_cli.running.task import CountTokens, make_task
+from genner_cli.types import Document
+
+log = logging.getLogger("genner")
+BUDGET_SHARE = 4
+"""Examples take at most this part of the context."""
+SAMPLED = 64
+"""About how many examples are taken to be like all."""
+Prompts = Callable[[Prompt, int], tuple[Prompt, ...]]
+"""A prompt, and a number -> the prompt as the model reads it, with 0 to that number of demonstrations."""
+
+
+def refuse_examples(spec: RunSpec, model: Path) -> None:
+    """Raises UsageError for options of prompts, where a model has a prompt of its own."""
+    for name in ("examples", "instruction", "no_chat_template"):
+        if getattr(spec, name):
+            message = f"{model} was trained by genner and has a prompt of its own; leave it out"
+            raise UsageError(f"{option_name(name)}: {message}")
+
+
+def make_general_task(spec: RunSpec, *, context: int, tokens: CountTokens, prompts: Prompts) -> Task:
+    """What a model is asked that genner did not train. `context`: tokens of the longest sequence.
+
+    Raises UsageError for files that cannot be used.
+    """
+    output = output_format(spec.format or UNTRAINED_FORMAT)
+    instruction = _instruction(spec.instruction) if spec.instruction else f"{output.task} {ONLY_THESE_LABELS}"
+    pool, shots = (_examples(spec.examples, spec), spec.shots or SHOTS) if spec.examples else ((), 1)
+    made = prompts(general_prompt(instruction), shots)
+    budget = context // BUDGET_SHARE
+    task = make_task(
+        spec, Instructions.untrained(made[0]), context=context, prefix_tokens=tokens, reserved=budget if pool else 0
+    )
+    shown = [_Choice(each, made, tokens, shots, budget).demonstrations(pool, spec.nearest) for each in task.by_pass()]
+    return replace(task, demonstrations=tuple(shown))
+
+
+def _instruction(path: str) -> str:
+    try:
+        text = Path(path).read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as a text file in UTF-8 ({error})") from error
+    if not text:
+        raise UsageError(f"{path}: is empty; write there what the model is to do")
+    return text
+
+
+def _examples(path: str, spec: RunSpec) -> tuple[Document, ...]:
+    """The labelled documents of a file. Raises UsageError with the first thing that is wrong with it."""
+    gold = read_gold(expand([path]), text_field=spec.text_field, id_field=spec.id_field)
+    if gold.problems:
+        others = len(gold.problems) - 1
+        more = f"; and {others:,} more, which genner data check lists" if others else ""
+        raise UsageError(f"--examples: {gold.problems[0].message}{more}")
+    names = {label.name for label in spec.labels or ()}
+    if not any(entity.label in names for document in gold.documents for entity in document.entities):
+        known = sorted({entity.label for document in gold.documents for entity in document.entities})
+        raise UsageError(f"{path}: no example has an entity with a label asked for; theirs are {', '.join(known)}")
+    return tuple(Document(each.text, entities=each.entities) for each in gold.documents)
+
+
+class _Choice:
+    """Chooses for the task of one pass: at most `shots` examples, in at most `budget` tokens together."""
+
+    def __init__(self, task: Task, prompts: tuple[Prompt, ...], tokens: CountTokens, shots: int, budget: int) -> None:
+        self._rendered = Rendered(task.format, task.names, task.depth)
+        self._prompts = prompts
+        self._tokens = tokens
+        self._shots = shots
+        self._budget = budget
+
+    def demonstrations(self, pool: Sequence[Document], nearness: Nearness) -> Demonstrations:
+        """Of labelled documents."""
+        nearest = self._nearest(pool) if nearness is Nearness.WORDS else None
+        return Demonstrations(self._prompts, self._rendered.invented(), self._fixed(pool), nearest)
+
+    def _fixed(self, pool: Sequence[Document]) -> tuple[Demonstration, ...]:
+        """As many as fit."""
+        most = min(self._shots, len(pool))
+        for count in range(most, 0, -1):
+            shown = self._covering(pool, count)
+            if self._size(shown) <= self._budget:
+                break
+        else:
+            shown = []
+        if len(shown) < most:
+            log.warning(
+                "%d of %d examples fit into %d tokens, a quarter of the context", len(shown), most, self._budget
+            )
+        return tuple(shown)
+
+    def _covering(self, pool: Sequence[Document], count: int) -> list[Demonstration]:
+        """Of the documents that the format can carry."""
+        while True:
+            chosen = covering(pool, count, self._rendered.labels)
+            shown = [self._rendered.of(document) for document in chosen]
+            if all(shown):
+                return [each for each in shown if each]
+            refused = [document for document, each in zip(chosen, shown, strict=True) if not each]
+            pool = [document for document in pool if document not in refused]
+
+    def _nearest(self, pool: Sequence[Document]) -> Nearest:
+        """Tokens of all documents would take long to count, so the budget is in bytes, by what a sample takes at most
+        for one."""
+        sample = [each for each in map(self._rendered.of, pool[:: 1 + len(pool) // SAMPLED]) if each]
+        turns = self._shots * self._size([Demonstration("", "")])
+        rate = max((self._size([each]) / each.size for each in sample), default=1.0)
+        budget = int(max(0, self._budget - turns) / rate)
+        if self._shots * max((each.size for each in sample), default=0) > budget:
+            message = "texts get fewer than %d examples where these take more than %d tokens, a quarter of the context"
+            log.warning(message, self._shots, self._budget)
+        return Nearest(tuple(pool), self._rendered, self._shots, budget)
+
+    def _size(self, shown: Sequence[Demonstration]) -> int:
+        """Tokens that they take."""
+        return self._tokens(self._prompts[len(shown)].shown(shown))
