@@ -256,7 +256,7 @@ def test_the_model_of_the_environment_is_used_unless_another_is_named(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["docs.jsonl", "--types", "PER", "--labels", "x.yaml"], "--types and --labels both name the labels"),
+        (["docs.jsonl", "--types", "PER", "--labels", "x.yaml"], "--types cannot be combined with --labels"),
         (["docs.jsonl", "--types", " , "], "names no label"),
         (["docs.jsonl", "--types", "A]"], "rename it"),
         (["docs.jsonl", "--labels", "none.yaml"], "none.yaml: cannot be read"),

@@ -359,7 +359,7 @@ def test_an_engine_that_is_killed_is_started_again_and_nothing_is_lost(
 
 
 def test_restart_and_retry_need_a_file(start: Start, docs: Path, out: Path) -> None:
-    assert "name it after -o" in told(start(docs, "--restart"), 2)
+    assert "need -o FILE" in told(start(docs, "--restart"), 2)
     assert "reads the input twice" in told(start("-", "-o", out, "--retry-errors", stdin=subprocess.DEVNULL), 2)
 
 
