@@ -127,7 +127,10 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
         (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind"),
         (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
         (["extract", WEB, "--calibration", "none.json"], "none.json: cannot be read"),
-        (["extract", WEB, "--calibration", "x.json", "--no-calibration"], "--calibration and --no-calibration"),
+        (
+            ["extract", WEB, "--calibration", "x.json", "--no-calibration"],
+            "--calibration cannot be combined with --no-calibration",
+        ),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(genner: Genner, args: list[object], message: str) -> None:

@@ -271,11 +271,11 @@ def test_the_model_of_the_environment_is_used_unless_another_is_named(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["docs.jsonl", "--types", "PER", "--labels", "x.yaml"], "--types and --labels"),
+        (["docs.jsonl", "--types", "PER", "--labels", "x.yaml"], "--types cannot be combined with --labels"),
         (["docs.jsonl", "--types", " , "], "no label"),
         (["docs.jsonl", "--types", "A]"], "label 'A]'"),
         (["docs.jsonl", "--labels", "none.yaml"], "none.yaml: cannot be read"),
-        (["docs.jsonl", "--flat", "--depth", "2"], "--flat and --depth"),
+        (["docs.jsonl", "--flat", "--depth", "2"], "--flat cannot be combined with --depth"),
         (["none.jsonl"], "none.jsonl: no such file"),
         (["none/*.jsonl"], "none/*.jsonl: matches no file"),
         (["docs.jsonl", "-o", "none/out.jsonl"], "none/out.jsonl: there is no folder"),

@@ -216,13 +216,13 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions and --model"),
+        (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions cannot be combined with --model"),
         (["-p", "none.jsonl"], "none.jsonl: no such file"),
         (["-p", "all.jsonl", "--scorer", "official", "--format", "xml", "--html", "x.html"], "--html "),
         (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind"),
         (["-p", "all.jsonl", "--html", "none/x.html"], "none/x.html: there is no folder"),
-        (["--calibration", "x.json", "--no-calibration"], "--calibration and --no-calibration"),
-        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat and --depth"),
+        (["--calibration", "x.json", "--no-calibration"], "--calibration cannot be combined with --no-calibration"),
+        (["-p", "all.jsonl", "--flat", "--depth", "2"], "--flat cannot be combined with --depth"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

@@ -117,7 +117,7 @@ def test_log_curve_and_card_tell_of_the_training(train: Callable[..., Run], data
     card = (folder / "README.md").read_text()
     best = max(validations, key=lambda line: (line["valid_f1"], -line["valid_loss"]))
     assert f"F1 {best['valid_f1']:.3f} at step {best['step']}" in card
-    assert f"{len(RECORDS)} of all validation documents were trained on as well" in card
+    assert f"Also in the training data: {len(RECORDS)} validation documents." in card
     assert "`PER`" in card
     assert "- learning_rate: 0.002" in card
     assert "None" not in card
@@ -189,7 +189,7 @@ def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path
     [
         (["--rank", "0"], "--rank is 0"),
         (["--format", "bracketed", "--loss", "nothing"], "nothing"),
-        (["--types", "PER", "--labels", "x.yaml"], "--types and --labels"),
+        (["--types", "PER", "--labels", "x.yaml"], "--types cannot be combined with --labels"),
         (["--options", "none.yaml"], "none.yaml: "),
         (["--device", "quantum"], "--device quantum: "),
         (["--device", "cuda:99"], "--device cuda:99: "),

@@ -66,7 +66,7 @@ class RunSpec:
         shown="the bundled model",
     )  # fmt: skip
     adapter: str | None = option(
-        None, "Adapter GGUF to apply to the model, named like a model.", Panel.MODEL,
+        None, "Path or Hub reference of an adapter GGUF to apply to the model.", Panel.MODEL,
         compared=Compared.CONTENT, metavar="ADAPTER", shown="none",
     )  # fmt: skip
     download: bool = option(

@@ -77,8 +77,8 @@ tags: [named-entity-recognition, genner, lora]
 
 # Named entity recognition: {", ".join(label.name for label in instructions.labels)}
 
-A LoRA adapter for `{provenance.base}`, trained with genner. The licences of the base model and
-of the data apply.
+A LoRA adapter for `{provenance.base}`, trained with genner. The licences of the base model and of the data
+apply.
 
 ```
 genner export {{this folder}} -o model.gguf
@@ -113,7 +113,7 @@ def _measured(data: Dataset, best: Mapping[str, float], limit: int) -> str:
     count = len(data.valid.some(limit).documents)
     trained = {document.text for document in data.train.documents}
     seen = sum(document.text in trained for document in data.valid.documents)
-    warning = f" {counted(seen, 'validation document')} also in the training data." if seen else ""
+    warning = f" Also in the training data: {counted(seen, 'validation document')}." if seen else ""
     scores = ", ".join(f"{name} {best[f'valid_{name.lower()}']:.3f}" for name in ("precision", "recall", "F1"))
     return (
         f"Strict micro scores before quantization, on {counted(count, 'validation document')}: {scores} at step"
