@@ -26,7 +26,7 @@ RAY = ("--cluster", "ray")
     [
         (RAY, "--cluster: .* -o"),
         ((*RAY, "-o", "out.jsonl", "--limit", 5), "--limit "),
-        ((*RAY, "-o", "out.jsonl", "--retry-errors"), "--retry-errors: .*--cluster"),
+        ((*RAY, "-o", "out.jsonl", "--retry-errors"), "--retry-errors .*--cluster"),
         ((*RAY, "-o", "out.jsonl", "--shard", "1/2"), "--shard cannot be combined with --cluster"),
         (("--address", "head:6379"), "--address .*--cluster ray"),
         (("--actors", 2), "--actors .*--cluster ray"),

@@ -213,7 +213,7 @@ def test_losses_are_counted_with_the_first_examples() -> None:
         losses("scores", f"a:{number}")
     losses("ids", "a:9")
     scores, ids = losses.lines()
-    assert "5 scores (a:0, a:1, a:2, ...)" in scores
-    assert "1 ids (a:9)" in ids
+    assert "scores: 5 (a:0, a:1, a:2, ...)" in scores
+    assert "ids: 1 (a:9)" in ids
     with pytest.raises(DataError, match="a:1: scores "):
         Dropped(strict=True)("scores", "a:1")

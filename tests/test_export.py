@@ -309,7 +309,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], int]] = {
     r"adapter_model\.safetensors cannot be read": (cut, 1),
     r"adapter_model\.safetensors .*No such file": (lambda folder: without(folder, "adapter_model.safetensors"), 1),
     r"no verify\.jsonl; .*--verify": (lambda folder: without(folder, "verify.jsonl"), 2),
-    r"verify\.jsonl: 1 problem beside 5 ": (crossing, 2),
+    r"verify\.jsonl: 1 problem, and 5 ": (crossing, 2),
     r"prompt version 0": (of_another_prompt, 1),
     rf"\(SHA-256 .*{'f' * 12}": (on_another_base, 1),
     r"no tokenizer\.json": (lambda folder: without(folder, "tokenizer.json"), 1),

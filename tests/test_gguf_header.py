@@ -132,7 +132,7 @@ def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"GGU", b"PK\x03\x04 a zip file", b"\x89PNG\r\n", b"FUGG" + bytes(40)])
 def test_what_is_no_gguf_says_so_with_what_it_starts_with(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ModelError, match="no GGUF file") as error:
+    with pytest.raises(ModelError, match="not a GGUF file") as error:
         header_of(content, tmp_path)
     assert repr(content[:4]) in str(error.value)
 

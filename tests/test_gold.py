@@ -106,7 +106,7 @@ def test_every_problem_of_every_document_is_given_and_the_good_ones_are_kept(tmp
         ({**ANN, "text": "Bob"}, "'Ann' at 0:3, not 'Bob'; "),
         ({**ANN, "text": 3}, "not 3; "),
         ({**ANN, "text": "New York"}, "not 'New York'; .*17:25"),
-        ({**ANN, "end": 2, "text": "Ann"}, "end .*last character"),
+        ({**ANN, "end": 2, "text": "Ann"}, "end .*inclusive"),
         ({**NEW_YORK, "start": 21, "end": 29}, "21:29 .*range"),
         ({**NEW_YORK, "start": 18, "end": 26}, "UTF-16"),
         ({"start": 9, "end": 12, "label": "PER", "text": "oë"}, "UTF-8"),

@@ -136,7 +136,6 @@ def right_of(base: Path, tasks: Path) -> int:
     return right
 
 
-@pytest.mark.usefixtures("lm_eval")
 def test_tasks_are_found_by_name_and_by_tag(tmp_path: Path) -> None:
     from genner_cli.training.harness import opened_harness
 
@@ -146,7 +145,6 @@ def test_tasks_are_found_by_name_and_by_tag(tmp_path: Path) -> None:
             assert sorted(harness.loaded["tasks"]) == tasks
 
 
-@pytest.mark.usefixtures("lm_eval")
 def test_a_record_that_a_task_cannot_ask_is_told_without_a_traceback(base: Path, tmp_path: Path) -> None:
     from genner_cli.training.harness import opened_harness
 
@@ -172,7 +170,6 @@ def test_an_aggregation_that_is_no_mean_is_made_of_each_set_that_is_drawn() -> N
     assert estimated(spread, before, before)[2] == (0, 0, 0)
 
 
-@pytest.mark.usefixtures("lm_eval")
 @pytest.mark.parametrize(
     ("file", "names", "said"),
     [

@@ -69,7 +69,7 @@ def test_the_limit_is_of_documents_and_gold_may_have_more(genner: Genner, tmp_pa
     predictions = write(tmp_path / "pred.jsonl", RECORD, {**RECORD, "id": "b"})
     gold = write(tmp_path / "gold.jsonl", GOLD, {**GOLD, "id": "b"}, {**GOLD, "id": "c"})
     run = genner("view", predictions, "--gold", gold, "--limit", 1, "-o", tmp_path / "page.html")
-    assert (run.status, run.stderr.splitlines()[-1]) == (0, "1 documents, 4 entities, 0 failed")
+    assert (run.status, run.stderr.splitlines()[-1]) == (0, "1 document, 4 entities, 0 failed")
     run = genner("view", predictions, "--gold", gold, "-o", tmp_path / "page.html")
     assert run.status == 1
     assert re.search(f"{gold}:3: document 'c' .*{predictions}:2", run.stderr)
