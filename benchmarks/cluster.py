@@ -20,6 +20,7 @@ from typing import Any
 from workloads import workloads
 
 from genner_cli.files.blocks import cut, suitable_length, surveyed
+from genner_cli.files.manifest import Settings
 from genner_cli.files.parts import Parts, Record
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.ledger import Outcome
@@ -51,7 +52,7 @@ def driver(folder: Path, documents: int) -> dict[str, float]:
     records = [Record(DOCUMENT, bytes(16), Outcome(504, 1, 2, None))] * (documents // len(parts))
     write = timed(lambda: [(parts.write(block, records), parts.finish(block)) for block in parts.missing()])
     with ResumableOutput(out) as output:
-        output.begin({})
+        output.begin(Settings({}))
         join = timed(lambda: output.fill(parts.records()))
     count = len(records) * len(parts)
     return {

@@ -17,6 +17,7 @@ from asking import news
 
 from genner_cli.chunking import split
 from genner_cli.extraction import Task, extract
+from genner_cli.files.manifest import Settings
 from genner_cli.files.reading import read_documents
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import encode
@@ -63,7 +64,7 @@ def extracted(folder: Path, name: str, size: int) -> None:
     source = folder / f"{size}.jsonl"
     source.write_bytes(orjson.dumps({"id": "long", "text": prose(size)}))
     with ResumableOutput(str(folder / f"{size}.{name}")) as output:
-        output.begin({})
+        output.begin(Settings({}))
         for result in extract(output.rest(read_documents([str(source)])), TASK, mark):
             assert len(result.entities) > size / 300
             output.write(encode(result), result.document, outcome_of(result))
