@@ -42,7 +42,7 @@ def test_brat_texts_are_found_by_their_annotations(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "genner"):
         gold = read_gold(paths)
     assert [len(document.entities) for document in gold.documents] == [4, 0]
-    assert any("1 discontinuous entities" in record.getMessage() for record in caplog.records)
+    assert any("discontinuous entities: 1" in record.getMessage() for record in caplog.records)
 
 
 def test_a_text_beyond_the_limit_and_a_missing_text_are_failures(tmp_path: Path) -> None:

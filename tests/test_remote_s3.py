@@ -69,7 +69,7 @@ def test_a_run_from_and_to_a_bucket_is_killed_and_gone_on_with(bucket: Any, tmp_
     process.kill()
     process.communicate()
     assert not bucket.exists("news/out/entities.jsonl.gz")
-    assert " before; " in genner(f"{BUCKET}/in/*.gz", "-o", out)
+    assert " already done in an earlier run; " in genner(f"{BUCKET}/in/*.gz", "-o", out)
     genner(docs, "-o", tmp_path / "local.jsonl")
     found = [orjson.loads(line) for line in gzip.decompress(bucket.cat("news/out/entities.jsonl.gz")).splitlines()]
     assert_same(found, records(tmp_path / "local.jsonl"))

@@ -92,8 +92,8 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
             data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
         )
         loop = _loop(job, adapted.get_base_model(), base, data, schedule, group, report)
-        if job.resume:
-            report.stage(f"resuming from step {_step_saved(job.out):,}")
+        if job.resume and (step := _step_saved(job.out)):
+            report.stage(f"resuming from step {step:,}")
         with _interruption_noted(job.out, first=group.first):
             best = loop.run(schedule)
         if not group.first:
