@@ -103,7 +103,7 @@ def test_what_was_joined_is_gone_on_with_like_any_output(
     genner("data", "merge", tmp_path / "part-?.jsonl", "-o", out)
     paths[0].write_bytes(paths[0].read_bytes().replace(b"{torn", b'{"text": "Ann met Bob."}'))
     run = extract(genner, paths, out, "--retry-errors")
-    assert re.search(r"\b24 .*before", run.stderr), run.stderr
+    assert re.search(r"\b24 already", run.stderr), run.stderr
     found = [orjson.loads(line) for line in gzip.decompress(out.read_bytes()).splitlines()]
     assert found[4]["text"] == "Ann met Bob."
     assert sum("error" in record for record in found) == 3
@@ -115,7 +115,7 @@ def test_a_shard_is_an_output_that_is_gone_on_with_and_only_by_the_same_shard_of
     assert "complete" in extract(genner, paths, shards[0], "--shard", "1/3").stderr
     run = extract(genner, paths, shards[0], "--shard", "2/3")
     assert run.status == 2
-    assert re.search('shard: "1/3" .*"2/3"', run.stderr)
+    assert re.search("shard: 1/3 -> 2/3", run.stderr)
     with paths[2].open("ab") as file:
         file.write(b"\n")
     run = extract(genner, paths, shards[0], "--shard", "1/3")
@@ -154,7 +154,7 @@ def changed(output: Path, **values: Any) -> None:
     [
         ({"state": "stopped"}, r"shard 3/3 .*\(stopped, "),
         ({"state": "retrying"}, r"shard 3/3 .*\(retrying, "),
-        ({"format": "xml"}, r'{0} \(format: "inserted" .*"xml"'),
+        ({"format": "xml"}, r"{0} \(format: inserted -> xml"),
         ({"input": "1 files"}, r"\(input: "),
         ({"genner": "0.0"}, "genner version: "),
         ({"shard": "3/4"}, r"\(shard: 1/3 .*3/4 "),
@@ -239,7 +239,7 @@ def test_an_output_made_with_other_options_is_not_overwritten_unless_asked_to(
     before = out.read_bytes()
     run = genner("data", "merge", *shards, "-o", out)
     assert run.status == 2
-    assert re.search(r"min-score: 0\.9 .*0\.0 ", run.stderr)
+    assert re.search(r"min-score: 0\.9 -> 0\.0\b", run.stderr)
     assert out.read_bytes() == before
     assert genner("data", "merge", *shards, "-o", out, "--restart").status == 1
     assert manifest(out)["options"]["min-score"] == 0.0
@@ -249,7 +249,7 @@ def test_an_output_made_with_other_options_is_not_overwritten_unless_asked_to(
     ("more", "told"),
     [
         (("--shard", "4/3", "-o", "out.jsonl"), "'4/3' .*i/n"),
-        (("--shard", "1/3"), "--shard: .* -o"),
+        (("--shard", "1/3"), "--shard .*-o"),
         (("--shard", "1/3", "-o", "out.jsonl", "--limit", 5), "--limit "),
     ],
 )

@@ -254,10 +254,8 @@ def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
                 file.write(block)
                 whole.update(block)
                 progress(path.name, file.tell(), size)
-            file.flush()
-            os.fsync(file.fileno())
         _check(partial, len(pieces))
-        os.replace(partial, path)
+        rename_durably(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return whole.hexdigest()
