@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick test-recipes soak lint docs bench bench-full
+.PHONY: demo test quick test-real test-recipes soak lint docs bench bench-full
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --restart -o .venv/entities.jsonl
@@ -11,11 +11,15 @@ demo: .venv/base
 
 # Two test files at a time, each on one thread: OpenMP's threads wait for each other actively.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not real"
 
 # The tests that open no model and start no process: under a minute.
 quick: .venv/test
 	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow" -rfE
+
+# The tests on a real language model, which genner pull fetches once (98 MB).
+test-real: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m real tests/test_real.py
 
 # The tests of benchmarks/ and examples/bundled_model.
 test-recipes: .venv/test

@@ -92,9 +92,8 @@ def export(
     """Merge, convert and quantize a trained model, and verify each GGUF against the model.
 
     The checks compare the prompt's tokens and the logits with transformers, and the entities of each quantization
-    with those of the unquantized model. "noise" is the root mean square change of the logits by quantization, in
-    their standard deviations. A file that fails is not written, and the exit status is 1. The report is
-    written beside the GGUF, as `FILE.gguf.report.json`.
+    with those of the unquantized model. "noise" is the root mean square change of the logits by quantization, in their
+    standard deviations. A file that fails is not written (exit status 1). The report is `FILE.gguf.report.json`.
 
     Examples:
 
