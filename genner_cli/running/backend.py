@@ -45,15 +45,9 @@ class ModelFacts:
         task = self.task
         taken = {name: getattr(task, name) for name in ("labels", "format", "depth", "chunk_bytes", "whole_words")}
         chosen = replace(spec, **taken)
-        values = {
-            compared: {
-                key_of(name): _json(value) for name, option, value in options_in(chosen) if option.compared is compared
-            }
-            for compared in (Compared.VALUE, Compared.WAY)
-        }
-        way = {name: value for name, value in values[Compared.WAY].items() if value is not None}
+        way = {name: value for name, value in _values(chosen, Compared.WAY).items() if value is not None}
         model = {"file": str(self.files[0]) if self.files else None, **self.engine}
-        return Settings({**self._content(), **values[Compared.VALUE]}, _share(spec), way, model)
+        return Settings({**self._content(), **_values(chosen, Compared.VALUE)}, _share(spec), way, model)
 
     def _content(self) -> dict[str, Any]:
         """What the model, its adapter and its calibration bring into a record."""
