@@ -128,7 +128,8 @@ class RunSpec:
         None, "Stop after this number of documents.", Panel.TEXT, compared=Compared.NEVER, least=1, shown="none"
     )
     output: str = option(
-        STDIO, "Output .jsonl (also .gz, .zst) or .parquet, also at s3://; - is stdout.", Panel.OUTPUT,
+        STDIO, "Output: .jsonl, a table of entities (.csv, .tsv), all also .gz or .zst, or .parquet; also at s3://;"
+        " - is JSONL on stdout.", Panel.OUTPUT,
         compared=Compared.NEVER, names=("--output", "-o"), metavar="FILE",
     )  # fmt: skip
     min_score: float = option(
