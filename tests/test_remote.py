@@ -94,14 +94,14 @@ def test_parquet_and_conll_are_read_there(memory: Any, tmp_path: Path) -> None:
         ("memory://none.jsonl", "no such file"),
         ("memory://*.jsonl", "no such file"),
         ("memory://in", "no such file"),
-        ("memory://in/a.csv", "unknown kind"),
+        ("memory://in/a.pdf", "unknown kind"),
         ("memory://in/a.ann", "disk"),
         ("http://127.0.0.1:1/a.jsonl", "memory://, s3://"),
         ("simplecache::memory://in/a.jsonl", "memory://, s3://"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_told(memory: Any, pattern: str, message: str) -> None:
-    for name in ("a.csv", "a.ann", "a.jsonl"):
+    for name in ("a.pdf", "a.ann", "a.jsonl"):
         memory.pipe(f"/in/{name}", b"x")
     with pytest.raises(UsageError, match="^" + pattern.replace("*", r"\*").split("in/")[0]) as raised:
         expand([pattern], addresses=True)

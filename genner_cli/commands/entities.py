@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from genner_cli.files.mention_store import MentionStore
 
 Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Output of `genner extract`, or labelled files; globs; - is stdin.")
+    list[str],
+    typer.Argument(metavar="FILE...", help="Output of `genner extract`, or labelled files; - is stdin."),
 ]
 Output = Annotated[
     str | None,

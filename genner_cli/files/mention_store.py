@@ -1,4 +1,4 @@
-"""Tallies of mentions, however many there are, in bounded memory: what does not fit lies in a temporary SQLite database.
+"""Tallies of mentions, however many, in bounded memory: what does not fit lies in a temporary SQLite database.
 
 Its file is in TMPDIR and has no name, so that nothing is left of it. Knows nothing of where documents come from.
 """
@@ -117,8 +117,8 @@ def _written(tally: Tally) -> bytes:
 
 
 def _read(tally: bytes) -> Tally:
-    *counts, contexts, spellings = orjson.loads(tally)
-    return Tally(*counts, [(id, text) for id, text in contexts], Counter(spellings))
+    count, documents, scored, scores, contexts, spellings = orjson.loads(tally)
+    return Tally(count, documents, scored, scores, [(id, text) for id, text in contexts], Counter(spellings))
 
 
 @contextmanager

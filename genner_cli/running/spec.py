@@ -110,7 +110,10 @@ class RunSpec:
         None, "Date for a chat template that writes one.", Panel.PROMPT, compared=Compared.CONTENT,
         metavar="YYYY-MM-DD", shown="today; of a resumed run, that of its start",
     )  # fmt: skip
-    text_field: str = option("text", "Field that holds the text.", Panel.TEXT, compared=Compared.VALUE)
+    text_field: str = option(
+        "text", "Field that holds the text; data.body is a field in a field, and title,body joins two.", Panel.TEXT,
+        compared=Compared.VALUE,
+    )  # fmt: skip
     id_field: str = option("id", "Field that holds the id.", Panel.TEXT, compared=Compared.VALUE)
     chunk_bytes: int | None = option(
         None, "Maximum length of a chunk of text, in UTF-8 bytes.", Panel.TEXT,
@@ -212,7 +215,7 @@ class RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""
         from genner_cli.files.reading import expand
 
-        return replace(self, inputs=tuple(expand(self.inputs, addresses=True)))
+        return replace(self, inputs=tuple(expand(self.inputs, addresses=True, output=self.output)))
 
     def blocks(self) -> Sequence[str | Block]:
         """What is to be read of the inputs: all of them, or the share of a shard. Raises UsageError."""
