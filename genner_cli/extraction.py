@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice, product, repeat
+from time import monotonic
 from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.demonstrations import Demonstrations
 from genner_cli.errors import DataError
 from genner_cli.formats import OutputFormat, output_format
-from genner_cli.generation import Completion, Constraint, Generate, Request
+from genner_cli.generation import OUT_OF_TIME, Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.types import (
@@ -53,7 +54,8 @@ class Task:
     `min_score` is compared with the calibrated score. `passes`: the labels in runs, each of which is asked in a prompt
     of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
     was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
-    for a model that genner trained. `whole_words`: entities start and end at word boundaries.
+    for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
+    the time that a document may be worked on before it fails; None for any.
     """
 
     labels: tuple[Label, ...]
@@ -68,6 +70,7 @@ class Task:
     passes: tuple[tuple[Label, ...], ...] = ()
     demonstrations: tuple[Demonstrations, ...] = ()
     whole_words: bool = False
+    seconds_per_document: float | None = None
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -101,13 +104,36 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Progress:
-    """A drawn document. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked."""
+    """A drawn document. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked.
+
+    `running`: requests that are not answered yet, of which the first was made at `since`; `spent`: the seconds in which
+    there were any, before.
+    """
 
     document: DocumentOrFailure
     chunks: int = 0
     asked: int = 0
     whole: bool = False
     parts: dict[tuple[int, int], _Part] = field(default_factory=dict)
+    running: int = 0
+    since: float = 0.0
+    spent: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been worked on."""
+        return self.spent + (monotonic() - self.since if self.running else 0.0)
+
+    def start(self) -> None:
+        """A request about it is made."""
+        self.since = self.since if self.running else monotonic()
+        self.running += 1
+
+    def stop(self) -> None:
+        """A request about it is answered."""
+        self.running -= 1
+        if not self.running:
+            self.spent += monotonic() - self.since
 
     @property
     def done(self) -> bool:
@@ -137,8 +163,21 @@ class _Question(NamedTuple):
     number: int
     task: Task
 
+    def ask(self, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request | None:
+        """The request; None for a document whose time is up, which has failed."""
+        progress, seconds = self.item.progress, self.task.seconds_per_document
+        left = None if seconds is None else seconds - progress.seconds
+        if left is not None and left <= 0:
+            progress.parts[self.number, self.item.number] = _too_slow(self.task)
+            return None
+        progress.start()
+        request = _request(self.item, self.task, output, prefix=prefix, grammar=grammar)
+        return request if left is None else replace(request, seconds=left)
+
     def answer(self, completion: Completion) -> None:
-        part = _part(completion, self.item.chunk, self.task)
+        self.item.progress.stop()
+        slow = completion.error == OUT_OF_TIME
+        part = _too_slow(self.task) if slow else _part(completion, self.item.chunk, self.task)
         self.item.progress.parts[self.number, self.item.number] = part
 
 
@@ -212,8 +251,10 @@ def _requests(items: Iterator[_Item], task: Task, questions: dict[int, _Question
     while block := list(islice(items, PASS_CHUNKS if len(passes) > 1 else 1)):
         for at, (each, prefix, grammar) in enumerate(passes):
             for item in block:
-                questions[next(numbers)] = _Question(item, at, each)
-                yield _request(item, each, output, prefix=prefix, grammar=grammar)
+                question = _Question(item, at, each)
+                if request := question.ask(output, prefix=prefix, grammar=grammar):
+                    questions[next(numbers)] = question
+                    yield request
 
 
 def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
@@ -241,6 +282,12 @@ def _part(completion: Completion, chunk: Chunk, task: Task) -> _Part:
     except DataError as error:
         return _Part(completion.text, (), str(error), Reason.ENGINE if completion.error else Reason.COMPLETION)
     return _Part(completion.text, tuple(owned(chunk, entities)))
+
+
+def _too_slow(task: Task) -> _Part:
+    limit = f"it took longer than {task.seconds_per_document:g} s"
+    message = f"{limit}; raise --seconds-per-document, or split the document, and use --retry-errors"
+    return _Part("", (), message, Reason.ENGINE)
 
 
 def _finish(progress: _Progress, task: Task) -> Extraction:

@@ -140,6 +140,7 @@ def change(name: str, files: Files) -> Change:
         "chunk_bytes": Change(1000, 64),
         "overlap_bytes": Change(0, 32, {"chunk_bytes": 64}),
         "max_document_bytes": Change(10_000, 20_000),
+        "seconds_per_document": Change(600.0, 6000.0),
         "limit": Change(3, 4),
         "output": Change("out.jsonl", "other.jsonl"),
         "min_score": Change(0.0, 0.5),

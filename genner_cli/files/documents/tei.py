@@ -20,7 +20,7 @@ _TEXTS = ("text", "sourceDoc")
 _LEFT_OUT = names("fw del teiHeader figDesc binaryObject")
 _OTHERS = names("sic orig abbr am")
 """What stands beside another reading in a `choice`, which is taken."""
-_LINES = names("item l label line lb row speaker stage castItem")
+_LINES = names("item l label line row speaker stage castItem")
 _PARAGRAPHS = names(
     "ab address argument back bibl body byline castList cit closer dateline div div1 div2 div3 div4 div5 div6 div7"
     " docAuthor docDate docImprint docTitle epigraph figure floatingText front group head imprimatur lg list opener p"
@@ -57,7 +57,8 @@ class _Edition:
         self._begin()
 
     def _begin(self) -> None:
-        self._title: Flow | None = None
+        self._title = Flow()
+        self._titled = False
         self._flows = [Flow()]
         self._notes: list[str] = []
         self._readings: list[int] = []
@@ -89,8 +90,6 @@ class _Edition:
         elif tag in _MILESTONES or tag == "lb":
             if attributes.get("break") != "no":
                 self._flows[-1].break_with(LINE if tag == "lb" else SPACE)
-        elif tag == "title" and self._open[-2:] == ["titleStmt", "title"] and self._title is None:
-            self._title = Flow()
         else:
             self._break(tag)
 
@@ -103,7 +102,7 @@ class _Edition:
             self._notes.append(self._flows.pop().text())
         else:
             self._break(tag)
-        self._open.pop()
+        self._titled |= self._open.pop() == "title"
         if tag == "app":
             self._readings.pop()
         if tag in ("TEI", "TEI.2"):
@@ -137,12 +136,12 @@ class _Edition:
             return
         if self._in_text:
             self._flows[-1].add(text)
-        elif self._title is not None and self._open[-1] == "title":
+        elif not self._titled and {"titleStmt", "title"} <= set(self._open):
             self._title.add(text)
 
     def _finish(self) -> None:
         self._place_notes()
-        title = self._title.text() if self._title else ""
+        title = self._title.text()
         self.records.append({"text": self._flows[0].text()} | ({"title": title} if title else {}))
 
     def close(self) -> None:
