@@ -119,6 +119,7 @@ def change(name: str, files: Files) -> Change:
     return {
         "inputs": Change((str(files.inputs[0]),), (str(files.inputs[1]),)),
         "labels": Change((Label("PER"),), (Label("PER", "a person"),)),
+        "labels_field": Change(None, "asked"),
         "strict_labels": Change(False, True),
         "depth": Change(1, 2, {"format": "xml"}),
         "model": Change(str(files.models[0]), str(files.models[1])),

@@ -24,6 +24,9 @@ from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.generation import OUT_OF_TIME, Completion, EngineOptions, Request
 from genner_cli.types import Piece
 
+GRAMMARS = 256
+"""Grammars that are kept compiled, where each document may ask for other labels."""
+
 
 @dataclass(slots=True)
 class _Job:
@@ -190,8 +193,10 @@ class Engine:
         return slot
 
     def _grammar(self, gbnf: str) -> Grammar:
-        """A fresh grammar sampler; each GBNF is read once and cloned."""
+        """A fresh grammar sampler; each GBNF is read once and cloned, but for those that were needed long ago."""
         if gbnf not in self._grammars:
+            if len(self._grammars) == GRAMMARS:
+                self._grammars.pop(next(iter(self._grammars))).free()
             self._grammars[gbnf] = Grammar.compile(self._model, gbnf)
         return self._grammars[gbnf].clone()
 

@@ -147,14 +147,16 @@ def _to_standard_output(
         started(spec, blocks, opened, progress) as run,
     ):
         documents = spec.documents(blocks, progress=run.read)
-        run.write(_extracted(opened, documents, stopper), spec, _Counted(writer.write, run.ledger))
+        run.write(_extracted(opened, documents, spec, stopper), spec, _Counted(writer.write, run.ledger))
         stopper.check()
     return run
 
 
-def _extracted(opened: Opened, documents: Iterator[DocumentOrFailure], stopper: Stopper) -> Iterator[Extraction]:
+def _extracted(
+    opened: Opened, documents: Iterator[DocumentOrFailure], spec: RunSpec, stopper: Stopper
+) -> Iterator[Extraction]:
     """Extractions of documents, until a signal comes."""
-    for result in extractions(opened, stopper.feed(documents)):
+    for result in extractions(opened, stopper.feed(documents), own_labels=spec.labels_field is not None):
         stopper.done(result.document)
         yield result
         del result  # see `Run.write`
@@ -184,13 +186,13 @@ def _to_file(
         if spec.retry_errors:
             with output.retry() as retry:
                 failed = retry.rest(spec.documents(blocks, progress=run.read))
-                run.write(_extracted(opened, failed, stopper), spec, retry)
+                run.write(_extracted(opened, failed, spec, stopper), spec, retry)
                 stopper.check()
                 retry.finish()
             run.bytes_read = 0
         rest = output.rest(spec.documents(blocks, progress=run.read))
         run.ledger, run.complete = output.ledger, output.finished
-        run.write(_extracted(opened, rest, stopper), spec, output)
+        run.write(_extracted(opened, rest, spec, stopper), spec, output)
         stopper.check()
         output.finish()
     return run

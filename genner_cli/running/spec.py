@@ -54,6 +54,10 @@ class RunSpec:
     labels: tuple[Label, ...] | None = option(
         None, "Labels to extract.", Panel.LABELS, compared=Compared.VALUE, shown="the model's own"
     )
+    labels_field: str | None = option(
+        None, "Field with a document's own labels, in place of the others: a list, or names with definitions.",
+        Panel.LABELS, compared=Compared.VALUE, shown="none",
+    )  # fmt: skip
     strict_labels: bool = option(
         False, "Refuse labels the model was not trained on.", Panel.LABELS, compared=Compared.NEVER
     )
@@ -231,6 +235,7 @@ class RunSpec:
         self, blocks: Sequence[str | Block] | None = None, *, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[DocumentOrFailure]:
         """The documents of blocks, or of the inputs; `progress` counts bytes of files. Raises UsageError."""
+        from genner_cli.files.labels import with_own_labels
         from genner_cli.files.reading import read_documents
 
         found = read_documents(
@@ -240,7 +245,7 @@ class RunSpec:
             max_document_bytes=self.max_document_bytes,
             progress=progress,
         )
-        return islice(found, self.limit)
+        return islice((with_own_labels(each, self.labels_field) for each in found), self.limit)
 
     def line(self, extraction: Extraction) -> bytes:
         """The record of an extraction. Raises DataError for fields that JSON cannot carry."""
