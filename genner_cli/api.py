@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from genner_cli.errors import UsageError
-from genner_cli.files.labels import parse_types
+from genner_cli.files.labels import parse_types, with_own_labels
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.ledger import Ledger
@@ -72,8 +72,10 @@ class Extractor:
         if isinstance(documents, str | bytes | Mapping):
             raise TypeError("documents is a single document, not a list of them; put it into a list: [document]")
         opened, names = self._ready, {"text_field": self._spec.text_field, "id_field": self._spec.id_field}
+        field = self._spec.labels_field
         read = (document_of(each, f"document {number}", **names) for number, each in enumerate(documents, 1))
-        for result in extractions(opened, read):
+        asked = (with_own_labels(each, field) for each in read)
+        for result in extractions(opened, asked, own_labels=field is not None):
             yield record_of(result, **names, keep_completion=self._spec.keep_completion)
 
     @property

@@ -9,16 +9,17 @@ import difflib
 import math
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice, product, repeat
+from time import monotonic
 from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.demonstrations import Demonstrations
-from genner_cli.errors import DataError
+from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import OutputFormat, output_format
-from genner_cli.generation import Completion, Constraint, Generate, Request
+from genner_cli.generation import OUT_OF_TIME, Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.types import (
@@ -42,8 +43,11 @@ WAITING_CHARACTERS = 16 * 2**20
 what may wait for a slow document before it."""
 
 PASS_CHUNKS = 512
-"""Where labels take several passes, each block of this many chunks is asked about in one pass before the next, for
-every change of pass reads its labels again."""
+"""Where labels take several passes, or differ between documents, each block of this many chunks is asked about with one
+prompt before the next, for every change reads the labels again."""
+
+LABEL_LISTS = 256
+"""Lists of labels whose tasks are kept, where documents have their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ class Task:
     `min_score` is compared with the calibrated score. `passes`: the labels in runs, each of which is asked in a prompt
     of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
     was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
-    for a model that genner trained. `whole_words`: entities start and end at word boundaries.
+    for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
+    the time that a document may be worked on before it fails; None for any.
     """
 
     labels: tuple[Label, ...]
@@ -68,6 +73,7 @@ class Task:
     passes: tuple[tuple[Label, ...], ...] = ()
     demonstrations: tuple[Demonstrations, ...] = ()
     whole_words: bool = False
+    seconds_per_document: float | None = None
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -90,6 +96,59 @@ class Task:
         ]
 
 
+class _Pass(NamedTuple):
+    """A task of one prompt, with what its requests have in common."""
+
+    task: Task
+    prefix: tuple[Piece, ...]
+    grammar: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asking:
+    """What documents with the same labels are asked: a task, and its passes."""
+
+    task: Task
+    passes: tuple[_Pass, ...]
+
+    @classmethod
+    def of(cls, task: Task) -> _Asking:
+        output = output_format(task.format)
+        passes = (
+            _Pass(each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth))
+            for each in task.by_pass()
+        )
+        return cls(task, tuple(passes))
+
+
+TaskOf = Callable[[tuple[Label, ...]], Task]
+"""The task that asks for these labels. Raises UsageError where there can be none."""
+
+
+class _Tasks:
+    """What each document is asked: the task of all, or where there is `task_of`, one for its own labels."""
+
+    def __init__(self, task: Task, task_of: TaskOf | None) -> None:
+        self.of_all = _Asking.of(task)
+        self._task_of = task_of
+        self._known: dict[tuple[Label, ...], _Asking] = {}
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether there is more than one prompt."""
+        return self._task_of is not None or len(self.of_all.passes) > 1
+
+    def of(self, document: DocumentOrFailure) -> _Asking:
+        labels = document.labels if isinstance(document, Document) else None
+        if labels is None or self._task_of is None:
+            return self.of_all
+        if labels not in self._known:
+            if len(self._known) == LABEL_LISTS:
+                del self._known[next(iter(self._known))]
+            self._known[labels] = _Asking.of(self._task_of(labels))
+        return self._known[labels]
+
+
 class _Part(NamedTuple):
     """The result of one chunk in one pass: its entities with offsets into the document, or its error."""
 
@@ -101,13 +160,38 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Progress:
-    """A drawn document. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked."""
+    """A drawn document. `parts`: by pass and chunk; `asked`: how many are to come; `whole`: no more are asked.
+
+    `running`: requests that are not answered yet, of which the first was made at `since`; `spent`: the seconds in which
+    there were any, before. `problem`: why it cannot be asked about.
+    """
 
     document: DocumentOrFailure
+    asking: _Asking
+    problem: str | None = None
     chunks: int = 0
     asked: int = 0
     whole: bool = False
     parts: dict[tuple[int, int], _Part] = field(default_factory=dict)
+    running: int = 0
+    since: float = 0.0
+    spent: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been worked on."""
+        return self.spent + (monotonic() - self.since if self.running else 0.0)
+
+    def start(self) -> None:
+        """A request about it is made."""
+        self.since = self.since if self.running else monotonic()
+        self.running += 1
+
+    def stop(self) -> None:
+        """A request about it is answered."""
+        self.running -= 1
+        if not self.running:
+            self.spent += monotonic() - self.since
 
     @property
     def done(self) -> bool:
@@ -137,17 +221,30 @@ class _Question(NamedTuple):
     number: int
     task: Task
 
+    def ask(self, output: OutputFormat, prefix: tuple[Piece, ...], grammar: str) -> Request | None:
+        """The request; None for a document whose time is up, which has failed."""
+        progress, seconds = self.item.progress, self.task.seconds_per_document
+        left = None if seconds is None else seconds - progress.seconds
+        if left is not None and left <= 0:
+            progress.parts[self.number, self.item.number] = _too_slow(self.task)
+            return None
+        progress.start()
+        request = _request(self.item, self.task, output, prefix=prefix, grammar=grammar)
+        return request if left is None else replace(request, seconds=left)
+
     def answer(self, completion: Completion) -> None:
-        part = _part(completion, self.item.chunk, self.task)
+        self.item.progress.stop()
+        slow = completion.error == OUT_OF_TIME
+        part = _too_slow(self.task) if slow else _part(completion, self.item.chunk, self.task)
         self.item.progress.parts[self.number, self.item.number] = part
 
 
 class _Window:
     """The documents that are drawn and not handed out, in order; draws more until it is full."""
 
-    def __init__(self, documents: Iterable[DocumentOrFailure], task: Task) -> None:
+    def __init__(self, documents: Iterable[DocumentOrFailure], tasks: _Tasks) -> None:
         self._documents = iter(documents)
-        self._task = task
+        self._tasks = tasks
         self._progresses: deque[_Progress] = deque()
         self._characters = 0
         self.exhausted = False
@@ -166,59 +263,78 @@ class _Window:
             yield from self._items_of(document)
 
     def _items_of(self, document: DocumentOrFailure) -> Iterator[_Item]:
-        progress = _Progress(document)
+        progress = self._progress(document)
         self._progresses.append(progress)
         self._characters += progress.characters
-        passes = max(1, len(self._task.passes))
-        for chunk in _chunks(document, self._task):
+        passes = len(progress.asking.passes)
+        for chunk in _chunks(progress):
             progress.chunks += 1
             progress.asked += passes
             progress.whole = chunk.own_end == progress.characters
             yield _Item(progress, progress.chunks - 1, chunk)
         progress.whole = True
 
+    def _progress(self, document: DocumentOrFailure) -> _Progress:
+        try:
+            return _Progress(document, self._tasks.of(document))
+        except UsageError as error:  # of its labels
+            return _Progress(document, self._tasks.of_all, problem=f"{document.source}: {error}")
+
     def done(self) -> Iterator[Extraction]:
         """Takes out the documents at the front that are done."""
         while self._progresses and self._progresses[0].done:
             progress = self._progresses.popleft()
             self._characters -= progress.characters
-            yield _finish(progress, self._task)
+            yield _finish(progress)
 
 
-def extract(documents: Iterable[DocumentOrFailure], task: Task, generate: Generate) -> Iterator[Extraction]:
+def extract(
+    documents: Iterable[DocumentOrFailure], task: Task, generate: Generate, task_of: TaskOf | None = None
+) -> Iterator[Extraction]:
     """One extraction for each document, in order; holds the documents that are being worked on, and a bounded number
-    that wait for one before them.
+    that wait for one before them. `task_of`: for documents with labels of their own, which are asked about in groups.
 
     Only a full window ends a call of `generate` early: a long run of documents without requests fills it, or a slow
     document with many behind it.
     """
-    window = _Window(documents, task)
+    tasks = _Tasks(task, task_of)
+    window = _Window(documents, tasks)
     while not window.exhausted:
         questions: dict[int, _Question] = {}
-        for number, completion in generate(_requests(window.items(), task, questions)):
+        for number, completion in generate(_requests(window.items(), tasks, questions)):
             questions.pop(number).answer(completion)
             yield from window.done()
         assert not questions, "generate answers every request"
         yield from window.done()
 
 
-def _requests(items: Iterator[_Item], task: Task, questions: dict[int, _Question]) -> Iterator[Request]:
-    """Requests about all items, in the order of blocks, passes, chunks; notes each one's question by its number."""
-    output = output_format(task.format)
-    passes = [
-        (each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth)) for each in task.by_pass()
-    ]
+def _requests(items: Iterator[_Item], tasks: _Tasks, questions: dict[int, _Question]) -> Iterator[Request]:
+    """Requests about all items, in the order of blocks, labels, passes, chunks; notes each one's question by its
+    number."""
     numbers = count()
-    while block := list(islice(items, PASS_CHUNKS if len(passes) > 1 else 1)):
-        for at, (each, prefix, grammar) in enumerate(passes):
-            for item in block:
-                questions[next(numbers)] = _Question(item, at, each)
-                yield _request(item, each, output, prefix=prefix, grammar=grammar)
+    last = tasks.of_all
+    while block := list(islice(items, PASS_CHUNKS if tasks.in_blocks else 1)):
+        for asking, group in _grouped(block, last):
+            last, output = asking, output_format(asking.task.format)
+            for (at, (task, prefix, grammar)), item in product(enumerate(asking.passes), group):
+                question = _Question(item, at, task)
+                if request := question.ask(output, prefix, grammar):
+                    questions[next(numbers)] = question
+                    yield request
 
 
-def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
-    if isinstance(document, Document):
-        yield from split(document.text, task.chunk_bytes, task.overlap_bytes)
+def _grouped(block: Iterable[_Item], first: _Asking) -> list[tuple[_Asking, list[_Item]]]:
+    """The items of each task, in the order in which they come, but for those of the `first` one, which are first."""
+    groups: dict[_Asking, list[_Item]] = {first: []}
+    for item in block:
+        groups.setdefault(item.progress.asking, []).append(item)
+    return [(asking, group) for asking, group in groups.items() if group]
+
+
+def _chunks(progress: _Progress) -> Iterator[Chunk]:
+    if isinstance(progress.document, Document) and not progress.problem:
+        task = progress.asking.task
+        yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
 
 
 def _request(item: _Item, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
@@ -243,11 +359,18 @@ def _part(completion: Completion, chunk: Chunk, task: Task) -> _Part:
     return _Part(completion.text, tuple(owned(chunk, entities)))
 
 
-def _finish(progress: _Progress, task: Task) -> Extraction:
-    document = progress.document
-    if isinstance(document, FailedDocument):
-        return Extraction(document, error=document.message, reason=Reason.INPUT)
-    passes = max(1, len(task.passes))
+def _too_slow(task: Task) -> _Part:
+    limit = f"it took longer than {task.seconds_per_document:g} s"
+    message = f"{limit}; raise --seconds-per-document, or split the document, and use --retry-errors"
+    return _Part("", (), message, Reason.ENGINE)
+
+
+def _finish(progress: _Progress) -> Extraction:
+    document, task = progress.document, progress.asking.task
+    problem = document.message if isinstance(document, FailedDocument) else progress.problem
+    if isinstance(document, FailedDocument) or problem:
+        return Extraction(document, error=problem, reason=Reason.INPUT)
+    passes = len(progress.asking.passes)
     parts = [progress.parts.pop(key) for key in product(range(passes), range(progress.chunks))]
     result = Extraction(document, completions=tuple(part.text for part in parts), chunks=progress.chunks)
     failed = [part for part in parts if part.error is not None]

@@ -106,12 +106,17 @@ def smaller_context(context: int) -> str:
     return f"try --context {half}, or a smaller model" if half >= SMALLEST_CONTEXT else "use a smaller model"
 
 
+OUT_OF_TIME = "out of time"
+"""The error of a completion that took longer than its request allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One completion to generate.
 
     `prefix` is shared by requests that follow each other and decoded once; `grammar` is GBNF.
-    `allowance`: tokens beyond those that suffice for the shortest legal completion.
+    `allowance`: tokens beyond those that suffice for the shortest legal completion. `seconds`: the time that it may be
+    in a slot, after which it ends with the error OUT_OF_TIME; None for any.
     """
 
     prefix: tuple[Piece, ...]
@@ -120,6 +125,7 @@ class Request:
     lock: Lock
     allowance: int
     constraint: Constraint = Constraint.SOURCE
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

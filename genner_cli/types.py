@@ -63,13 +63,15 @@ def canonical_order(entity: Entity) -> tuple[int, int, str]:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One input record. `source` names file and line for messages; `fields` are carried through."""
+    """One input record. `source` names file and line for messages; `fields` are carried through. `labels`: those that
+    it asks for itself; None for those of the run."""
 
     text: str
     id: str | None = None
     entities: tuple[Entity, ...] = ()
     fields: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    labels: tuple[Label, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

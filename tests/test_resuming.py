@@ -15,8 +15,9 @@ import pytest
 from genner_cli.errors import UsageError
 from genner_cli.files import journal
 from genner_cli.files.manifest import Manifest, Settings
-from genner_cli.files.output_target import OutputTarget
+from genner_cli.files.output_target import OutputTarget, records_of
 from genner_cli.files.resuming import ResumableOutput
+from genner_cli.files.tables import COLUMNS
 from genner_cli.files.writing import encode
 from genner_cli.ledger import Ledger, Outcome, outcome_of
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Reason
@@ -129,7 +130,7 @@ def prepare(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["fresh.jsonl", "fresh.jsonl.gz", "fresh.jsonl.zst", "fresh.parquet"])
+@pytest.mark.parametrize("name", ["fresh.jsonl", "fresh.jsonl.gz", "fresh.jsonl.zst", "fresh.parquet", "fresh.csv"])
 def test_a_run_that_is_killed_at_any_step_ends_whole(tmp_path: Path, name: str) -> None:
     values = documents(5, unread=(3,))
     for path in killed_everywhere(tmp_path, name, lambda path: work(path, values)):
@@ -137,7 +138,7 @@ def test_a_run_that_is_killed_at_any_step_ends_whole(tmp_path: Path, name: str) 
         assert_tidy(path)
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.parquet", "out.csv", "out.tsv.zst"])
 @pytest.mark.parametrize("count", [6, 8])
 def test_a_retry_that_is_killed_at_any_step_ends_whole(tmp_path: Path, name: str, count: int) -> None:
     values = documents(count, unread=(5,))
@@ -163,9 +164,12 @@ def test_a_restart_that_is_killed_at_any_step_ends_whole(tmp_path: Path) -> None
 def assert_tidy(path: Path) -> None:
     """Nothing but the output, its index and its manifest, and a ledger that is true."""
     left = {entry.name for entry in path.parent.iterdir()} - {f"{path.name}.run.json.partial"}
-    assert left == {path.name, f"{path.name}.run.json", f"{path.name}.run.index"}
+    assert left == {path.name, Path(records_of(str(path))).name, f"{path.name}.run.json", f"{path.name}.run.index"}
     manifest = orjson.loads(Path(f"{path}.run.json").read_bytes())
     records = [orjson.loads(line) for line in lines(path)]
+    if path.suffix == ".csv":
+        johns = [f"#{n},0,4,PER,John,,John ran" for n, record in enumerate(records, 1) if record["entities"]]
+        assert path.read_text("utf-8").splitlines() == [",".join(COLUMNS), *johns]
     assert manifest["state"] == "complete"
     assert manifest["ledger"]["documents"] == len(records)
     assert manifest["ledger"]["failed"]["input"] == sum("error" in record for record in records)

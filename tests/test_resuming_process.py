@@ -111,7 +111,8 @@ def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_
 ) -> None:
     error = interrupt(start, docs, out)
     count = len(records(partial(out)))
-    first, second = error.splitlines()
+    announced, first, second = error.splitlines()
+    assert re.search(r"SIGINT: finishing .*docs.*:\d+ \(\d+ characters\).* at most 20 s", announced)
     assert "interrupted" in first
     assert f"{count} documents" in second
     assert str(partial(out)) in second
@@ -146,7 +147,9 @@ def test_sigterm_is_like_ctrl_c_with_its_own_status(start: Start, docs: Path, ou
     process = start(docs, "-o", out)
     wait_for_lines(partial(out), 10, process)
     process.send_signal(signal.SIGTERM)
-    assert str(partial(out)) in told(process, 143)
+    error = told(process, 143)
+    assert "SIGTERM: finishing " in error
+    assert str(partial(out)) in error
     told(start(docs, "-o", out), 0)
     assert_same(records(out), records(undisturbed))
 

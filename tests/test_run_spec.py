@@ -119,6 +119,7 @@ def change(name: str, files: Files) -> Change:
     return {
         "inputs": Change((str(files.inputs[0]),), (str(files.inputs[1]),)),
         "labels": Change((Label("PER"),), (Label("PER", "a person"),)),
+        "labels_field": Change(None, "asked"),
         "strict_labels": Change(False, True),
         "depth": Change(1, 2, {"format": "xml"}),
         "model": Change(str(files.models[0]), str(files.models[1])),
@@ -140,6 +141,7 @@ def change(name: str, files: Files) -> Change:
         "chunk_bytes": Change(1000, 64),
         "overlap_bytes": Change(0, 32, {"chunk_bytes": 64}),
         "max_document_bytes": Change(10_000, 20_000),
+        "seconds_per_document": Change(600.0, 6000.0),
         "limit": Change(3, 4),
         "output": Change("out.jsonl", "other.jsonl"),
         "min_score": Change(0.0, 0.5),

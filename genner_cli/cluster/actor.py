@@ -93,7 +93,7 @@ class Worker:
         documents = self._spec.documents([block], progress=counted.append)
         records = (
             Record(self._spec.line(result), digest_of(result.document, self._key), outcome_of(result))
-            for result in extractions(self._engine, documents)
+            for result in extractions(self._engine, documents, own_labels=self._spec.labels_field is not None)
         )
         yield from self._batches(records, counted)
 

@@ -25,10 +25,12 @@ from genner_cli.cluster.actor import Batch, Opened, Worker
 from genner_cli.cluster.sizing import Size
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError, ReadError, UsageError
+from genner_cli.extraction import Task
 from genner_cli.files import Block
 from genner_cli.generation import Completion, Request
-from genner_cli.running.backend import ModelFacts
+from genner_cli.running.backend import ModelFacts, no_other_labels
 from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label
 from genner_cli.version import __version__
 
 log = logging.getLogger("genner")
@@ -148,6 +150,11 @@ class Pool:
         """Those of the first actor that has opened the model."""
         assert self._first, "wait first"
         return self._first.facts
+
+    @staticmethod
+    def task_of(labels: tuple[Label, ...], /) -> Task:
+        """Refuses (`backend.no_other_labels`): an actor knows the labels of a block's documents itself."""
+        return no_other_labels(labels)
 
     def wait(self) -> None:
         """Until an actor has opened the model."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from genner_cli.cluster.pool import Event, Pool
 
 log = logging.getLogger("genner")
+GRACE_SECONDS = 60.0
+"""For the blocks that actors have in hand when a signal comes; a block that is not done then is done again."""
 
 
 def run(spec: RunSpec, progress: Progress = silent) -> Run:
@@ -36,7 +38,7 @@ def run(spec: RunSpec, progress: Progress = silent) -> Run:
     with (
         resumable(spec) as output,
         _joined(spec) as machines,
-        Stopper() as stopper,  # the last, for ray sets handlers of its own
+        Stopper(GRACE_SECONDS) as stopper,  # the last, for ray sets handlers of its own
     ):
         return _run(spec, _sized(spec, machines), blocks, output, progress, stopper)
 
@@ -96,7 +98,7 @@ def _checked(spec: RunSpec, output: ResumableOutput, run: Run) -> Run:
 
 
 def _make_parts(pool: Pool, parts: Parts, run: Run, stopper: Stopper) -> None:
-    from genner_cli.cluster.pool import Lost
+    from genner_cli.cluster.pool import Done, Lost
 
     missing = parts.missing()
     run.ledger = parts.ledger()
@@ -104,6 +106,8 @@ def _make_parts(pool: Pool, parts: Parts, run: Run, stopper: Stopper) -> None:
     try:
         for event in pool.work(stopper.feed(iter(missing))):
             making.note(event)
+            if isinstance(event, Done):
+                stopper.done(event.work)
             if isinstance(event, Lost) or pool.idle:  # after a signal there may be nobody to do it
                 stopper.check()
         stopper.check()

@@ -24,6 +24,7 @@ class _Commands(LazyGroup):
     package = __name__
     summaries = {  # noqa: RUF012
         "extract": "Extract named entities from documents, with exact character offsets.",
+        "entities": "List distinct mentions by label, with counts, number of documents, mean score and first contexts.",
         "evaluate": "Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.",
         "calibrate": "Calibrate a model's scores on validation data, and choose which entities to keep.",
         "plan": "Time a sample of the documents, and estimate how long all of them will take.",

@@ -44,11 +44,15 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
     An interrupted run with `-o FILE` resumes when the same command is run again. For an output at an address
     (`s3://bucket/out.parquet`), the files of an unfinished run are in the current folder.
 
+    A .csv or .tsv output has one row per entity: id, start, end, label, text, score, context. The records with texts,
+    other fields and errors are beside it, in `FILE.records.jsonl`.
+
     Examples:
 
     - `genner extract news.jsonl --types PER,ORG`
     - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
     - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
+    - `genner extract letters/*.txt -o entities.csv`
     - `genner extract big.jsonl --shard 2/5 -o entities-2.jsonl`
     - `genner extract big.jsonl --cluster ray --address head:6379 -o entities.jsonl`
     """
@@ -71,8 +75,11 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
 def _failures(done: Run, output: str) -> Iterator[str]:
     """The first messages of this run, and where all of them are."""
     yield from map(printable, done.messages)
+    from genner_cli.files.output_target import records_of
+
     again = "" if output == STDIO else ", and after correcting the cause extract these documents with --retry-errors"
-    yield f'see the "error" fields of the records{again}'
+    where = "" if output == records_of(output) else f" in {records_of(output)}"
+    yield f'see the "error" fields of the records{where}{again}'
 
 
 def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:

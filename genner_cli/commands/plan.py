@@ -35,7 +35,7 @@ Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in secon
     Panel.PROMPT,
     Panel.TEXT,
     Panel.SPEED,
-    without=("strict_labels", "calibration", "no_calibration"),
+    without=("strict_labels", "labels_field", "calibration", "no_calibration"),
 )
 def plan(
     call: typer.Context,

@@ -23,8 +23,11 @@ from genner_cli.engine.model import Model
 from genner_cli.engine.scoring import Scorer
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.generation import Answer, Completion, EngineOptions, Question, Request
+from genner_cli.generation import OUT_OF_TIME, Answer, Completion, EngineOptions, Question, Request
 from genner_cli.types import Piece
+
+GRAMMARS = 256
+"""Grammars that are kept compiled, where each document may ask for other labels."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class _Slot:
 
     `position`: tokens in the KV cache. `pending`: tokens still to be decoded, of the prompt or chosen. `last`: the
     last of them that was. `copy`: what follows if the source continues, of which `drafted` are decoded along.
+    `started`: when, on the clock of `perf_counter`.
     """
 
     sequence: int
@@ -52,6 +56,13 @@ class _Slot:
     last: int = 0
     copy: list[int] = field(default_factory=list)
     drafted: int = 0
+    started: float = field(default_factory=perf_counter)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether it has run for longer than its request allows."""
+        seconds = self.job.request.seconds
+        return seconds is not None and perf_counter() - self.started > seconds
 
 
 class Engine:
@@ -201,8 +212,10 @@ class Engine:
         return slot
 
     def _grammar(self, gbnf: str) -> Grammar:
-        """A fresh grammar sampler; each GBNF is read once and cloned."""
+        """A fresh grammar sampler; each GBNF is read once and cloned, but for those that were needed long ago."""
         if gbnf not in self._grammars:
+            if len(self._grammars) == GRAMMARS:
+                self._grammars.pop(next(iter(self._grammars))).free()
             self._grammars[gbnf] = Grammar.compile(self._model, gbnf)
         return self._grammars[gbnf].clone()
 
@@ -240,6 +253,8 @@ class Engine:
             if not slot.pending:
                 rows, row = logits[row : row + 1 + slot.drafted], row + 1 + slot.drafted
                 yield from self._advance(slot, rows)
+        for slot in [slot for slot in self._slots if slot.out_of_time]:
+            yield self._finish(slot, OUT_OF_TIME)
 
     def _fill(self) -> list[tuple[_Slot, int]]:
         """Fills the batch: slots with the fewest tokens to decode first, then drafts. Gives tokens taken by slot."""

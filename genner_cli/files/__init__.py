@@ -16,6 +16,9 @@ from genner_cli.files import remote
 STDIO = "-"
 """The path that stands for standard input or standard output."""
 
+INSIDE = f"{os.sep}.{os.sep}"
+"""Stands in a path that was found in a folder, between the folder and what is the id of a document of this file."""
+
 COMPRESSIONS = (".gz", ".zst")
 
 OUTPUT_FIELDS = ("entities", "error", "completion")

@@ -18,6 +18,7 @@ from typing import Any
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files import kind
+from genner_cli.files.documents import document_format
 from genner_cli.files.reading import read_documents
 from genner_cli.files.records import Record
 from genner_cli.files.writing import Writer, encode
@@ -84,9 +85,10 @@ def write_gold(path: Path, documents: Iterable[Document]) -> None:
 
 def _records(paths: Sequence[str], text_field: str, id_field: str) -> Iterator[Record]:
     for path in paths:
-        if kind(path) == ".txt":
-            message = f"{path}: a text file has no entities; write JSON Lines, each with a text and its entities"
-            yield FailedDocument(message, path)
+        if document_format(path):
+            message = f"{path}: has no entities; write JSON Lines, each with a text and its entities"
+            remedy = "; a table of tokens is read by genner data convert" if kind(path) in (".csv", ".tsv") else ""
+            yield FailedDocument(f"{message}{remedy}", path)
         else:
             yield from read_documents([path], text_field=text_field, id_field=id_field, dropped=("completion",))
 

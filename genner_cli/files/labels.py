@@ -11,15 +11,21 @@ Gives labels in their order. Knows nothing of what a model was trained on.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
+from typing import Any
 
 import yaml
 
 from genner_cli.errors import UsageError
+from genner_cli.files.records import Record
 from genner_cli.files.settings import read_yaml
-from genner_cli.types import Label
+from genner_cli.types import FailedDocument, Label
 
 _SHAPE = "write 'NAME: definition', or a list of names or of {name: NAME, definition: ...}"
+_OWN_SHAPE = 'write a list of names, ["PER", "ORG"], or an object {"PER": "a person"}'
 _TEXT = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
 
@@ -31,6 +37,37 @@ def parse_types(types: str) -> list[Label]:
     if not labels:
         raise UsageError(f"--types {types!r} names no label; write for example --types PER,ORG")
     return labels
+
+
+def with_own_labels(record: Record, field: str | None) -> Record:
+    """The document with the labels that one of its fields asks for; a failure where they cannot be read.
+
+    They are a list of names, a text like that of --types, or an object of names and definitions. Without the field, or
+    with null, a document has no labels of its own.
+    """
+    value = record.fields.get(field) if field else None
+    if value is None or isinstance(record, FailedDocument):
+        return record
+    try:
+        return replace(record, labels=tuple(_own_labels(value)))
+    except UsageError as error:
+        message = f"{record.source}: field {field!r}: {error}"
+        return FailedDocument(message, record.source, record.id, record.fields)
+
+
+def _own_labels(value: Any) -> list[Label]:
+    names = parse_types(value) if isinstance(value, str) else value
+    pairs = names.items() if isinstance(names, dict) else zip(names if isinstance(names, list) else (), repeat(""))
+    labels = [each if isinstance(each, Label) else _own_label(each, definition) for each, definition in pairs]
+    if not labels or len({label.name for label in labels}) < len(labels):
+        raise UsageError(f"{reprlib.repr(value)} names no label, or one twice; {_OWN_SHAPE}")
+    return labels
+
+
+def _own_label(name: Any, definition: Any) -> Label:
+    if not isinstance(name, str) or not isinstance(definition, str | None):
+        raise UsageError(f"{reprlib.repr(name)} is not a name with a definition; {_OWN_SHAPE}")
+    return Label(name, " ".join((definition or "").split()))
 
 
 def read_labels(path: str) -> list[Label]:

@@ -1,6 +1,8 @@
-"""The lines of an output -> the file that its path names, and back: as they are, compressed, or Parquet, by suffix.
+"""The lines of an output -> the file that its path names, and back: as they are, compressed, Parquet or a table, by
+suffix.
 
-Takes paths. Knows nothing of what makes an output whole.
+Of a table the lines cannot be read back: they stay beside it, in PATH.records.jsonl. Takes paths. Knows nothing of
+what makes an output whole.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from genner_cli.files import COMPRESSIONS, remote
+from genner_cli.files import COMPRESSIONS, remote, tables
 from genner_cli.files.annotations import parquet
 from genner_cli.files.streams import opened
 from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import SUFFIXES, compressing
 
-OUTPUTS = (*SUFFIXES, parquet.SUFFIX)
+OUTPUTS = (*SUFFIXES, parquet.SUFFIX, *tables.SUFFIXES)
+RECORDS = ".records.jsonl"
+"""What is added to the name of a table for the records that it was made of."""
+
+
+def records_of(path: str) -> str:
+    """Where the records of an output are: in itself, or beside it."""
+    return f"{path}{RECORDS}" if tables.is_table(path) else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +62,39 @@ class OutputTarget:
     def publish(self, partial: str) -> None:
         """Turns the file of lines into the output, which is whole or not there. Raises OSError."""
         whole = partial
-        if self.path.lower().endswith((*COMPRESSIONS, parquet.SUFFIX)):
+        if self.path.lower().endswith((*COMPRESSIONS, parquet.SUFFIX, *tables.SUFFIXES)):
             whole = f"{self.base}.packed"
             with open(partial, "rb") as lines, open(whole, "wb") as raw:
                 self._pack(lines, raw)
-        if remote.is_address(self.path):
-            remote.put(whole, self.path)
-            os.unlink(whole)
-        else:
-            rename_durably(whole, self.base)
-        if whole != partial:
+        self._place(whole, "")
+        if tables.is_table(self.path):
+            self._place(partial, RECORDS)
+        elif whole != partial:
             os.unlink(partial)
 
-    def _pack(self, lines: IO[bytes], raw: IO[bytes]) -> None:
-        if self._is_parquet(self.path):
-            parquet.pack(lines, raw, text_field=self.text_field, id_field=self.id_field)
+    def _place(self, file: str, added: str) -> None:
+        """Moves a whole file to the output's path, with this added to its name."""
+        if remote.is_address(self.path):
+            remote.put(file, f"{self.path}{added}")
+            os.unlink(file)
         else:
-            with compressing(raw, self.path) as stream:
+            rename_durably(file, f"{self.base}{added}")
+
+    def _pack(self, lines: IO[bytes], raw: IO[bytes]) -> None:
+        fields = {"text_field": self.text_field, "id_field": self.id_field}
+        if self._is_parquet(self.path):
+            parquet.pack(lines, raw, **fields)
+            return
+        with compressing(raw, self.path) as stream:
+            if tables.is_table(self.path):
+                tables.write_entities(lines, stream, self.path, **fields)
+            else:
                 shutil.copyfileobj(lines, stream, 2**20)
 
     @contextmanager
     def lines(self, path: str) -> Iterator[Iterator[bytes]]:
         """The lines of the output or of a partial file. Raises one of `streams.UNREADABLE` for a broken file."""
-        with opened(path) as (_, stream):
+        with opened(records_of(path)) as (_, stream):
             if self._is_parquet(path):
                 with closing(parquet.unpack(stream, text_field=self.text_field, id_field=self.id_field)) as lines:
                     yield lines

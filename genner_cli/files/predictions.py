@@ -7,14 +7,17 @@ missing. Knows nothing of gold, models and output formats.
 from __future__ import annotations
 
 import json
+import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from genner_cli.errors import UsageError
-from genner_cli.files import OUTPUT_FIELDS, kind
+from genner_cli.files import OUTPUT_FIELDS
+from genner_cli.files.documents import document_format
 from genner_cli.files.gold import entity_of
+from genner_cli.files.output_target import records_of
 from genner_cli.files.reading import read_documents
 from genner_cli.files.records import Record
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
@@ -28,8 +31,10 @@ def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field
     `error`. Raises `UsageError` for text files and for field names that cannot be.
     """
     for path in paths:
-        if kind(path) == ".txt":
-            raise UsageError(f"{path}: a text file has no entities; name the output of `genner extract` for it")
+        if document_format(path):
+            beside = records_of(path)
+            remedy = f"name {beside}" if os.path.exists(beside) else "name the output of `genner extract` for it"
+            raise UsageError(f"{path}: has no entities; {remedy}")
     records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
     return map(_extraction, records)
 

@@ -1,20 +1,19 @@
 """Paths -> documents, one at a time, in constant memory.
 
-Takes the annotation formats that are input (JSON Lines, Parquet, CoNLL, brat ...) and plain text, also as gzip or
-zstd, and standard input. Gives one record for each line that is not white space, for each text file, row or sentence:
-a `Document`, or a `FailedDocument` that says where, what and what to do. Knows nothing of chunks or models.
+Takes the annotation formats that are input (JSON Lines, Parquet, CoNLL, brat ...) and files of documents without
+labels (text, tables, HTML, TEI, e-mail), also as gzip or zstd, and standard input. Gives one record for each line that
+is not white space, for each text file, row or sentence: a `Document`, or a `FailedDocument` that says where, what and
+what to do. Knows nothing of chunks or models.
 """
 
 from __future__ import annotations
 
-import codecs
 import glob
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 
-from genner_cli.errors import DataError, UsageError
+from genner_cli.errors import UsageError
 from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, Block, kind, remote, size, total_bytes
 from genner_cli.files.annotations import (
     ANNOTATION_FORMATS,
@@ -24,36 +23,29 @@ from genner_cli.files.annotations import (
     input_format,
     input_suffixes,
 )
-from genner_cli.files.records import Record, document_of, has_half_character, too_long
-from genner_cli.files.streams import (
-    MAX_DOCUMENT_BYTES,
-    decoded,
-    length_of,
-    opened,
-    read_at_most,
-    readable,
-    refuse_cut,
-    shown_name,
-)
-from genner_cli.types import FailedDocument
+from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
+from genner_cli.files.folders import files_in
+from genner_cli.files.records import Record, document_of, has_half_character, text_parts
+from genner_cli.files.streams import MAX_DOCUMENT_BYTES
 
 __all__ = ["MAX_DOCUMENT_BYTES", "Record", "document_of", "expand", "read_documents", "total_bytes"]
 
-_TEXT = ".txt"
 _log = logging.getLogger("genner")
 
 
-def expand(patterns: Sequence[str], *, addresses: bool = False) -> list[str]:
-    """The files that paths and globs (`**` too) name, each once; a glob's in sorted order; "-" is stdin.
+def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = STDIO) -> list[str]:
+    """The files that paths, globs (`**` too) and folders name, each once; a glob's in sorted order; "-" is stdin.
 
-    `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError` for what names nothing, a folder, a
-    file that may not be read, or a suffix that is not that of an input, alone or followed by one of `COMPRESSIONS`.
+    Of a folder, all files of known kinds in it and in its folders, in sorted order, but for the `output` and what
+    belongs to it (`folders.files_in`). `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError`
+    for what names nothing, a file that may not be read, or a suffix that is not that of an input, alone or followed by
+    one of `COMPRESSIONS`.
     """
     paths: dict[str, str] = {}
     for pattern in patterns:
         if remote.is_address(pattern) and not addresses:
             raise UsageError(f"{pattern}: only genner extract and genner plan read addresses; copy it, name the copy")
-        for path in _matches(pattern):
+        for path in _matches(pattern, output):
             same = path == STDIO or remote.is_address(path)
             paths.setdefault(path if same else os.path.realpath(path), path)
     if not paths:
@@ -61,15 +53,16 @@ def expand(patterns: Sequence[str], *, addresses: bool = False) -> list[str]:
     return list(paths.values())
 
 
-def _matches(pattern: str) -> list[str]:
+def _matches(pattern: str, output: str) -> list[str]:
     if pattern == STDIO:
         return [pattern]
     if remote.is_address(pattern):
         return _at_address(pattern)
     if os.path.isdir(pattern):
-        raise UsageError(f"{pattern}: is a folder; name its files, as in '{os.path.join(pattern, '*.jsonl')}'")
-    paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
-    paths = [path for path in paths if not os.path.isdir(path)]
+        paths = files_in(pattern, is_known=_is_known, output=output)
+    else:
+        paths = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+        paths = [path for path in paths if not os.path.isdir(path)]
     if not paths:
         what = "matches no file" if glob.has_magic(pattern) else "no such file"
         raise UsageError(f"{pattern}: {what}; check the path (it is read from {os.getcwd()})")
@@ -96,12 +89,17 @@ def _check_kind(path: str) -> None:
         raise UsageError(
             f"{path}: a .json file holds one value; make one object a line: jq -c '.[]' in.json > out.jsonl"
         )
-    if kind(path) != _TEXT and not input_format(path):
-        known = ", ".join([_TEXT, *input_suffixes()])
+    if not _is_known(path):
+        documents = [suffix for format in DOCUMENT_FORMATS.values() for suffix in format.suffixes]
+        known = ", ".join([*input_suffixes(), *documents])
         raise UsageError(
             f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
             "rename it, convert it (genner data convert), or pipe JSON Lines into '-'"
         )
+
+
+def _is_known(path: str) -> bool:
+    return bool(input_format(path) or document_format(path))
 
 
 def read_documents(
@@ -117,7 +115,8 @@ def read_documents(
 
     `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
     was; so do all other fields but the text and the `dropped` ones, which belong to output (integers beyond
-    64 bits become floats, as orjson reads them). A text file is one document; its id is its file name.
+    64 bits become floats, as orjson reads them). `text_field`: see `document_of`. A text, page or message is one
+    document; its id is its file name, or its path inside a folder that was named.
     A UTF-8 byte order mark is left out. An .ann file gives the text beside it.
 
     `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that
@@ -133,6 +132,8 @@ def read_documents(
             raise UsageError(f"{option} {name}: output records use this name; rename the field in the input")
         if has_half_character(name):
             raise UsageError(f"{option} {name!r}: is not text (UTF-8); name a field as the input does")
+    if not all(part.strip() for part in text_parts(text_field)):
+        raise UsageError(f"--text-field {text_field!r} has an empty name; write the names with a comma between them")
     if text_field == id_field:
         raise UsageError(f"--text-field and --id-field are both {text_field!r}; name two fields")
     options = AnnotationOptions(text_field=text_field, id_field=id_field, without=dropped)
@@ -156,27 +157,11 @@ def _read_all(
 def _read_block(block: Block, options: AnnotationOptions, limit: int) -> Iterator[tuple[Record, int]]:
     """Each record with the place in the file up to which it had been read by then. Entities that a format has but
     cannot give are warned of."""
-    if kind(block.path) == _TEXT:
-        yield _text_record(block.path, limit), 0
+    if documents := None if input_format(block.path) else document_format(block.path):
+        yield from documents.read(block.path, options, limit)
         return
     dropped = Dropped()
     yield from (input_format(block.path) or ANNOTATION_FORMATS[NATIVE]).read_block(block, options, dropped, limit=limit)
     if "entities" not in options.without:
         for line in dropped.lines():
             _log.warning("%s: %s", block.path, line)
-
-
-def _text_record(path: str, limit: int) -> Record:
-    name = shown_name(path)
-    document_id = os.path.basename(name)
-    try:
-        with readable(name), opened(path) as (raw, stream):
-            length_before = length_of(raw)
-            content = read_at_most(stream, limit + 1)
-            refuse_cut(raw, length_before)
-        if len(content) > limit:
-            return too_long(name, "the text is too long", limit, document_id)
-        text = decoded(content.removeprefix(codecs.BOM_UTF8), name)
-    except DataError as error:
-        return FailedDocument(str(error), name, document_id)
-    return replace(document_of(text, name), id=document_id)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import reprlib
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from genner_cli.errors import DataError
 from genner_cli.files import OUTPUT_FIELDS
 from genner_cli.types import Document, FailedDocument
 
 Record = Document | FailedDocument
+JOINT = "\n\n"
+"""Stands between fields that are joined to a text."""
 HALF_CHARACTER = "has half a surrogate pair (\\ud800 to \\udfff), which is not a character; remove it"
 
 
@@ -23,24 +26,49 @@ def document_of(
     id_field: str = "id",
     dropped: Collection[str] = OUTPUT_FIELDS,
 ) -> Record:
-    """A text, or a record with its fields, as `read_documents` gives it; `source` is its place in messages."""
+    """A text, or a record with its fields, as `read_documents` gives it; `source` is its place in messages.
+
+    `text_field` names the field of the text. Where no field has this name, `data.body` is the field `body` of the field
+    `data`, and `title,data.body` joins two, between an empty line; null and "" are left out. The fields stay.
+    """
     record = {text_field: value} if isinstance(value, str) else value
     fields = {name: field for name, field in record.items() if name != text_field and name not in dropped}
     document_id = None if fields.get(id_field) is None else str(fields[id_field])
-    problem = _record_problem(record, text_field)
+    try:
+        text = _string(record, (text_field,)) if text_field in record else _joined(record, text_field)
+        problem = _text_problem(text)
+    except DataError as error:
+        problem = str(error)
     if problem:
         return FailedDocument(f"{source}: {problem}", source, document_id, fields)
-    return Document(record[text_field], document_id, fields=fields, source=source)
+    return Document(text, document_id, fields=fields, source=source)
 
 
-def _record_problem(record: Mapping[str, Any], text_field: str) -> str | None:
-    if text_field not in record:
-        present = textwrap.shorten(", ".join(map(repr, record)), 200, placeholder=" ...") or "none"
-        return f"no field {text_field!r}; the fields are: {present}; choose the one with the text with --text-field"
-    text = record[text_field]
-    if not isinstance(text, str):
-        return f"field {text_field!r} is {reprlib.repr(text)}, not a string; write the text as a string"
-    return _text_problem(text)
+def text_parts(text_field: str) -> list[str]:
+    """The fields, in fields perhaps, that a text is joined of."""
+    return text_field.split(",")
+
+
+def _joined(record: Mapping[str, Any], text_field: str) -> str:
+    parts = text_parts(text_field)
+    texts = [_string(record, (part,) if part in record else part.split("."), null=len(parts) > 1) for part in parts]
+    return JOINT.join(filter(None, texts))
+
+
+def _string(record: Mapping[str, Any], path: Sequence[str], *, null: bool = False) -> str:
+    """What stands at a path of fields; `null`: it may be null, which is "". Raises DataError."""
+    value: Any = record
+    for name in path:
+        if not isinstance(value, Mapping) or name not in value:
+            present = textwrap.shorten(", ".join(map(repr, record)), 200, placeholder=" ...") or "none"
+            where = f"no field {'.'.join(path)!r}; the fields are: {present}"
+            raise DataError(f"{where}; choose the one with the text with --text-field")
+        value = value[name]
+    if value is None and null:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f"field {'.'.join(path)!r} is {reprlib.repr(value)}, not a string; write the text as a string")
+    return value
 
 
 def _text_problem(text: str) -> str | None:

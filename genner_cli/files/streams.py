@@ -22,7 +22,7 @@ import orjson
 import zstandard
 
 from genner_cli.errors import DataError, ReadError
-from genner_cli.files import STDIO, kind, remote
+from genner_cli.files import INSIDE, STDIO, kind, remote
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -52,7 +52,8 @@ def reason(error: Exception) -> str:
 
 def shown_name(path: str) -> str:
     """A path as it stands in messages and record sources."""
-    return "stdin" if path == STDIO else os.fsencode(path).decode("utf-8", "backslashreplace")
+    shown = path.replace(INSIDE, os.sep)
+    return "stdin" if path == STDIO else os.fsencode(shown).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

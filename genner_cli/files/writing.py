@@ -213,7 +213,7 @@ def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
     if path.lower().endswith(suffixes):
         return
     if set(SUFFIXES) <= set(suffixes):
-        what = "JSON Lines or Parquet" if len(suffixes) > len(SUFFIXES) else "JSON Lines"
+        what = "JSON Lines, Parquet or a table" if len(suffixes) > len(SUFFIXES) else "JSON Lines"
         raise UsageError(f"{path}: output is {what}; let the name end in one of {', '.join(suffixes)}, or use '-'")
     raise UsageError(f"{path}: unknown kind of file; let the name end in {' or '.join(suffixes)}")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from genner_cli.engine.statistics import Costs, Statistics
-from genner_cli.extraction import DocumentOrFailure, Task, extract
+from genner_cli.errors import UsageError
+from genner_cli.extraction import DocumentOrFailure, Task, TaskOf, extract
 from genner_cli.files.manifest import Settings
 from genner_cli.generation import Completion, Request
 from genner_cli.options import Compared, key_of, options_in
@@ -104,13 +105,23 @@ class Opened(Engine, Protocol):
     @property
     def facts(self) -> ModelFacts: ...
 
+    def task_of(self, labels: tuple[Label, ...], /) -> Task:
+        """What the model is asked for these labels, in place of those of the spec. Raises UsageError."""
+        ...
+
+
+def no_other_labels(labels: tuple[Label, ...]) -> Task:
+    """Refuses them, where a model is open for one list of labels only."""
+    raise UsageError("documents with labels of their own are extracted by llama.cpp on this machine only")
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedEngine:
-    """An engine with the facts of its model: what is open in this process."""
+    """An engine with the facts of its model: what is open in this process. `task_of`: see `Opened`."""
 
     facts: ModelFacts
     engine: Engine
+    task_of: TaskOf = no_other_labels
 
     @property
     def statistics(self) -> Statistics:
@@ -133,6 +144,8 @@ class Backend(Protocol):
     def open(self, spec: RunSpec, /) -> AbstractContextManager[Opened]: ...
 
 
-def extractions(opened: Opened, documents: Iterable[DocumentOrFailure]) -> Iterator[Extraction]:
-    """One extraction for each document, in order."""
-    return extract(documents, opened.facts.task, opened.generate)
+def extractions(
+    opened: Opened, documents: Iterable[DocumentOrFailure], *, own_labels: bool = False
+) -> Iterator[Extraction]:
+    """One extraction for each document, in order. `own_labels`: whether documents may have labels of their own."""
+    return extract(documents, opened.facts.task, opened.generate, opened.task_of if own_labels else None)

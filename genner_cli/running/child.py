@@ -16,9 +16,12 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.errors import UsageError
+from genner_cli.extraction import Task, TaskOf
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts
 from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label
 
 
 class Ready(NamedTuple):
@@ -43,6 +46,18 @@ class Answer:
     completion: Completion
     statistics: Statistics
     costs: Costs
+
+
+class LabelsAsked(NamedTuple):
+    """In place of a request: what is the task for these labels? `TaskMade` is the answer."""
+
+    labels: tuple[Label, ...]
+
+
+class TaskMade(NamedTuple):
+    """A task, or why there can be none."""
+
+    task: Task | UsageError
 
 
 class Logged(NamedTuple):
@@ -77,7 +92,7 @@ def serve(connection: Connection) -> None:
         with LlamaBackend().open(spec) as opened:
             connection.send(Ready(opened.facts))
             while True:
-                for number, completion in opened.generate(_requests(connection)):
+                for number, completion in opened.generate(_requests(connection, opened.task_of)):
                     connection.send(Answer(number, completion, opened.statistics, opened.costs))
                 connection.send(Finished())
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -88,13 +103,21 @@ def serve(connection: Connection) -> None:
         connection.send(Raised(error))
 
 
-def _requests(connection: Connection) -> Iterator[Request]:
+def _requests(connection: Connection, task_of: TaskOf) -> Iterator[Request]:
     while True:
         connection.send(Wanted())
-        message = connection.recv()
+        while isinstance(message := connection.recv(), LabelsAsked):
+            connection.send(TaskMade(_task_or_error(message.labels, task_of)))
         if isinstance(message, Finished):
             return
         yield message
+
+
+def _task_or_error(labels: tuple[Label, ...], task_of: TaskOf) -> Task | UsageError:
+    try:
+        return task_of(labels)
+    except UsageError as error:
+        return error
 
 
 def _offer_to_be_killed_first() -> None:

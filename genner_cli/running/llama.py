@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
 from genner_cli.running.examples import make_general_task, refuse_examples
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
-from genner_cli.types import Calibration, Piece
+from genner_cli.types import Calibration, Label, Piece
 
 LIBRARY = "llama-cpp-python"
 
@@ -34,7 +35,8 @@ class LlamaBackend:
     def open(self, spec: RunSpec, /) -> Iterator[OpenedEngine]:
         """Opens model and engine. Raises ModelError and UsageError with a remedy."""
         with open_model(spec) as (facts, model), Engine(model, spec.engine) as engine:
-            yield OpenedEngine(replace(facts, engine={**facts.engine, **engine.invariance.report()}), engine)
+            facts = replace(facts, engine={**facts.engine, **engine.invariance.report()})
+            yield OpenedEngine(facts, engine, partial(_task_of_others, model, spec, facts))
 
 
 @contextmanager
@@ -71,6 +73,22 @@ def _task(model: Model, spec: RunSpec, day: str) -> Task:
         )
     refuse_examples(spec, model.path)
     return make_task(spec, instructions, context=context, prefix_tokens=tokens)
+
+
+def _task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, labels: tuple[Label, ...]) -> Task:
+    """The task for other labels than those of the spec, whose definitions they take where they have none.
+
+    Raises UsageError for labels that do not fit into the context.
+    """
+    given = {label.name: label for label in spec.labels or ()}
+    asked = tuple(label if label.definition else given.get(label.name, label) for label in labels)
+    day = facts.engine.get(PROMPT_DATE, spec.prompt_date or date.today().isoformat())
+    task = replace(_task(model, replace(spec, labels=asked), day), calibration=facts.task.calibration)
+    context = min(spec.engine.context, model.trained_context)
+    for each in task.by_pass():
+        if len(model.prefix_ids(each.prompt.prefix(each.labels))) >= context // 2:
+            raise UsageError(f"label {each.labels[0].name!r} takes half of the context; shorten its definition")
+    return task
 
 
 def _template(model: Model, spec: RunSpec) -> str | None:

@@ -18,7 +18,7 @@ from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Ledger, Outcome, outcome_of
 from genner_cli.plurals import counted
-from genner_cli.running.backend import PROMPT_DATE, Backend, Counting, extractions
+from genner_cli.running.backend import PROMPT_DATE, Backend, Counting, Opened, extractions
 from genner_cli.running.spec import STDIO, RunSpec
 from genner_cli.running.stopping import Stopper
 from genner_cli.types import Extraction
@@ -146,10 +146,20 @@ def _to_standard_output(
         backend.open(spec) as opened,
         started(spec, blocks, opened, progress) as run,
     ):
-        documents = stopper.feed(spec.documents(blocks, progress=run.read))
-        run.write(extractions(opened, documents), spec, _Counted(writer.write, run.ledger))
+        documents = spec.documents(blocks, progress=run.read)
+        run.write(_extracted(opened, documents, spec, stopper), spec, _Counted(writer.write, run.ledger))
         stopper.check()
     return run
+
+
+def _extracted(
+    opened: Opened, documents: Iterator[DocumentOrFailure], spec: RunSpec, stopper: Stopper
+) -> Iterator[Extraction]:
+    """Extractions of documents, until a signal comes."""
+    for result in extractions(opened, stopper.feed(documents), own_labels=spec.labels_field is not None):
+        stopper.done(result.document)
+        yield result
+        del result  # see `Run.write`
 
 
 @dataclass(frozen=True)
@@ -176,13 +186,13 @@ def _to_file(
         if spec.retry_errors:
             with output.retry() as retry:
                 failed = retry.rest(spec.documents(blocks, progress=run.read))
-                run.write(extractions(opened, stopper.feed(failed)), spec, retry)
+                run.write(_extracted(opened, failed, spec, stopper), spec, retry)
                 stopper.check()
                 retry.finish()
             run.bytes_read = 0
         rest = output.rest(spec.documents(blocks, progress=run.read))
         run.ledger, run.complete = output.ledger, output.finished
-        run.write(extractions(opened, stopper.feed(rest)), spec, output)
+        run.write(_extracted(opened, rest, spec, stopper), spec, output)
         stopper.check()
         output.finish()
     return run

@@ -54,6 +54,10 @@ class RunSpec:
     labels: tuple[Label, ...] | None = option(
         None, "Labels to extract.", Panel.LABELS, compared=Compared.VALUE, shown="the model's own"
     )
+    labels_field: str | None = option(
+        None, "Field with a document's own labels, in place of the others: a list, or names with definitions.",
+        Panel.LABELS, compared=Compared.VALUE, shown="none",
+    )  # fmt: skip
     strict_labels: bool = option(
         False, "Refuse labels the model was not trained on.", Panel.LABELS, compared=Compared.NEVER
     )
@@ -110,7 +114,10 @@ class RunSpec:
         None, "Date for a chat template that writes one.", Panel.PROMPT, compared=Compared.CONTENT,
         metavar="YYYY-MM-DD", shown="today; of a resumed run, that of its start",
     )  # fmt: skip
-    text_field: str = option("text", "Field that holds the text.", Panel.TEXT, compared=Compared.VALUE)
+    text_field: str = option(
+        "text", "Field that holds the text; data.body is a field in a field, and title,body joins two.", Panel.TEXT,
+        compared=Compared.VALUE,
+    )  # fmt: skip
     id_field: str = option("id", "Field that holds the id.", Panel.TEXT, compared=Compared.VALUE)
     chunk_bytes: int | None = option(
         None, "Maximum length of a chunk of text, in UTF-8 bytes.", Panel.TEXT,
@@ -124,11 +131,16 @@ class RunSpec:
         MAX_DOCUMENT_BYTES, "A longer line or text becomes an error record.", Panel.TEXT,
         compared=Compared.NEVER, least=1,
     )  # fmt: skip
+    seconds_per_document: float | None = option(
+        None, "A document that takes longer becomes an error record.", Panel.TEXT,
+        compared=Compared.NEVER, least=0, shown="none",
+    )  # fmt: skip
     limit: int | None = option(
         None, "Stop after this number of documents.", Panel.TEXT, compared=Compared.NEVER, least=1, shown="none"
     )
     output: str = option(
-        STDIO, "Output .jsonl (also .gz, .zst) or .parquet, also at s3://; - is stdout.", Panel.OUTPUT,
+        STDIO, "Output: .jsonl, a table of entities (.csv, .tsv), all also .gz or .zst, or .parquet; also at s3://;"
+        " - is JSONL on stdout.", Panel.OUTPUT,
         compared=Compared.NEVER, names=("--output", "-o"), metavar="FILE",
     )  # fmt: skip
     min_score: float = option(
@@ -211,7 +223,7 @@ class RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""
         from genner_cli.files.reading import expand
 
-        return replace(self, inputs=tuple(expand(self.inputs, addresses=True)))
+        return replace(self, inputs=tuple(expand(self.inputs, addresses=True, output=self.output)))
 
     def blocks(self) -> Sequence[str | Block]:
         """What is to be read of the inputs: all of them, or the share of a shard. Raises UsageError."""
@@ -223,6 +235,7 @@ class RunSpec:
         self, blocks: Sequence[str | Block] | None = None, *, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[DocumentOrFailure]:
         """The documents of blocks, or of the inputs; `progress` counts bytes of files. Raises UsageError."""
+        from genner_cli.files.labels import with_own_labels
         from genner_cli.files.reading import read_documents
 
         found = read_documents(
@@ -232,7 +245,7 @@ class RunSpec:
             max_document_bytes=self.max_document_bytes,
             progress=progress,
         )
-        return islice(found, self.limit)
+        return islice((with_own_labels(each, self.labels_field) for each in found), self.limit)
 
     def line(self, extraction: Extraction) -> bytes:
         """The record of an extraction. Raises DataError for fields that JSON cannot carry."""

@@ -1,7 +1,11 @@
-"""Ctrl-C and SIGTERM during a long run: the first lets it finish what it has in hand, the second ends it at once."""
+"""Ctrl-C and SIGTERM during a long run: the first lets it finish what it has in hand, the second ends it at once.
+
+So does the end of a grace period: whoever sends SIGTERM (Slurm, systemd, Kubernetes) sends SIGKILL soon after.
+"""
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,6 +13,9 @@ from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+log = logging.getLogger("genner")
+GRACE_SECONDS = 20.0
+"""For what is in hand after the first signal; Kubernetes and Slurm wait 30 s by default."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -20,36 +27,59 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stopper:
-    """Handles both signals while it is open; a context manager.
+    """Handles both signals while it is open; a context manager. `grace`: seconds for what is in hand after the first.
 
     As long as nothing is in hand (before `feed` is drawn from), the first signal ends the run at once as well. In
     another thread than the main one it handles none, as Python has it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self._grace = grace
         self._before: dict[int, Any] = {}
+        self._in_hand: dict[int, object] = {}  # by identity, in the order in which they were handed out
         self._number = self._count = 0
         self._reading = True
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+            self._before = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._stop_clock()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        """Of SIGALRM too, which the clock sends: it is the second signal then."""
         self._number = self._number or number
         self._count += 1
-        if self._reading or self._count > 1:
+        if self._count > 1:
+            self._stop_clock()
+            raise Stopped(self._number)
+        if self._in_hand:
+            log.warning("%s", self._announcement())
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
+        if self._reading:
             raise Stopped(self._number)
 
+    def _announcement(self) -> str:
+        """What is waited for, and how long at most."""
+        count = len(self._in_hand)
+        first = next(iter(self._in_hand.values()))
+        what = f"finishing {_name(first)}" + (f" and {count - 1:,} after it" if count > 1 else "")
+        name = signal.Signals(self._number).name
+        return f"{name}: {what}, for at most {self._grace:,.0f} s; a second signal stops at once"
+
+    def _stop_clock(self) -> None:
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
     def feed(self, documents: Iterator[T]) -> Iterator[T]:
-        """Hands documents on until a signal comes, even while it waits for one."""
+        """Hands documents on until a signal comes, even while it waits for one. Each is in hand until it is `done`."""
         while not self._number:
             try:
                 self._reading = True
@@ -63,9 +93,22 @@ class Stopper:
                 if self._count > 1:
                     raise
                 return
+            self._in_hand[id(document)] = document
             yield document
+
+    def done(self, document: object) -> None:
+        """A document that was handed on is in hand no more."""
+        self._in_hand.pop(id(document), None)
 
     def check(self) -> None:
         """Raises `Stopped` if a signal came: not all documents were fed."""
         if self._number:
+            self._stop_clock()
             raise Stopped(self._number)
+
+
+def _name(item: object) -> str:
+    """A document, or a block of them, in a message."""
+    source = getattr(item, "source", "") or getattr(item, "path", "") or "a document"
+    text = getattr(item, "text", "")
+    return f"{source} ({len(text):,} characters)" if text else source

@@ -22,11 +22,13 @@ from pathlib import Path
 
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request, smaller_context
 from genner_cli.openmp import short_waits
 from genner_cli.running.backend import ModelFacts
-from genner_cli.running.child import Answer, Finished, Logged, Raised, Ready, Wanted
+from genner_cli.running.child import Answer, Finished, LabelsAsked, Logged, Raised, Ready, TaskMade, Wanted
 from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label
 
 log = logging.getLogger("genner")
 Numbered = tuple[int, Request]
@@ -95,6 +97,22 @@ class SupervisedEngine:
             except ChildDied as death:
                 log.warning("the engine %s; it is started again", death)
                 yield from self._one_by_one()
+
+    def task_of(self, labels: tuple[Label, ...], /) -> Task:
+        """The task for these labels (`backend.Opened`), made by the child, which waits for a request meanwhile.
+
+        Raises UsageError, and ModelError where the child dies of it.
+        """
+        try:
+            self._connection.send(LabelsAsked(labels))
+            made = self._received()
+        except (*_GONE, ChildDied) as death:
+            remedy = "run the same command again to resume"
+            raise ModelError(f"the engine died when it was asked for other labels ({death}); {remedy}") from death
+        assert isinstance(made, TaskMade)
+        if isinstance(made.task, UsageError):
+            raise made.task
+        return made.task
 
     def _one_by_one(self) -> Iterator[tuple[int, Completion]]:
         """What was in hand when the child died. Whoever kills it alone is guilty."""

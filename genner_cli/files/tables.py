@@ -1,0 +1,53 @@
+"""Records -> a table with one row per entity, as CSV or TSV.
+
+    id,start,end,label,text,score,context
+    7,0,10,PER,John Smith,0.7975,John Smith flew from London to New York.
+
+A table has neither texts nor documents without entities: the records stay beside it (`output_target`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
+
+import orjson
+
+from genner_cli.data.contexts import context
+from genner_cli.files import COMPRESSIONS, kind
+
+SUFFIXES = tuple(kind + compression for kind in (".csv", ".tsv") for compression in ("", *COMPRESSIONS))
+COLUMNS = ("id", "start", "end", "label", "text", "score", "context")
+
+
+def is_table(path: str) -> bool:
+    """Whether the name is that of a table."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def rows(values: Iterable[Sequence[object]], path: str) -> bytes:
+    """Lines of the table at a path, with its separator; None is an empty cell."""
+    buffer = io.StringIO(newline="")
+    delimiter = "\t" if kind(path) == ".tsv" else ","
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(values)
+    return buffer.getvalue().encode()
+
+
+def write_entities(
+    lines: Iterable[bytes], target: IO[bytes], path: str, *, text_field: str = "text", id_field: str = "id"
+) -> None:
+    """Writes the entities of output records, in their order; a record without an id gets its number, as `#12`."""
+    target.write(rows([COLUMNS], path))
+    for number, line in enumerate(lines, 1):
+        record = orjson.loads(line)
+        if record["entities"]:
+            target.write(rows(_entities(record, record.get(id_field), number, record[text_field]), path))
+
+
+def _entities(record: dict[str, Any], id: Any, number: int, text: str) -> Iterator[Sequence[object]]:
+    name = f"#{number}" if id is None else id
+    for each in record["entities"]:
+        around = context(text, each["start"], each["end"])
+        yield name, each["start"], each["end"], each["label"], each["text"], each.get("score"), around
