@@ -20,6 +20,7 @@ from genner_cli.errors import DataError
 from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
+from genner_cli.patterns import PatternFinder
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.types import (
     Calibration,
@@ -29,6 +30,7 @@ from genner_cli.types import (
     Extraction,
     FailedDocument,
     Label,
+    Patterns,
     Piece,
     Range,
     Reason,
@@ -53,7 +55,8 @@ class Task:
     `min_score` is compared with the calibrated score. `passes`: the labels in runs, each of which is asked in a prompt
     of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
     was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
-    for a model that genner trained. `whole_words`: entities start and end at word boundaries.
+    for a model that genner trained. `whole_words`: entities start and end at word boundaries. `patterns`: of what is
+    found beside the model; without any labels, of all that is found.
     """
 
     labels: tuple[Label, ...]
@@ -68,6 +71,7 @@ class Task:
     passes: tuple[tuple[Label, ...], ...] = ()
     demonstrations: tuple[Demonstrations, ...] = ()
     whole_words: bool = False
+    patterns: Patterns | None = None
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -150,6 +154,7 @@ class _Window:
         self._task = task
         self._progresses: deque[_Progress] = deque()
         self._characters = 0
+        self._finder = PatternFinder(task.patterns) if task.patterns else None
         self.exhausted = False
 
     @property
@@ -182,7 +187,7 @@ class _Window:
         while self._progresses and self._progresses[0].done:
             progress = self._progresses.popleft()
             self._characters -= progress.characters
-            yield _finish(progress, self._task)
+            yield _with_patterns(_finish(progress, self._task), self._finder, self._task.depth)
 
 
 def extract(documents: Iterable[DocumentOrFailure], task: Task, generate: Generate) -> Iterator[Extraction]:
@@ -206,7 +211,9 @@ def _requests(items: Iterator[_Item], task: Task, questions: dict[int, _Question
     """Requests about all items, in the order of blocks, passes, chunks; notes each one's question by its number."""
     output = output_format(task.format)
     passes = [
-        (each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth)) for each in task.by_pass()
+        (each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth))
+        for each in task.by_pass()
+        if each.labels
     ]
     numbers = count()
     while block := list(islice(items, PASS_CHUNKS if len(passes) > 1 else 1)):
@@ -217,7 +224,7 @@ def _requests(items: Iterator[_Item], task: Task, questions: dict[int, _Question
 
 
 def _chunks(document: DocumentOrFailure, task: Task) -> Iterator[Chunk]:
-    if isinstance(document, Document):
+    if isinstance(document, Document) and task.labels:
         yield from split(document.text, task.chunk_bytes, task.overlap_bytes)
 
 
@@ -260,6 +267,17 @@ def _finish(progress: _Progress, task: Task) -> Extraction:
     names = set(task.names)
     kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
     return replace(result, entities=tuple(kept))
+
+
+def _with_patterns(result: Extraction, finder: PatternFinder | None, depth: int) -> Extraction:
+    """With what the patterns find, unless the document failed."""
+    document = result.document
+    if finder is None or result.error is not None or not isinstance(document, Document):
+        return result
+    try:
+        return replace(result, entities=finder.merged(document.text, result.entities, depth))
+    except DataError as error:
+        return replace(result, entities=(), error=f"{document.source}: {error}", reason=Reason.PATTERN)
 
 
 def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:

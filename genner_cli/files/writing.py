@@ -74,8 +74,9 @@ def _valid(extraction: Extraction) -> tuple[Entity, ...]:
 
 def entity_value(entity: Entity) -> dict[str, Any]:
     """An entity as it stands in a record."""
-    value = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
-    return value if entity.score is None else {**value, "score": round(entity.score, 4)}
+    value: dict[str, Any] = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
+    value |= {} if entity.score is None else {"score": round(entity.score, 4)}
+    return value if entity.source is None else {**value, "source": entity.source}
 
 
 def encode(
