@@ -129,7 +129,9 @@ def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, g
     problem = _range_problem(start, end, text) or _label_problem(label, labels, gold)
     problem = problem or _mention_problem(start, end, value.get("text"), text, tidy=gold)
     problem = problem or _score_problem(value.get("score"))
-    return problem or Entity(start, end, label, text[start:end], value.get("score"))
+    source = value.get("source")
+    known = source if isinstance(source, str) else None
+    return problem or Entity(start, end, label, text[start:end], value.get("score"), source=known)
 
 
 def _shape_problem(value: Any) -> str | None:

@@ -20,6 +20,7 @@ from genner_cli.files.calibrations import calibration_path, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
+from genner_cli.running.by_patterns import patterns_of
 from genner_cli.running.examples import make_general_task, refuse_examples
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
@@ -42,13 +43,14 @@ class LlamaBackend:
 @contextmanager
 def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
+    patterns = patterns_of(spec)
     references = (spec.model, spec.adapter) if spec.adapter else (spec.model,)
     files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
     with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=files[-1] if spec.adapter else None) as model:
         digest = fingerprint(files)
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
-        task = replace(task, calibration=_calibration(task, files, digest, spec))
+        task = replace(task, calibration=_calibration(task, files, digest, spec), patterns=patterns)
         engine = {LIBRARY: version(LIBRARY)}
         if task.demonstrations and writes_date(_template(model, spec)):
             engine[PROMPT_DATE] = day
