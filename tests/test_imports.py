@@ -46,7 +46,7 @@ HOMES = {
     "spacy": {"files", "integrations"},
     "presidio_analyzer": {"integrations"},
     "fsspec": {"files"},
-    "llama_cpp": {"engine", "convert"},
+    "llama_cpp": {"engine"},
     "numpy": {"engine", "convert"},
     "jinja2": {"engine"},
     "torch": {"training", "convert"},
