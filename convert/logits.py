@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli.engine import llama
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.errors import ModelError
 
@@ -31,26 +31,26 @@ def gguf_logits(
     """
     longest = max(map(len, sequences), default=0)
     with Model(path, gpu_layers=0, adapter=adapter) as model, llama_errors() as errors:
-        context = llama_cpp.llama_init_from_model(model.handle, _parameters(longest, threads))
+        context = llama.llama_init_from_model(model.handle, _parameters(longest, threads))
         if not context:
             raise ModelError(f"{path}: llama.cpp cannot run it ({'; '.join(errors) or 'no reason given'})")
         try:
             model.apply_adapter(context)
             for ids in sequences:
-                llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+                llama.llama_memory_clear(llama.llama_get_memory(context), True)
                 parts = (_decoded(model, context, ids[at : at + BATCH], at) for at in range(0, len(ids), BATCH))
                 yield np.concatenate([np.empty((0, model.size), np.float32), *parts])
         finally:
-            llama_cpp.llama_free(context)
+            llama.llama_free(context)
 
 
-def _parameters(length: int, threads: int) -> llama_cpp.llama_context_params:
-    params = llama_cpp.llama_context_default_params()
+def _parameters(length: int, threads: int) -> Any:
+    params = llama.llama_context_default_params()
     params.n_ctx = max(length, 1)
     params.n_batch = params.n_ubatch = BATCH
     params.n_threads = params.n_threads_batch = threads
-    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.type_k = params.type_v = llama.GGML_TYPE_F32
+    params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.offload_kqv = params.op_offload = False
     return params
 
@@ -58,17 +58,17 @@ def _parameters(length: int, threads: int) -> llama_cpp.llama_context_params:
 def _decoded(model: Model, context: Any, ids: Sequence[int], start: int) -> Logits:
     if unknown := [id for id in ids if not 0 <= id < model.size]:
         raise ModelError(f"{model.path}: no token has the id {unknown[0]} in a vocabulary of {model.size}; retokenize")
-    batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+    batch = llama.llama_batch_init(len(ids), 0, 1)
     try:
         batch.n_tokens = len(ids)
         for at, id in enumerate(ids):
             batch.token[at], batch.pos[at], batch.logits[at] = id, start + at, True
             batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
-        if llama_cpp.llama_decode(context, batch):
+        if llama.llama_decode(context, batch):
             raise ModelError(f"{model.path}: llama.cpp cannot decode {start + len(ids)} tokens; export it again")
-        return np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), model.size)).copy()
+        return np.ctypeslib.as_array(llama.llama_get_logits(context), (len(ids), model.size)).copy()
     finally:
-        llama_cpp.llama_batch_free(batch)
+        llama.llama_batch_free(batch)
 
 
 def noise(whole: Logits, found: Logits) -> float:

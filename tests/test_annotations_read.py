@@ -335,7 +335,11 @@ def test_a_parquet_of_another_maker_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "format", ["parquet", "docbin", "label-studio", "doccano", "prodigy", "alpaca", "csv", "conll"]
+    "format",
+    [
+        *("parquet", "docbin", "label-studio", "doccano", "prodigy", "alpaca", "csv", "conll"),
+        *("gliner", "langextract", "presidio"),
+    ],
 )
 @pytest.mark.parametrize("data", [b"\x80\xff\0garbage", b"[[1]]", b"", b'{"text": 3}\n', b'[{"text": "a", "data": 3}]'])
 def test_what_is_not_of_the_format_is_a_problem_not_a_crash(format: str, data: bytes, tmp_path: Path) -> None:

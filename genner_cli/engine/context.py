@@ -17,10 +17,10 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli.engine import llama
 from genner_cli.engine.adapter import changes_output
 from genner_cli.engine.head import OutputHead, Row
 from genner_cli.engine.model import Model, check_context, llama_errors

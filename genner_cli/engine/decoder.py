@@ -15,11 +15,11 @@ from functools import cached_property
 from itertools import accumulate, chain
 from time import perf_counter
 
-import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
 from genner_cli.constrained import Choice, ConstrainedCompletion
+from genner_cli.engine import llama
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.engine.statistics import Statistics
@@ -36,7 +36,7 @@ CLOSE_CALL = 0.5
 class Grammar:
     """llama.cpp's grammar sampler for one GBNF; `clone` is cheap (llama_sampler_clone)."""
 
-    def __init__(self, handle: llama.llama_sampler_p) -> None:
+    def __init__(self, handle: int) -> None:
         self._handle = handle
         self._candidate = (llama.llama_token_data * 1)()
         self._array = llama.llama_token_data_array(data=self._candidate, size=1, selected=-1, sorted=False)

@@ -13,8 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as llama
-
+from genner_cli.engine import llama
 from genner_cli.engine.adapter import metadata_of, refuse_as_model, refuse_misfit
 from genner_cli.engine.gguf_header import Header, read_header
 from genner_cli.errors import ModelError
@@ -98,7 +97,7 @@ class Model:
     def apply_adapter(self, context: Any) -> None:
         """Lets a context of this model compute with the adapter, if there is one (llama_set_adapters_lora)."""
         if self._adapter:
-            adapters, scales = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapter), (ctypes.c_float * 1)(1.0)
+            adapters, scales = (ctypes.c_void_p * 1)(self._adapter), (ctypes.c_float * 1)(1.0)
             llama.llama_set_adapters_lora(context, adapters, 1, scales)
 
     @cached_property

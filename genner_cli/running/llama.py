@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from genner_cli import hub
+from genner_cli.engine import llama
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
@@ -25,8 +26,6 @@ from genner_cli.running.examples import make_general_task, refuse_examples
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
 from genner_cli.types import Calibration, Label, Piece
-
-LIBRARY = "llama-cpp-python"
 
 
 class LlamaBackend:
@@ -51,7 +50,7 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
         task = replace(task, calibration=_calibration(task, files, digest, spec), patterns=patterns)
-        engine = {LIBRARY: version(LIBRARY)}
+        engine = {llama.PACKAGE: version(llama.PACKAGE)}
         if task.demonstrations and writes_date(_template(model, spec)):
             engine[PROMPT_DATE] = day
         yield ModelFacts(task, files, digest, model.trained_context, engine), model
