@@ -276,7 +276,10 @@ class Engine:
         return taken
 
     def _draft(self, slots: list[_Slot], room: int) -> None:
-        """Says for each slot what may be copied, and how much of it is decoded along."""
+        """Says for each slot what may be copied, and how much of it is decoded along; nothing where a wrong draft could
+        not be taken back."""
+        if self._model.recurrent:
+            return
         pending = sum(len(slot.pending) for slot in self._slots)
         room = min(room, self._options.context - self._held() - pending)
         chances = []

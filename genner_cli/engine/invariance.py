@@ -68,7 +68,7 @@ def _obstacle(model: Model, options: EngineOptions) -> str:
         return "flash attention is off"
     if llama.llama_model_n_swa(model.handle):
         return "its attention has a sliding window"
-    if llama.llama_model_is_recurrent(model.handle) or llama.llama_model_is_hybrid(model.handle):
+    if model.recurrent:
         return "it is recurrent"
     return ""
 

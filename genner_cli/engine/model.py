@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Model:
             params.kv_overrides = _no_first_blank()
             self.handle = llama.llama_model_load_from_file(str(path).encode(), params)
             if not self.handle:
-                raise ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
+                raise _cannot_load(path, header, errors)
             self._adapter = llama.llama_adapter_lora_init(self.handle, str(adapter).encode()) if adapter else None
             if adapter and not self._adapter:
                 self.close()
@@ -80,6 +81,8 @@ class Model:
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
+        # Of a sequence's state nothing can be taken back: it is removed whole or not (llama_memory_recurrent::seq_rm).
+        self.recurrent = bool(llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
         self._plain = lru_cache(maxsize=64)(self._plain_ids)  # prompt, lock and draft ask for the same text
 
     def __enter__(self) -> Model:
@@ -195,6 +198,17 @@ class Model:
         buffer = (llama.llama_token * (len(data) + 8))()
         count = llama.llama_tokenize(self._vocab, data, len(data), buffer, len(buffer), False, False)
         return list(buffer[:count])
+
+
+def _cannot_load(path: Path, header: Header, errors: Sequence[str]) -> ModelError:
+    architecture = header.metadata.get("general.architecture")
+    if any("unknown model architecture" in error for error in errors):
+        return ModelError(
+            f"{path}: the llama.cpp in {llama.PACKAGE} {version(llama.PACKAGE)} does not know its architecture"
+            f" {architecture!r}, which may be newer; update with pip install --upgrade llama-cpp-python, or use a model"
+            " of another architecture"
+        )
+    return ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
 
 
 def _fitting(path: Path, base: Path, of_base: Header) -> Header:

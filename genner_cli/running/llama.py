@@ -22,7 +22,7 @@ from genner_cli.files.hashing import fingerprint
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
 from genner_cli.running.by_patterns import patterns_of
-from genner_cli.running.examples import make_general_task, refuse_examples
+from genner_cli.running.examples import asked_options, make_general_task, refuse_examples
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
 from genner_cli.types import Calibration, Label, Piece
@@ -113,4 +113,4 @@ def _calibration(task: Task, files: Sequence[Path], digest: str, spec: RunSpec) 
     path = Path(spec.calibration) if spec.calibration else calibration_path(files)
     if spec.no_calibration or not (spec.calibration or path.exists()):
         return None
-    return read_calibration(path, files, digest, format=task.format, constraint=task.constraint)
+    return read_calibration(path, files, digest, asked_options(task, spec))
