@@ -63,7 +63,7 @@ class Model:
         refuse_as_model(path, header)
         self.path = path
         self.header = header
-        self.adapter_header = _fitting(adapter, header) if adapter else None
+        self.adapter_header = _fitting(adapter, path, header) if adapter else None
         self.file_bytes = header.file_bytes + (self.adapter_header.file_bytes if self.adapter_header else 0)
         check_memory(path, self.file_bytes, "the model's weights")
         with llama_errors() as errors:
@@ -198,9 +198,9 @@ class Model:
         return list(buffer[:count])
 
 
-def _fitting(path: Path, base: Header) -> Header:
+def _fitting(path: Path, base: Path, of_base: Header) -> Header:
     header = read_header(path)
-    refuse_misfit(path, header, base)
+    refuse_misfit(path, header, base, of_base)
     return header
 
 
