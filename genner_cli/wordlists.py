@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from genner_cli.data.characters import inner_offsets
 from genner_cli.formats.shared.boundaries import is_boundary
 
 _PIECES = re.compile(r"[^\W_]+|\s+|.", re.DOTALL)
@@ -105,13 +106,13 @@ def _atoms(text: str, fold: bool) -> Iterator[_Atom]:
 
 def _ranges(text: str) -> list[tuple[int, int]]:
     """The text, cut at all word boundaries."""
-    cuts = [0]
+    cuts, inside = [0], inner_offsets(text)
     for match in _PIECES.finditer(text):
         start, end = match.span()
-        if start and (text[start - 1 : start + 1].isascii() or is_boundary(text, start)):
+        if start and (text[start - 1 : start + 1].isascii() or is_boundary(text, start, inside)):
             cuts.append(start)
         if not match.group().isascii():
-            cuts += [at for at in range(start + 1, end) if is_boundary(text, at)]
+            cuts += [at for at in range(start + 1, end) if is_boundary(text, at, inside)]
     cuts = [at for at in cuts if at < len(text)]
     return list(pairwise([*cuts, len(text)]))
 

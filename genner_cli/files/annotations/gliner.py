@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from genner_cli.data.tokens import detokenize, is_space
+from genner_cli.data.characters import is_space
+from genner_cli.data.tokens import detokenize
 from genner_cli.errors import DataError
 from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
 from genner_cli.files.records import Record
