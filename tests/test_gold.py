@@ -156,7 +156,6 @@ def test_crossing_and_repeated_entities_are_problems(tmp_path: Path, nested: boo
         ({"text": "x"}, "field 'entities' is missing"),
         ({"text": "x", "entities": None}, "field 'entities' is None"),
         ({"text": "x", "entities": {}}, "field 'entities' is {}"),
-        ({"text": "", "entities": []}, "text is empty"),
         ({"text": "x", "entities": [], "error": {"message": "m"}}, "a failed extraction"),
         ([], "object"),
     ],

@@ -29,6 +29,7 @@ from genner_cli.files.streams import (
     MAX_DOCUMENT_BYTES,
     decoded,
     length_of,
+    lfs_pointer,
     opened,
     read_at_most,
     readable,
@@ -92,10 +93,6 @@ def _at_address(pattern: str) -> list[str]:
 
 
 def _check_kind(path: str) -> None:
-    if kind(path) == ".json":
-        raise UsageError(
-            f"{path}: a .json file holds one value; make one object a line: jq -c '.[]' in.json > out.jsonl"
-        )
     if kind(path) != _TEXT and not input_format(path):
         known = ", ".join([_TEXT, *input_suffixes()])
         raise UsageError(
@@ -154,16 +151,15 @@ def _read_all(
 
 
 def _read_block(block: Block, options: AnnotationOptions, limit: int) -> Iterator[tuple[Record, int]]:
-    """Each record with the place in the file up to which it had been read by then. Entities that a format has but
-    cannot give are warned of."""
+    """Each record with the place in the file up to which it had been read by then. What a format has but cannot give is
+    warned of, of entities only where they are read."""
     if kind(block.path) == _TEXT:
         yield _text_record(block.path, limit), 0
         return
     dropped = Dropped()
     yield from (input_format(block.path) or ANNOTATION_FORMATS[NATIVE]).read_block(block, options, dropped, limit=limit)
-    if "entities" not in options.without:
-        for line in dropped.lines():
-            _log.warning("%s: %s", block.path, line)
+    for line in dropped.lines(entities="entities" not in options.without):
+        _log.warning("%s: %s", block.path, line)
 
 
 def _text_record(path: str, limit: int) -> Record:
@@ -176,6 +172,8 @@ def _text_record(path: str, limit: int) -> Record:
             refuse_cut(raw, length_before)
         if len(content) > limit:
             return too_long(name, "the text is too long", limit, document_id)
+        if problem := lfs_pointer(content):
+            raise DataError(f"{name}: {problem}")
         text = decoded(content.removeprefix(codecs.BOM_UTF8), name)
     except DataError as error:
         return FailedDocument(str(error), name, document_id)

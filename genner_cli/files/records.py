@@ -39,13 +39,12 @@ def _record_problem(record: Mapping[str, Any], text_field: str) -> str | None:
         return f"no field {text_field!r}; the fields are: {present}; choose the one with the text with --text-field"
     text = record[text_field]
     if not isinstance(text, str):
-        return f"field {text_field!r} is {reprlib.repr(text)}, not a string; write the text as a string"
+        shown = "null" if text is None else reprlib.repr(text)
+        return f"field {text_field!r} is {shown}, not a string; write the text as a string"
     return _text_problem(text)
 
 
 def _text_problem(text: str) -> str | None:
-    if not text:
-        return "the text is empty; remove the document, or give it a text"
     if "\0" in text:
         return f"the text has a NUL at character {text.index(chr(0))}; remove it"
     return f"the text {HALF_CHARACTER}" if has_half_character(text) else None
