@@ -109,8 +109,8 @@ def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:
 
 
 def summarized(problems: Iterable[Problem], *, most: int = 20) -> Iterator[str]:
-    """A line for each kind of problem: the message of the first, how many there are, and the places of the next. Of kinds
-    beyond `most` only the number is given."""
+    """A line for each kind of problem: the message of the first, how many there are, and the places of the next. Of
+    kinds beyond `most` only the number is given."""
     kinds = by_kind(problems)
     for alike in kinds[:most]:
         more = _listed([problem.source for problem in alike[1:]], _PLACES)

@@ -3,8 +3,8 @@
     document,token,tag,start,end
     7,Ann,B-PER,0,3
 
-Columns are known by name (`_NAMES`), or are named by --token-column and --tag-column. An empty document cell means the
-one above; without a column of documents an empty row separates them. With `start` and `end` the offsets are exact and
+Columns are known by name (`tagging.NAMES`), or are named by --token-column and --tag-column. An empty document cell
+means the one above; without a column of documents an empty row separates them. With `start` and `end` the offsets are exact and
 what stood between the tokens comes back as spaces; without them a column `misc` may say where no space follows, else
 `detokenize` makes the text. Comments are those of `files.comments`.
 
@@ -29,20 +29,11 @@ from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dr
 from genner_cli.files.comments import Comment, comment_of
 from genner_cli.files.records import Record
 from genner_cli.files.streams import content, decoded
-from genner_cli.files.tagging import entities_of, is_glued, spaced, tagged
+from genner_cli.files.tagging import NAMES, entities_of, is_glued, spaced, tagged
 from genner_cli.files.writing import Writer
 from genner_cli.plurals import counted
 from genner_cli.types import Document, FailedDocument, Range
 
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "document": ("document", "document_id", "doc_id", "sentence", "sentence #", "sentence_id", "sentence_idx",
-                 "sent_id", "id"),
-    "token": ("token", "word", "words", "form"),
-    "tag": ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "ne-coarse-lit"),
-    "start": ("start",),
-    "end": ("end",),
-    "misc": ("misc",),
-}  # fmt: skip
 _HEADER = ("document", "token", "tag", "start", "end")
 _WEBANNO = "#FORMAT=WebAnno TSV"
 
@@ -218,7 +209,7 @@ def _delimiter(path: str) -> str:
 
 def _table(path: str, lines: Iterator[_Line], options: AnnotationOptions, dropped: Dropped) -> _Table:
     """The table whose header is the first line that is not a comment. Raises DataError where it has none."""
-    wanted = dict(_NAMES)
+    wanted = dict(NAMES)
     for key, asked in (("token", options.token_column), ("tag", options.tag_column)):
         wanted |= {key: (asked,)} if asked else {}
     for line, cells in lines:
