@@ -178,7 +178,7 @@ def entity_of(value: Any, text: str, *, gold: bool = True, any_label: bool = Fal
     if problem := _shape_problem(value):
         return problem
     start, end, label = value["start"], value["end"], value["label"]
-    problem = _range_problem(start, end, text) or _label_problem(label, gold, any_label)
+    problem = _range_problem(start, end, text, value.get("text")) or _label_problem(label, gold, any_label)
     problem = problem or _mention_problem(start, end, value.get("text"), text, tidy=gold)
     problem = problem or _score_problem(value.get("score"))
     return problem or Entity(start, end, label, text[start:end], value.get("score"))
@@ -192,16 +192,15 @@ def _shape_problem(value: Any) -> str | None:
     return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}" if missing else None
 
 
-def _range_problem(start: Any, end: Any, text: str) -> str | None:
+def _range_problem(start: Any, end: Any, text: str, mention: Any) -> str | None:
     """Why two values are not a range of the text."""
     for name, offset in (("start", start), ("end", end)):
         if type(offset) is not int:
             return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets as 0-based code points"
     if not 0 <= start < end <= len(text):
-        return (
-            f"{start}:{end} is not a range of the text, which has {counted(len(text), 'character')};"
-            " give offsets as 0-based code points, end exclusive"
-        )
+        known = isinstance(mention, str) and mention in text
+        remedy = _remedy(text, start, end, mention) if known else "give offsets as 0-based code points, end exclusive"
+        return f"{start}:{end} is not a range of the text, which has {counted(len(text), 'character')}; {remedy}"
     return None
 
 

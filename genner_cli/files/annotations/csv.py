@@ -4,9 +4,9 @@
     7,Ann,B-PER,0,3
 
 Columns are known by name (`tagging.NAMES`), or are named by --token-column and --tag-column. An empty document cell
-means the one above; without a column of documents an empty row separates them. With `start` and `end` the offsets are exact and
-what stood between the tokens comes back as spaces; without them a column `misc` may say where no space follows, else
-`detokenize` makes the text. Comments are those of `files.comments`.
+means the one above; without a column of documents an empty row separates them. With `start` and `end` the offsets are
+exact and what stood between the tokens comes back as spaces; without them a column `misc` may say where no space
+follows, else `detokenize` makes the text. Comments are those of `files.comments`.
 
 Double quotes quote cells, unless the file makes a table of rows of equal length only where they are tokens.
 """
