@@ -139,14 +139,14 @@ def _sentences(path: str, options: AnnotationOptions, dropped: Dropped) -> Itera
 
 
 def _cells(line: str) -> list[str]:
-    """The columns of a line, without empty ones at its end; none of an empty line."""
+    """The columns of a line, without empty ones at its end but a second one; none of an empty line."""
     if not line.strip(" \t"):
         return []
     if "\t" not in line:
         cells = re.split(" +", line.strip(" "))
         return ["", *cells] if line.startswith(" ") and len(cells) == 1 and is_tag(cells[0]) else cells
     cells = [cell.strip(" ") if number else cell for number, cell in enumerate(line.split("\t"))]
-    while len(cells) > 1 and not cells[-1]:
+    while len(cells) > 2 and not cells[-1]:
         cells.pop()
     return cells
 
@@ -224,7 +224,8 @@ def _words(
     for row in _in_text(sentence.rows, tags) if numbered else sentence.rows:
         where = f"{path}:{row.line}"
         try:
-            word = _Word(row.line, row.cells[token], [row.cells[tag] for tag in tags], is_glued(row.cells))
+            its_tags = [row.cells[tag] or OUTSIDE for tag in tags]  # no tag is O, as Datasaur has it
+            word = _Word(row.line, row.cells[token], its_tags, is_glued(row.cells))
         except IndexError:
             count = len(row.cells)
             raise DataError(f"{where}: the line has {count} columns; see --token-column and --tag-column") from None
