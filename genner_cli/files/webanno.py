@@ -60,12 +60,10 @@ def record_of(content: str, path: str, options: AnnotationOptions, dropped: Drop
     for other in file.layers:
         if other is not layer and any(cell not in ("_", "") for row in rows for cell in _cells(row, other)):
             dropped(f"layers {other.name!r}", path)
-    tokens = [_range(row, offsets, path) for row in rows if "." not in row[0]]
-    return {
-        options.text_field: text,
-        "entities": list(_entities(rows, layer, offsets, path, dropped)),
-        "tokens": tokens,
-    }
+    ranges = [_range(row, text, offsets, path) for row in rows]
+    entities = list(_entities(rows, ranges, layer, path, dropped))
+    tokens = [token for row, token in zip(rows, ranges, strict=True) if "." not in row[0]]
+    return {options.text_field: text, "entities": entities, "tokens": tokens}
 
 
 def _parsed(content: str, path: str) -> _File:
