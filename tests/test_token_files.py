@@ -294,7 +294,7 @@ def test_webanno_has_texts_spans_of_several_tokens_and_utf_16_offsets(tmp_path: 
         "#Text=Ada King 😊 sang\n#Text=here .\n"
         "1-1\t0-3\tAda\t*\t_\tPER[1]|FIRST[2]\t\n1-2\t4-8\tKing\t_\t_\tPER[1]\t\n1-3\t9-11\t😊\t_\t_\t_\t\n"
         "1-4\t12-16\tsang\t_\t_\t*\t\n1-5\t17-21\there\t_\t_\t_\t\n1-6\t22-23\t.\t_\t_\t_\t\n\n"
-        "#Text=New York-based\r\n2-1\t25-28\tNew\t_\t_\t_\t\n2-2\t29-39\tYork-based\t_\t_\t_\t\n"
+        "#Text=New York-based\r\n2-1\t25-28\tNew\t_\tQ60\t_\t\n2-2\t29-39\tYork-based\t_\t_\t_\t\n"
         "2-2.1\t29-33\tYork\t_\t_\tA\\_\\|B\t\n2-2.2\t33-33\t\t_\t_\tX[9]\t\n"
     )
     (record,), done = converted(tmp_path, "a.tsv", content)
@@ -303,6 +303,7 @@ def test_webanno_has_texts_spans_of_several_tokens_and_utf_16_offsets(tmp_path: 
     assert tokens(record) == ["Ada", "King", "😊", "sang", "here", ".", "New", "York-based"]
     assert done.dropped.counts == {
         "layers 'webanno.custom.Mood'": 1,
+        "features 'identifier'": 1,
         "spans without a label": 1,
         "spans of no length": 1,
     }

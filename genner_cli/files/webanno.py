@@ -60,6 +60,10 @@ def record_of(content: str, path: str, options: AnnotationOptions, dropped: Drop
     for other in file.layers:
         if other is not layer and any(cell not in ("_", "") for row in rows for cell in _cells(row, other)):
             dropped(f"layers {other.name!r}", path)
+    for at, name in enumerate(layer.features):
+        cells = {cell for row in rows for cell in row[layer.first + at : layer.first + at + 1]}
+        if at != _label(layer) and any(not cell.startswith(("_", "*")) for cell in cells):
+            dropped(f"features {name!r}", path)
     ranges = [_range(row, text, offsets, path) for row in rows]
     entities = list(_entities(rows, ranges, layer, path, dropped))
     tokens = [token for row, token in zip(rows, ranges, strict=True) if "." not in row[0]]
@@ -114,7 +118,7 @@ def _range(row: Sequence[str], text: str, offsets: Offsets, path: str) -> list[i
     """The range of a token, or of a part of one, in code points. Raises DataError where it does not stand there."""
     try:
         start, end = (offsets.place(int(offset)) for offset in row[1].split("-"))
-        stands = text[start:end] == _unescaped(row[2])
+        stands = end <= len(text) and text[start:end] == _unescaped(row[2])
     except DataError:
         stands = False
     if not stands:
@@ -132,6 +136,11 @@ def _chosen(layers: Sequence[_Layer], path: str) -> _Layer:
     return (named or spans)[0]
 
 
+def _label(layer: _Layer) -> int:
+    """The number of the feature that is read as the label."""
+    return layer.features.index("value") if "value" in layer.features else 0
+
+
 def _cells(row: Sequence[str], layer: _Layer) -> Sequence[str]:
     return row[layer.first : layer.first + len(layer.features)]
 
@@ -140,7 +149,7 @@ def _entities(
     rows: Sequence[Sequence[str]], ranges: Sequence[Sequence[int]], layer: _Layer, path: str, dropped: Dropped
 ) -> Iterator[dict[str, Any]]:
     """A span for each number, or each cell without one, from the first to the last of its rows."""
-    feature = layer.features.index("value") if "value" in layer.features else 0
+    feature = _label(layer)
     spans: dict[object, tuple[str, int, int]] = {}
     for at, (row, (start, end)) in enumerate(zip(rows, ranges, strict=True)):
         cell = row[layer.first + feature] if layer.first + feature < len(row) else "_"
