@@ -220,6 +220,21 @@ def test_older_and_other_shapes_of_label_studio_are_read(tmp_path: Path) -> None
     assert "<Text>" in done.problems[0].message
 
 
+# Prodigy
+
+
+def test_answers_about_one_span_are_counted(tmp_path: Path) -> None:
+    given = {
+        "text": "Ada sang",
+        "spans": [{"start": 0, "end": 3, "label": "PER"}],
+        "_view_id": "ner",
+        "answer": "accept",
+    }
+    (record, _), done = converted(tmp_path, "prodigy", given, given | {"_view_id": "ner_manual"})
+    assert found(record) == [("PER", 0, 3)]
+    assert sum(done.dropped.counts.values()) == 1
+
+
 # DocBin
 
 
