@@ -21,7 +21,7 @@ from genner_cli.plurals import counted
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.adapter_folder import VERIFY
-from genner_cli.training.samples import label_set
+from genner_cli.training.gold import label_set
 from genner_cli.types import Document
 
 ADAPTER_CONFIG = "adapter_config.json"

@@ -33,11 +33,20 @@ class Label:
         if bad:
             raise UsageError(
                 f"label {self.name!r} contains {' '.join(bad)}; output formats use these as markup, rename it"
+                " (in data: genner data relabel)"
             )
         if not self.name or self.name != self.name.strip() or self.name.startswith("/"):
-            raise UsageError(f"label {self.name!r} is empty, starts with '/' or has outer blanks; rename it")
-        if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.name + self.definition):
+            raise UsageError(
+                f"label {self.name!r} is empty, starts with '/' or has outer spaces; rename it (in data: genner data"
+                " relabel)"
+            )
+        if has_control(self.name + self.definition):
             raise UsageError(f"label {self.name!r} or its definition contains a control character; remove it")
+
+
+def has_control(text: str) -> bool:
+    """Whether a control character, or half a surrogate pair, stands in a text."""
+    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
 
 
 @dataclass(frozen=True, slots=True)

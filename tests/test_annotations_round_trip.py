@@ -110,6 +110,7 @@ def test_offsets_can_be_counted_in_any_unit(format: str, unit: Unit, given_: lis
         assert Trip(format, given_).entities() == [plain(document.entities) for document in given_]
         return
     trip = Trip(format, given_, AnnotationOptions(offsets=unit))
+    merged = unit.merges_line_ends and any("\r\n" in document.text for document in given_)
     if format != "csv":
         by_id = {record["id"]: record for record in trip.records}
         assert sorted(by_id) == sorted(document.id or "" for document in given_)
@@ -117,7 +118,7 @@ def test_offsets_can_be_counted_in_any_unit(format: str, unit: Unit, given_: lis
             assert [(e["start"], e["end"], e["label"]) for e in by_id[document.id]["entities"]] == plain(
                 document.entities
             )
-    elif all(c.isascii() for document in given_ for c in document.text if is_space(c)):
+    elif not merged and all(c.isascii() for document in given_ for c in document.text if is_space(c)):
         assert_only_told_entities_are_dropped_kinds(trip, given_)  # of other white space only the length comes back
 
 

@@ -305,3 +305,33 @@ def test_check_leaves_out_what_is_skipped(genner: Genner, tmp_path: Path) -> Non
     run = genner("data", "check", source, "--skip", "labels")
     assert run.status == 0
     assert b"labels" not in run.stdout
+
+
+def test_labels_that_no_output_format_can_write_can_be_counted_renamed_and_converted(
+    genner: Genner, tmp_path: Path
+) -> None:
+    label = "Food & Drink"
+    record = {"text": "Ann ate soup", "entities": [{"start": 8, "end": 12, "label": label}]}
+    source = lines(tmp_path / "in.jsonl", record, record | {"text": "Ann ate fish"})
+    names = tmp_path / "names.yaml"
+    names.write_text(f'"{label}": FOOD\n')
+    assert orjson.loads(genner("data", "stats", source, "--json").stdout)["labels"][label]["entities"] == 2
+    renamed = genner("data", "relabel", source, "--map", names)
+    assert renamed.status == 0
+    assert [each["entities"][0]["label"] for each in renamed.records] == ["FOOD", "FOOD"]
+    assert genner("data", "convert", source, "-", "--to", "doccano").records[0]["label"] == [[8, 12, label]]
+    check = genner("data", "check", source, "--skip", "labels")
+    assert check.status == 1
+    assert b"problems (invalid entities and records): 2" in check.stdout
+    assert check.stdout.count(b"data relabel") == 1
+    assert f"{source}:1, {source}:2" in check.stdout.decode()
+
+
+def test_problems_of_one_kind_are_one_line_of_convert(genner: Genner, tmp_path: Path) -> None:
+    bad = {"text": "Ann slept", "entities": [{"start": 0, "end": 4, "label": "PER"}]}
+    source = lines(tmp_path / "in.jsonl", *[bad] * 30)
+    run = genner("data", "convert", source, "-", "--to", "doccano")
+    assert run.status == 1
+    assert run.stderr.count("--trim") == 1
+    assert "30 like it" in run.stderr
+    assert genner("data", "convert", source, "-", "--to", "doccano", "--trim").status == 0

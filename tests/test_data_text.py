@@ -25,7 +25,7 @@ ENCODING = {Unit.CODEPOINT: ("utf-32-le", 4), Unit.UTF16: ("utf-16-le", 2), Unit
 # offsets
 
 
-@pytest.mark.parametrize("unit", Unit)
+@pytest.mark.parametrize("unit", ENCODING)
 @given(text=hostile_text())
 @examples(60)
 def test_offsets_are_those_of_the_encoded_text(unit: Unit, text: str) -> None:
@@ -35,6 +35,18 @@ def test_offsets_are_those_of_the_encoded_text(unit: Unit, text: str) -> None:
         there = len(text[:place].encode(encoding)) // width
         assert offsets.of(place) == there
         assert offsets.place(there) == place
+
+
+@pytest.mark.parametrize("unit", [Unit.CODEPOINT, Unit.UTF16])
+@given(text=hostile_text())
+@examples(60)
+def test_offsets_may_count_a_line_end_of_two_characters_as_one(unit: Unit, text: str) -> None:
+    offsets, plain = Offsets(text, unit.crlf), Offsets(text.replace("\r\n", "\n"), unit)
+    for place in range(len(text) + 1):
+        between = text[:place].endswith("\r") and text[place:].startswith("\n")
+        there = plain.of(len(text[:place].replace("\r\n", "\n")) - between)
+        assert offsets.of(place) == there
+        assert offsets.place(there) == place - between
 
 
 @pytest.mark.parametrize(("unit", "offset"), [(Unit.UTF16, 2), (Unit.BYTE, 3), (Unit.UTF16, 9), (Unit.BYTE, -1)])

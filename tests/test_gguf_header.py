@@ -265,3 +265,13 @@ def test_a_whole_file_has_no_gap_and_nothing_behind_its_last_tensor(tmp_path: Pa
     path.write_bytes(data[:at] + struct.pack("<Q", offset + 32) + data[at + 8 :] + bytes(32))
     with pytest.raises(ModelError, match=r"second\.weight begins at"):
         check_whole(path)
+
+
+def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n")
+    with pytest.raises(ModelError, match="git lfs pull"):
+        read_header(path)
+    path.write_bytes(b"version 2 of something else")
+    with pytest.raises(ModelError, match="not a GGUF"):
+        read_header(path)

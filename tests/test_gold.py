@@ -129,7 +129,10 @@ def test_labels_are_unknown_only_where_a_label_set_is_given(tmp_path: Path) -> N
     assert not read(tmp_path, line(ANN)).problems
     assert not read(tmp_path, line(ANN), labels=["LOC", "PER"]).problems
     message = problem(tmp_path, ANN, labels=["LOC", "ORG"])
-    assert re.match(r"entities\[0\]: label 'PER' .*\['LOC', 'ORG'\].* --types or --labels", message)
+    assert re.match(r"1 entity in 1 document .*\['LOC', 'ORG'\].*: 'PER' \(1\); .*--types or --labels", message)
+    two = read(tmp_path, line(ANN, NEW_YORK), line({**ANN, "label": "X"}), labels=["LOC"])
+    (problem_of_both,) = two.problems
+    assert "2 entities in 2 documents with 2 labels" in problem_of_both.message
 
 
 def test_nested_entities_are_problems_only_where_flat_is_asked_for(tmp_path: Path) -> None:
@@ -156,7 +159,6 @@ def test_crossing_and_repeated_entities_are_problems(tmp_path: Path, nested: boo
         ({"text": "x"}, "field 'entities' is missing"),
         ({"text": "x", "entities": None}, "field 'entities' is None"),
         ({"text": "x", "entities": {}}, "field 'entities' is {}"),
-        ({"text": "", "entities": []}, "text is empty"),
         ({"text": "x", "entities": [], "error": {"message": "m"}}, "a failed extraction"),
         ([], "object"),
     ],

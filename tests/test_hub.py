@@ -180,3 +180,11 @@ def test_a_name_that_cannot_be_on_the_hub_is_a_model_error(
 ) -> None:
     with pytest.raises(ModelError):
         hub.resolve(reference, download=download)
+
+
+def test_weights_that_are_a_git_lfs_pointer_are_named(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n")
+    with pytest.raises(ModelError, match=r"model\.safetensors: .*git lfs pull"):
+        hub.resolve_base(str(tmp_path))

@@ -14,7 +14,8 @@ from genner_cli.chunking import split
 from genner_cli.formats import FORMATS
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.training.examples import Sample, encode
-from genner_cli.training.samples import Encoded, encode_samples, label_set, make_samples
+from genner_cli.training.gold import label_set
+from genner_cli.training.samples import Encoded, encode_samples, make_samples
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document, Entity, Label
 

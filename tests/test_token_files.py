@@ -91,7 +91,7 @@ def test_a_row_with_a_cell_too_few_or_too_many_spoils_its_document_alone(tmp_pat
 def test_a_file_behind_tsv_that_is_no_table_is_named(tmp_path: Path) -> None:
     for content, what in {
         "Ada\tB-PER\nsang\tO\n": "--from conll",
-        "#FORMAT=WebAnno TSV 3.3\n\n": "WebAnno TSV",
+        "#FORMAT=WebAnno TSV 2.0\n\n": "WebAnno TSV 3",
         "": "no header",
     }.items():
         records, done = converted(tmp_path, "a.tsv", content)
@@ -156,10 +156,10 @@ def test_conll_u_comments_ranges_empty_nodes_and_glued_tokens(tmp_path: Path) ->
         "1-2\tdu\t_\tSpaceAfter=No\n1\tde\tO\t_\n2\tle\tB-LOC\t_\n2.1\tbe\tO\t_\n3\t.\tO\t_\n\n"
         "# newdoc\n1\tAda\tB-PER\t_\n"
     )
-    records, done = converted(tmp_path, "a.conll", content, tag_column="2")
+    records, done = converted(tmp_path, "a.conll", content)
     assert [(r.get("id"), r["document"], r["text"]) for r in records] == [("s1", "d1", "du."), (None, 1, "Ada")]
     assert found(records[0]) == [("LOC", "du")]
-    assert done.dropped.counts["comments"] == 2
+    assert done.dropped.counts == {"comments": 1}
 
 
 @pytest.mark.parametrize(
@@ -220,6 +220,13 @@ def test_a_separator_at_the_end_and_runs_of_spaces_are_no_columns(tmp_path: Path
     assert found(record) == [("PER", "Ada")]
 
 
+def test_a_column_of_tags_that_is_empty_means_no_entity(tmp_path: Path) -> None:
+    (record,), _ = converted(tmp_path, "a.conll", "Ada\tB-PER\nsang\t\nin\t \nOslo\tB-LOC\n")
+    assert found(record) == [("PER", "Ada"), ("LOC", "Oslo")]
+    (record,), _ = converted(tmp_path, "a.csv", "token,tag\nAda,B-PER\nsang,\n")
+    assert found(record) == [("PER", "Ada")]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -274,3 +281,57 @@ def test_tags_of_other_schemes_are_read(tags: str) -> None:
 def test_brackets_that_do_not_match_are_refused(tags: str) -> None:
     with pytest.raises(DataError):
         decode(tags.split())
+
+
+# WebAnno TSV
+
+NAMED_ENTITY = "#T_SP=de.tudarmstadt.ukp.dkpro.core.api.ner.type.NamedEntity|identifier|value"
+
+
+def test_webanno_has_texts_spans_of_several_tokens_and_utf_16_offsets(tmp_path: Path) -> None:
+    content = (
+        f"\ufeff#FORMAT=WebAnno TSV 3.3\n#T_SP=webanno.custom.Mood|\n{NAMED_ENTITY}\n\n\n"
+        "#Text=Ada King 😊 sang\n#Text=here .\n"
+        "1-1\t0-3\tAda\t*\t_\tPER[1]|FIRST[2]\t\n1-2\t4-8\tKing\t_\t_\tPER[1]\t\n1-3\t9-11\t😊\t_\t_\t_\t\n"
+        "1-4\t12-16\tsang\t_\t_\t*\t\n1-5\t17-21\there\t_\t_\t_\t\n1-6\t22-23\t.\t_\t_\t_\t\n\n"
+        "#Text=New York-based\r\n2-1\t25-28\tNew\t_\tQ60\t_\t\n2-2\t29-39\tYork-based\t_\t_\t_\t\n"
+        "2-2.1\t29-33\tYork\t_\t_\tA\\_\\|B\t\n2-2.2\t33-33\t\t_\t_\tX[9]\t\n"
+    )
+    (record,), done = converted(tmp_path, "a.tsv", content)
+    assert record["text"] == "Ada King 😊 sang\nhere .\n\nNew York-based"
+    assert found(record) == [("PER", "Ada King"), ("FIRST", "Ada"), ("A_|B", "York")]
+    assert tokens(record) == ["Ada", "King", "😊", "sang", "here", ".", "New", "York-based"]
+    assert done.dropped.counts == {
+        "layers 'webanno.custom.Mood'": 1,
+        "features 'identifier'": 1,
+        "spans without a label": 1,
+        "spans of no length": 1,
+    }
+
+
+def test_spans_of_webanno_cross_sentences_and_stack(tmp_path: Path) -> None:
+    content = (
+        "#FORMAT=WebAnno TSV 3.2\n#T_SP=webanno.custom.Span|value\n"
+        "#T_RL=webanno.custom.Rel|type|BT_webanno.custom.Span\n\n\n#Text=He sang .\n"
+        "1-1\t0-2\tHe\tP[1]|N[2]\t_\t_\n1-2\t3-7\tsang\tP[1]\t_\t_\n1-3\t8-9\t.\tP[1]\tx\t1-1[1_2]\n"
+        "\n#Text=She too\n2-1\t10-13\tShe\tP[1]\t_\t_\n2-2\t14-17\ttoo\tN\t_\t_\n"
+    )
+    (record,), done = converted(tmp_path, "a.tsv", content)
+    assert found(record) == [("P", "He sang .\nShe"), ("N", "He"), ("N", "too")]
+    assert done.dropped.counts == {"layers 'webanno.custom.Rel'": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#T_SP=x|value\n\n#Text=Ada\n1-1\t0-x\tAda\t_\t\n",
+        "#T_SP=x|value\n\n#Text=Ada\n1-1\t0-9\tAda\t_\t\n",
+        "#T_SP=x|\n\n#Text=Ada\n1-1\t0-3\tAda\t*\t\n",
+        "#T_SP=x|value\n\n#Text=Ada\n1-1\t0-3\tAda\tA[1]B\t\n",
+        "#T_SP=x|value\n\n#Text=Ada\n1-1\t5-8\tAda\t_\t\n\n#Text=Bob\n2-1\t2-5\tBob\t_\t\n",
+    ],
+)
+def test_webanno_that_does_not_fit_is_a_problem(tmp_path: Path, content: str) -> None:
+    records, done = converted(tmp_path, "a.tsv", f"#FORMAT=WebAnno TSV 3.3\n{content}")
+    assert not records
+    assert len(done.problems) == 1

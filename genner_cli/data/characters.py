@@ -8,6 +8,7 @@ for prepended marks and conjuncts, and stricter at zero-width joiners: nothing i
 from __future__ import annotations
 
 import unicodedata
+from enum import Enum
 from functools import cache
 from itertools import pairwise
 
@@ -20,12 +21,40 @@ _UNSPACED = (
 """Thai, Lao, Tibetan; Myanmar; Khmer; Tai Le, New Tai Lue, Khmer symbols; Tai Tham; Han, Kana, Bopomofo; Myanmar and
 Tai Viet; half-width Katakana; Han of the other planes."""
 
-_JOINER, _NON_JOINER = "\u200d", "\u200c"
-_SOUND_MARKS = "\uff9e\uff9f\u0e33\u0eb3"  # half-width voicing marks, and the vowel am of Thai and Lao
-_SKIN_TONES, _TAGS, _FLAG_LETTERS = (0x1F3FB, 0x1F3FF), (0xE0020, 0xE007F), (0x1F1E6, 0x1F1FF)
 _FIRST_COMBINING = "\u0300"
-_LEADING_JAMO, _OTHER_JAMO = ((0x1100, 0x115F), (0xA960, 0xA97C)), ((0x1160, 0x11FF), (0xD7B0, 0xD7FB))
-_SYLLABLES = (0xAC00, 0xD7A3)
+_EXTENDING = "\u200c\uff9e\uff9f\u0e33\u0eb3"  # the non-joiner, half-width voicing marks, the vowel am of Thai and Lao
+
+
+class _Role(Enum):
+    """What a character is to its neighbours; JAMO are the letters of Hangul behind a leading one."""
+
+    OTHER = 0
+    EXTENDS = 1
+    JOINER = 2
+    FLAG = 3
+    LEADING = 4
+    JAMO = 5
+    SYLLABLE = 6
+
+
+_RANGES = {
+    _Role.EXTENDS: ((0x1F3FB, 0x1F3FF), (0xE0020, 0xE007F)),  # skin tones and tags
+    _Role.JOINER: ((0x200D, 0x200D),),
+    _Role.FLAG: ((0x1F1E6, 0x1F1FF),),
+    _Role.LEADING: ((0x1100, 0x115F), (0xA960, 0xA97C)),
+    _Role.JAMO: ((0x1160, 0x11FF), (0xD7B0, 0xD7FB)),
+    _Role.SYLLABLE: ((0xAC00, 0xD7A3),),
+}
+_SYLLABLES = frozenset(
+    (before, after)
+    for before, afters in {
+        _Role.LEADING: (_Role.LEADING, _Role.JAMO, _Role.SYLLABLE),
+        _Role.JAMO: (_Role.JAMO,),
+        _Role.SYLLABLE: (_Role.JAMO,),
+    }.items()
+    for after in afters
+)
+"""Neighbours that are of one syllable."""
 
 
 def is_space(char: str) -> bool:
@@ -49,12 +78,15 @@ def inner_offsets(text: str) -> frozenset[int]:
     if text.isascii():
         return frozenset()
     inside = set()
-    flag_letters = 0  # those right before `at`
-    for at in range(1, len(text)):
-        flag_letters = flag_letters + 1 if _is_flag_letter(text[at - 1]) else 0
-        before, after = text[at - 1], text[at]
-        if (after >= _FIRST_COMBINING or before == _JOINER) and _joined(before, after, flag_letters):
-            inside.add(at)
+    before, flags = _Role.OTHER, 0  # the letters of flags right before `at`
+    for at, char in enumerate(text):
+        role = _role(char)
+        if role is not _Role.OTHER or before is _Role.JOINER:
+            extends = role in (_Role.EXTENDS, _Role.JOINER) or before is _Role.JOINER
+            if at and (extends or (before, role) in _SYLLABLES or (role is _Role.FLAG and flags % 2)):
+                inside.add(at)
+        flags = flags + 1 if role is _Role.FLAG else 0
+        before = role
     return frozenset(inside)
 
 
@@ -70,31 +102,14 @@ def is_combining(char: str) -> bool:
     return unicodedata.category(char).startswith("M")
 
 
-def _joined(before: str, after: str, flag_letters: int) -> bool:
-    """Whether two neighbours are one visible character; `flag_letters`: how many end with `before`."""
-    if _extends(after) or before == _JOINER:
-        return True
-    if _is_flag_letter(after):
-        return flag_letters % 2 == 1
-    return _makes_syllable(before, after)
-
-
 @cache
-def _extends(char: str) -> bool:
-    """Whether the character is never the first of a visible one."""
-    marks = is_combining(char) or char in (_JOINER, _NON_JOINER) or char in _SOUND_MARKS
-    return marks or _in(char, _SKIN_TONES, _TAGS)
-
-
-def _is_flag_letter(char: str) -> bool:
-    return char > "\uffff" and _in(char, _FLAG_LETTERS)
-
-
-def _makes_syllable(before: str, after: str) -> bool:
-    """Whether two Hangul characters are of one syllable."""
-    if _in(after, *_OTHER_JAMO):
-        return _in(before, *_LEADING_JAMO, *_OTHER_JAMO, _SYLLABLES)
-    return _in(before, *_LEADING_JAMO) and _in(after, *_LEADING_JAMO, _SYLLABLES)
+def _role(char: str) -> _Role:
+    if char < _FIRST_COMBINING:
+        return _Role.OTHER
+    for role, ranges in _RANGES.items():
+        if _in(char, *ranges):
+            return role
+    return _Role.EXTENDS if is_combining(char) or char in _EXTENDING else _Role.OTHER
 
 
 def _in(char: str, *ranges: tuple[int, int]) -> bool:

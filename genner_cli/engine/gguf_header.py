@@ -22,6 +22,7 @@ _MOST_ITEMS = 1 << 24
 _LONGEST_STRING = 1 << 26
 _LARGEST_TENSOR = 1 << 40
 _BY_LAYER = (".attention.head_count", ".attention.head_count_kv")
+_LFS_POINTER = b"ion https://git-lfs.github.com/spec/"
 
 TENSOR_TYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
@@ -145,6 +146,8 @@ def check_whole(path: Path) -> None:
 
 def _read(file: BinaryIO, path: Path, arrays: bool) -> Header:
     magic = file.read(4)
+    if magic == b"vers" and file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+        raise ModelError(f"{path}: is a Git LFS pointer, not the model itself; fetch it with git lfs pull")
     if magic != b"GGUF":
         raise ModelError(
             f"{path}: this is not a GGUF file (it starts with {magic!r}); export one with genner or llama.cpp"

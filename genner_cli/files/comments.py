@@ -7,6 +7,7 @@
     # id 7-a<tab>domain=en                      MultiCoNER
     #<tab>http://...<tab>[2010-03-13]           GermEval 2014
     ###MEDLINE:95369245                         GENIA, JNLPBA
+    # global.columns = ID FORM NER              CoNLL-U Plus: what the columns are
 
 Knows nothing of tokens and tags: the caller says whether a line could be a token.
 """
@@ -29,7 +30,7 @@ _ARTICLE = re.compile(r"###(?P<name>\S+)")
 class Comment:
     """What such a line says. `begins`: a document, with the name `document` if it has one; `ends`: the sentence before
     it is over. `id`, `text` and `fields` are those of the sentence that follows; `numbered`: its tokens have numbers
-    before them, and nested entities behind. `known`: nothing of it is lost."""
+    before them, and nested entities behind. `columns`: the names of all columns. `known`: nothing of it is lost."""
 
     begins: bool = False
     ends: bool = False
@@ -38,6 +39,7 @@ class Comment:
     text: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
     numbered: bool = False
+    columns: tuple[str, ...] = ()
     known: bool = True
 
 
@@ -53,7 +55,7 @@ def comment_of(line: str, *, token: bool, inside: bool) -> Comment | None:
 
 
 def _marker(line: str) -> Comment | None:
-    """What begins or ends a document."""
+    """What begins or ends a document, or names the columns of the file."""
     if match := _BEGIN.fullmatch(line):
         name = "; ".join(filter(None, (match["name"], match["part"])))
         return Comment(begins=True, ends=True, document=name or None)
@@ -64,6 +66,8 @@ def _marker(line: str) -> Comment | None:
     if re.fullmatch(r"# ?newdoc\s*", line):
         return Comment(begins=True, ends=True)
     match = _PAIR.fullmatch(line)
+    if match and match["key"] == "global.columns":
+        return Comment(columns=tuple(match["value"].lower().split()))
     if match and match["key"].rpartition(":")[2] in _DOCUMENT_KEYS:
         return Comment(begins=True, ends=True, document=match["value"].strip())
     return None

@@ -86,7 +86,7 @@ def _document(record: Record, units: tuple[Unit, Unit], dropped: Dropped, trim: 
         placed = _placed(record, units[0], dropped, trim)
     except DataError as error:
         return [f"{record.source}: {error}"]
-    document, problems = labelled(placed, crossing=True)
+    document, problems = labelled(placed, crossing=True, any_label=True)
     if problems:
         return [f"{record.source}: {problem}" for problem in problems]
     return _once(document, dropped)

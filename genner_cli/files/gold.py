@@ -9,7 +9,9 @@ and output formats.
 
 from __future__ import annotations
 
+import re
 import reprlib
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from genner_cli.files.reading import read_documents
 from genner_cli.files.records import Record
 from genner_cli.files.writing import Writer, encode
 from genner_cli.plurals import counted
-from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order
+from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order, has_control
 
 _UNITS = {
     Unit.BYTE: "UTF-8 bytes",
@@ -31,6 +33,8 @@ _UNITS = {
     Unit.CODEPOINT_CRLF: "each \\r\\n as one",
     Unit.UTF16_CRLF: "UTF-16 units, and each \\r\\n as one",
 }
+_PLACES = 3
+_VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[\d,]*\d")
 _SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
 
 
@@ -57,23 +61,69 @@ def read_gold(
     id_field: str = "id",
     labels: Collection[str] | None = None,
     nested: bool = True,
+    any_label: bool = False,
 ) -> GoldData:
     """All documents of the files, which are those that `files.expand` gives; each problem on its own.
 
-    `labels`: the names that entities may have, None for any; `nested`: whether entities may lie in others.
+    `labels`: the names that entities may have, None for any; `nested`: whether entities may lie in others; `any_label`:
+    whether labels may be such that no output format can write them.
     Entities come in canonical order. Bad data is returned, not raised; raises `UsageError` for field names that
     cannot be.
     """
     documents: list[Document] = []
     problems: list[Problem] = []
+    unknown: list[Document] = []
     for record in _records(paths, text_field, id_field):
         messages = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
-            document, complaints = labelled(record, labels=labels, nested=nested)
+            document, complaints = labelled(record, nested=nested, any_label=any_label)
             messages = [f"{record.source}: {complaint}" for complaint in complaints]
-            documents += [] if messages else [document]
+            known = labels is None or all(entity.label in labels for entity in document.entities)
+            if not messages:
+                (documents if known else unknown).append(document)
         problems += [Problem(message, record.source) for message in messages]
+    if labels is not None and unknown:
+        problems.append(_unknown_labels(unknown, labels))
     return GoldData(tuple(documents), tuple(problems))
+
+
+def _unknown_labels(documents: Sequence[Document], labels: Collection[str]) -> Problem:
+    """The one problem of all labels that are not in the label set."""
+    counts = Counter(entity.label for document in documents for entity in document.entities)
+    names = [f"{name!r} ({count:,})" for name, count in counts.most_common() if name not in labels]
+    count = sum(counts[name] for name in counts if name not in labels)
+    message = (
+        f"{counted(count, 'entity')} in {counted(len(documents), 'document')} with {counted(len(names), 'label')} that"
+        f" the label set {reprlib.repr(list(labels))} (by default the training data's) lacks: {_listed(names, 20)};"
+        " name all labels with --types or --labels, or rename them (genner data relabel); see"
+        f" {_listed([document.source for document in documents], _PLACES)}"
+    )
+    return Problem(f"{documents[0].source}: {message}", documents[0].source)
+
+
+def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:
+    """The problems of each kind, in order of the first: their messages differ in names and numbers alone."""
+    kinds: defaultdict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        kinds[_VALUES.sub("_", problem.message.removeprefix(problem.source))].append(problem)
+    return list(kinds.values())
+
+
+def summarized(problems: Iterable[Problem], *, most: int = 20) -> Iterator[str]:
+    """A line for each kind of problem: the message of the first, how many there are, and the places of the next. Of
+    kinds beyond `most` only the number is given."""
+    kinds = by_kind(problems)
+    for alike in kinds[:most]:
+        more = _listed([problem.source for problem in alike[1:]], _PLACES)
+        yield alike[0].message + (f" ({len(alike):,} like it; {more})" if len(alike) > 1 else "")
+    if len(kinds) > most:
+        rest = sum(map(len, kinds[most:]))
+        yield f"... and {counted(rest, 'more problem')} of other kinds"
+
+
+def _listed(items: Sequence[str], most: int) -> str:
+    """The first items."""
+    return ", ".join(items[:most]) + (", ..." if len(items) > most else "")
 
 
 def write_gold(path: Path, documents: Iterable[Document]) -> None:
@@ -94,11 +144,15 @@ def _records(paths: Sequence[str], text_field: str, id_field: str) -> Iterator[R
 
 
 def labelled(
-    record: Document, *, labels: Collection[str] | None = None, nested: bool = True, crossing: bool = False
+    record: Document,
+    *,
+    nested: bool = True,
+    crossing: bool = False,
+    any_label: bool = False,
 ) -> tuple[Document, list[str]]:
     """The document with the entities that its field of that name lists, and what is wrong with them.
 
-    `crossing`: entities may also cross each other or be listed twice.
+    `crossing`: entities may also cross each other or be listed twice; `any_label` as in `read_gold`.
     """
     fields = {name: value for name, value in record.fields.items() if name not in ("entities", "error")}
     if record.fields.get("error"):
@@ -110,7 +164,7 @@ def labelled(
     problems = []
     numbered = []
     for number, value in enumerate(given):
-        entity = entity_of(value, record.text, labels)
+        entity = entity_of(value, record.text, any_label=any_label)
         if isinstance(entity, Entity):
             numbered.append((number, entity))
         else:
@@ -120,13 +174,13 @@ def labelled(
     return replace(record, entities=tuple(entity for _, entity in numbered), fields=fields), problems
 
 
-def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, gold: bool = True) -> Entity | str:
+def entity_of(value: Any, text: str, *, gold: bool = True, any_label: bool = False) -> Entity | str:
     """The entity, or what is wrong with it. `gold`: it may have no outer white space, and a label must be one that
-    models can write."""
+    models can write, unless it may be `any_label`."""
     if problem := _shape_problem(value):
         return problem
     start, end, label = value["start"], value["end"], value["label"]
-    problem = _range_problem(start, end, text) or _label_problem(label, labels, gold)
+    problem = _range_problem(start, end, text, value.get("text")) or _label_problem(label, gold, any_label)
     problem = problem or _mention_problem(start, end, value.get("text"), text, tidy=gold)
     problem = problem or _score_problem(value.get("score"))
     source = value.get("source")
@@ -142,34 +196,29 @@ def _shape_problem(value: Any) -> str | None:
     return f"it has no {' and no '.join(missing)}; write it like {_SHAPE}" if missing else None
 
 
-def _range_problem(start: Any, end: Any, text: str) -> str | None:
+def _range_problem(start: Any, end: Any, text: str, mention: Any) -> str | None:
     """Why two values are not a range of the text."""
     for name, offset in (("start", start), ("end", end)):
         if type(offset) is not int:
             return f"its {name} is {reprlib.repr(offset)}, not an integer; give offsets as 0-based code points"
     if not 0 <= start < end <= len(text):
-        return (
-            f"{start}:{end} is not a range of the text, which has {counted(len(text), 'character')};"
-            " give offsets as 0-based code points, end exclusive"
-        )
+        known = isinstance(mention, str) and mention in text
+        remedy = _remedy(text, start, end, mention) if known else "give offsets as 0-based code points, end exclusive"
+        return f"{start}:{end} is not a range of the text, which has {counted(len(text), 'character')}; {remedy}"
     return None
 
 
-def _label_problem(label: Any, labels: Collection[str] | None, gold: bool) -> str | None:
+def _label_problem(label: Any, gold: bool, any_label: bool) -> str | None:
     if not isinstance(label, str) or not (label or gold):
         return f"its label is {reprlib.repr(label)}, not a string; write the label's name"
+    if any_label and label.strip() and not has_control(label):
+        return None
     if not gold:
         return None
     try:
         Label(label)
     except UsageError as error:
         return str(error)
-    if labels is not None and label not in labels:
-        known = reprlib.repr(list(labels))
-        return (
-            f"label {label!r} is not in the label set {known} (by default the training data's labels);"
-            " name all labels with --types or --labels, or rename or remove the entity"
-        )
     return None
 
 
@@ -187,7 +236,8 @@ def _mention_problem(start: int, end: int, mention: Any, text: str, *, tidy: boo
         shown, meant = reprlib.repr(there), reprlib.repr(mention)
         return f"the text has {shown} at {start}:{end}, not {meant}; {_remedy(text, start, end, mention)}"
     if tidy and there != there.strip():
-        return f"{reprlib.repr(there)} at {start}:{end} starts or ends with white space; move its boundaries inwards"
+        what = f"{reprlib.repr(there)} at {start}:{end} starts or ends with white space"
+        return f"{what}; trim it (genner data convert --trim)"
     return None
 
 

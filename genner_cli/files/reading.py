@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from genner_cli.errors import UsageError
-from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, Block, kind, remote, size, total_bytes
+from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, Block, remote, size, total_bytes
 from genner_cli.files.annotations import (
     ANNOTATION_FORMATS,
     NATIVE,
@@ -85,10 +85,6 @@ def _at_address(pattern: str) -> list[str]:
 
 
 def _check_kind(path: str) -> None:
-    if kind(path) == ".json":
-        raise UsageError(
-            f"{path}: a .json file holds one value; make one object a line: jq -c '.[]' in.json > out.jsonl"
-        )
     if not _is_known(path):
         documents = [suffix for format in DOCUMENT_FORMATS.values() for suffix in format.suffixes]
         known = ", ".join([*input_suffixes(), *documents])
@@ -155,13 +151,12 @@ def _read_all(
 
 
 def _read_block(block: Block, options: AnnotationOptions, limit: int) -> Iterator[tuple[Record, int]]:
-    """Each record with the place in the file up to which it had been read by then. Entities that a format has but
-    cannot give are warned of."""
+    """Each record with the place in the file up to which it had been read by then. What a format has but cannot give is
+    warned of, of entities only where they are read."""
     if documents := None if input_format(block.path) else document_format(block.path):
         yield from documents.read(block.path, options, limit)
         return
     dropped = Dropped()
     yield from (input_format(block.path) or ANNOTATION_FORMATS[NATIVE]).read_block(block, options, dropped, limit=limit)
-    if "entities" not in options.without:
-        for line in dropped.lines():
-            _log.warning("%s: %s", block.path, line)
+    for line in dropped.lines(entities="entities" not in options.without):
+        _log.warning("%s: %s", block.path, line)

@@ -67,13 +67,12 @@ def _string(record: Mapping[str, Any], path: Sequence[str], *, null: bool = Fals
     if value is None and null:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"field {'.'.join(path)!r} is {reprlib.repr(value)}, not a string; write the text as a string")
+        shown = "null" if value is None else reprlib.repr(value)
+        raise DataError(f"field {'.'.join(path)!r} is {shown}, not a string; write the text as a string")
     return value
 
 
 def _text_problem(text: str) -> str | None:
-    if not text:
-        return "the text is empty; remove the document, or give it a text"
     if "\0" in text:
         return f"the text has a NUL at character {text.index(chr(0))}; remove it"
     return f"the text {HALF_CHARACTER}" if has_half_character(text) else None

@@ -9,11 +9,13 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import json
+import math
 import os
 import reprlib
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -32,6 +34,7 @@ UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 """What is raised by a failing disk, or for a damaged compressed file."""
 _ABSENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _BLOCK = 64 * 1024
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _ZSTD_STEP = 256  # zstd gives at most 32,768 times as much at once: hostile input stays under 8 MiB a step
 
 
@@ -175,13 +178,26 @@ def text_lines(path: str) -> Iterator[tuple[int, str]]:
             if line is None:
                 most = f"at most {MAX_DOCUMENT_BYTES:,} are read"
                 raise DataError(f"{path}:{number}: the line has {length:,} bytes, {most}")
-            yield number, decoded(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, f"{path}:{number}")
+            line = line.removeprefix(codecs.BOM_UTF8)  # of joined files, on any line
+            if problem := lfs_pointer(line):
+                raise DataError(f"{path}:{number}: {problem}")
+            yield number, decoded(line, f"{path}:{number}")
 
 
 def content(path: str) -> bytes:
     """All bytes of a file, decompressed. Raises DataError, ReadError."""
     with readable(path), opened(path) as (_, stream):
-        return stream.read()
+        data = stream.read()
+    if problem := lfs_pointer(data):
+        raise DataError(f"{path}: {problem}")
+    return data
+
+
+def lfs_pointer(data: bytes) -> str | None:
+    """What is wrong with bytes that begin a Git LFS pointer; None for any other."""
+    if data.startswith(_LFS_POINTER):
+        return "a Git LFS pointer, not the file itself; fetch it with git lfs pull"
+    return None
 
 
 def decoded(data: bytes, source: str) -> str:
@@ -195,33 +211,93 @@ def decoded(data: bytes, source: str) -> str:
 def not_utf8(error: UnicodeDecodeError) -> str:
     """What is wrong, and the remedy."""
     byte = error.object[error.start]
+    if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "UTF-16, not UTF-8; convert the file (iconv -f UTF-16 -t UTF-8)"
     return f"not UTF-8 at byte {error.start} (0x{byte:02x}); convert the file (iconv -f ENCODING -t UTF-8)"
 
 
-def json_objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_objects(path: str, dropped: Callable[[str, str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a .json file, which holds one or a list of them, or of JSON Lines; each with its place.
 
-    Raises DataError, ReadError.
+    `dropped` gets what became null, and where. Raises DataError, ReadError.
     """
-    for source, value in _json_values(path):
+    for source, value in _json_values(path, dropped):
         if not isinstance(value, dict):
             raise DataError(f"{source}: {reprlib.repr(value)} is not an object")
         yield source, value
 
 
-def _json_values(path: str) -> Iterator[tuple[str, Any]]:
+def _json_values(path: str, dropped: Callable[[str, str], None]) -> Iterator[tuple[str, Any]]:
     if kind(path) == ".json":
-        value = _parsed(content(path), path)
-        values = value if isinstance(value, list) else [value]
-        yield from ((f"{path}[{number}]", item) for number, item in enumerate(values))
-        return
+        data = content(path).removeprefix(codecs.BOM_UTF8)
+        if not _is_lines(data):
+            value = _parsed(data, path, dropped)
+            values = value if isinstance(value, list) else [value]
+            yield from ((f"{path}[{number}]", item) for number, item in enumerate(values))
+            return
     for number, line in text_lines(path):
+        if problem := several_lines(line.encode()):
+            raise DataError(f"{path}:{number}: {problem}")
         if line.strip():
-            yield f"{path}:{number}", _parsed(line, f"{path}:{number}")
+            yield f"{path}:{number}", _parsed(line, f"{path}:{number}", dropped)
 
 
-def _parsed(data: bytes | str, source: str) -> Any:
+def _is_lines(data: bytes) -> bool:
+    """Whether the first line that is not empty is an object of its own, and others follow."""
+    first, _, rest = data.lstrip().partition(b"\n")
+    return bool(rest.strip()) and first.startswith(b"{") and is_json(first)
+
+
+def is_json(data: bytes) -> bool:
+    """Whether these bytes are a JSON value."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def several_lines(line: bytes) -> str | None:
+    """What is wrong with a line that begins a list, or an object, over several lines; None for any other."""
+    line = line.strip()
+    if line[:1] == b"[" and not is_json(line):
+        return "begins a list over several lines; put one object on each line: jq -c '.[]' IN > OUT.jsonl"
+    if line == b"{":
+        return "begins an object over several lines; put one object on each line: jq -c . IN > OUT.jsonl"
+    return None
+
+
+def _parsed(data: bytes | str, source: str, dropped: Callable[[str, str], None]) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise DataError(f"{source}: not JSON, {error.msg} at line {error.lineno}, column {error.colno}") from error
+        lenient = with_nulls(data)
+        if lenient is None:
+            raise DataError(f"{source}: not JSON, {error.msg} at line {error.lineno}, column {error.colno}") from error
+        value, names = lenient
+        for name in names:
+            dropped(name, source)
+        return value
+
+
+def with_nulls(data: bytes | str) -> tuple[Any, list[str]] | None:
+    """The value of what is JSON but for NaN and Infinity, with null for these, and a name for each of them; None for
+    what is not."""
+    try:
+        value = json.loads(data)
+        names = [f"{name} in field {key!r}, now null" for key, name in _constants(value)]
+        return (orjson.loads(orjson.dumps(value)), names) if names else None
+    except (ValueError, RecursionError, orjson.JSONEncodeError):
+        return None
+
+
+def _constants(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The numbers that JSON does not have, each with the nearest name around it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield key, "NaN" if math.isnan(value) else "Infinity"
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _constants(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _constants(item, key)

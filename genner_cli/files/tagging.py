@@ -5,7 +5,7 @@ Tags carry flat entities of whole tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from genner_cli.data.tags import Scheme, Span, decode, encode, is_tag
@@ -14,6 +14,16 @@ from genner_cli.errors import DataError
 from genner_cli.files.annotations import Dropped, place, shown
 from genner_cli.types import Document, Entity, Range
 
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "document": ("document", "document_id", "doc_id", "sentence", "sentence #", "sentence_id", "sentence_idx",
+                 "sent_id", "id"),
+    "token": ("token", "word", "words", "form"),
+    "tag": ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "ne-coarse-lit"),
+    "start": ("start",),
+    "end": ("end",),
+    "misc": ("misc",),
+}  # fmt: skip
+"""What columns of token files are called, in lower case."""
 _GLUED = ("SpaceAfter=No", "NoSpaceAfter")
 
 

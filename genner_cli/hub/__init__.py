@@ -14,9 +14,11 @@ from pathlib import Path
 
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import fingerprint
+from genner_cli.files.streams import lfs_pointer
 from genner_cli.hub import packages
 from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
+_BEGINNING = 100  # bytes of a file, by which a pointer is known
 _MODELS = Path(__file__).parents[1] / "models"
 BUNDLED = _MODELS / "genner-small.gguf"
 BASE = "base"
@@ -95,6 +97,7 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
     if path.exists():
         if lacking := missing(path):
             raise ModelError(f"base model {reference!r} has no {lacking}; {weights_remedy(path)}")
+        _refuse_pointers(path)
         return path
     wanted = parse(reference, revision=revision)
     folder = cached(wanted)
@@ -126,6 +129,14 @@ def missing(folder: Path) -> str | None:
     if not (folder / "tokenizer.model").exists():
         wanted.append("tokenizer.json")
     return next((name for name in wanted if not (folder / name).exists()), None)
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Raises ModelError where a file of weights is a Git LFS pointer."""
+    for name in weights_of(folder):
+        with (folder / name).open("rb") as file:
+            if problem := lfs_pointer(file.read(_BEGINNING)):
+                raise ModelError(f"{folder / name}: {problem}")
 
 
 def weights_remedy(folder: Path) -> str:

@@ -12,7 +12,7 @@ from genner_cli.formats import output_format
 from genner_cli.probing.cells import CONSTRAINTS, Cell, measured
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.recipe import Progress, Recipe, train_and_export
-from genner_cli.training.samples import label_set
+from genner_cli.training.gold import label_set
 from genner_cli.types import Document
 
 Cells = Mapping[str, Mapping[str, Cell]]

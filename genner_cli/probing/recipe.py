@@ -13,7 +13,7 @@ from genner_cli.errors import ModelError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.running.spec import RunSpec
-from genner_cli.training.dataset import Files
+from genner_cli.training.gold import Files, read
 from genner_cli.training.options import MACHINE, TrainOptions
 from genner_cli.training.run import Job, TrainingProgress, train
 from genner_cli.types import Label
@@ -59,8 +59,8 @@ def train_and_export(recipe: Recipe, data: Path, folder: Path, progress: Progres
     adapter, gguf = folder / "adapter", folder / "model.gguf"
     if not (adapter / MODEL_METADATA_FILE).exists():
         with base_folder(recipe.base, download=recipe.download) as base:
-            job = Job(base, recipe.base, Files((str(data),)), adapter, recipe.options, recipe.labels, resume=True)
-            train(job, progress.training)
+            gold = read(Files((str(data),)), recipe.options, recipe.labels)
+            train(Job(base, recipe.base, gold, adapter, recipe.options, resume=True), progress.training)
     if not gguf.exists():
         options = ExportOptions(
             types=(recipe.type,), base=recipe.base, download=recipe.download, check=False, engine=recipe.engine

@@ -24,7 +24,7 @@ from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import TrainOptions
 
-LOG, CURVE, CARD, VERIFY, CHECKPOINT = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl", "checkpoint"
+LOG, CURVE, CARD, VERIFY = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl"
 VERIFIED = 20
 """Documents that are kept for the export's checks."""
 _PACKAGES = ("genner", "torch", "transformers", "peft")

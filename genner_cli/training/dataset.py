@@ -1,40 +1,24 @@
-"""Labelled files -> examples to train and to validate on, and everything that is wrong with them, all at once.
+"""Gold documents -> examples to train and to validate on, and everything that is wrong with them, all at once.
 
 Knows nothing of torch.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from genner_cli.errors import DataError, UsageError
-from genner_cli.files.gold import GoldData, Problem, read_gold
-from genner_cli.plurals import counted
+from genner_cli.files.gold import Problem
 from genner_cli.prompting import Instructions
 from genner_cli.training.augment import augmented
 from genner_cli.training.base import Base
 from genner_cli.training.examples import Example, Sample, encode
+from genner_cli.training.gold import Gold, refuse_nothing, settle
 from genner_cli.training.options import Loss, TrainOptions
 from genner_cli.training.packing import Pack, in_a_row, order, side_by_side
-from genner_cli.training.samples import encode_samples, label_set, make_samples
-from genner_cli.types import Document, Label
-
-log = logging.getLogger("genner")
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Where the data is: paths as `files.expand` gives them, and the names of fields; `skip`: whether documents with
-    a problem are left out, or stop the run."""
-
-    train: tuple[str, ...]
-    valid: tuple[str, ...] = ()
-    text_field: str = "text"
-    id_field: str = "id"
-    skip: bool = False
+from genner_cli.training.samples import encode_samples, make_samples
+from genner_cli.types import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,46 +48,28 @@ class Dataset:
     valid: Part
 
 
-def load(
-    files: Files,
-    base: Base,
-    options: TrainOptions,
-    labels: Sequence[Label] | None,
-    *,
-    progress: Callable[[int], None] = lambda n: None,
-) -> Dataset:
-    """Reads and encodes all data; `labels` None takes those that the training files have. `progress` gets 1 for each
-    sample. Raises DataError with a note for each problem, and UsageError where there is nothing to train on."""
-    trained = _read(files.train, files, options, labels)
-    asked = tuple(labels) if labels else label_set(trained.documents)
-    gold = [trained, _read(files.valid, files, options, asked)]
+def load(gold: Gold, base: Base, options: TrainOptions, *, progress: Callable[[int], None] = lambda n: None) -> Dataset:
+    """Encodes all data. `progress` gets 1 for each sample.
+
+    Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on.
+    """
     instructions = Instructions(
         prompt=base.prompt,
         format=base.format(options),
         depth=options.depth,
-        labels=asked,
-        default_labels=tuple(label.name for label in asked),
+        labels=gold.labels,
+        default_labels=tuple(label.name for label in gold.labels),
         chunk_bytes=base.chunk_bytes(options),
     )
-    problems = [problem for part in gold for problem in part.problems]
+    problems = []
     parts = []
-    for data in gold:
-        part, more = _encoded(data.documents, instructions, base, options, progress)
+    for documents in (gold.train, gold.valid):
+        part, more = _encoded(documents, instructions, base, options, progress)
         parts.append(part)
         problems += more
-    _settle(problems, skip=files.skip)
-    if files.valid and not parts[1].examples:
-        raise UsageError(f"{', '.join(files.valid)}: no documents to validate on; give labelled ones, or no --valid")
-    if not parts[0].examples or not asked:
-        what = "entities" if parts[0].examples else "documents"
-        raise UsageError(f"{', '.join(files.train)}: no {what} to train on; give labelled documents")
+    settle(problems, skip=gold.files.skip)
+    refuse_nothing(gold.files, parts[0].examples, parts[1].examples)
     return Dataset(instructions, *parts)
-
-
-def _read(paths: Sequence[str], files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> GoldData:
-    names = None if labels is None else [label.name for label in labels]
-    fields = {"text_field": files.text_field, "id_field": files.id_field}
-    return read_gold(paths, **fields, labels=names, nested=options.depth > 1)
 
 
 def _encoded(
@@ -128,20 +94,6 @@ def _encoded(
     pairs = zip(found.samples, found.examples, strict=True)
     kept = [(sample, example) for sample, example in pairs if sample.source not in bad]
     return Part(good, tuple(sample for sample, _ in kept), tuple(example for _, example in kept)), problems
-
-
-def _settle(problems: Sequence[Problem], *, skip: bool) -> None:
-    """Raises DataError for all of them, or says what is left out."""
-    if not problems:
-        return
-    if not skip:
-        count, it = counted(len(problems), "problem"), "it" if len(problems) == 1 else "them"
-        error = DataError(f"{count} in the data; correct {it}, or skip such documents with --on-bad-data skip")
-        for problem in problems:
-            error.add_note(problem.message)
-        raise error
-    for problem in problems:
-        log.warning("left out: %s", problem.message)
 
 
 class Schedule:

@@ -1,4 +1,4 @@
-"""A base model and labelled files -> a folder with an adapter: composes reading, the loop, and validation.
+"""A base model and gold documents -> a folder with an adapter: composes encoding, the loop, and validation.
 
 Knows nothing of the terminal: it is handed where to report to.
 """
@@ -19,19 +19,18 @@ from transformers import PreTrainedModel
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
-from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.running.spec import RunSpec
 from genner_cli.training import checkpoints
-from genner_cli.training.adapter_folder import CHECKPOINT, LOG, provenance_of, write_adapter
+from genner_cli.training.adapter_folder import LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
-from genner_cli.training.dataset import Dataset, Files, Schedule, load
+from genner_cli.training.dataset import Dataset, Schedule, load
 from genner_cli.training.decoding import TorchBackend, evaluate
+from genner_cli.training.gold import CHECKPOINT, Gold, refuse_folder
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
 from genner_cli.training.loss import Amounts, Objective
 from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
-from genner_cli.types import Label
 
 PACK_TOKENS = {"cpu": 512, "cuda": 8192}
 """More would have more tokens look over each other than the larger products save (docs/LOG.md)."""
@@ -41,14 +40,13 @@ RUN = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`base`: a transformers folder; `reference`: how the user names it; `labels`: None for those of the data."""
+    """`base`: a transformers folder; `reference`: how the user names it."""
 
     base: Path
     reference: str
-    files: Files
+    gold: Gold
     out: Path
     options: TrainOptions
-    labels: tuple[Label, ...] | None = None
     resume: bool = False
 
 
@@ -75,17 +73,15 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
 
     Raises DataError with all that is wrong with the data, UsageError and ModelError, before anything is trained.
     """
-    if job.options.patience and not job.files.valid:
-        raise UsageError("--patience needs --valid, by which training is judged")
     device = _device(job.options.device)
     with processes(device) as group:
         report = progress if group.first else TrainingProgress()
         group.first_only(lambda: refuse_folder(job.out, resume=job.resume))
-        report.stage("reading the data")
+        report.stage("encoding the data")
         base = find_base(job.base, job.reference)
-        data = load(job.files, base, job.options, job.labels, progress=report.encoded)
+        data = load(job.gold, base, job.options, progress=report.encoded)
         report.stage(f"opening the base model {job.reference}")
-        provenance = provenance_of(base, job.files.train, job.options)
+        provenance = provenance_of(base, job.gold.files.train, job.options)
         group.first_only(lambda: _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()}))
         adapted = with_lora(open_model(base, job.options, device), job.options)
         schedule = Schedule(
@@ -121,18 +117,6 @@ def _interruption_noted(out: Path, *, first: bool) -> Iterator[None]:
         raise
 
 
-def refuse_folder(out: Path, *, resume: bool) -> None:
-    """Raises UsageError where the output folder is not free, or its training is to be resumed and was not asked
-    to be."""
-    if (out / MODEL_METADATA_FILE).exists():
-        raise UsageError(f"{out} is already a trained model; name a new folder after -o, or remove this one")
-    if (out / CHECKPOINT).is_dir():
-        if not resume:
-            raise UsageError(f"{out} holds an unfinished training; resume it with --resume, or remove the folder")
-    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UsageError(f"{out} exists already and is not empty; name a new folder after -o")
-
-
 def _device(name: str) -> torch.device:
     try:
         device = chosen_device(name)
@@ -146,7 +130,7 @@ def _begin(job: Job, recorded: dict[str, str]) -> None:
     """Records what is trained and how, or raises UsageError where the interrupted run was another."""
     folder = job.out / CHECKPOINT
     path = folder / RUN
-    files = job.files
+    files = job.gold.files
     recorded |= {
         "validation data": hash_files(map(Path, files.valid)),
         "fields": f"{files.text_field} {files.id_field}",

@@ -5,7 +5,6 @@ Takes documents, gives samples and their examples; each problem names file and l
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,12 +32,6 @@ class Encoded:
     samples: tuple[Sample, ...]
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
-
-
-def label_set(documents: Iterable[Document]) -> tuple[Label, ...]:
-    """The labels of all entities, the most frequent first, then by name."""
-    counts = Counter(entity.label for document in documents for entity in document.entities)
-    return tuple(Label(name) for name in sorted(counts, key=lambda name: (-counts[name], name)))
 
 
 def make_samples(documents: Iterable[Document], *, labels: Sequence[Label], chunk_bytes: int) -> Samples:

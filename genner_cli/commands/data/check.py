@@ -74,10 +74,11 @@ def check(
 def _checks() -> dict[Check, Callable[[Mapping[str, GoldData]], Iterator[Finding]]]:
     from genner_cli.data import checking
     from genner_cli.data.checking import Finding
+    from genner_cli.files.gold import by_kind
 
     def problems(data: Mapping[str, GoldData]) -> Iterator[Finding]:
-        for gold in data.values():
-            yield from (Finding(problem.message, 1, (problem.source,)) for problem in gold.problems)
+        for alike in by_kind(problem for gold in data.values() for problem in gold.problems):
+            yield Finding(alike[0].message, len(alike), tuple(problem.source for problem in alike))
 
     def of_documents(look: Callable[[checking.Files], Iterator[Finding]]) -> Any:
         return lambda data: look({path: gold.documents for path, gold in data.items()})
@@ -97,10 +98,11 @@ def _value(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def _lines(findings_by_check: Mapping[Check, Sequence[Finding]], examples: int) -> Iterator[str]:
     for name, findings in findings_by_check.items():
-        yield f"{name} ({_TITLES[name]}): {len(findings):,}"
+        count = sum(finding.count for finding in findings) if name is Check.PROBLEMS else len(findings)
+        yield f"{name} ({_TITLES[name]}): {count:,}"
         for finding in findings[:examples]:
             yield f"  {finding.what}"
-            if name is not Check.PROBLEMS and examples:
+            if (name is not Check.PROBLEMS or finding.count > 1) and examples:
                 more = ", ..." if len(finding.places) > examples else ""
                 yield f"    {', '.join(finding.places[:examples])}{more}"
         if len(findings) > examples:

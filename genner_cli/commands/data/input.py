@@ -21,11 +21,9 @@ Inputs = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
-_SHOWN = 20
 
-
-def read_each(files: Sequence[str], text_field: str) -> dict[str, GoldData]:
-    """The data of each file that the names and globs name."""
+def read_each(files: Sequence[str], text_field: str, *, any_label: bool = False) -> dict[str, GoldData]:
+    """The data of each file that the names and globs name; `any_label` as in `read_gold`."""
     from genner_cli.commands.terminal import status_line, talk_on_stderr
     from genner_cli.files.gold import read_gold
     from genner_cli.files.reading import expand
@@ -35,7 +33,7 @@ def read_each(files: Sequence[str], text_field: str) -> dict[str, GoldData]:
     with status_line("reading") as say:
         for path in expand(files):
             say(f"reading {path}")
-            data[path] = read_gold([path], text_field=text_field)
+            data[path] = read_gold([path], text_field=text_field, any_label=any_label)
     return data
 
 
@@ -47,7 +45,8 @@ class Sound(NamedTuple):
 
 
 def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
-    """All documents of the files. Raises DataError, once the problems are reported, if there are any."""
+    """All documents of the files, whatever their labels. Raises DataError, once the problems are reported, if there are
+    any."""
     from genner_cli.commands.terminal import status_line, talk_on_stderr
     from genner_cli.files.gold import Problem, labelled
     from genner_cli.files.reading import expand, read_documents
@@ -58,7 +57,7 @@ def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
     with status_line("reading"):
         for record in read_documents(expand(files), text_field=text_field, dropped=("completion",)):
             if isinstance(record, Document):
-                document, complaints = labelled(record)
+                document, complaints = labelled(record, any_label=True)
                 sound.append(Sound(document, record))
                 problems += [Problem(f"{record.source}: {complaint}", record.source) for complaint in complaints]
             else:
@@ -79,8 +78,8 @@ def record_line(record: Document, text_field: str, **changed: object) -> bytes:
 
 
 def report_problems(problems: Sequence[Problem]) -> None:
-    """The first problems on stderr, and the number of others."""
-    for problem in problems[:_SHOWN]:
-        sys.stderr.write(f"genner: {problem.message}\n")
-    if len(problems) > _SHOWN:
-        sys.stderr.write(f"genner: ... and {counted(len(problems) - _SHOWN, 'more problem')}\n")
+    """Each kind of problem on stderr, with its number and first places."""
+    from genner_cli.files.gold import summarized
+
+    for line in summarized(problems):
+        sys.stderr.write(f"genner: {line}\n")

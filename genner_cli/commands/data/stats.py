@@ -25,7 +25,7 @@ def stats(files: Inputs, as_json: AsJson = False, text_field: TextField = "text"
     from genner_cli.data.statistics import statistics
     from genner_cli.files.writing import encode_value
 
-    by_file = read_each(files, text_field).values()
+    by_file = read_each(files, text_field, any_label=True).values()
     counted = statistics(document for data in by_file for document in data.documents)
     problems = [problem for data in by_file for problem in data.problems]
     if as_json:

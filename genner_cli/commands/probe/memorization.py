@@ -74,7 +74,7 @@ def memorization(
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.recipe import Recipe
-    from genner_cli.training.samples import label_set
+    from genner_cli.training.gold import label_set
 
     talk_on_stderr()
     documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)

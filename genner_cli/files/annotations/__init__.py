@@ -58,20 +58,24 @@ class Dropped:
         self._strict = strict
         self.counts: Counter[str] = Counter()
         self._examples: defaultdict[str, list[str]] = defaultdict(list)
+        self._of_records: set[str] = set()
 
-    def __call__(self, what: str, example: str) -> None:
-        """`what` is the kind, in the plural; `example` says where, and which."""
+    def __call__(self, what: str, example: str, *, of_record: bool = False) -> None:
+        """`what` is the kind, in the plural; `example` says where, and which. `of_record`: whether it concerns a record
+        without its entities too."""
         if self._strict:
             raise DataError(f"{example}: {what} cannot be carried over; run without --strict to drop them")
         self.counts[what] += 1
+        self._of_records |= {what} if of_record else set()
         if len(self._examples[what]) < _EXAMPLES:
             self._examples[what].append(example)
 
-    def lines(self) -> Iterator[str]:
-        """One line for each kind, with its first examples."""
+    def lines(self, *, entities: bool = True) -> Iterator[str]:
+        """One line for each kind, with its first examples. `entities`: also for kinds that concern entities alone."""
         for what, count in self.counts.most_common():
-            more = ", ..." if count > _EXAMPLES else ""
-            yield f"not carried over: {what}: {count:,} ({', '.join(self._examples[what])}{more})"
+            if entities or what in self._of_records:
+                more = ", ..." if count > _EXAMPLES else ""
+                yield f"not carried over: {what}: {count:,} ({', '.join(self._examples[what])}{more})"
 
     def drop_fields(self, document: Document, carried: Collection[str]) -> None:
         """Counts all fields of the document that are not among the carried ones."""
@@ -169,9 +173,10 @@ def format_of(path: str, *, option: str) -> str:
 
 
 def input_format(path: str) -> AnnotationFormat | None:
-    """The format in which the files that `extract` reads are kept, by suffix; standard input is JSON Lines."""
+    """The format in which the files that `extract` reads are kept, by suffix; standard input and .json are JSON
+    Lines."""
     suffix = kind(path)
-    if path == STDIO:
+    if path == STDIO or suffix == ".json":
         return ANNOTATION_FORMATS[NATIVE]
     formats = (ANNOTATION_FORMATS[name] for name in _in_order(suffix))
     return next((format for format in formats if format.is_input and suffix in format.suffixes), None)

@@ -19,7 +19,7 @@ _KEYS = ("instruction", "input", "output")
 class Alpaca(AnnotationFormat):
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each object; its text is the input, and other keys than the three are fields."""
-        for source, value in json_objects(path):
+        for source, value in json_objects(path, dropped):
             missing = [key for key in _KEYS if not isinstance(value.get(key), str)]
             try:
                 if missing:

@@ -97,7 +97,10 @@ class Brat(AnnotationFormat):
             partial.mkdir()
             for number, document in enumerate(documents, 1):
                 name = _name(document, number, used, dropped)
-                (partial / f"{name}.txt").write_bytes(document.text.encode())
+                mark = (
+                    _BOM if document.text.startswith(_BOM) else ""
+                )  # without which the text's own would be taken for one
+                (partial / f"{name}.txt").write_bytes((mark + document.text).encode())
                 (partial / f"{name}.ann").write_bytes("".join(_lines(document, options, dropped)).encode())
             rename_durably(partial, target)
         except OSError as error:

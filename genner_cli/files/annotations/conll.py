@@ -29,11 +29,12 @@ from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dr
 from genner_cli.files.comments import Comment, comment_of
 from genner_cli.files.records import Record
 from genner_cli.files.streams import text_lines
-from genner_cli.files.tagging import Tagged, entities_of, is_glued, spaced, tagged
+from genner_cli.files.tagging import NAMES, Tagged, entities_of, is_glued, spaced, tagged
 from genner_cli.files.writing import Writer
 from genner_cli.types import Document, FailedDocument, Range
 
 _DOCSTART = "-DOCSTART-"
+_NOTHING = ("_", "-X-")  # in columns that are not used
 _LOOKED_AT = 50  # sentences from which the columns of a file are found
 _CONLL_2012_COLUMNS, _CONLL_2012_TOKEN, _CONLL_2012_TAG = 12, 3, 10
 
@@ -56,6 +57,7 @@ class _Sentence:
     text: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
     numbered: bool = False
+    columns: tuple[str, ...] = ()
 
     def take(self, comment: Comment) -> None:
         """Keeps what a comment says of the sentence."""
@@ -106,6 +108,7 @@ class Conll(AnnotationFormat):
 def _sentences(path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[_Sentence]:
     documents = -1
     document: str | int | None = None
+    columns: tuple[str, ...] = ()
     sentence: _Sentence | None = None
     tag = _number(options.tag_column, -1, "--tag-column")
     for number, line in text_lines(path):
@@ -120,9 +123,11 @@ def _sentences(path: str, options: AnnotationOptions, dropped: Dropped) -> Itera
         if comment and comment.begins:
             documents += 1
             document = comment.document or documents
+        elif comment and comment.columns:
+            columns = comment.columns
         elif cells:
             sentence = sentence or _Sentence(number, document)
-            sentence.document = document
+            sentence.document, sentence.columns = document, columns
             if comment is None:
                 sentence.rows.append(_Row(number, cells))
             else:
@@ -134,14 +139,14 @@ def _sentences(path: str, options: AnnotationOptions, dropped: Dropped) -> Itera
 
 
 def _cells(line: str) -> list[str]:
-    """The columns of a line, without empty ones at its end; none of an empty line."""
+    """The columns of a line, without empty ones at its end but a second one; none of an empty line."""
     if not line.strip(" \t"):
         return []
     if "\t" not in line:
         cells = re.split(" +", line.strip(" "))
         return ["", *cells] if line.startswith(" ") and len(cells) == 1 and is_tag(cells[0]) else cells
     cells = [cell.strip(" ") if number else cell for number, cell in enumerate(line.split("\t"))]
-    while len(cells) > 1 and not cells[-1]:
+    while len(cells) > 2 and not cells[-1]:
         cells.pop()
     return cells
 
@@ -213,12 +218,14 @@ def _words(
     """The tokens of a sentence with their tags; those of white space are left out."""
     token, tags = _columns(sentence, numbered, options)
     used = {token, *(tag % len(sentence.rows[0].cells) for tag in tags)} | ({0} if numbered else set())
-    if any(cell != "_" for row in sentence.rows for at, cell in enumerate(row.cells) if at not in used):
+    others = {cell for row in sentence.rows for at, cell in enumerate(row.cells) if at not in used}
+    if any(cell not in _NOTHING and not is_glued([cell]) for cell in others):
         dropped("sentences with more columns than token and tag", f"{path}:{sentence.line}")
     for row in _in_text(sentence.rows, tags) if numbered else sentence.rows:
         where = f"{path}:{row.line}"
         try:
-            word = _Word(row.line, row.cells[token], [row.cells[tag] for tag in tags], is_glued(row.cells))
+            its_tags = [row.cells[tag] or OUTSIDE for tag in tags]  # no tag is O, as Datasaur has it
+            word = _Word(row.line, row.cells[token], its_tags, is_glued(row.cells))
         except IndexError:
             count = len(row.cells)
             raise DataError(f"{where}: the line has {count} columns; see --token-column and --tag-column") from None
@@ -231,9 +238,11 @@ def _words(
 
 
 def _columns(sentence: _Sentence, numbered: bool, options: AnnotationOptions) -> tuple[int, Sequence[int]]:
-    """The columns of the tokens and of the tags."""
+    """The columns of the tokens and of the tags: those of the options, else as the file shows them."""
     cells = sentence.rows[0].cells
     token, tags = (1 if numbered else 0), [-1]
+    token = next((at for at, name in enumerate(sentence.columns) if name in NAMES["token"]), token)
+    tags = [at for at, name in enumerate(sentence.columns) if name in NAMES["tag"]][:1] or tags
     if len(cells) >= _CONLL_2012_COLUMNS and not numbered and cells[_CONLL_2012_TAG][:1] in ("*", "("):
         token, tags = _CONLL_2012_TOKEN, [_CONLL_2012_TAG]
     elif sentence.numbered and len(cells) == 4:

@@ -3,12 +3,13 @@
     document,token,tag,start,end
     7,Ann,B-PER,0,3
 
-Columns are known by name (`_NAMES`), or are named by --token-column and --tag-column. An empty document cell means the
-one above; without a column of documents an empty row separates them. With `start` and `end` the offsets are exact and
-what stood between the tokens comes back as spaces; without them a column `misc` may say where no space follows, else
-`detokenize` makes the text. Comments are those of `files.comments`.
+Columns are known by name (`tagging.NAMES`), or are named by --token-column and --tag-column. An empty document cell
+means the one above; without a column of documents an empty row separates them. With `start` and `end` the offsets are
+exact and what stood between the tokens comes back as spaces; without them a column `misc` may say where no space
+follows, else `detokenize` makes the text. Comments are those of `files.comments`.
 
-Double quotes quote cells, unless the file makes a table of rows of equal length only where they are tokens.
+Double quotes quote cells, unless the file makes a table of rows of equal length only where they are tokens. A .tsv may
+also be WebAnno's (`files.webanno`).
 """
 
 from __future__ import annotations
@@ -24,27 +25,17 @@ from genner_cli.data.characters import stripped
 from genner_cli.data.tags import OUTSIDE, is_tag
 from genner_cli.data.tokens import detokenize
 from genner_cli.errors import DataError
-from genner_cli.files import kind
+from genner_cli.files import kind, webanno
 from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place
 from genner_cli.files.comments import Comment, comment_of
 from genner_cli.files.records import Record
 from genner_cli.files.streams import content, decoded
-from genner_cli.files.tagging import entities_of, is_glued, spaced, tagged
+from genner_cli.files.tagging import NAMES, entities_of, is_glued, spaced, tagged
 from genner_cli.files.writing import Writer
 from genner_cli.plurals import counted
 from genner_cli.types import Document, FailedDocument, Range
 
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "document": ("document", "document_id", "doc_id", "sentence", "sentence #", "sentence_id", "sentence_idx",
-                 "sent_id", "id"),
-    "token": ("token", "word", "words", "form"),
-    "tag": ("tag", "tags", "ner", "ner_tag", "ner_tags", "label", "ne-coarse-lit"),
-    "start": ("start",),
-    "end": ("end",),
-    "misc": ("misc",),
-}  # fmt: skip
 _HEADER = ("document", "token", "tag", "start", "end")
-_WEBANNO = "#FORMAT=WebAnno TSV"
 
 _Line = tuple[int, list[str]]
 """The number of a line, the last one of a row, and its cells."""
@@ -110,8 +101,13 @@ class TokenCsv(AnnotationFormat):
     converts_offsets = True
 
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
-        """One record for each run of rows with the same document; its offsets are in code points."""
-        for group in _groups(path, options, dropped):
+        """One record for each run of rows with the same document, or for a file of WebAnno; its offsets are in code
+        points."""
+        text = decoded(content(path), path).removeprefix("\ufeff")
+        if text.startswith(webanno.BEGINNING):
+            yield options.document(webanno.record_of(text, path, options, dropped), path)
+            return
+        for group in _groups(path, text, options, dropped):
             source = f"{path}:{group.line}"
             try:
                 if group.problem:
@@ -140,8 +136,8 @@ class TokenCsv(AnnotationFormat):
                 writer.write(_csv(_cells(document, name, options, dropped), path))
 
 
-def _groups(path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[_Group]:
-    lines = iter(_lines(path))
+def _groups(path: str, text: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[_Group]:
+    lines = iter(_lines(path, text))
     table = _table(path, lines, options, dropped)
     group: _Group | None = None
     name, marked, said = "", dict[str, str](), dict[str, str]()
@@ -179,11 +175,8 @@ def _add(group: _Group, table: _Table, line: int, cells: Sequence[str], dropped:
         dropped("tokens of white space alone", f"{table.path}:{line}")
 
 
-def _lines(path: str) -> list[_Line]:
+def _lines(path: str, text: str) -> list[_Line]:
     """The rows of a file, with quotes read as they are meant. Raises DataError."""
-    text = decoded(content(path), path).removeprefix("\ufeff")
-    if text.startswith(_WEBANNO):
-        raise DataError(f"{path}: is WebAnno TSV, not a table of tokens with a header; export it as CoNLL 2002")
     plain = _parsed(text, path, quoting=csv.QUOTE_NONE)
     if '"' not in text:
         return plain
@@ -218,7 +211,7 @@ def _delimiter(path: str) -> str:
 
 def _table(path: str, lines: Iterator[_Line], options: AnnotationOptions, dropped: Dropped) -> _Table:
     """The table whose header is the first line that is not a comment. Raises DataError where it has none."""
-    wanted = dict(_NAMES)
+    wanted = dict(NAMES)
     for key, asked in (("token", options.token_column), ("tag", options.tag_column)):
         wanted |= {key: (asked,)} if asked else {}
     for line, cells in lines:

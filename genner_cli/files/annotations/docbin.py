@@ -30,7 +30,6 @@ _ATTRIBUTES = {
     "MORPH": "morphology",
     "LEMMA": "lemmas",
     "DEP": "dependencies",
-    "SENT_START": "sentences",
 }
 """spaCy's attributes of tokens, and what they are called here."""
 
@@ -97,6 +96,8 @@ def _not_carried(doc: Doc) -> Iterator[str]:
     yield from ("span ids" for span in spans if span.id_ or span.ent_id_)
     yield from (f"category {name!r}" for name in doc.cats)
     yield from (_ATTRIBUTES[name] for name in _ATTRIBUTES if doc.has_annotation(name))
+    if any(token.is_sent_start for token in doc[1:]):
+        yield "sentences"
     if any(key != _KEPT for key in doc.user_data):
         yield "user data"
 

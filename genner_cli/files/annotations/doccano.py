@@ -27,7 +27,7 @@ class Doccano(AnnotationFormat):
 
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each object; its other keys are fields."""
-        for source, value in json_objects(path):
+        for source, value in json_objects(path, dropped):
             for name in _DROPPED:
                 if value.get(name):
                     dropped(f"fields {name!r}", source)

@@ -21,8 +21,10 @@ from genner_cli.files.records import HALF_CHARACTER, Record, has_half_character,
 from genner_cli.files.streams import (
     MAX_DOCUMENT_BYTES,
     UNREADABLE,
+    is_json,
     is_passing,
     length_of,
+    lfs_pointer,
     lines_of,
     not_utf8,
     opened,
@@ -30,7 +32,9 @@ from genner_cli.files.streams import (
     reason,
     refuse_cut,
     rest_of_line,
+    several_lines,
     shown_name,
+    with_nulls,
 )
 from genner_cli.files.writing import Writer, json_line, record_of
 from genner_cli.types import Document, Extraction, FailedDocument
@@ -50,8 +54,10 @@ class JsonLines(AnnotationFormat):
         self, block: Block, options: AnnotationOptions, dropped: Dropped, *, limit: int
     ) -> Iterator[tuple[Record, int]]:
         """The last line may end behind the block. A file that breaks off gives what was read before and one
-        `FailedDocument`; a block of one raises a ReadError where the file is not there any more."""
+        `FailedDocument`, a list over several lines one for its first; a block of one raises a ReadError where the file
+        is not there any more."""
         name, at = shown_name(block.path), _Place(block.lines, block.start)
+        first, begun = block.start == 0, False
         try:
             with opened(block.path) as (raw, stream):
                 length_before = length_of(raw)
@@ -59,8 +65,12 @@ class JsonLines(AnnotationFormat):
                     source = f"{name}:{at.number}"
                     if line is None:
                         yield too_long(source, f"the line has {length:,} bytes", limit), at.position
+                    elif begun and not is_json(line):
+                        return  # the rest of what the first line begins
                     elif line.strip():
-                        record = _record(line, source, options)
+                        other_file = (several_lines(line) or lfs_pointer(line)) if first else None
+                        begun, first = bool(other_file), False
+                        record = _record(line, source, options, dropped, other_file)
                         del line  # which is as long as the text
                         yield record, at.position
                 if block.end is None:
@@ -109,19 +119,18 @@ class _Place:
         def advance(line: tuple[bytes | None, int]) -> tuple[bytes | None, int]:
             self.number += 1
             self.position = tell() if tell else self.position + line[1]
-            return (line[0].removeprefix(codecs.BOM_UTF8), line[1]) if self.number == 1 and line[0] else line
+            return (line[0].removeprefix(codecs.BOM_UTF8), line[1]) if line[0] else line  # of joined files, on any line
 
         inside = takewhile(lambda _: block.end is None or self.position < block.end, lines_of(stream, limit))
         return map(advance, inside)
 
 
-def _record(line: bytes, source: str, options: AnnotationOptions) -> Record:
-    try:
-        value = orjson.loads(line)
-        problem = None if isinstance(value, dict) else f"{reprlib.repr(value)} is not an object; write one per line"
-    except orjson.JSONDecodeError as error:
-        value = _salvaged(line)
-        problem = _encoding_problem(line, value) or f"not JSON, {error.msg} at column {error.colno}; correct the line"
+def _record(
+    line: bytes, source: str, options: AnnotationOptions, dropped: Dropped, other_file: str | None = None
+) -> Record:
+    """The record of a line; `other_file`: what is wrong with a first line that does not begin JSON Lines."""
+    value, problem = _parsed(line, source, dropped)
+    problem = other_file or problem
     fields = value if isinstance(value, dict) else {}
     writable = {name: field for name, field in fields.items() if _is_writable(name, field)}
     if len(writable) < len(fields) and not problem:
@@ -129,6 +138,25 @@ def _record(line: bytes, source: str, options: AnnotationOptions) -> Record:
         problem = f"field {reprlib.repr(deep)} is nested too deep to be carried through; make it flatter"
     document = options.document(writable, source)
     return FailedDocument(f"{source}: {problem}", source, document.id, document.fields) if problem else document
+
+
+def _parsed(line: bytes, source: str, dropped: Dropped) -> tuple[Any, str | None]:
+    """The value of a line, or what can be read of it, and what is wrong. NaN and Infinity become null."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        if lenient := with_nulls(line):
+            value, names = lenient
+            for name in names:
+                dropped(name, source, of_record=True)
+        else:
+            value = _salvaged(line)
+            problem = f"not JSON, {error.msg} at column {error.colno}; correct the line"
+            return value, _encoding_problem(line, value) or problem
+    if isinstance(value, dict):
+        return value, None
+    remedy = "run: jq -c '.[]' IN > OUT.jsonl" if isinstance(value, list) else "write one per line"
+    return value, f"{reprlib.repr(value)} is not an object; {remedy}"
 
 
 def _salvaged(line: bytes) -> dict[str, Any]:

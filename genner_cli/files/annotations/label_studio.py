@@ -32,7 +32,7 @@ _ESCAPED_SPACE = re.compile(r"\\[nrt]|\s|\ufeff")
 class LabelStudio(AnnotationFormat):
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each task: of its annotations, or else of its predictions; the rest of `data` is fields."""
-        for source, task in json_objects(path):
+        for source, task in json_objects(path, dropped):
             try:
                 record = _record(task, source, options, dropped)
             except DataError as error:

@@ -82,7 +82,7 @@ def _arrow() -> tuple[Any, Any]:
 
 
 def _record(row: dict[str, Any], marks: dict[str, str], source: str, options: AnnotationOptions) -> Record:
-    given = {name: value for name, value in row.items() if value is not None}
+    given = {name: value for name, value in row.items() if value is not None or name == options.text_field}
     fields = {name: orjson.loads(value) if marks[name] else _plain(value) for name, value in given.items()}
     for name in [name for name in fields if marks[name] == _FIELDS["genner"]]:
         fields |= fields.pop(name)

@@ -26,10 +26,12 @@ _SPAN_KEYS = ("start", "end", "label", "text", "score", "token_start", "token_en
 class Prodigy(AnnotationFormat):
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each task that was accepted, or never asked; its other keys are fields."""
-        for source, task in json_objects(path):
+        for source, task in json_objects(path, dropped):
             if task.get("answer", "accept") != "accept":
                 dropped(f"tasks with the answer {task['answer']!r}", source)
                 continue
+            if task.get("_view_id") == "ner":  # of ner.teach, which asks about one span at a time
+                dropped("answers about one span, read as the whole text's", source)
             fields = {key: value for key, value in task.items() if key not in _OWN and not key.startswith("_")}
             spans = [_entity(span, source, dropped) for span in task.get("spans") or []]
             tokens = _tokens(task.get("tokens"))

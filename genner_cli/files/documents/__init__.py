@@ -12,7 +12,7 @@ from genner_cli.errors import DataError
 from genner_cli.files import INSIDE, kind
 from genner_cli.files.annotations import AnnotationOptions
 from genner_cli.files.records import Record, document_of, text_parts, too_long
-from genner_cli.files.streams import length_of, opened, read_at_most, readable, refuse_cut, shown_name
+from genner_cli.files.streams import length_of, lfs_pointer, opened, read_at_most, readable, refuse_cut, shown_name
 from genner_cli.registry import Registry
 from genner_cli.types import FailedDocument
 
@@ -45,6 +45,8 @@ class WholeFile(DocumentFormat):
             if len(content) > limit:
                 yield too_long(name, "the text is too long", limit, document_id), 0
                 return
+            if problem := lfs_pointer(content):
+                raise DataError(f"{name}: {problem}")
             records = list(self.records(content, name))
         except DataError as error:
             yield FailedDocument(str(error), name, document_id), 0

@@ -1,0 +1,109 @@
+"""Labelled files -> the documents to train and to validate on, checked as far as that needs no model.
+
+Knows nothing of torch, and imports nothing that loads it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genner_cli.errors import DataError, UsageError
+from genner_cli.files.gold import GoldData, Problem, read_gold, summarized
+from genner_cli.plurals import counted
+from genner_cli.provenance import MODEL_METADATA_FILE
+from genner_cli.training.options import TrainOptions
+from genner_cli.types import Document, Label
+
+log = logging.getLogger("genner")
+
+CHECKPOINT = "checkpoint"
+"""The folder, in that of the output, of a training that is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the data is: paths as `files.expand` gives them, and the names of fields; `skip`: whether documents with
+    a problem are left out, or stop the run."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    text_field: str = "text"
+    id_field: str = "id"
+    skip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """Files as they were read: the documents without a problem, and the label set."""
+
+    files: Files
+    train: tuple[Document, ...]
+    valid: tuple[Document, ...]
+    labels: tuple[Label, ...]
+
+
+def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> Gold:
+    """Reads all data; `labels` None takes those that the training files have.
+
+    Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on.
+    """
+    if options.patience and not files.valid:
+        raise UsageError("--patience needs --valid, by which training is judged")
+    trained = _read(files.train, files, options, labels)
+    asked = tuple(labels) if labels else label_set(trained.documents)
+    valid = _read(files.valid, files, options, asked)
+    settle([*trained.problems, *valid.problems], skip=files.skip)
+    refuse_nothing(files, trained.documents, valid.documents)
+    if not asked:
+        raise UsageError(f"{', '.join(files.train)}: no entities to train on; give labelled documents")
+    return Gold(files, trained.documents, valid.documents, asked)
+
+
+def _read(paths: Sequence[str], files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> GoldData:
+    names = None if labels is None else [label.name for label in labels]
+    nested = options.depth > 1
+    return read_gold(paths, text_field=files.text_field, id_field=files.id_field, labels=names, nested=nested)
+
+
+def refuse_nothing(files: Files, train: Sequence[object], valid: Sequence[object]) -> None:
+    """Raises UsageError where nothing is left to train or to validate on."""
+    if files.valid and not valid:
+        raise UsageError(f"{', '.join(files.valid)}: no documents to validate on; give labelled ones, or no --valid")
+    if not train:
+        raise UsageError(f"{', '.join(files.train)}: no documents to train on; give labelled documents")
+
+
+def label_set(documents: Iterable[Document]) -> tuple[Label, ...]:
+    """The labels of all entities, the most frequent first, then by name."""
+    counts = Counter(entity.label for document in documents for entity in document.entities)
+    return tuple(Label(name) for name in sorted(counts, key=lambda name: (-counts[name], name)))
+
+
+def settle(problems: Sequence[Problem], *, skip: bool) -> None:
+    """Raises DataError for all of them, or says what is left out."""
+    if not problems:
+        return
+    if not skip:
+        count, it = counted(len(problems), "problem"), "it" if len(problems) == 1 else "them"
+        error = DataError(f"{count} in the data; correct {it}, or skip such documents with --on-bad-data skip")
+        for line in summarized(problems):
+            error.add_note(line)
+        raise error
+    for line in summarized(problems):
+        log.warning("left out: %s", line)
+
+
+def refuse_folder(out: Path, *, resume: bool) -> None:
+    """Raises UsageError where the output folder is not free, or its training is to be resumed and was not asked
+    to be."""
+    if (out / MODEL_METADATA_FILE).exists():
+        raise UsageError(f"{out} is already a trained model; name a new folder after -o, or remove this one")
+    if (out / CHECKPOINT).is_dir():
+        if not resume:
+            raise UsageError(f"{out} holds an unfinished training; resume it with --resume, or remove the folder")
+    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"{out} exists already and is not empty; name a new folder after -o")
