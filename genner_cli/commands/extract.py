@@ -40,9 +40,9 @@ StatisticsFile = Annotated[
 def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None:
     """Extract named entities from documents, with exact character offsets.
 
-    A .txt, .html, .eml or .xml file is one document, whose id is its file name, or its path in the folder that is named;
-    the text that was extracted is in its record, and offsets are those in it. Of a folder, all files are read whose kind
-    is known. A .csv or .tsv has one document per row, with the text in a column (`--text-field`).
+    A .txt, .html, .eml or .xml file is one document. Its id is its file name, or its path in the folder that is named;
+    its record has the text that was extracted, and offsets are those in it. Of a folder, all files of known kinds are
+    read. A .csv or .tsv has one document per row, with the text in a column (`--text-field`).
 
     An interrupted run with `-o FILE` resumes when the same command is run again. For an output at an address
     (`s3://bucket/out.parquet`), the files of an unfinished run are in the current folder.
