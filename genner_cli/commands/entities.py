@@ -74,9 +74,9 @@ def entities(
 
     if each and (output is None or fold_case or top):
         raise UsageError("--each lists entities in the order of the records: give it -o, and no --fold-case or --top")
+    talk_on_stderr()
     paths = expand(files)
     _check(output, paths)
-    talk_on_stderr()
     reading = _Reading(paths, text_field, id_field)
     if output is not None and each:
         _write(reading.entities(), output, _cells_of_each)

@@ -63,9 +63,9 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
     from genner_cli.api import run_spec
     from genner_cli.files.writing import encode_value
 
+    talk_on_stderr()
     spec = replace(spec, inputs=tuple(inputs)).expanded()
     report = _report_writer(stats, spec.inputs)
-    talk_on_stderr()
     done = run_spec(spec, document_progress)
     sys.stderr.write(done.summary() + "\n")
     if report:
