@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import orjson
@@ -27,11 +27,15 @@ def is_table(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def rows(values: Iterable[Sequence[object]], path: str) -> bytes:
+def rows(values: Iterable[Iterable[object]], path: str) -> bytes:
     """Lines of the table at a path, with its separator; None is an empty cell."""
     buffer = io.StringIO(newline="")
     delimiter = "\t" if kind(path) == ".tsv" else ","
-    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(values)
+    minimal = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
+    all_quoted = csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in map(tuple, values):
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (all_quoted if has_return else minimal).writerow(row)  # `minimal` quotes what is in its line end alone
     return buffer.getvalue().encode()
 
 
