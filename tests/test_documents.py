@@ -89,6 +89,13 @@ def test_a_broken_row_is_a_failure_with_its_line_and_the_next_one_follows(tmp_pa
     assert (found[0].id, found[3].id) == ("1", "4")
 
 
+def test_quotes_between_tabs_that_are_not_those_of_csv_are_text(tmp_path: Path) -> None:
+    found = read(tmp_path, "docs.tsv", b'text\tid\n"Ann" she said\t1\n"Bob ""B."" Ray"\t2\n"Eve" \t3\t4\nZoe\t5\n')
+    assert [record.text for record in (found[0], found[1], found[3])] == ['"Ann" she said', 'Bob "B." Ray', "Zoe"]
+    assert isinstance(found[2], FailedDocument)
+    assert found[0].fields == {"id": "1"}
+
+
 def test_a_table_without_the_column_is_one_failure(tmp_path: Path) -> None:
     (failed,) = read(tmp_path, "docs.csv", b"id,body\n1,Ann\n2,Bob\n")
     assert "'id', 'body'" in failed.message
@@ -218,6 +225,17 @@ def test_a_message_in_html_gives_the_text_of_its_page(tmp_path: Path) -> None:
     mail = message(Subject="x")
     mail.set_content("<p>Ann</p><p>Bob</p>", subtype="html")
     assert one(tmp_path, "1.eml", mail.as_bytes()).text == "Ann\n\nBob"
+
+
+def test_a_forwarded_message_is_read_with_the_one_that_forwards_it(tmp_path: Path) -> None:
+    inner = message(Subject="first")
+    inner.set_content("Ann wrote.\n")
+    mail = message(Subject="Fwd: first")
+    mail.set_content("See below.\n")
+    mail.add_attachment(inner)
+    document = one(tmp_path, "1.eml", mail.as_bytes())
+    assert document.text == "See below.\n\n\nAnn wrote.\n"
+    assert document.fields == {"subject": "Fwd: first", "attachments": ["message/rfc822"]}
 
 
 @pytest.mark.parametrize(
