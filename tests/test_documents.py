@@ -248,7 +248,7 @@ def test_a_forwarded_message_is_read_with_the_one_that_forwards_it(tmp_path: Pat
         b"Subject: x\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n\xe9t\xe9",
     ],
 )
-def test_what_is_no_message_with_a_text_is_a_failure(tmp_path: Path, content: bytes) -> None:
+def test_a_message_without_a_readable_text_is_a_failure(tmp_path: Path, content: bytes) -> None:
     (failed,) = read(tmp_path, "1.eml", content)
     assert isinstance(failed, FailedDocument)
 
