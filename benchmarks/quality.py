@@ -1,7 +1,7 @@
-"""How good the bundled model is, beside baselines trained on the same sets, and how fast.
+"""How good the bundled models are, beside baselines trained on the same sets and spaCy's pipeline, and how fast.
 
     python benchmarks/quality.py --ner DIR [--only btc,uner_ewt] [--documents 300]     while developing
-    python benchmarks/quality.py --ner DIR --before FILE --transformers DIR --final -o FILE     the final figures
+    python benchmarks/quality.py --ner DIR --other base --transformers DIR --final -o FILE     the final figures
 
 DIR holds the sets (`quality_sets.py`). Everything is scored by strict spans, with the labels and splits that stand in
 `quality_sets.py` and labels.json. Test splits are read with --final only; without it valid splits are, and sets that
@@ -18,8 +18,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,14 @@ from quality_scores import Found, agreement, difference, scores
 from quality_sets import SETS, Set
 from quality_tables import tables
 from rich.console import Console
+from spacy_peer import NAMES, with_spacy
 
 from genner_cli import hub
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.formats import DEFAULT_DEPTH
 from genner_cli.generation import EngineOptions
+from genner_cli.running.backend import Opened
 from genner_cli.running.backend import extractions as extractions_of
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec
@@ -51,11 +55,11 @@ WIDE = 160
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured, and on what. `before`: another model in the table; `sample`: most documents of a set."""
+    """What is measured, and on what. `others`: further models in the table; `sample`: most documents of a set."""
 
     ner: Path
     model: str | None
-    before: str | None
+    others: tuple[str, ...]
     transformers: Path | None
     final: bool
     sample: int | None
@@ -88,7 +92,7 @@ def measure_set(chosen: Set, split: str, options: Options) -> dict[str, Any]:
     """The figures of all systems on one set."""
     documents = options.documents(chosen, split)
     labels = quality_sets.asked_for(chosen.name)
-    models = {"genner": options.model, **({"before": options.before} if options.before else {})}
+    models = {"genner": options.model, **{name: name for name in options.others}}
     found: dict[str, Found] = {}
     failed = {}
     for name, model in models.items():
@@ -98,6 +102,8 @@ def measure_set(chosen: Set, split: str, options: Options) -> dict[str, Any]:
         train = quality_sets.train_documents(options.ner, chosen)
         found["crf"] = with_crf(chosen, train, documents, options.kept)
         found["gazetteer"] = with_gazetteer(train, documents)
+    if {label.name for label in labels} == set(NAMES.values()):
+        found["spacy"] = with_spacy(documents)
     measured = {
         "split": split,
         "documents": len(documents),
@@ -140,12 +146,14 @@ def measure_speed(options: Options) -> dict[str, Any]:
     labels = quality_sets.asked_for(WEB.name)
     names = [label.name for label in labels]
     threads = options.threads or os.cpu_count() or 1
-    with LlamaBackend().open(options.extracting(labels, model=options.model)) as opened:
-        systems: dict[str, Callable[[Sequence[str]], object]] = {
-            "genner": lambda texts: list(extractions_of(opened, map(Document, texts))),
-            "gliner_small": gliner_small(names, threads=threads),
-            "spacy_small": spacy_small(names),
-        }
+    systems: dict[str, Callable[[Sequence[str]], object]] = {
+        "gliner_small": gliner_small(names, threads=threads),
+        "spacy_small": spacy_small(names),
+    }
+    with ExitStack() as stack:
+        for name, model in {"genner": options.model, **{name: name for name in options.others}}.items():
+            opened = stack.enter_context(LlamaBackend().open(options.extracting(labels, model=model)))
+            systems[name] = partial(_extract_all, opened)
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         for system in systems.values():
             system(texts[:WARM_UP])
@@ -156,6 +164,11 @@ def measure_speed(options: Options) -> dict[str, Any]:
                 seconds[name].append(time.perf_counter() - started)
     about = {"set": WEB.name, "split": split, "sentences": len(texts), "threads": threads, "rounds": ROUNDS}
     return {**about, "systems": {name: _rates(len(texts), times) for name, times in seconds.items()}}
+
+
+def _extract_all(opened: Opened, texts: Sequence[str]) -> None:
+    for _ in extractions_of(opened, map(Document, texts)):
+        pass
 
 
 def _rates(sentences: int, seconds: Sequence[float]) -> dict[str, Any]:
@@ -191,9 +204,7 @@ def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
 
 def measure(parts: Sequence[str], chosen: Sequence[Set], options: Options, console: Console) -> dict[str, Any]:
     """All figures, as a JSON value."""
-    paths = {"genner": hub.resolve(options.model)}
-    if options.before:
-        paths["before"] = hub.resolve(options.before)
+    paths = {"genner": hub.resolve(options.model), **{name: hub.resolve(name) for name in options.others}}
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
         "final": options.final,
@@ -219,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ner", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", help="a GGUF file; the bundled one if left out")
-    parser.add_argument("--before", help="another GGUF file, as a system of its own in the table")
+    parser.add_argument("--other", action="append", default=[], metavar="MODEL", help="a further model in the table")
     parser.add_argument("--transformers", type=Path, metavar="DIR", help="the transformers model of the GGUF")
     parser.add_argument("--final", action="store_true", help="score test splits")
     parser.add_argument("--documents", type=int, metavar="N", help="score at most N documents of each set")
@@ -233,7 +244,7 @@ def main() -> None:
     if unknown := {*wanted} - {each.name for each in SETS} | {*parts} - {*PARTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     options = Options(
-        args.ner, args.model, args.before, args.transformers, args.final, args.documents, args.threads, args.kept
+        args.ner, args.model, tuple(args.other), args.transformers, args.final, args.documents, args.threads, args.kept
     )
     results = measure(parts, [each for each in SETS if each.name in wanted], options, Console(stderr=True))
     console = Console(width=None if sys.stdout.isatty() else WIDE)

@@ -13,7 +13,8 @@ from rich.table import Table
 
 CROSSNER = "crossner_"
 NONE = "-"
-SYSTEMS = {"genner": "genner", "before": "genner before", "crf": "CRF", "gazetteer": "gazetteer"}
+PEERS = {"crf": "CRF", "gazetteer": "gazetteer", "spacy": "spaCy en_core_web_sm"}
+"""What is no model of genner's, and what it is called."""
 Results = Mapping[str, Any]
 
 
@@ -108,7 +109,8 @@ def _against_crf(name: str, scored: Results, goal: Goal) -> Target:
 
 
 def _sets(sets: Results, results: Results) -> Rows:
-    systems = [name for name in SYSTEMS if any(name in each["systems"] for each in sets.values())]
+    found_in = dict.fromkeys(name for each in sets.values() for name in each["systems"])
+    systems = sorted(found_in, key=lambda name: list(PEERS).index(name) if name in PEERS else -1)
     rows = []
     for name, each in sets.items():
         found = [_interval(each["systems"].get(system)) for system in systems]
@@ -120,7 +122,7 @@ def _sets(sets: Results, results: Results) -> Rows:
     if any(averages):
         numbers = (NONE if average is None else f"{100 * average:.1f}" for average in averages)
         rows.append(("crossner, average", "", "", *numbers, NONE))
-    columns = ("set", "split", "documents", *(SYSTEMS[system] for system in systems), "genner - CRF")
+    columns = ("set", "split", "documents", *(PEERS.get(system, system) for system in systems), "genner - CRF")
     sample = f"; samples of {results['sample']} documents at most, no final figures" if results["sample"] else ""
     return Rows(f"Strict micro F1 (95 % interval){sample}", columns, tuple(rows))
 

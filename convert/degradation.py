@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convert.gguf_numbers import numbers_of
-from convert.logits import Logits, gguf_logits
+from convert.logits import Logits, gguf_logits, noise
 from convert.probe import Probe
 from convert.report import Finding
 from genner_cli.engine.engine import Engine
@@ -111,19 +111,12 @@ def _error(whole: Path, original: TensorInfo, quantized: Path, copy: TensorInfo)
 
 
 def _logits(probe: Probe, type: str, whole: Behaviour, found: Behaviour, hint: str) -> Finding:
-    noises = [_noise(a, b) for a, b in zip(whole.logits, found.logits, strict=True)]
+    noises = [noise(a, b) for a, b in zip(whole.logits, found.logits, strict=True)]
     worst = int(np.argmax(noises))
     measured = {"noise": noises[worst], "limit": NOISE_LIMIT}
     passed = noises[worst] <= NOISE_LIMIT
     message = f"{probe.examples[worst].source}: logits differ by {noises[worst]:.2g} standard deviations; {hint}"
     return Finding("logits", type, passed, measured, "" if passed else message)
-
-
-def _noise(whole: Logits, found: Logits) -> float:
-    """Root mean square difference in standard deviations; what shifts all logits of a token alike changes nothing."""
-    differences = (found - whole).astype(np.float64)
-    differences -= differences.mean(axis=1, keepdims=True)
-    return float(np.nan_to_num(differences.std() / whole.std(axis=1, dtype=np.float64).mean(), nan=np.inf))
 
 
 def _entities(probe: Probe, type: str, whole: Behaviour, found: Behaviour, hint: str) -> Finding:

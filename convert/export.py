@@ -24,6 +24,7 @@ from convert.quantize import file_type, quantize
 from convert.report import Finding, Report
 from convert.source import Source, opened, read_source
 from convert.transformers_folder import Weights
+from genner_cli.engine import llama
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.whole import rename_durably
@@ -34,7 +35,7 @@ Say = Callable[[str], None]
 ADAPTER = "adapter"
 """The subject of findings on an adapter that is exported by itself."""
 _NUMBERS: dict[str, Number] = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
-_PACKAGES = ("genner", "transformers", "torch", "peft", "gguf", "llama_cpp_python")
+_PACKAGES = ("genner", "transformers", "torch", "peft", "gguf", llama.PACKAGE)
 
 
 @dataclass(frozen=True, slots=True)

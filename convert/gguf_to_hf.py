@@ -8,7 +8,6 @@ Knows nothing of what the `genner.*` pairs mean.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from convert.tensors import Tensor
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import Header, TensorInfo, read_header
 from genner_cli.errors import ModelError
+from genner_cli.files.hashing import hash_file
 from genner_cli.files.whole import whole_folder
 from genner_cli.hub.references import WEIGHTS
 from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE
@@ -56,7 +56,7 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_options)
-        _write(partial / GGUF_SOURCE, {"file": path.name, "sha256": _sha256(path)})
+        _write(partial / GGUF_SOURCE, {"file": path.name, "sha256": hash_file(path)})
         if words:
             _write(partial / MODEL_METADATA_FILE, words)
     return folder
@@ -80,11 +80,6 @@ def _tokenizer(path: Path, pairs: Mapping[str, Any]) -> tuple[dict[str, Any], di
         return tokenizer_json(pairs, REMEDY), tokenizer_config(pairs)
     except (KeyError, IndexError) as error:
         raise ModelError(f"{path} lacks {error}; {REMEDY}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:

@@ -1,26 +1,20 @@
-"""Token ids -> their logits, from a GGUF as llama.cpp computes them on the CPU, and from a folder as transformers does.
+"""Token ids -> their logits, from a GGUF as llama.cpp computes them on the CPU, as exactly as it can.
 
-Both as exactly as they can. Knows nothing of text and of where the model comes from.
+Knows nothing of text and of where the model comes from.
 """
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from convert.transformers_folder import Weights
-from genner_cli.engine.model import Model, free_memory, llama_errors
+from genner_cli.engine import llama
+from genner_cli.engine.model import Model, llama_errors
 from genner_cli.errors import ModelError
-from genner_cli.files.hashing import weight_files
-from genner_cli.training.quiet import quiet
 
 Logits = NDArray[np.float32]
 BATCH = 512
@@ -37,26 +31,26 @@ def gguf_logits(
     """
     longest = max(map(len, sequences), default=0)
     with Model(path, gpu_layers=0, adapter=adapter) as model, llama_errors() as errors:
-        context = llama_cpp.llama_init_from_model(model.handle, _parameters(longest, threads))
+        context = llama.llama_init_from_model(model.handle, _parameters(longest, threads))
         if not context:
             raise ModelError(f"{path}: llama.cpp cannot run it ({'; '.join(errors) or 'no reason given'})")
         try:
             model.apply_adapter(context)
             for ids in sequences:
-                llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+                llama.llama_memory_clear(llama.llama_get_memory(context), True)
                 parts = (_decoded(model, context, ids[at : at + BATCH], at) for at in range(0, len(ids), BATCH))
                 yield np.concatenate([np.empty((0, model.size), np.float32), *parts])
         finally:
-            llama_cpp.llama_free(context)
+            llama.llama_free(context)
 
 
-def _parameters(length: int, threads: int) -> llama_cpp.llama_context_params:
-    params = llama_cpp.llama_context_default_params()
+def _parameters(length: int, threads: int) -> Any:
+    params = llama.llama_context_default_params()
     params.n_ctx = max(length, 1)
     params.n_batch = params.n_ubatch = BATCH
     params.n_threads = params.n_threads_batch = threads
-    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.type_k = params.type_v = llama.GGML_TYPE_F32
+    params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.offload_kqv = params.op_offload = False
     return params
 
@@ -64,63 +58,21 @@ def _parameters(length: int, threads: int) -> llama_cpp.llama_context_params:
 def _decoded(model: Model, context: Any, ids: Sequence[int], start: int) -> Logits:
     if unknown := [id for id in ids if not 0 <= id < model.size]:
         raise ModelError(f"{model.path}: no token has the id {unknown[0]} in a vocabulary of {model.size}; retokenize")
-    batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+    batch = llama.llama_batch_init(len(ids), 0, 1)
     try:
         batch.n_tokens = len(ids)
         for at, id in enumerate(ids):
             batch.token[at], batch.pos[at], batch.logits[at] = id, start + at, True
             batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
-        if llama_cpp.llama_decode(context, batch):
+        if llama.llama_decode(context, batch):
             raise ModelError(f"{model.path}: llama.cpp cannot decode {start + len(ids)} tokens; export it again")
-        return np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), model.size)).copy()
+        return np.ctypeslib.as_array(llama.llama_get_logits(context), (len(ids), model.size)).copy()
     finally:
-        llama_cpp.llama_batch_free(batch)
+        llama.llama_batch_free(batch)
 
 
-def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[list[Logits], str]:
-    """Logits [tokens, vocabulary] of each sequence, and the number type they were computed in.
-
-    Computed on the CPU in F32, with attention written out; in the folder's own type where F32 does not fit into
-    memory. Raises ModelError where not even that does, and where the model cannot be opened.
-    """
-    with _opened(folder, _number_type(folder)) as model:
-        found = [_logits(model, sequence) for sequence in sequences]
-        name = str(model.dtype).removeprefix("torch.")
-    gc.collect()
-    return found, name
-
-
-def _number_type(folder: Path) -> torch.dtype | str:
-    stored, free = sum(path.stat().st_size for path in weight_files(folder)), free_memory()
-    if free is None or stored * (1 if Weights(folder).number == "F32" else 2) <= free:
-        return torch.float32
-    if stored <= free:
-        return "auto"
-    raise ModelError(
-        f"{folder}: to be compared with, the model takes {stored / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB"
-        " are free; export on a larger machine, or without the checks (--no-verify)"
-    )
-
-
-@contextmanager
-def _opened(folder: Path, number: torch.dtype | str) -> Iterator[Any]:
-    """The model, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
-
-    from genner_cli.training.tokens import DATA_ONLY
-
-    try:
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=number, attn_implementation="eager", use_safetensors=True, **DATA_ONLY
-            )
-        yield model.eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{folder}: transformers cannot run the model ({error}); save it there again") from error
-
-
-def _logits(model: Any, ids: Sequence[int]) -> Logits:
-    with torch.inference_mode():
-        output = model(torch.tensor([list(ids)]), use_cache=False).logits[0]
-    numbers: Logits = output.float().numpy()
-    return numbers
+def noise(whole: Logits, found: Logits) -> float:
+    """Root mean square difference in standard deviations; what shifts all logits of a token alike changes nothing."""
+    differences = (found - whole).astype(np.float64)
+    differences -= differences.mean(axis=1, keepdims=True)
+    return float(np.nan_to_num(differences.std() / whole.std(axis=1, dtype=np.float64).mean(), nan=np.inf))

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.logits import Logits, gguf_logits, reference_logits
+from convert.logits import Logits, gguf_logits
 from convert.probe import OWN_TEXTS, Probe
+from convert.reference import reference_logits
 from convert.report import Finding
 from genner_cli.chunking import split
 from genner_cli.engine.gguf_header import read_header

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from convert.gguf_numbers import numbers_of
+from genner_cli.engine import llama
 from genner_cli.engine.gguf_header import FILE_TYPES, read_header
 from genner_cli.engine.model import llama_errors
 from genner_cli.errors import ModelError, UsageError
@@ -43,7 +43,7 @@ def quantize(
     broken or already quantized, for a matrix of another model, and for a type that needs one. Not for two threads at a
     time: llama.cpp has one log.
     """
-    params = llama_cpp.llama_model_quantize_default_params()
+    params = llama.llama_model_quantize_default_params()
     params.ftype, params.nthread = file_type(type), threads or 0
     if not source.is_file():
         raise ModelError(f"{source} is not a file; give the path of a GGUF model")
@@ -52,7 +52,7 @@ def quantize(
         _refuse_strangers(imatrix, importance, source)
         params.imatrix = _rows(importance)
     with whole(out) as partial, llama_errors() as errors:
-        if llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(params)):
+        if llama.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(params)):
             reason = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
             raise ModelError(f"{source} cannot be quantized to {type}: {reason}; {REMEDY}")
     return out
@@ -78,7 +78,7 @@ def _refuse_strangers(path: Path, importance: Importance, source: Path) -> None:
 
 def _rows(importance: Importance) -> Any:
     """As llama.cpp takes it: an array that ends with a row without a name. ctypes keeps what the rows point to."""
-    rows = (llama_cpp.llama_model_imatrix_data * (len(importance) + 1))()
+    rows = (llama.llama_model_imatrix_data * (len(importance) + 1))()
     for row, (name, values) in zip(rows, importance.items(), strict=False):
         row.name, row.size = name.encode(), len(values)
         row.data = np.ascontiguousarray(values).ctypes.data_as(ctypes.POINTER(ctypes.c_float))

@@ -19,6 +19,7 @@ from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.ledger import Ledger
 from genner_cli.running.backend import Opened, extractions
+from genner_cli.running.by_patterns import PatternBackend
 from genner_cli.running.local import Progress, Run, silent
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label
@@ -48,6 +49,8 @@ class Extractor:
             from genner_cli.cluster.run import opened
 
             self._opened = self._open.enter_context(opened(self._spec))
+        elif self._spec.no_model:
+            self._opened = self._open.enter_context(PatternBackend().open(self._spec))
         else:
             from genner_cli.running.llama import LlamaBackend
 
@@ -120,7 +123,7 @@ def run_spec(spec: RunSpec, progress: Progress = silent) -> Run:
     from genner_cli.running.local import run as run_here
     from genner_cli.running.supervised import SupervisedBackend
 
-    return run_here(spec, SupervisedBackend(), progress)
+    return run_here(spec, PatternBackend() if spec.no_model else SupervisedBackend(), progress)
 
 
 def _labels(types: Types | None) -> tuple[Label, ...] | None:

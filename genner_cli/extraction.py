@@ -21,6 +21,7 @@ from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import OUT_OF_TIME, Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
+from genner_cli.patterns import PatternFinder
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.types import (
     Calibration,
@@ -30,6 +31,7 @@ from genner_cli.types import (
     Extraction,
     FailedDocument,
     Label,
+    Patterns,
     Piece,
     Range,
     Reason,
@@ -58,7 +60,8 @@ class Task:
     of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
     was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
     for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
-    the time that a document may be worked on before it fails; None for any.
+    the time that a document may be worked on before it fails; None for any. `patterns`: of what is found beside the
+    model; without any labels, of all that is found.
     """
 
     labels: tuple[Label, ...]
@@ -74,6 +77,7 @@ class Task:
     demonstrations: tuple[Demonstrations, ...] = ()
     whole_words: bool = False
     seconds_per_document: float | None = None
+    patterns: Patterns | None = None
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -117,6 +121,7 @@ class _Asking:
         passes = (
             _Pass(each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth))
             for each in task.by_pass()
+            if each.labels
         )
         return cls(task, tuple(passes))
 
@@ -247,6 +252,7 @@ class _Window:
         self._tasks = tasks
         self._progresses: deque[_Progress] = deque()
         self._characters = 0
+        self._finder = PatternFinder(patterns) if (patterns := tasks.of_all.task.patterns) else None
         self.exhausted = False
 
     @property
@@ -285,7 +291,7 @@ class _Window:
         while self._progresses and self._progresses[0].done:
             progress = self._progresses.popleft()
             self._characters -= progress.characters
-            yield _finish(progress)
+            yield _with_patterns(_finish(progress), self._finder, progress.asking.task.depth)
 
 
 def extract(
@@ -334,7 +340,8 @@ def _grouped(block: Iterable[_Item], first: _Asking) -> list[tuple[_Asking, list
 def _chunks(progress: _Progress) -> Iterator[Chunk]:
     if isinstance(progress.document, Document) and not progress.problem:
         task = progress.asking.task
-        yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
+        if task.labels:
+            yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
 
 
 def _request(item: _Item, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
@@ -383,6 +390,17 @@ def _finish(progress: _Progress) -> Extraction:
     names = set(task.names)
     kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
     return replace(result, entities=tuple(kept))
+
+
+def _with_patterns(result: Extraction, finder: PatternFinder | None, depth: int) -> Extraction:
+    """With what the patterns find, unless the document failed."""
+    document = result.document
+    if finder is None or result.error is not None or not isinstance(document, Document):
+        return result
+    try:
+        return replace(result, entities=finder.merged(document.text, result.entities, depth))
+    except DataError as error:
+        return replace(result, entities=(), error=f"{document.source}: {error}", reason=Reason.PATTERN)
 
 
 def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:

@@ -146,6 +146,30 @@ class Completion:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A closed question: which of the `options`, whole strings, follows the prompt. `prefix` as in a `Request`."""
+
+    prefix: tuple[Piece, ...]
+    rest: tuple[Piece, ...]
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`log_probabilities`: natural logarithm of the probability that a text is this option and ends after it, for each.
+
+    Over the whole vocabulary, each option in the vocabulary's own cut into tokens. `error` says why there are none.
+    """
+
+    log_probabilities: tuple[float, ...]
+    prompt_tokens: int = 0
+    error: str | None = None
+
+
+Score = Callable[[Iterable[Question]], Iterator[tuple[int, Answer]]]
+"""Answers with the numbers, from 0, of their questions, in the order they finish."""
+
 Generate = Callable[[Iterable[Request]], Iterator[tuple[int, Completion]]]
 """Completions with the numbers, from 0, of their requests, in the order they finish. Requests are drawn only as they
 are needed; when there are no more, what is running is finished."""

@@ -18,6 +18,7 @@ class Panel(StrEnum):
 
     LABELS = "Labels"
     MODEL = "Model"
+    PATTERNS = "Patterns and lists"
     PROMPT = "Prompt of models that genner did not train"
     TEXT = "Text"
     OUTPUT = "Output"

@@ -45,7 +45,8 @@ class Entity:
     """A located mention: `text[start:end]` of its document, in code points.
 
     `score` is in [0, 1] (see `extraction.score`). `rendering` says which ranges of the completion the
-    entity was decided in, without those of entities inside it; it takes no part in equality.
+    entity was decided in, without those of entities inside it. `source`: what found it, None for the model. These
+    three take no part in equality.
     """
 
     start: int
@@ -54,11 +55,37 @@ class Entity:
     text: str
     score: float | None = field(default=None, compare=False)
     rendering: tuple[Range, ...] = field(default=(), compare=False, repr=False)
+    source: str | None = field(default=None, compare=False)
 
 
 def canonical_order(entity: Entity) -> tuple[int, int, str]:
     """The order of entities everywhere: by start, the longer first, then by label."""
     return (entity.start, -entity.end, entity.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What mentions of a label look like: a regular expression, a check that they pass (`expressions.checks`), or both;
+    or `words`, of which each is one wherever it stands. `region`: a country, for telephone numbers.
+
+    `source` names file and line for messages.
+    """
+
+    label: str
+    expression: str | None = None
+    check: str | None = None
+    words: tuple[str, ...] = ()
+    ignore_case: bool = False
+    region: str | None = None
+    source: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """`allowed`: mentions that are never entities, whoever finds them."""
+
+    patterns: tuple[Pattern, ...]
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +133,13 @@ class Piece(NamedTuple):
 
 
 class Reason(StrEnum):
-    """Why a document failed: it could not be read, the engine could not answer, or its answer is not of the format."""
+    """Why a document failed: it could not be read, the engine could not answer, its answer is not of the format, or a
+    pattern took too long."""
 
     INPUT = "input"
     ENGINE = "engine"
     COMPLETION = "completion"
+    PATTERN = "pattern"
 
 
 @dataclass(frozen=True, slots=True)

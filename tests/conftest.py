@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 EXTRACTING = ("extract", "plan", "evaluate", "calibrate")
 ONE_THREAD = EngineOptions(threads=1, gpu_layers=0)
-HEAVY = frozenset({"llama_cpp", "torch", "transformers", "ray"})
-"""Packages that a quick test does without."""
+HEAVY = frozenset({"genner_cli.engine.llama", "torch", "transformers", "ray"})
+"""Modules that a quick test does without."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class SkipHeavy:
-    """Finds no package in HEAVY: the test or the module of tests that imports one is skipped there."""
+    """Finds no module in HEAVY: the test or the module of tests that imports one is skipped there."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         if name in HEAVY:
@@ -55,7 +55,7 @@ def _skip_process(*arguments: object, **options: object) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With --quick no test starts a process, and at the end no heavy package has been imported."""
+    """With --quick no test starts a process, and at the end no heavy module has been imported."""
     if not request.config.getoption("--quick"):
         yield
         return

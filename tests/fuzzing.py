@@ -344,7 +344,7 @@ def _from(seeds: Callable[[], Sequence[bytes]]) -> Callable[[Random], bytes]:
 def _read_state(path: str) -> None:
     with suppress(GennerError):
         Manifest.read(path)
-    read_calibration(Path(path), [Path(path)], "fingerprint", format="xml", constraint="source")
+    read_calibration(Path(path), [Path(path)], "fingerprint", {"format": "xml", "constraint": "source"})
 
 
 TARGETS: dict[str, Target] = {

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-import llama_cpp
 from gguf import GGUFWriter, TokenType
+
+from genner_cli.engine import llama as llama_cpp
 
 END = 256
 """The end-of-generation token; byte b is token b."""

@@ -269,8 +269,8 @@ def test_csv_offsets_that_cannot_be_are_a_problem(tmp_path: Path) -> None:
     assert re.search(r"a\.csv:3: 'Bob' .*2:5", done.problems[0].message)
 
 
-def test_a_csv_whose_header_is_no_csv_is_a_problem(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text('token,"tag\nAnn,B-PER\n')
+def test_a_csv_whose_quotes_do_not_match_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('token,tag\nAnn,"B-PER\nslept\n')
     _, done = converted(tmp_path / "a.csv", "csv", tmp_path)
     assert "not CSV (unexpected end of data)" in done.problems[0].message
 
@@ -335,7 +335,11 @@ def test_a_parquet_of_another_maker_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "format", ["parquet", "docbin", "label-studio", "doccano", "prodigy", "alpaca", "csv", "conll"]
+    "format",
+    [
+        *("parquet", "docbin", "label-studio", "doccano", "prodigy", "alpaca", "csv", "conll"),
+        *("gliner", "langextract", "presidio"),
+    ],
 )
 @pytest.mark.parametrize("data", [b"\x80\xff\0garbage", b"[[1]]", b"", b'{"text": 3}\n', b'[{"text": "a", "data": 3}]'])
 def test_what_is_not_of_the_format_is_a_problem_not_a_crash(format: str, data: bytes, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gol
     written = orjson.loads(path.read_bytes())
     assert written["measured"]["documents"] == DOCUMENTS
     assert written["aim"] == {"precision": 0.8}
-    calibration = read_calibration(path, [model], fingerprint([model]), format="inserted", constraint="source")
+    calibration = read_calibration(path, [model], fingerprint([model]), {"format": "inserted", "constraint": "source"})
 
     few = model.with_name("few.jsonl")
     few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:60]))

@@ -25,14 +25,16 @@ def model(tmp_path: Path) -> Path:
 
 
 def written(path_of_model: Path, **changes: Any) -> Path:
-    value = calibration_value(CALIBRATION, [path_of_model], fingerprint([path_of_model]), **USED, more={"measured": {}})
+    value = calibration_value(
+        CALIBRATION, [path_of_model], fingerprint([path_of_model]), asked=USED, more={"measured": {}}
+    )
     path = calibration_path([path_of_model])
     path.write_text(json.dumps({**value, **changes}))
     return path
 
 
 def test_what_is_written_is_read_back(model: Path) -> None:
-    assert read_calibration(written(model), [model], fingerprint([model]), **USED) == CALIBRATION
+    assert read_calibration(written(model), [model], fingerprint([model]), USED) == CALIBRATION
 
 
 def test_it_stands_beside_the_model_or_its_adapter(tmp_path: Path) -> None:
@@ -48,15 +50,15 @@ def test_another_model_is_refused(model: Path, tmp_path: Path) -> None:
     data[-1] = 1
     other.write_bytes(data)
     with pytest.raises(ModelError, match=r"\(model\.gguf\) .*other\.gguf; .*--no-calibration"):
-        read_calibration(path, [other], fingerprint([other]), **USED)
+        read_calibration(path, [other], fingerprint([other]), USED)
     with pytest.raises(ModelError, match=r"model\.gguf with other\.gguf"):
-        read_calibration(path, [model, other], fingerprint([model, other]), **USED)
+        read_calibration(path, [model, other], fingerprint([model, other]), USED)
 
 
 @pytest.mark.parametrize(("name", "value"), [("format", "bracketed"), ("constraint", "off")])
 def test_another_way_of_asking_is_refused(model: Path, name: str, value: str) -> None:
     with pytest.raises(ModelError, match=f"--{name} {USED[name]}, not {value}"):
-        read_calibration(written(model), [model], fingerprint([model]), **{**USED, name: value})
+        read_calibration(written(model), [model], fingerprint([model]), {**USED, name: value})
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_another_way_of_asking_is_refused(model: Path, name: str, value: str) ->
 def test_a_broken_file_is_refused(model: Path, changes: dict[str, Any], message: str) -> None:
     path = written(model, **changes)
     with pytest.raises(ModelError, match=message) as found:
-        read_calibration(path, [model], fingerprint([model]), **USED)
+        read_calibration(path, [model], fingerprint([model]), USED)
     assert str(found.value).startswith(f"{path}: ")
 
 
@@ -86,12 +88,12 @@ def test_what_is_no_calibration_is_refused(model: Path, content: str) -> None:
     path = calibration_path([model])
     path.write_text(content)
     with pytest.raises(ModelError, match="is not a calibration"):
-        read_calibration(path, [model], fingerprint([model]), **USED)
+        read_calibration(path, [model], fingerprint([model]), USED)
 
 
 def test_a_file_that_is_not_there_is_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.json: cannot be read"):
-        read_calibration(tmp_path / "none.json", [model], fingerprint([model]), **USED)
+        read_calibration(tmp_path / "none.json", [model], fingerprint([model]), USED)
 
 
 def test_a_fingerprint_tells_size_start_end_and_order(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from genner_cli.commands import _Commands
 
 GENNER = (sys.executable, "-m", "genner_cli")
 COMMANDS = sorted(_Commands.summaries)
-HEAVY = {"llama_cpp", "torch", "numpy", "transformers", "peft", "gguf", "huggingface_hub", "jinja2"}
+HEAVY = {"genner_cli.engine.llama", "torch", "numpy", "transformers", "peft", "gguf", "huggingface_hub", "jinja2"}
 MANY = 2000
 """Documents enough that a run is far from done when a test interferes."""
 

@@ -12,7 +12,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
 import pytest
 import torch
@@ -31,6 +30,7 @@ from transformers_models import (
 )
 
 from convert.hf_to_gguf import hf_to_gguf
+from genner_cli.engine import llama as llama_cpp
 from genner_cli.errors import ModelError
 from genner_cli.formats.inserted import MARKS
 
@@ -39,13 +39,12 @@ METADATA = {"genner.format": "inserted", "genner.prompt.after_text": "", "genner
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet() -> Iterator[None]:
+def quiet() -> Any:
     @llama_cpp.llama_log_callback
     def drop(*_: object) -> None: ...
 
     llama_cpp.llama_log_set(drop, None)
-    yield
-    llama_cpp.llama_log_set(llama_cpp._logger.llama_log_callback, None)
+    return drop  # which llama.cpp calls as long as the module's tests run
 
 
 @pytest.fixture(scope="module")

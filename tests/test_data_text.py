@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import examples, hostile_text
 
 from genner_cli.data import runs as runs_module
+from genner_cli.data.characters import graphemes
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.data.runs import links, runs, words_of
 from genner_cli.data.tags import Scheme, Span, decode, encode
@@ -56,7 +57,10 @@ def words(text: str) -> list[str]:
         ("we're 'seen'", ["we", "'re", "'", "seen", "'"]),
         ("e\u0301te\u0301 नमस्ते", ["e\u0301te\u0301", "नमस्ते"]),
         ("北京 カナ a東b", ["北", "京", "カ", "ナ", "a", "東", "b"]),
-        ("👍🏽!\u00a0?\r\n", ["👍", "🏽", "!", "?"]),
+        ("👍🏽!\u00a0?\r\n", ["👍🏽", "!", "?"]),
+        ("1️⃣a 👩‍🚀 🇳🇴🇸🇪❤️b", ["1️⃣a", "👩‍🚀", "🇳🇴", "🇸🇪", "❤️", "b"]),
+        ("สมชายไป", ["ส", "ม", "ช", "า", "ย", "ไ", "ป"]),
+        ("น้ำ ကို ភាសា བོད་", ["น้ำ", "ကို", "ភា", "សា", "བོ", "ད", "་"]),
     ],
 )
 def test_tokens_are_words_clitics_signs_and_ideographs(text: str, tokens: list[str]) -> None:
@@ -83,6 +87,11 @@ def test_tokens_hold_all_of_a_text_but_its_white_space(text: str) -> None:
         'He said: "Rome (Italy) isn\'t [far]", and left.',
         "Ann's $5, 3%; we're at #1!",
         "北京大学。",
+        "สมชายไปกรุงเทพ",
+        "ລາວ",
+        "ភ្នំពេញ ABC",
+        "မြန်မာ",
+        "བོད་",
         "“Yes,” she said.",
         "",
     ],
@@ -159,8 +168,8 @@ def test_seven_words_of_a_longer_text_are_no_link() -> None:
     assert not list(links([f"{EIGHT[4:]} nine", f"{EIGHT[4:]} ten"]))
 
 
-def test_sixteen_ideographs_are_a_run() -> None:
-    text = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午"
+@pytest.mark.parametrize("text", ["甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午", "กขคงจฉชซญดตถทธนบป", "ກຂຄງຈຊຍດຕຖທນບປຜຝພ"])
+def test_sixteen_characters_of_a_script_without_spaces_are_a_run(text: str) -> None:
     assert list(links([text, f"北{text[:16]}"])) == [(0, 1)]
     assert not list(links([text, f"北{text[:15]}南"]))
 
@@ -184,3 +193,24 @@ def test_many_runs_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(runs_module, "_AT_ONCE", 7)
     assert list(links(texts)) == whole == [(0, number) for number in range(1, 50)]
     assert len(runs(EIGHT + " nine")) == 2
+
+
+# characters
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Bob 1️⃣ Oslo", ["B", "o", "b", " ", "1️⃣", " ", "O", "s", "l", "o"]),
+        ("👩‍🚀 A", ["👩‍🚀", " ", "A"]),
+        ("👍🏽👍", ["👍🏽", "👍"]),
+        ("🇳🇴🇸🇪🇫", ["🇳🇴", "🇸🇪", "🇫"]),
+        ("🏴󠁧󠁢󠁥󠁮󠁧󠁿e\u0301", ["🏴󠁧󠁢󠁥󠁮󠁧󠁿", "e\u0301"]),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af", ["\u1112\u1161\u11ab", "\u1100\u1173\u11af"]),
+        ("\uac00\u11a8\u1100", ["\uac00\u11a8", "\u1100"]),
+        ("น้ำ ｶﾞｶ", ["น้ำ", " ", "ｶﾞ", "ｶ"]),
+        ("", []),
+    ],
+)
+def test_visible_characters_are_whole(text: str, parts: list[str]) -> None:
+    assert [text[start:end] for start, end in graphemes(text)] == parts

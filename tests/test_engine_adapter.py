@@ -11,8 +11,10 @@ import pytest
 from genner_cli.engine.adapter import changes_output, metadata_of, refuse_as_model, refuse_misfit
 from genner_cli.engine.gguf_header import Header, TensorInfo
 from genner_cli.errors import ModelError
+from genner_cli.files.hashing import hash_file
 
 PATH = Path("adapter.gguf")
+MODEL = Path(__file__)
 BASE = {"token_embd.weight": (64, 300), "output.weight": (64, 300), "blk.0.attn_q.weight": (64, 32)}
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -32,7 +34,7 @@ RIGHT = pair("blk.0.attn_q.weight", (64, 4), (4, 32))
 def refuse(shapes: Shapes = RIGHT, base: Shapes = BASE, made_from: str | None = None, **said: Any) -> None:
     metadata = {**SAID, **{key.replace("_", "."): value for key, value in said.items()}}
     of_base = {"general.architecture": "llama"} | ({"genner.weights.hash": made_from} if made_from else {})
-    refuse_misfit(PATH, header(metadata, shapes), header(of_base, base))
+    refuse_misfit(PATH, header(metadata, shapes), MODEL, header(of_base, base))
 
 
 def test_an_adapter_that_fits_is_let_pass() -> None:
@@ -42,6 +44,13 @@ def test_an_adapter_that_fits_is_let_pass() -> None:
     refuse(genner_base_hash="a" * 64, made_from="a" * 64)
     refuse(genner_base_hash="a" * 64)
     refuse(made_from="a" * 64)
+
+
+def test_an_adapter_fits_the_very_file_that_it_was_trained_on() -> None:
+    others = {"genner_base_hash": "a" * 64, "made_from": "c" * 64, "genner_base_reference": "b"}
+    refuse(**others, **{"genner.base.file.hash": hash_file(MODEL)})
+    with pytest.raises(ModelError, match="other weights"):
+        refuse(**others, **{"genner.base.file.hash": "d" * 64})
 
 
 REFUSED: dict[str, dict[str, Any]] = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from random_model import write_random_model
 from resuming import write_documents
@@ -14,15 +16,18 @@ from test_chat import CHAT
 
 from genner_cli import hub
 from genner_cli.engine.chat import CHAT_TEMPLATE
-from genner_cli.errors import UsageError
+from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import extract
+from genner_cli.files.calibrations import calibration_value
+from genner_cli.files.writing import encode_value
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.planning import Tally
 from genner_cli.running.backend import Opened
+from genner_cli.running.examples import asked_options
 from genner_cli.running.llama import LlamaBackend, open_model
 from genner_cli.running.spec import RunSpec
-from genner_cli.types import Document, Label
+from genner_cli.types import Calibration, Document, Knot, Label, ScoreMap
 
 SHOWN = {"Ann met Bob in Rome.": ("Ann", "PER"), "Rome slept.": ("Rome", "LOC"), "Bob sold a ship.": ("ship", "SHIP")}
 
@@ -204,6 +209,47 @@ def test_a_wrong_example_is_named(line: str, spec: Callable[..., RunSpec], tmp_p
     path.write_text(f"{line}\n")
     with pytest.raises(UsageError, match=r"wrong\.jsonl:1"):
         open_model(spec(examples=str(path))).__enter__()
+
+
+def calibrated(spec: RunSpec, path: Path) -> RunSpec:
+    """The same run with a calibration that was made for it."""
+    with open_model(spec) as (facts, _):
+        calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 1.0))), {})
+        asked = asked_options(facts.task, spec)
+        value = calibration_value(calibration, facts.files, facts.fingerprint, asked=asked, more={})
+    path.write_bytes(encode_value(value))
+    return replace(spec, calibration=str(path))
+
+
+def test_a_calibration_holds_for_the_examples_it_was_made_with(
+    spec: Callable[..., RunSpec], examples: Path, tmp_path: Path
+) -> None:
+    others = write_documents(
+        tmp_path / "others.jsonl",
+        [*map(orjson.loads, examples.read_bytes().splitlines()), {"text": "It rained.", "entities": []}],
+    )
+    (tmp_path / "wording.txt").write_text("Find people.")
+    whole = calibrated(spec(shots=2), tmp_path / "made.json")
+    moved = examples.rename(tmp_path / "moved.jsonl")
+    same = {"examples": str(moved), "shots": 2, "labels": (Label("PER"),)}
+    with open_model(replace(whole, **same)) as (facts, _):
+        assert facts.task.calibration
+    for option, value in [
+        ("examples", str(others)),
+        ("examples", None),
+        ("shots", 3),
+        ("nearest", "words"),
+        ("instruction", str(tmp_path / "wording.txt")),
+        ("no_chat_template", True),
+        ("whole_words", False),
+    ]:
+        changed = {**same, option: value, **({"shots": None} if option == "examples" and not value else {})}
+        name = option.replace("_", "-")
+        with pytest.raises(ModelError, match=rf"made\.json: was made for --{name}"):
+            open_model(replace(whole, **changed)).__enter__()
+    plain = calibrated(spec(examples=None), tmp_path / "plain.json")
+    with pytest.raises(ModelError, match="made for --examples unset"):
+        open_model(replace(plain, **same)).__enter__()
 
 
 def test_an_empty_instruction_is_refused(spec: Callable[..., RunSpec], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from strategies import examples, hostile_text
 
+from genner_cli.data.characters import inner_offsets
 from genner_cli.formats.shared.boundaries import Mentions, is_boundary
 
 
@@ -29,28 +30,34 @@ from genner_cli.formats.shared.boundaries import Mentions, is_boundary
         ("שלום!", ["שלום", "!"]),
         ("한국어", ["한국어"]),
         ("❤️!", ["❤️", "!"]),
+        ("1️⃣ 👩‍🚀👍🏽", ["1️⃣", " ", "👩‍🚀", "👍🏽"]),
+        ("🇳🇴🇸🇪🇫", ["🇳🇴", "🇸🇪", "🇫"]),
         ("", []),
     ],
 )
 def test_boundaries_lie_between_words_and_between_characters_of_scripts_without_spaces(
     text: str, parts: list[str]
 ) -> None:
-    boundaries = [at for at in range(len(text) + 1) if is_boundary(text, at)]
+    boundaries = [at for at in range(len(text) + 1) if is_boundary(text, at, inner_offsets(text))]
     assert [text[start:end] for start, end in pairwise(boundaries)] == parts
 
 
 def test_there_are_no_boundaries_outside_the_text() -> None:
-    assert [is_boundary("ab", at) for at in (-1, 0, 1, 2, 3)] == [False, True, False, True, False]
-    assert is_boundary("", 0)
+    assert [is_boundary("ab", at, ()) for at in (-1, 0, 1, 2, 3)] == [False, True, False, True, False]
+    assert is_boundary("", 0, ())
 
 
 @examples(40)
 @given(text=hostile_text(most=8))
 def test_a_mention_starts_and_ends_at_boundaries_and_never_at_blanks(text: str) -> None:
     mentions = Mentions(text)
-    assert mentions.starts == [at for at in range(len(text)) if is_boundary(text, at) and not text[at].isspace()]
+    assert mentions.starts == [
+        at for at in range(len(text)) if is_boundary(text, at, inner_offsets(text)) and not text[at].isspace()
+    ]
     assert mentions.ends == [
-        at for at in range(1, len(text) + 1) if is_boundary(text, at) and not text[at - 1].isspace()
+        at
+        for at in range(1, len(text) + 1)
+        if is_boundary(text, at, inner_offsets(text)) and not text[at - 1].isspace()
     ]
     for first, last in combinations_with_replacement(range(len(text) + 1), 2):
         assert list(mentions.ends_between(first, last)) == [end for end in mentions.ends if first <= end <= last]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from strategies import LABELS, examples, hostile_text, segmentation
 
 from genner_cli import locking
+from genner_cli.data.characters import inner_offsets
 from genner_cli.errors import DataError
 from genner_cli.formats import FORMATS, inserted
 from genner_cli.formats.shared.boundaries import Mentions, is_boundary
@@ -53,6 +54,7 @@ def check(name: str, text: str, labels: Sequence[str], depth: int, completion: s
     assert entities == sorted(set(entities), key=canonical_order), "listed twice, or out of order"
     for entity in entities:
         assert entity.text == text[entity.start : entity.end] == entity.text.strip() != ""
+        assert not {entity.start, entity.end} & inner_offsets(text)
         assert entity.label in labels
         assert sum(_holds(other, entity) for other in entities) <= depth
         assert not any(_crosses(entity, other) for other in entities)
@@ -117,8 +119,8 @@ def test_random_walk_of_whole_words_keeps_to_them(
     lock, rng = FORMATS[name].lock(text, labels, depth=depth, whole_words=True), random.Random(seed)
     for extra in (0, 10, 100, 400):
         for entity in check(name, text, labels, depth, walk(lock, BYTES, rng, extra)):
-            assert is_boundary(text, entity.start)
-            assert is_boundary(text, entity.end)
+            assert is_boundary(text, entity.start, inner_offsets(text))
+            assert is_boundary(text, entity.end, inner_offsets(text))
 
 
 @FLAT_AND_NESTED
@@ -133,8 +135,8 @@ def test_random_walk_of_whole_words_over_any_segmentation_ends(
     marks = {mark: len(pieces) + number for number, mark in enumerate(lock.markup)}
     completion = walk(lock, Vocabulary([*sorted(pieces), *[None] * len(marks)], marks), rng, 20)
     for entity in check("inserted", text, labels, depth, completion):
-        assert is_boundary(text, entity.start)
-        assert is_boundary(text, entity.end)
+        assert is_boundary(text, entity.start, inner_offsets(text))
+        assert is_boundary(text, entity.end, inner_offsets(text))
 
 
 def test_whole_words_leave_out_parts_of_them_only() -> None:
@@ -163,7 +165,7 @@ def test_random_walk_over_any_segmentation_keeps_its_tokens(
     assert refused_at(inserted.FORMAT.grammar(labels, depth=depth), completion) is None
 
 
-TINY = ["", " ", "a", "ab", "a a", "a b", " a ", "a,", "北京", "e\u0301", "<|", "a\nb"]
+TINY = ["", " ", "a", "ab", "a a", "a b", " a ", "a,", "北京", "e\u0301", "<|", "a\nb", "1️⃣", "👍🏽a", "👩‍🚀"]
 
 
 def completions(lock: Lock) -> Iterator[str]:

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
 import pytest
 import torch
@@ -27,6 +26,7 @@ from convert.gguf_to_hf import gguf_to_hf
 from convert.hf_to_gguf import hf_to_gguf
 from convert.quantize import quantize
 from convert.transformers_folder import Weights
+from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.errors import DataError, ModelError

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import orjson
 import pytest
 from asking import HOSTILE, instructions_of
@@ -18,6 +17,7 @@ from conftest import ONE_THREAD
 from random_model import bundled_metadata, write_random_model
 
 from genner_cli import extraction
+from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.extraction import Task

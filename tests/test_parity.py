@@ -15,9 +15,9 @@ from transformers_models import VOCABULARY, new_model, new_tokenizer, save
 
 from convert import probe as probe_module
 from convert.hf_to_gguf import hf_to_gguf
-from convert.logits import reference_logits
 from convert.parity import LOGIT_LIMITS, MOST, check_logits, check_tokens
 from convert.probe import Probe, make_probe
+from convert.reference import reference_logits
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.training.tokens import Tokens, load_tokenizer
@@ -153,13 +153,13 @@ def test_where_transformers_computes_in_16_bits_more_may_differ(
     probe: Probe, folder: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = save(new_model("llama").bfloat16(), new_tokenizer(), tmp_path)
-    monkeypatch.setattr("convert.logits.free_memory", lambda: (half / "model.safetensors").stat().st_size)
+    monkeypatch.setattr("convert.reference.free_memory", lambda: (half / "model.safetensors").stat().st_size)
     finding = check_logits(probe, half, hf_to_gguf(half, tmp_path / "model.gguf"), dtype="f32", threads=1)
     assert (finding.measured["computed_in"], finding.measured["limit"]) == ("bfloat16", MOST)
     assert finding.passed, finding.message
     wrong = changed(half, tmp_path, "model.layers.1.self_attn.q_proj.weight", lambda weight: weight.flip(0))
     assert not check_logits(probe, wrong, gguf, dtype="f32", threads=1).passed
-    monkeypatch.setattr("convert.logits.free_memory", lambda: 1000)
+    monkeypatch.setattr("convert.reference.free_memory", lambda: 1000)
     with pytest.raises(ModelError, match=r"free; .*checks"):
         reference_logits(half, [[1]])
 

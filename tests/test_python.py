@@ -139,7 +139,8 @@ sys.argv = ["genner", *sys.argv[1:]]
 try:
     main()
 except SystemExit as error:
-    print(json.dumps([error.code, sorted({"llama_cpp", "numpy", "torch"} & set(sys.modules)), len(resolved)]))
+    heavy = {"genner_cli.engine.llama", "numpy", "torch"}
+    print(json.dumps([error.code, sorted(heavy & set(sys.modules)), len(resolved)]))
 """
 
 

@@ -96,7 +96,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     for path, threshold in zip(calibrations, (0.1, 0.2), strict=True):
         calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 1.0))), {"PER": threshold})
         value = calibration_value(
-            calibration, [models[0]], fingerprint([models[0]]), format="inserted", constraint="source", more={}
+            calibration,
+            [models[0]],
+            fingerprint([models[0]]),
+            asked={"format": "inserted", "constraint": "source"},
+            more={},
         )
         path.write_bytes(encode_value(value))
     calibration_path([models[2]]).write_bytes(calibrations[0].read_bytes())

@@ -15,7 +15,7 @@ import subprocess
 import pytest
 
 def test_pure(): pass
-def test_import(): import llama_cpp
+def test_import(): import genner_cli.engine.llama
 def test_model(bundled): pass
 def test_process(): subprocess.run(["true"])
 def test_skip(): pytest.skip("no reason")
@@ -23,7 +23,7 @@ def test_skip(): pytest.skip("no reason")
 @pytest.mark.gpu
 def test_gpu(): pytest.skip("no GPU")
 """
-HEAVY = "import llama_cpp\ndef test_anything(): pass"
+HEAVY = "import genner_cli.engine.llama\ndef test_anything(): pass"
 
 
 def outcomes(folder: Path, *options: str, ci: str) -> dict[str, str]:

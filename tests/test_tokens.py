@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import llama_cpp
 import pytest
 from asking import CORPORA, HOSTILE, ROOT, default_labels, instructions_of, news, request
 from hypothesis import given
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import characters, examples, hostile_text
 from transformers import AutoTokenizer
 
+from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.model import Model
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.training.examples import Sample, encode

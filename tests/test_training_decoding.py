@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import pytest
 import torch
 from asking import HOSTILE, LITERARY, default_labels, instructions_of, news, request
@@ -22,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from convert.gguf_to_hf import gguf_to_hf
 from convert.hf_to_gguf import hf_to_gguf
 from genner_cli import hub, locking
+from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import UsageError

@@ -34,6 +34,8 @@ class _Commands(LazyGroup):
         "info": "Show what a GGUF contains: architecture, quantization, labels with definitions, prompt, provenance.",
         "pull": "Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.",
         "view": "Show predictions: a self-contained HTML page with all documents, or text on the terminal.",
+        "redact": "Replace entities in their texts: by labels, masks, pseudonyms, or nothing.",
+        "restore": "Put the names back that `genner redact` has replaced by pseudonyms.",
         "data": "Convert, count, split, relabel and check labelled data; join shards.",
         "probe": "Repeat the experiments of the paper (arXiv 2601.17898) on your own data and models.",
     }

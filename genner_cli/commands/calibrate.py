@@ -44,6 +44,7 @@ def calibrate(gold: GoldFiles, spec: RunSpec, output: Output = None, precision: 
     from genner_cli.commands.evaluation_tables import calibration_tables, show
     from genner_cli.files.calibrations import calibration_path, calibration_value
     from genner_cli.files.writing import Writer, encode_value
+    from genner_cli.running.examples import asked_options
     from genner_cli.running.llama import LlamaBackend
     from genner_cli.scoring import restricted
 
@@ -56,8 +57,8 @@ def calibrate(gold: GoldFiles, spec: RunSpec, output: Output = None, precision: 
         done = extracted(opened, documents)
     fitted = fit((restricted(each, task.names) for each in done), precision=precision)
     more = {"aim": {"precision": precision} if precision is not None else {"f1": "best"}, "measured": fitted.value()}
-    kind = {"format": task.format, "constraint": task.constraint}
-    value = calibration_value(fitted.calibration, facts.files, facts.fingerprint, **kind, more=more)
+    asked = asked_options(task, spec)
+    value = calibration_value(fitted.calibration, facts.files, facts.fingerprint, asked=asked, more=more)
     with writer:
         writer.write(encode_value(value))
     show([*calibration_tables(fitted, precision), f"written to {writer.path}"])

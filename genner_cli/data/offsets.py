@@ -1,7 +1,8 @@
-"""Offsets that others count in UTF-16 units or UTF-8 bytes <-> offsets in code points."""
+"""Offsets that others count in other units <-> offsets in code points."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from itertools import accumulate
 
@@ -9,11 +10,23 @@ from genner_cli.errors import DataError
 
 
 class Unit(StrEnum):
-    """What an offset counts."""
+    """What an offset counts: characters, UTF-16 units or UTF-8 bytes; with `crlf`, each line end \\r\\n as one."""
 
     CODEPOINT = "codepoint"
     UTF16 = "utf16"
     BYTE = "byte"
+    CODEPOINT_CRLF = "codepoint-crlf"
+    UTF16_CRLF = "utf16-crlf"
+
+    @property
+    def crlf(self) -> Unit:
+        """The same unit with each \\r\\n as one, if there is one."""
+        return {Unit.CODEPOINT: Unit.CODEPOINT_CRLF, Unit.UTF16: Unit.UTF16_CRLF}.get(self, self)
+
+    @property
+    def merges_line_ends(self) -> bool:
+        """Whether \\r\\n counts as one."""
+        return self in (Unit.CODEPOINT_CRLF, Unit.UTF16_CRLF)
 
 
 class Offsets:
@@ -23,8 +36,10 @@ class Offsets:
         self._unit = unit
         self._boundaries: list[int] | None = None
         if _differs(text, unit):
-            self._boundaries = [0, *accumulate(_width(char, unit) for char in text)]
-            self._places = {boundary: place for place, boundary in enumerate(self._boundaries)}
+            self._boundaries = [0, *accumulate(_widths(text, unit))]
+            self._places: dict[int, int] = {}
+            for place, boundary in enumerate(self._boundaries):
+                self._places.setdefault(boundary, place)  # of \r\n as one, the place before it
 
     def of(self, place: int) -> int:
         """The offset, in the other unit, of this place in the text."""
@@ -41,10 +56,19 @@ class Offsets:
 
 def _differs(text: str, unit: Unit) -> bool:
     """Whether the two units count this text differently."""
-    if unit is Unit.CODEPOINT or text.isascii():
+    if unit.merges_line_ends and "\r\n" in text:
+        return True
+    if unit in (Unit.CODEPOINT, Unit.CODEPOINT_CRLF) or text.isascii():
         return False
     return unit is Unit.BYTE or max(text) > "\uffff"
 
 
-def _width(char: str, unit: Unit) -> int:
-    return len(char.encode()) if unit is Unit.BYTE else 1 + (char > "\uffff")
+def _widths(text: str, unit: Unit) -> Iterator[int]:
+    """What each character counts; the first of a \\r\\n that counts as one has nothing."""
+    for char, after in zip(text, [*text[1:], ""], strict=True):
+        if unit.merges_line_ends and char == "\r" and after == "\n":
+            yield 0
+        elif unit is Unit.BYTE:
+            yield len(char.encode())
+        else:
+            yield 1 + (char > "\uffff" and unit in (Unit.UTF16, Unit.UTF16_CRLF))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
-from genner_cli.data.tokens import tokenize, unspaced
+from genner_cli.data.characters import unspaced
+from genner_cli.data.tokens import tokenize
 
 WORDS = 8
 _AT_ONCE = 4_000_000  # runs held in a dictionary, some 100 bytes each

@@ -4,11 +4,13 @@
     IOB1   only one that follows its like does  I-PER I-PER O     I-LOC
     BILOU  also marks the last and the only one B-PER L-PER O     U-LOC
 
-Knows nothing of texts and files.
+Read are also BIOES, BMES and BMEWO, which have other letters for the same, and the brackets of CoNLL-2012: `(PER*`,
+`*`, `*)`, `(LOC)`. Knows nothing of texts and files.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,8 +18,9 @@ from typing import NamedTuple
 from genner_cli.errors import DataError
 
 OUTSIDE = "O"
-_BEGINS, _ENDS = "BUS", "LEUS"
-_FIRST_LETTERS = "BILOUES"
+_BEGINS, _ENDS = "BUSW", "LEUSW"
+_LETTERS = frozenset("BILUESMW")
+_BRACKETS = re.compile(r"(?:\((?P<label>[^()*\s]+))?\*?(?P<close>\))?")
 
 
 class Scheme(StrEnum):
@@ -56,10 +59,12 @@ def _letter(span: Span, at: int, follows_its_like: bool, scheme: Scheme) -> str:
 
 
 def decode(tags: Sequence[str]) -> list[Span]:
-    """The spans of tags in any of the schemes, and in IOBES.
+    """The spans of tags in any of the schemes that are read.
 
     An I- where no entity of its label is open begins one, as IOB1 has it. Raises DataError for what is not a tag.
     """
+    if any(tag[:1] in ("(", "*") and _is_bracket(tag) for tag in tags):
+        return _bracketed(tags)
     spans: list[Span] = []
     first, label = 0, ""
     for at, tag in enumerate([*tags, OUTSIDE]):
@@ -75,8 +80,36 @@ def decode(tags: Sequence[str]) -> list[Span]:
     return spans
 
 
+def is_tag(text: str) -> bool:
+    """Whether this is a tag in any of the schemes that are read."""
+    letter, separator, label = text[:1], text[1:2], text[2:]
+    return text == OUTSIDE or (letter in _LETTERS and separator in ("-", "_") and bool(label)) or _is_bracket(text)
+
+
 def _parts(tag: str) -> tuple[str, str]:
-    letter, dash, label = tag.partition("-")
-    if tag == OUTSIDE or (dash and label and len(letter) == 1 and letter in _FIRST_LETTERS and letter != OUTSIDE):
-        return letter, label
-    raise DataError(f"{tag!r} is not a tag; write O, or B-, I-, L- or U- and a label")
+    """The letter and the label."""
+    if not is_tag(tag) or _is_bracket(tag):
+        raise DataError(f"{tag!r} is not a tag; write O, or B-, I-, L- or U- and a label")
+    return tag[0], tag[2:]
+
+
+def _is_bracket(text: str) -> bool:
+    return bool(text) and text != ")" and bool(_BRACKETS.fullmatch(text))
+
+
+def _bracketed(tags: Sequence[str]) -> list[Span]:
+    """The spans of brackets. Raises DataError where they do not match."""
+    spans = []
+    first, label = 0, ""
+    for at, tag in enumerate(tags):
+        match = _BRACKETS.fullmatch(tag) if _is_bracket(tag) else None
+        if match is None or (match["label"] and label) or (match["close"] and not (match["label"] or label)):
+            raise DataError(f"{tag!r} is not a bracket that may stand here; write *, (LABEL*, *) or (LABEL)")
+        if match["label"]:
+            first, label = at, match["label"]
+        if match["close"]:
+            spans.append(Span(first, at + 1, label))
+            label = ""
+    if label:
+        raise DataError(f"the bracket of {label!r} is not closed; write *) at its last token")
+    return spans

@@ -1,19 +1,19 @@
 """A text -> the ranges of its tokens; tokens without their text -> a text they could have come from.
 
 A token here is a word, an English clitic such as 's, a sign, or one character of a script that is written without
-spaces; it never holds white space. Nothing to do with the tokens of a language model.
+spaces; it never holds white space, and never a part of a visible character (`characters`). Nothing to do with the
+tokens of a language model.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from genner_cli.data.characters import inner_offsets, is_combining, is_space, unspaced
 from genner_cli.types import Range
 
 _JOINERS = "_\u200c\u200d"
-_IDEOGRAPHS = ((0x2E80, 0x312F), (0x31A0, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # Han, Kana, Bopomofo
 
 _NO_SPACE_BEFORE = frozenset(".,;:!?%)]}»”’…") | {"''", "-RRB-", "-RSB-", "-RCB-", "n't", "N'T"}
 _CLITICS = frozenset(sign + letters for sign in "'’" for letters in ("s", "S", "t", "T", "re", "ve", "m", "ll", "d"))
@@ -22,15 +22,16 @@ _NO_SPACE_AFTER = frozenset("([{«“‘¿¡$£€#@") | {"``", "-LRB-", "-LSB-"
 
 def tokenize(text: str) -> list[Range]:
     """The tokens of a text, in order."""
-    ranges = []
-    at = 0
-    for kind, group in groupby(text, _kind):
-        length = sum(1 for _ in group)
-        if kind == "word":
-            ranges.append(Range(at, at + length))
+    ranges: list[Range] = []
+    inside = inner_offsets(text)
+    before = "space"
+    for at, char in enumerate(text):
+        kind = before if before != "space" and at in inside else _kind(char)
+        if before != "space" and (at in inside or kind == before == "word"):
+            ranges[-1] = Range(ranges[-1].start, at + 1)
         elif kind != "space":
-            ranges += [Range(place, place + 1) for place in range(at, at + length)]
-        at += length
+            ranges.append(Range(at, at + 1))
+        before = kind
     return _with_clitics(text, ranges)
 
 
@@ -52,17 +53,7 @@ def _kind(char: str) -> str:
         return "space"
     if unspaced(char):
         return "single"
-    return "word" if char.isalnum() or char in _JOINERS or unicodedata.category(char)[0] == "M" else "single"
-
-
-def is_space(char: str) -> bool:
-    """Whether the character is white space, or U+FEFF, which files may begin with."""
-    return char.isspace() or char == "\ufeff"
-
-
-def unspaced(char: str) -> bool:
-    """Whether the character is of a script written without spaces, of which each character is a token."""
-    return char > "\u2e7f" and any(first <= ord(char) <= last for first, last in _IDEOGRAPHS)
+    return "word" if char.isalnum() or char in _JOINERS or is_combining(char) else "single"
 
 
 def cut(ranges: Iterable[Range], boundaries: Iterable[int]) -> list[Range]:

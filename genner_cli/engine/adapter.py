@@ -12,6 +12,8 @@ from typing import Any
 
 from genner_cli.engine.gguf_header import Header
 from genner_cli.errors import ModelError
+from genner_cli.files.hashing import hash_file
+from genner_cli.provenance import BASE_FILE
 
 OUTPUT, EMBEDDINGS = "output.weight", "token_embd.weight"
 BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
@@ -19,8 +21,11 @@ BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
 REMEDY = "give the GGUF of the base that the adapter was trained on"
 
 
-def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
-    """Raises ModelError, naming the adapter's path, where the adapter does not fit the base."""
+def refuse_misfit(path: Path, adapter: Header, model: Path, base: Header) -> None:
+    """Raises ModelError, naming the adapter's path, where the adapter does not fit the base, whose file is `model`.
+
+    An adapter fits the weights that a base's GGUF was converted from, and the GGUF that it was trained on itself.
+    """
     said = adapter.metadata
     kind = said.get("general.type"), said.get("adapter.type")
     if kind != ("adapter", "lora"):
@@ -29,7 +34,7 @@ def refuse_misfit(path: Path, adapter: Header, base: Header) -> None:
     if own != other:
         raise ModelError(f"{path}: an adapter for {own!r}, and the model is {other!r}; {REMEDY}")
     trained_on, made_from = said.get(BASE_HASH), base.metadata.get(WEIGHTS_HASH)
-    if trained_on and made_from and trained_on != made_from:
+    if trained_on and made_from and trained_on != made_from and not _is_file(said.get(BASE_FILE), model):
         raise ModelError(
             f"{path}: the adapter was trained on {said.get('genner.base.reference')!r} (SHA-256 {trained_on[:12]}), and"
             f" the model was made from other weights (SHA-256 {made_from[:12]}); {REMEDY}"
@@ -61,6 +66,10 @@ def metadata_of(base: Mapping[str, Any], adapter: Mapping[str, Any]) -> Mapping[
         return base
     kept = {key: value for key, value in base.items() if not key.startswith("genner.")}
     return {**kept, **{key: value for key, value in adapter.items() if key.startswith("genner.")}}
+
+
+def _is_file(wanted: str | None, model: Path) -> bool:
+    return bool(wanted) and hash_file(model) == wanted
 
 
 def _pairs(path: Path, adapter: Header) -> list[str]:

@@ -17,10 +17,10 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli.engine import llama
 from genner_cli.engine.adapter import changes_output
 from genner_cli.engine.head import OutputHead, Row
 from genner_cli.engine.model import Model, check_context, llama_errors
@@ -197,7 +197,8 @@ class Context:
         """llama_memory_seq_rm; where cells have to lie in order, they are not free yet (`_move_together`)."""
         if self._ordered:
             llama.llama_memory_seq_cp(self._memory, sequence, PREFIX, max(start, self._ends[PREFIX]), -1)
-        llama.llama_memory_seq_rm(self._memory, sequence, start, -1)
+        if not llama.llama_memory_seq_rm(self._memory, sequence, start, -1):
+            raise ModelError(f"llama.cpp cannot remove the end of a sequence of this model, from token {start} on")
 
     def _find_cells(self, count: int) -> bool:
         """Whether `count` tokens fit behind all others, which are moved together if that is due."""

@@ -15,11 +15,11 @@ from functools import cached_property
 from itertools import accumulate, chain
 from time import perf_counter
 
-import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
 from genner_cli.constrained import Choice, ConstrainedCompletion
+from genner_cli.engine import llama
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.engine.statistics import Statistics
@@ -36,7 +36,7 @@ CLOSE_CALL = 0.5
 class Grammar:
     """llama.cpp's grammar sampler for one GBNF; `clone` is cheap (llama_sampler_clone)."""
 
-    def __init__(self, handle: llama.llama_sampler_p) -> None:
+    def __init__(self, handle: int) -> None:
         self._handle = handle
         self._candidate = (llama.llama_token_data * 1)()
         self._array = llama.llama_token_data_array(data=self._candidate, size=1, selected=-1, sorted=False)
@@ -101,7 +101,7 @@ class Decoder(ConstrainedCompletion):
     @property
     def few(self) -> bool:
         """Whether the logits of the legal tokens are enough for every choice."""
-        return self._lock.by_token and self._constraint is Constraint.SOURCE
+        return self._constraint is Constraint.SOURCE
 
     def free(self) -> None:
         """Frees the grammar."""
@@ -128,39 +128,13 @@ class Decoder(ConstrainedCompletion):
         return super()._move(choice)
 
     def _choose(self, row: Row) -> Choice:
-        if self.few:
-            values = self._values(row)
-            return self._scored(self._best_of(values), values)
-        logits = np.asarray(row)
-        if self._constraint is not Constraint.SOURCE:
-            return self._choose_unlocked(logits)
-        choice = self._probable(logits)
-        if choice is None:
-            values = self._values(logits)
-            choice = self._best_of(values)
-            self._note_margin(choice.id, values)
+        if not self.few:
+            return self._choose_unlocked(np.asarray(row))
+        values = self._values(row)
+        choice = self._best_of(values)
         if self._is_scored(choice):
-            return self._scored(choice, self._values(logits))
-        return choice
-
-    def _probable(self, logits: Logits) -> Choice | None:
-        """The most probable token if it is legal, else the first legal one of the next few."""
-        best = int(logits.argmax())
-        choice = self._if_legal(best)
-        if choice:
-            highest, logits[best] = logits[best], -np.inf
-            second, logits[best] = logits.max(), highest
-            lead = highest - second
-        else:
-            few = min(FIRST_FEW, len(logits))
-            candidates = _by_logit(logits, np.argpartition(logits, -few)[-few:].tolist())
-            choice = next((found for id in candidates if (found := self._if_legal(id))), None)
-            if choice is None:
-                return None
-            behind = candidates[candidates.index(choice.id) + 1 :]
-            lead = logits[choice.id] - logits[behind[0]] if behind else 0.0
-        if lead < CLOSE_CALL:
-            self._note_margin(choice.id, self._values(logits))
+            return self._scored(choice, values)
+        self._note_margin(choice.id, values)
         return choice
 
     def _allows(self, id: int) -> bool:
@@ -189,7 +163,3 @@ class Decoder(ConstrainedCompletion):
             if writable and (self._constraint is Constraint.OFF or self._allows(id)):
                 return Choice(id, self._places, float(logits[id]) - total)
         raise DataError("the grammar allows no token of the vocabulary; choose another --format")
-
-
-def _by_logit(logits: Logits, ids: list[int]) -> list[int]:
-    return [ids[at] for at in np.argsort(-logits[ids], kind="stable").tolist()]

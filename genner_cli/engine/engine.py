@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from time import perf_counter
 
 from genner_cli.engine.context import PREFIX, Context
@@ -19,9 +20,10 @@ from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths
 from genner_cli.engine.head import Row
 from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
+from genner_cli.engine.scoring import Scorer
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.generation import OUT_OF_TIME, Completion, EngineOptions, Request
+from genner_cli.generation import OUT_OF_TIME, Answer, Completion, EngineOptions, Question, Request
 from genner_cli.types import Piece
 
 GRAMMARS = 256
@@ -132,6 +134,23 @@ class Engine:
                     return
         finally:
             self._drop_all()
+            self._running = False
+
+    def score(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer]]:
+        """Answers with the numbers (from 0) of their questions, in the order they finish.
+
+        Questions with one prefix that follow each other share it. Raises UsageError while another run is under way.
+        """
+        if self._running:
+            raise UsageError("the engine is still at work on other requests; finish or close that run first")
+        self._running = True
+        try:
+            for prefix, group in groupby(enumerate(questions), key=lambda numbered: numbered[1].prefix):
+                if prefix != self._prefix:
+                    self._read_prefix(prefix)
+                room = min(self._options.context, self._model.trained_context) - self._prefix_length
+                yield from Scorer(self._model, self._context, self._free, self._prefix_length, room).run(group)
+        finally:
             self._running = False
 
     def _admit(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
@@ -257,7 +276,10 @@ class Engine:
         return taken
 
     def _draft(self, slots: list[_Slot], room: int) -> None:
-        """Says for each slot what may be copied, and how much of it is decoded along."""
+        """Says for each slot what may be copied, and how much of it is decoded along; nothing where a wrong draft could
+        not be taken back."""
+        if self._model.recurrent:
+            return
         pending = sum(len(slot.pending) for slot in self._slots)
         room = min(room, self._options.context - self._held() - pending)
         chances = []

@@ -21,6 +21,7 @@ _ALIGNMENT = 32
 _MOST_ITEMS = 1 << 24
 _LONGEST_STRING = 1 << 26
 _LARGEST_TENSOR = 1 << 40
+_BY_LAYER = (".attention.head_count", ".attention.head_count_kv")
 
 TENSOR_TYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
@@ -70,7 +71,10 @@ class TensorInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`metadata` holds scalars and strings, arrays by their length or as lists; sizes are bytes."""
+    """`metadata` holds scalars and strings, arrays by their length or as lists; sizes are bytes.
+
+    Numbers of heads may differ from layer to layer, 0 in those without attention: these are lists in any case.
+    """
 
     metadata: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
@@ -99,10 +103,15 @@ class Header:
             found = self.metadata.get(f"{architecture}.{key}", default)
             return found if isinstance(found, int) else default
 
-        heads = value("attention.head_count", 0)
+        def by_layer(key: str) -> list[int]:
+            found = self.metadata.get(f"{architecture}.{key}")
+            return [count for count in found if isinstance(count, int)] if isinstance(found, list) else []
+
+        heads = max(by_layer("attention.head_count"), default=value("attention.head_count", 0))
         size = value("embedding_length", 0) // max(1, heads)
         both = value("attention.key_length", size) + value("attention.value_length", size)
-        return 2 * cells * value("block_count", 0) * value("attention.head_count_kv", heads) * both
+        in_all = value("block_count", 0) * value("attention.head_count_kv", heads)
+        return 2 * cells * (sum(by_layer("attention.head_count_kv")) or in_all) * both
 
 
 def read_header(path: Path, *, arrays: bool = False) -> Header:
@@ -146,7 +155,7 @@ def _read(file: BinaryIO, path: Path, arrays: bool) -> Header:
     metadata = {}
     for _ in range(_at_most(pairs, _MOST_ITEMS)):
         key = _string(file)
-        metadata[key] = _value(file, _number(file, "<I"), arrays)
+        metadata[key] = _value(file, _number(file, "<I"), arrays or key.endswith(_BY_LAYER))
     found = dict(_tensor(file) for _ in range(_at_most(tensors, _MOST_ITEMS)))
     alignment = metadata.get("general.alignment", _ALIGNMENT)
     if not isinstance(alignment, int) or alignment < 1:

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli.engine import llama
 from genner_cli.engine.gguf_header import TENSOR_TYPES, Header, TensorInfo
 
 PLAIN = frozenset({"llama", "qwen2", "qwen3", "phi3", "smollm3"})
@@ -26,13 +26,11 @@ PLAIN = frozenset({"llama", "qwen2", "qwen3", "phi3", "smollm3"})
 ALTERED = ("final_logit_softcapping", "logit_scale")
 LAST_NORM = b"result_norm"
 
-_ggml = llama.llama_cpp._lib  # libllama; what it is linked with is found through it
-_name = _ggml.ggml_get_name
-_name.argtypes, _name.restype = [ctypes.c_void_p], ctypes.c_char_p
-_bytes = _ggml.ggml_nbytes
-_bytes.argtypes, _bytes.restype = [ctypes.c_void_p], ctypes.c_size_t
-_get = _ggml.ggml_backend_tensor_get
-_get.argtypes, _get.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t], None
+_name = llama.function("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)
+_bytes = llama.function("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)
+_get = llama.function(
+    "ggml_backend_tensor_get", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t
+)
 
 
 class _Traits(ctypes.Structure):
@@ -48,16 +46,11 @@ class _Traits(ctypes.Structure):
     )
 
 
-_traits = _ggml.ggml_get_type_traits
-_traits.argtypes, _traits.restype = [ctypes.c_int], ctypes.POINTER(_Traits)
-_type_name = _ggml.ggml_type_name
-_type_name.argtypes, _type_name.restype = [ctypes.c_int], ctypes.c_void_p
-_block_size = _ggml.ggml_blck_size
-_block_size.argtypes, _block_size.restype = [ctypes.c_int], ctypes.c_int64
-_type_size = _ggml.ggml_type_size
-_type_size.argtypes, _type_size.restype = [ctypes.c_int], ctypes.c_size_t
-_is_quantized = _ggml.ggml_is_quantized
-_is_quantized.argtypes, _is_quantized.restype = [ctypes.c_int], ctypes.c_bool
+_traits = llama.function("ggml_get_type_traits", ctypes.POINTER(_Traits), ctypes.c_int)
+_type_name = llama.function("ggml_type_name", ctypes.c_void_p, ctypes.c_int)
+_block_size = llama.function("ggml_blck_size", ctypes.c_int64, ctypes.c_int)
+_type_size = llama.function("ggml_type_size", ctypes.c_size_t, ctypes.c_int)
+_is_quantized = llama.function("ggml_is_quantized", ctypes.c_bool, ctypes.c_int)
 
 
 @cache
@@ -69,7 +62,7 @@ def _traits_hold() -> bool:
         if found != (_type_name(kind), _block_size(kind), _type_size(kind), _is_quantized(kind)):
             logging.getLogger("genner").warning(
                 "this llama.cpp lays out ggml_type_traits in another way: all logits are computed, which is slower;"
-                " install the llama-cpp-python that genner was tested with"
+                f" pip install --force-reinstall {llama.PACKAGE}"
             )
             return False
     return True

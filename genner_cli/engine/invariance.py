@@ -17,10 +17,10 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
-import llama_cpp as llama
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli.engine import llama
 from genner_cli.engine.context import Context, on_gpu
 from genner_cli.engine.gguf_header import Header
 from genner_cli.engine.model import Model
@@ -68,7 +68,7 @@ def _obstacle(model: Model, options: EngineOptions) -> str:
         return "flash attention is off"
     if llama.llama_model_n_swa(model.handle):
         return "its attention has a sliding window"
-    if llama.llama_model_is_recurrent(model.handle) or llama.llama_model_is_hybrid(model.handle):
+    if model.recurrent:
         return "it is recurrent"
     return ""
 
@@ -115,7 +115,7 @@ def _key(model: Model, threads: int) -> str:
     """What decides which kernels are taken, as a hash: shapes and types, processor, llama.cpp, threads."""
     headers = [model.header, *([model.adapter_header] if model.adapter_header else [])]
     parts = [line for header in headers for line in _structure(header)]
-    parts += [llama.__version__, llama.llama_print_system_info().decode(), *_processor(), str(threads)]
+    parts += [llama.VERSION, llama.llama_print_system_info().decode(), *_processor(), str(threads)]
     parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("GGML_")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

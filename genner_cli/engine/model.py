@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as llama
-
+from genner_cli.engine import llama
 from genner_cli.engine.adapter import metadata_of, refuse_as_model, refuse_misfit
 from genner_cli.engine.gguf_header import Header, read_header
 from genner_cli.errors import ModelError
@@ -63,7 +63,7 @@ class Model:
         refuse_as_model(path, header)
         self.path = path
         self.header = header
-        self.adapter_header = _fitting(adapter, header) if adapter else None
+        self.adapter_header = _fitting(adapter, path, header) if adapter else None
         self.file_bytes = header.file_bytes + (self.adapter_header.file_bytes if self.adapter_header else 0)
         check_memory(path, self.file_bytes, "the model's weights")
         with llama_errors() as errors:
@@ -73,7 +73,7 @@ class Model:
             params.kv_overrides = _no_first_blank()
             self.handle = llama.llama_model_load_from_file(str(path).encode(), params)
             if not self.handle:
-                raise ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
+                raise _cannot_load(path, header, errors)
             self._adapter = llama.llama_adapter_lora_init(self.handle, str(adapter).encode()) if adapter else None
             if adapter and not self._adapter:
                 self.close()
@@ -81,6 +81,8 @@ class Model:
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
+        # Of a sequence's state nothing can be taken back: it is removed whole or not (llama_memory_recurrent::seq_rm).
+        self.recurrent = bool(llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
         self._plain = lru_cache(maxsize=64)(self._plain_ids)  # prompt, lock and draft ask for the same text
 
     def __enter__(self) -> Model:
@@ -98,7 +100,7 @@ class Model:
     def apply_adapter(self, context: Any) -> None:
         """Lets a context of this model compute with the adapter, if there is one (llama_set_adapters_lora)."""
         if self._adapter:
-            adapters, scales = (llama.llama_adapter_lora_p_ctypes * 1)(self._adapter), (ctypes.c_float * 1)(1.0)
+            adapters, scales = (ctypes.c_void_p * 1)(self._adapter), (ctypes.c_float * 1)(1.0)
             llama.llama_set_adapters_lora(context, adapters, 1, scales)
 
     @cached_property
@@ -198,9 +200,20 @@ class Model:
         return list(buffer[:count])
 
 
-def _fitting(path: Path, base: Header) -> Header:
+def _cannot_load(path: Path, header: Header, errors: Sequence[str]) -> ModelError:
+    architecture = header.metadata.get("general.architecture")
+    if any("unknown model architecture" in error for error in errors):
+        return ModelError(
+            f"{path}: the llama.cpp in {llama.PACKAGE} {version(llama.PACKAGE)} does not know its architecture"
+            f" {architecture!r}, which may be newer; update with pip install --upgrade llama-cpp-python, or use a model"
+            " of another architecture"
+        )
+    return ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
+
+
+def _fitting(path: Path, base: Path, of_base: Header) -> Header:
     header = read_header(path)
-    refuse_misfit(path, header, base)
+    refuse_misfit(path, header, base, of_base)
     return header
 
 

@@ -1,6 +1,6 @@
 """A calibration as a JSON file beside its model: written by `genner calibrate`, used by `genner extract`.
 
-The file says which model, output format and constraint it is for, and is refused for any other.
+The file says which model it is for and how that was asked, and is refused for any other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from typing import Any
 import orjson
 
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.options import option_name
 from genner_cli.types import Calibration, Knot, ScoreMap
 
 VERSION = 1
 SUFFIX = ".calibration.json"
+ASKED = ("format", "constraint", "whole_words", "examples", "shots", "nearest", "instruction", "no_chat_template")
+"""Options that scores depend on beside the model; those that are not in a file were not used."""
+_UNSET = "unset"
 
 
 def calibration_path(files: Sequence[Path]) -> Path:
@@ -29,30 +33,29 @@ def calibration_value(
     files: Sequence[Path],
     digest: str,
     *,
-    format: str,
-    constraint: str,
+    asked: Mapping[str, str],
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of the file, as a JSON value.
 
-    files: the model's and its adapter's; digest: their fingerprint; more: other facts for people, not read back.
+    files: the model's and its adapter's; digest: their fingerprint; asked: values of ASKED; more: other facts for
+    people, not read back.
     """
     return {
         "version": VERSION,
         "model": {"files": [path.name for path in files], "fingerprint": digest},
-        "format": str(format),
-        "constraint": str(constraint),
+        **asked,
         "map": [list(knot) for knot in calibration.map.knots],
         "thresholds": dict(calibration.thresholds),
         **more,
     }
 
 
-def read_calibration(path: Path, files: Sequence[Path], digest: str, *, format: str, constraint: str) -> Calibration:
-    """The calibration in a file, for the model in `files`, whose fingerprint is `digest`.
+def read_calibration(path: Path, files: Sequence[Path], digest: str, asked: Mapping[str, str]) -> Calibration:
+    """The calibration in a file, for the model in `files`, whose fingerprint is `digest`; `asked`: values of ASKED.
 
-    Raises UsageError if there is no such file, ModelError where it is broken or made for another model, output
-    format or constraint.
+    Raises UsageError if there is no such file, ModelError where it is broken or made for another model, or for a model
+    that was asked in another way.
     """
     try:
         value = orjson.loads(path.read_bytes())
@@ -65,7 +68,7 @@ def read_calibration(path: Path, files: Sequence[Path], digest: str, *, format: 
             f"{path}: has version {value.get('version')!r}, read is {VERSION}; run `genner calibrate` again"
         )
     try:
-        _check(path, value, files, digest, {"format": str(format), "constraint": str(constraint)})
+        _check(path, value, files, digest, asked)
         knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
         thresholds = {str(label): float(score) for label, score in value["thresholds"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -76,13 +79,14 @@ def read_calibration(path: Path, files: Sequence[Path], digest: str, *, format: 
     return Calibration(ScoreMap(knots), thresholds)
 
 
-def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], digest: str, used: Mapping[str, str]) -> None:
+def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], digest: str, asked: Mapping[str, str]) -> None:
     if value["model"]["fingerprint"] != digest:
         made_for, given = " with ".join(value["model"]["files"]), " with ".join(path.name for path in files)
         raise ModelError(f"{path}: was made for another model ({made_for}) than {given}; {_REMEDY}")
-    for name, given in used.items():
-        if value[name] != given:
-            raise ModelError(f"{path}: was made for --{name} {value[name]}, not {given}; {_REMEDY}")
+    for name in ASKED:
+        made_for, given = value.get(name, _UNSET), asked.get(name, _UNSET)
+        if made_for != given:
+            raise ModelError(f"{path}: was made for {option_name(name)} {made_for}, not {given}; {_REMEDY}")
 
 
 _REMEDY = "run `genner calibrate` for this one, or add --no-calibration"

@@ -5,10 +5,11 @@ Documents are read, checked and written one by one where both formats allow it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from genner_cli.data.characters import unspaced
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError
 from genner_cli.files.annotations import ANNOTATION_FORMATS, NATIVE, AnnotationOptions, Dropped
@@ -65,8 +66,9 @@ def _with_progress(
 def _documents(path: str, name: str, options: AnnotationOptions, done: Conversion, trim: bool) -> Iterator[Document]:
     format = ANNOTATION_FORMATS[name]
     unit = Unit.CODEPOINT if format.converts_offsets else options.offsets or format.unit
+    other = unit if format.converts_offsets or options.offsets else unit.crlf
     for record in format.read(path, options, done.dropped):
-        checked = _document(record, unit, done.dropped, trim)
+        checked = _document(record, (unit, other), done.dropped, trim)
         if isinstance(checked, Document):
             done.documents += 1
             done.entities += len(checked.entities)
@@ -75,18 +77,47 @@ def _documents(path: str, name: str, options: AnnotationOptions, done: Conversio
             done.problems += [Problem(message, record.source) for message in checked]
 
 
-def _document(record: Record, unit: Unit, dropped: Dropped, trim: bool) -> Document | list[str]:
-    """The checked document, or what is wrong with it."""
+def _document(record: Record, units: tuple[Unit, Unit], dropped: Dropped, trim: bool) -> Document | list[str]:
+    """The checked document, or what is wrong with it; `units`: that of its offsets, and what else it could be."""
     if not isinstance(record, Document):
         return [record.message]
     try:
-        placed = _placed(record, unit, dropped, trim)
+        _refuse_other_unit(record, *units)
+        placed = _placed(record, units[0], dropped, trim)
     except DataError as error:
         return [f"{record.source}: {error}"]
     document, problems = labelled(placed, crossing=True)
     if problems:
         return [f"{record.source}: {problem}" for problem in problems]
     return _once(document, dropped)
+
+
+def _refuse_other_unit(record: Document, unit: Unit, other: Unit) -> None:
+    """Raises DataError where entities cut words or hold outer white space, and none does in the other unit."""
+    if unit is other or "\r\n" not in record.text:
+        return
+    given = record.fields.get("entities")
+    spans = [(value.get("start"), value.get("end")) for value in given or () if isinstance(value, dict)]
+    if spans and not _fit(record.text, unit, spans) and _fit(record.text, other, spans):
+        raise DataError(
+            f"the entities cut words if \\r\\n counts as two characters, and none if it counts as one; read the file"
+            f" with --offsets {other}, or with --offsets {unit} if they are right"
+        )
+
+
+def _fit(text: str, unit: Unit, spans: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether all spans begin and end between words, without outer white space."""
+    offsets = Offsets(text, unit)
+    try:
+        ranges = [(offsets.place(start), offsets.place(end)) for start, end in spans]
+    except (DataError, TypeError):
+        return False
+    mentions = (text[start:end] for start, end in ranges)
+    return all(mention == mention.strip() != "" for mention in mentions) and not any(
+        text[at - 1 : at].isalnum() and text[at : at + 1].isalnum() and not unspaced(text[at]) and at > 0
+        for bounds in ranges
+        for at in bounds
+    )
 
 
 def _placed(record: Document, unit: Unit, dropped: Dropped, trim: bool) -> Document:

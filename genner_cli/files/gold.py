@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genner_cli.errors import UsageError
+from genner_cli.data.offsets import Offsets, Unit
+from genner_cli.errors import DataError, UsageError
 from genner_cli.files import kind
 from genner_cli.files.documents import document_format
 from genner_cli.files.reading import read_documents
@@ -24,6 +25,12 @@ from genner_cli.files.writing import Writer, encode
 from genner_cli.plurals import counted
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order
 
+_UNITS = {
+    Unit.BYTE: "UTF-8 bytes",
+    Unit.UTF16: "UTF-16 units",
+    Unit.CODEPOINT_CRLF: "each \\r\\n as one",
+    Unit.UTF16_CRLF: "UTF-16 units, and each \\r\\n as one",
+}
 _SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
 
 
@@ -122,7 +129,9 @@ def entity_of(value: Any, text: str, labels: Collection[str] | None = None, *, g
     problem = _range_problem(start, end, text) or _label_problem(label, labels, gold)
     problem = problem or _mention_problem(start, end, value.get("text"), text, tidy=gold)
     problem = problem or _score_problem(value.get("score"))
-    return problem or Entity(start, end, label, text[start:end], value.get("score"))
+    source = value.get("source")
+    known = source if isinstance(source, str) else None
+    return problem or Entity(start, end, label, text[start:end], value.get("score"), source=known)
 
 
 def _shape_problem(value: Any) -> str | None:
@@ -186,15 +195,23 @@ def _remedy(text: str, start: int, end: int, mention: Any) -> str:
     """What was probably meant by offsets at which something else stands."""
     if not isinstance(mention, str) or not mention:
         return "correct or remove its text"
-    if text.encode()[start:end] == mention.encode():
-        return "the offsets count UTF-8 bytes, convert them to code points (genner data convert --offsets byte)"
-    if text.encode("utf-16-le")[2 * start : 2 * end] == mention.encode("utf-16-le"):
-        return "the offsets count UTF-16 units, convert them to code points (genner data convert --offsets utf16)"
+    for unit, name in _UNITS.items():
+        if _slice(text, unit, start, end) == mention:
+            return f"the offsets count {name}, convert them to code points (genner data convert --offsets {unit})"
     if text[start : end + 1] == mention:
         return "the end is inclusive, give an exclusive one (add 1)"
     at = text.find(mention)
     once = at >= 0 and text.find(mention, at + 1) < 0
     return f"it stands at {at}:{at + len(mention)}" if once else "correct the offsets or the text"
+
+
+def _slice(text: str, unit: Unit, start: int, end: int) -> str | None:
+    """What stands between two offsets in another unit; None where they are no boundaries."""
+    offsets = Offsets(text, unit)
+    try:
+        return text[offsets.place(start) : offsets.place(end)]
+    except DataError:
+        return None
 
 
 def _arrangement_problems(numbered: Sequence[tuple[int, Entity]], nested: bool) -> Iterator[str]:

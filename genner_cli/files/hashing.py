@@ -9,6 +9,12 @@ from pathlib import Path
 _MIB = 2**20
 
 
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def hash_files(paths: Iterable[Path]) -> str:
     """The SHA-256, in hexadecimal, of the SHA-256 of each file's bytes, in the order given."""
     whole = hashlib.sha256()

@@ -36,10 +36,12 @@ def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field
             remedy = f"name {beside}" if os.path.exists(beside) else "name the output of `genner extract` for it"
             raise UsageError(f"{path}: has no entities; {remedy}")
     records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
-    return map(_extraction, records)
+    return map(extraction_of, records)
 
 
-def _extraction(record: Record) -> Extraction:
+def extraction_of(record: Record) -> Extraction:
+    """The extraction of a record whose fields are all there, those of `OUTPUT_FIELDS` among them (`read_documents`
+    with `dropped=()`); see `read_predictions`."""
     document = replace(record, fields={n: v for n, v in record.fields.items() if n not in OUTPUT_FIELDS})
     if error := record.fields.get("error"):
         return Extraction(document, error=_message(error), completions=tuple(_completions(record)))

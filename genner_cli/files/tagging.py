@@ -5,14 +5,16 @@ Tags carry flat entities of whole tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from genner_cli.data.tags import Scheme, Span, decode, encode
+from genner_cli.data.tags import Scheme, Span, decode, encode, is_tag
 from genner_cli.data.tokens import cut, tokenize, without_spaces
 from genner_cli.errors import DataError
 from genner_cli.files.annotations import Dropped, place, shown
 from genner_cli.types import Document, Entity, Range
+
+_GLUED = ("SpaceAfter=No", "NoSpaceAfter")
 
 
 class Tagged(NamedTuple):
@@ -63,18 +65,41 @@ def _spans(document: Document, ranges: Sequence[Range], dropped: Dropped) -> Ite
             dropped(f"{how} entities", f"{shown(document, entity)}, {around.text[:40]!r} ({around.label}) is kept")
         elif entity.start in first and entity.end in end:
             around = entity
-            yield Span(first[entity.start], end[entity.end], entity.label)
+            label = entity.label.strip()
+            if label != entity.label:
+                dropped("spaces around labels", shown(document, entity))
+            yield Span(first[entity.start], end[entity.end], label)
         else:
             dropped("entities with a boundary inside a token", shown(document, entity))
 
 
-def entities_of(ranges: Sequence[Range], tags: Sequence[str], source: str) -> list[dict[str, Any]]:
-    """The entities of the tags, as records have them. Raises DataError for what is not a tag."""
+def entities_of(ranges: Sequence[Range], tags: Sequence[str], places: Sequence[str]) -> list[dict[str, Any]]:
+    """The entities of the tags, as records have them; `places` name file and line of each token.
+
+    Raises DataError for what is not a tag.
+    """
+    bad = next((number for number, tag in enumerate(tags) if not is_tag(tag)), 0)
     try:
         spans = decode(tags)
     except DataError as error:
-        raise DataError(f"{source}: {error}") from error
+        raise DataError(f"{places[bad]}: {error}; see --tag-column") from error
     return [{"start": ranges[span.first].start, "end": ranges[span.end - 1].end, "label": span.label} for span in spans]
+
+
+def is_glued(cells: Iterable[str]) -> bool:
+    """Whether a column says that no space follows the token, as in CoNLL-U and HIPE."""
+    return any(mark in cell.split("|") for cell in cells for mark in _GLUED if mark in cell)
+
+
+def spaced(words: Sequence[str], glued: Sequence[bool]) -> tuple[str, list[Range]]:
+    """A text of these words with a space behind each that is not glued, and where each word stands in it."""
+    ranges = []
+    at = 0
+    for word, tight in zip(words, glued, strict=True):
+        ranges.append(Range(at, at + len(word)))
+        at += len(word) + (not tight)
+    parts = [word + " " * (not tight) for word, tight in zip(words, glued, strict=True)]
+    return "".join(parts).rstrip(" "), ranges
 
 
 class SpacyToken(NamedTuple):

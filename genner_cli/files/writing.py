@@ -39,7 +39,7 @@ def record_of(
     a failure only, which has no entities, and no text if none was read. `completion` has one string for
     each chunk. A score has four decimals. An input field by the name of an output field is left out.
     """
-    entities = [_entity(entity) for entity in _valid(extraction)]
+    entities = [entity_value(entity) for entity in _valid(extraction)]
     return _record(extraction, entities, text_field, id_field, keep_completion)
 
 
@@ -72,9 +72,11 @@ def _valid(extraction: Extraction) -> tuple[Entity, ...]:
     return extraction.entities if _error(extraction) is None else ()
 
 
-def _entity(entity: Entity) -> dict[str, Any]:
-    value = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
-    return value if entity.score is None else {**value, "score": round(entity.score, 4)}
+def entity_value(entity: Entity) -> dict[str, Any]:
+    """An entity as it stands in a record."""
+    value: dict[str, Any] = {"start": entity.start, "end": entity.end, "label": entity.label, "text": entity.text}
+    value |= {} if entity.score is None else {"score": round(entity.score, 4)}
+    return value if entity.source is None else {**value, "source": entity.source}
 
 
 def encode(
@@ -96,7 +98,7 @@ def encode(
 def _entities_json(entities: Sequence[Entity]) -> bytes:
     """A list; its values are made a few at a time, for a long document has hundreds of thousands."""
     batches = (entities[at : at + _ENTITIES] for at in range(0, len(entities), _ENTITIES))
-    return b"[" + b",".join(orjson.dumps([_entity(each) for each in batch])[1:-1] for batch in batches) + b"]"
+    return b"[" + b",".join(orjson.dumps([entity_value(each) for each in batch])[1:-1] for batch in batches) + b"]"
 
 
 def encode_value(value: Any) -> bytes:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from genner_cli.data.characters import inner_offsets
 from genner_cli.errors import UsageError
 from genner_cli.locking import Lock
 from genner_cli.registry import Registry
@@ -105,18 +106,22 @@ def select(
     depth: int,
     refuse: Callable[[Entity], str | None] = lambda entity: None,
 ) -> tuple[list[Entity], tuple[LeftOut, ...]]:
-    """The entities that any format can carry, in canonical order: spans that nest, without outer white space; and the
-    others.
+    """The entities that any format can carry, in canonical order: spans that nest, of whole visible characters, without
+    outer white space; and the others.
 
     `refuse` is the format's own objection to an entity, asked last.
     """
     kept: list[Entity] = []
     around: list[Entity] = []
     left_out: list[LeftOut] = []
+    inside = inner_offsets(text)
     for entity in sorted(entities, key=canonical_order):
         while around and around[-1].end <= entity.start:
             around.pop()
-        reason = _objection(text, entity, labels, around, kept, depth) or refuse(entity)
+        reason = _objection(text, entity, labels, around, kept, depth)
+        if not reason and (entity.start in inside or entity.end in inside):
+            reason = "it starts or ends inside a visible character"
+        reason = reason or refuse(entity)
         if reason:
             left_out.append(LeftOut(entity, reason))
         else:

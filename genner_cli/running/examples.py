@@ -14,6 +14,7 @@ from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, coverin
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.gold import read_gold
+from genner_cli.files.hashing import hash_files
 from genner_cli.files.reading import expand
 from genner_cli.formats import output_format
 from genner_cli.options import option_name
@@ -44,6 +45,23 @@ def refuse_examples(spec: RunSpec, model: Path) -> None:
         if getattr(spec, name):
             message = f"{model} was trained by genner and has a prompt of its own; leave it out"
             raise UsageError(f"{option_name(name)}: {message}")
+
+
+def asked_options(task: Task, spec: RunSpec) -> dict[str, str]:
+    """The options that scores depend on beside the model, as far as they are used (`files.calibrations.ASKED`). Files
+    count by what they hold, labels not at all. Raises UsageError for files that cannot be used."""
+    asked = {"format": str(task.format), "constraint": str(task.constraint)}
+    if spec.examples:
+        digest = hash_files(map(Path, expand([spec.examples])))
+        asked |= {"examples": _file(digest), "shots": str(spec.shots or SHOTS), "nearest": str(spec.nearest)}
+    if spec.instruction:
+        asked["instruction"] = _file(hash_files([Path(spec.instruction)]))
+    on = {"whole_words": task.whole_words, "no_chat_template": spec.no_chat_template}
+    return asked | {name: "on" for name, used in on.items() if used}
+
+
+def _file(digest: str) -> str:
+    return f"a file of SHA-256 {digest[:16]}"
 
 
 def make_general_task(spec: RunSpec, *, context: int, tokens: CountTokens, prompts: Prompts) -> Task:

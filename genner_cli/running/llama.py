@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from genner_cli import hub
+from genner_cli.engine import llama
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
@@ -20,12 +21,11 @@ from genner_cli.files.calibrations import calibration_path, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
-from genner_cli.running.examples import make_general_task, refuse_examples
+from genner_cli.running.by_patterns import patterns_of
+from genner_cli.running.examples import asked_options, make_general_task, refuse_examples
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
 from genner_cli.types import Calibration, Label, Piece
-
-LIBRARY = "llama-cpp-python"
 
 
 class LlamaBackend:
@@ -42,14 +42,15 @@ class LlamaBackend:
 @contextmanager
 def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
+    patterns = patterns_of(spec)
     references = (spec.model, spec.adapter) if spec.adapter else (spec.model,)
     files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
     with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=files[-1] if spec.adapter else None) as model:
         digest = fingerprint(files)
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
-        task = replace(task, calibration=_calibration(task, files, digest, spec))
-        engine = {LIBRARY: version(LIBRARY)}
+        task = replace(task, calibration=_calibration(task, files, digest, spec), patterns=patterns)
+        engine = {llama.PACKAGE: version(llama.PACKAGE)}
         if task.demonstrations and writes_date(_template(model, spec)):
             engine[PROMPT_DATE] = day
         yield ModelFacts(task, files, digest, model.trained_context, engine), model
@@ -112,4 +113,4 @@ def _calibration(task: Task, files: Sequence[Path], digest: str, spec: RunSpec) 
     path = Path(spec.calibration) if spec.calibration else calibration_path(files)
     if spec.no_calibration or not (spec.calibration or path.exists()):
         return None
-    return read_calibration(path, files, digest, format=task.format, constraint=task.constraint)
+    return read_calibration(path, files, digest, asked_options(task, spec))

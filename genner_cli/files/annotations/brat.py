@@ -3,8 +3,9 @@
     T1<tab>PER 0 3<tab>Ann
     T2<tab>PER 8 12;13 18<tab>John Smith        a mention over a line end comes in pieces
 
-Of the annotations only the text-bound ones are read; offsets count code points. A mention in pieces is read where only
-white space stands between them. (brat.nlplab.org/standoff.html)
+Of the annotations only the text-bound ones are read. A mention in pieces is read where only white space stands between
+them. Offsets count code points, unless all mentions of a file show that they count \\r\\n as one, or a byte order mark
+before the text. Of BioNLP's shared tasks NAME.a1 and NAME.a2 are read. (brat.nlplab.org/standoff.html)
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from genner_cli.data.offsets import Offsets
+from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files import STDIO
 from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place, shown
@@ -27,9 +29,34 @@ from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import PARTIAL
 from genner_cli.types import Document, Entity, FailedDocument, Range
 
-_TEXT_BOUND = re.compile(r"(?P<id>T[^\t]*)\t(?P<label>\S+) (?P<pieces>\d+ \d+(;\d+ \d+)*)\t(?P<mention>.*)", re.DOTALL)
+_TEXT_BOUND = re.compile(
+    r"(?P<id>T[^\t]*)\t(?P<label>\S+) (?P<pieces>\d+ \d+(;\d+ \d+)*)(\t(?P<mention>.*)|\s*)", re.DOTALL
+)
 _KINDS = {"E": "events", "R": "relations", "A": "attributes", "M": "attributes", "N": "normalizations", "#": "notes"}
 _NAME = re.compile(r"[\w-][\w. -]*")
+_BOM = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A text-bound annotation: its label, the offsets of its pieces as given, and its mention if it has one."""
+
+    where: str
+    label: str
+    pieces: tuple[tuple[int, int], ...]
+    mention: str | None
+
+    def placed(self, offsets: Offsets, skipped: int) -> list[Range]:
+        """The pieces in code points; offsets count `skipped` units before the text. Raises DataError."""
+        return [Range(offsets.place(start - skipped), offsets.place(end - skipped)) for start, end in self.pieces]
+
+    def fits(self, text: str, offsets: Offsets, skipped: int) -> bool:
+        """Whether the mention stands there."""
+        try:
+            there = " ".join(text[start:end] for start, end in self.placed(offsets, skipped))
+        except DataError:
+            return False
+        return bool(there) and (self.mention is None or self.mention.split() == there.split())
 
 
 class Brat(AnnotationFormat):
@@ -80,22 +107,23 @@ class Brat(AnnotationFormat):
 
 
 def _record(file: Path, name: str, options: AnnotationOptions, dropped: Dropped) -> Record:
-    annotations = file.with_suffix(".ann")
+    annotations = [file.with_suffix(suffix) for suffix in (".ann", ".a1", ".a2")]
+    there = [path for path in annotations if path.exists()]
     try:
         text = decoded(content(str(file)), str(file))
-        entities = list(_entities(annotations, text, FORMAT.offsets(text, options), dropped))
+        if not there:
+            dropped("annotations of a .txt file without an .ann file", str(annotations[0]))
+        bounds = [bound for path in there for bound in _bounds(path, dropped)]
+        entities = list(_entities(text, bounds, options, dropped))
     except DataError as error:
         return FailedDocument(str(error), str(file), name)
-    record = {options.id_field: name, options.text_field: text, "entities": entities}
-    source = str(annotations)
-    return options.document(record, source)
+    record = {options.id_field: name, options.text_field: text.removeprefix(_BOM), "entities": entities}
+    return options.document(record, str(there[0] if there else annotations[0]))
 
 
-def _entities(file: Path, text: str, offsets: Offsets, dropped: Dropped) -> Iterator[dict[str, Any]]:
-    if not file.exists():
-        dropped("annotations of a .txt file without an .ann file", str(file))
-        return
-    for number, line in enumerate(decoded(content(str(file)), str(file)).split("\n"), 1):
+def _bounds(file: Path, dropped: Dropped) -> Iterator[_Bound]:
+    text = decoded(content(str(file)), str(file)).removeprefix(_BOM)
+    for number, line in enumerate(text.split("\n"), 1):
         where = f"{file}:{number}"
         if not line.startswith("T"):
             if line.strip():
@@ -104,20 +132,42 @@ def _entities(file: Path, text: str, offsets: Offsets, dropped: Dropped) -> Iter
         match = _TEXT_BOUND.fullmatch(line.removesuffix("\r"))
         if match is None:
             raise DataError(f"{where}: {line!r} is not a text-bound annotation; write 'T1<tab>LABEL 0 3<tab>mention'")
-        pieces = [Range(*map(offsets.place, map(int, piece.split()))) for piece in match["pieces"].split(";")]
-        whole = Range(pieces[0].start, pieces[-1].end)
+        pieces = (piece.split() for piece in match["pieces"].split(";"))
+        yield _Bound(where, match["label"], tuple((int(start), int(end)) for start, end in pieces), match["mention"])
+
+
+def _entities(
+    text: str, bounds: Sequence[_Bound], options: AnnotationOptions, dropped: Dropped
+) -> Iterator[dict[str, Any]]:
+    """The entities, with offsets in code points of the text without its byte order mark."""
+    units = (options.offsets,) if options.offsets else (Unit.CODEPOINT, Unit.CODEPOINT_CRLF)
+    unit, skipped = _counting(text, bounds, units) or (units[0], 0)
+    text = text.removeprefix(_BOM)
+    offsets = Offsets(text, unit)
+    for bound in bounds:
+        pieces = bound.placed(offsets, skipped)
+        if not bound.fits(text, offsets, skipped):
+            there = " ".join(text[start:end] for start, end in pieces)
+            other = _counting(text, bounds, tuple(Unit))
+            remedy = f"read the file with --offsets {other[0]}" if other else "correct the offsets, or see --offsets"
+            raise DataError(f"{bound.where}: the text has {there!r} there, not {bound.mention!r}; {remedy}")
         if any(text[one.end : other.start].strip() for one, other in pairwise(pieces)):
-            dropped("discontinuous entities", f"{where}: {match['mention']!r}")
-            continue
-        _check(match["mention"], " ".join(text[start:end] for start, end in pieces), where)
-        yield {"start": whole.start, "end": whole.end, "label": match["label"]}
+            dropped("discontinuous entities", f"{bound.where}: {bound.mention!r}")
+        else:
+            yield {"start": pieces[0].start, "end": pieces[-1].end, "label": bound.label}
 
 
-def _check(mention: str, there: str, where: str) -> None:
-    if mention.split() != there.split():
-        raise DataError(
-            f"{where}: the text has {there!r} there, not {mention!r}; correct the offsets, or see --offsets"
-        )
+def _counting(text: str, bounds: Sequence[_Bound], units: Sequence[Unit]) -> tuple[Unit, int] | None:
+    """The first unit in which all mentions stand at their offsets, and the units of a byte order mark that these count;
+    None where there is none."""
+    marks = (0, 1) if text.startswith(_BOM) else (0,)
+    text = text.removeprefix(_BOM)
+    for unit, mark in product(units, marks):
+        skipped = Offsets(_BOM, unit).of(1) * mark
+        offsets = Offsets(text, unit)
+        if all(bound.fits(text, offsets, skipped) for bound in bounds):
+            return unit, skipped
+    return None
 
 
 def _name(document: Document, number: int, used: set[str], dropped: Dropped) -> str:

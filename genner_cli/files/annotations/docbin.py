@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 _SPANS = "sc"
 _KEPT = "genner"
+_ATTRIBUTES = {
+    "TAG": "tags",
+    "POS": "parts of speech",
+    "MORPH": "morphology",
+    "LEMMA": "lemmas",
+    "DEP": "dependencies",
+    "SENT_START": "sentences",
+}
+"""spaCy's attributes of tokens, and what they are called here."""
 
 
 class DocBin(AnnotationFormat):
@@ -42,9 +51,8 @@ class DocBin(AnnotationFormat):
             kept = _kept(doc)
             record = {options.text_field: doc.text, **kept["fields"], "entities": _entities(doc, kept["scores"])}
             record["tokens"] = [[token.idx, token.idx + len(token)] for token in doc if not token.text.isspace()]
-            for key in doc.spans:
-                if key != _SPANS:
-                    dropped(f"spans {key!r}", source)
+            for what in _not_carried(doc):
+                dropped(what, source)
             yield options.document(record, source)
 
     def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
@@ -79,6 +87,18 @@ def _entities(doc: Doc, scores: dict[tuple[int, int, str], float]) -> list[dict[
         {"start": start, "end": end, "label": label, "score": scores.get((start, end, label))}
         for start, end, label in sorted(spans)
     ]
+
+
+def _not_carried(doc: Doc) -> Iterator[str]:
+    """What a Doc holds besides text, tokens and labelled spans."""
+    yield from (f"spans {key!r}" for key in doc.spans if key != _SPANS)
+    spans = (*doc.ents, *doc.spans.get(_SPANS, ()))
+    yield from ("knowledge base ids" for span in spans if span.kb_id_)
+    yield from ("span ids" for span in spans if span.id_ or span.ent_id_)
+    yield from (f"category {name!r}" for name in doc.cats)
+    yield from (_ATTRIBUTES[name] for name in _ATTRIBUTES if doc.has_annotation(name))
+    if any(key != _KEPT for key in doc.user_data):
+        yield "user data"
 
 
 def _doc(spacy: Any, vocab: Any, document: Document, options: AnnotationOptions, dropped: Dropped) -> Doc:

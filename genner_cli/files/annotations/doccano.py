@@ -1,8 +1,8 @@
 """doccano's JSON Lines for sequence labelling: {"id": 1, "text": "...", "label": [[0, 3, "PER"]]}.
 
-Also its export with relations: "entities": [{"id": 1, "label": "PER", "start_offset": 0, "end_offset": 3}]. Its offsets
-count UTF-16 units, unless the project counts grapheme clusters (github.com/doccano/doccano/issues/2290), which is
-not read here.
+Also the shapes of its other exports and versions: the labels as "labels", "annotations" or, with relations, "entities":
+[{"id": 1, "label": "PER", "start_offset": 0, "end_offset": 3}]; the text as "data". Its offsets count UTF-16 units,
+unless the project counts grapheme clusters (github.com/doccano/doccano/issues/2290), which is not read here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from genner_cli.files.streams import json_objects
 from genner_cli.files.writing import write_json
 from genner_cli.types import Document, FailedDocument
 
-_LABELLED = ("label", "labels", "entities")
+_LABELLED = ("label", "labels", "entities", "annotations")
 _DROPPED = ("relations", "Comments", "comments")
 
 
@@ -32,9 +32,15 @@ class Doccano(AnnotationFormat):
                 if value.get(name):
                     dropped(f"fields {name!r}", source)
             fields = {key: item for key, item in value.items() if key not in (*_LABELLED, *_DROPPED)}
-            given: Any = next((value[key] for key in _LABELLED if value.get(key) is not None), [])
+            if options.text_field not in fields and isinstance(fields.get("data"), str):
+                fields[options.text_field] = fields.pop("data")
+            given = [value[key] for key in _LABELLED if value.get(key)]
+            if not any(key in value for key in _LABELLED):
+                dropped(f"labels, for there is none of {', '.join(_LABELLED)}", source)
+            for _ in given[1:]:
+                dropped("labels in a second field", source)
             try:
-                record = {**fields, "entities": [_entity(item, source) for item in given]}
+                record = {**fields, "entities": [_entity(item, source) for item in (given[0] if given else ())]}
             except DataError as error:
                 yield FailedDocument(str(error), source)
                 continue
@@ -47,10 +53,16 @@ class Doccano(AnnotationFormat):
 
 def _entity(value: Any, source: str) -> dict[str, Any]:
     if isinstance(value, list) and len(value) == 3:
-        return {"start": value[0], "end": value[1], "label": value[2]}
-    if isinstance(value, dict) and value.keys() >= {"start_offset", "end_offset", "label"}:
-        return {"start": value["start_offset"], "end": value["end_offset"], "label": value["label"]}
-    raise DataError(f'{source}: {value!r} is not a label; doccano writes [0, 3, "PER"]')
+        entity = dict(zip(("start", "end", "label"), value, strict=True))
+    elif isinstance(value, dict) and value.keys() >= {"start_offset", "end_offset", "label"}:
+        entity = {"start": value["start_offset"], "end": value["end_offset"], "label": value["label"]}
+    else:
+        raise DataError(f'{source}: {value!r} is not a label; doccano writes [0, 3, "PER"]')
+    if isinstance(entity["label"], int):
+        raise DataError(
+            f"{source}: its labels are ids ({entity['label']}), not names; export again, as JSONL with text labels"
+        )
+    return entity
 
 
 def _value(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:

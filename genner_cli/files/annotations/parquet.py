@@ -118,13 +118,20 @@ def _table(pa: Any, documents: Sequence[Document], options: AnnotationOptions) -
 def _entity_type(pa: Any) -> pyarrow.DataType:
     """The struct of an entity."""
     integer, string = pa.int64(), pa.string()
-    parts = {"start": integer, "end": integer, "label": string, "text": string, "score": pa.float64()}
+    parts = {"start": integer, "end": integer, "label": string, "text": string, "score": pa.float64(), "source": string}
     return pa.struct(list(parts.items()))
 
 
 def _entities(document: Document, offsets: Offsets) -> list[dict[str, Any]]:
     return [
-        {"start": offsets.of(e.start), "end": offsets.of(e.end), "label": e.label, "text": e.text, "score": e.score}
+        {
+            "start": offsets.of(e.start),
+            "end": offsets.of(e.end),
+            "label": e.label,
+            "text": e.text,
+            "score": e.score,
+            "source": e.source,
+        }
         for e in document.entities
     ]
 

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 
-# Han, Kana, Bopomofo, Thai, Lao, Tibetan, Myanmar, Khmer: scripts written without spaces.
-_UNSPACED = ((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x312F), (0x31A0, 0x9FFF),
-             (0xF900, 0xFAFF), (0xFF66, 0xFF9F), (0x20000, 0x3FFFF))  # fmt: skip
-
-
-def _unspaced(char: str) -> bool:
-    return any(first <= ord(char) <= last for first, last in _UNSPACED)
-
-
-def _combining(char: str) -> bool:
-    return unicodedata.category(char).startswith("M")
+from genner_cli.data.characters import inner_offsets, is_combining, unspaced
 
 
 def _in_word(char: str) -> bool:
-    return char.isalnum() or _combining(char)
+    return char.isalnum() or is_combining(char)
 
 
-def is_boundary(text: str, at: int) -> bool:
-    """Whether a mention may start or end at this offset: a word boundary; between any two characters
-    of a script without spaces; never before a combining mark."""
+def is_boundary(text: str, at: int, inside: Collection[int]) -> bool:
+    """Whether a mention may start or end at this offset: a word boundary; between any two characters of a script
+    without spaces; never at one of the `inner_offsets` of the text, which are `inside`."""
     if at <= 0 or at >= len(text):
         return 0 <= at <= len(text)
-    before, after = text[at - 1], text[at]
-    if _combining(after):
+    if at in inside:
         return False
-    return not (_in_word(before) and _in_word(after)) or _unspaced(before) or _unspaced(after)
+    before, after = text[at - 1], text[at]
+    return not (_in_word(before) and _in_word(after)) or unspaced(before) or unspaced(after)
 
 
 class Mentions:
@@ -40,7 +29,8 @@ class Mentions:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        boundaries = [at for at in range(len(text) + 1) if is_boundary(text, at)]
+        inside = inner_offsets(text)
+        boundaries = [at for at in range(len(text) + 1) if is_boundary(text, at, inside)]
         self.starts = [at for at in boundaries if at < len(text) and not text[at].isspace()]
         self.ends = [at for at in boundaries if at > 0 and not text[at - 1].isspace()]
         self._known: dict[str, tuple[int, ...]] = {}

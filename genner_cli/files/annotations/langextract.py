@@ -1,0 +1,80 @@
+"""langextract's JSON Lines of annotated documents (`langextract.io.save_annotated_documents`).
+
+    {"document_id": "7", "text": "Ann slept.", "extractions": [{"extraction_class": "person", "extraction_text": "Ann",
+      "char_interval": {"start_pos": 0, "end_pos": 3}, "alignment_status": "match_exact", "attributes": {}}]}
+
+Offsets count code points. An extraction that langextract did not find in the text has no interval and is dropped; where
+it found other words than the extraction's (`match_fuzzy`), the entity is what the text has.
+(github.com/google/langextract)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from genner_cli.errors import DataError
+from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
+from genner_cli.files.records import Record
+from genner_cli.files.streams import json_objects
+from genner_cli.files.writing import write_json
+from genner_cli.types import Document, FailedDocument
+
+_OWN = ("extractions", "document_id")
+_CARRIED = ("extraction_class", "extraction_text", "char_interval", "alignment_status")
+_NUMBERS = ("extraction_index", "group_index", "token_interval")
+
+
+class LangExtract(AnnotationFormat):
+    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
+        """One record for each document; its other keys are fields."""
+        for source, value in json_objects(path):
+            fields = {name: item for name, item in value.items() if name not in _OWN}
+            known = {} if value.get("document_id") is None else {options.id_field: value["document_id"]}
+            given = value.get("extractions")
+            try:
+                entities = list(_entities(given, source, dropped)) if isinstance(given, list) else given
+            except DataError as error:
+                yield FailedDocument(str(error), source)
+                continue
+            yield options.document({**known, **fields, "entities": entities}, source)
+
+    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
+        """What `langextract.io.load_annotated_documents_jsonl` and `langextract.visualize` read."""
+        write_json((_value(document, options, dropped) for document in documents), path)
+
+
+def _entities(given: list[Any], source: str, dropped: Dropped) -> Iterator[dict[str, Any]]:
+    for item in given:
+        if not isinstance(item, dict) or "extraction_class" not in item:
+            raise DataError(f"{source}: {item!r} is not an extraction; langextract writes extraction_class and others")
+        interval = item.get("char_interval") or {}
+        start, end = (interval.get(name) for name in ("start_pos", "end_pos")) if isinstance(interval, dict) else (0, 0)
+        if start is None or end is None:
+            dropped("extractions without a place in the text", f"{source}: {item.get('extraction_text')!r}")
+            continue
+        for name, value in item.items():
+            if value and name not in (*_CARRIED, *_NUMBERS):
+                dropped(f"fields {name!r} of extractions", source)
+        yield {"start": start, "end": end, "label": item["extraction_class"]}
+
+
+def _value(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
+    dropped.drop_scores(document)
+    offsets = FORMAT.offsets(document.text, options)
+    fields = {name: value for name, value in document.fields.items() if name not in (*_OWN, options.id_field)}
+    extractions = [
+        {
+            "extraction_class": entity.label,
+            "extraction_text": entity.text,
+            "char_interval": {"start_pos": offsets.of(entity.start), "end_pos": offsets.of(entity.end)},
+            "alignment_status": "match_exact",
+            "attributes": {},
+        }
+        for entity in document.entities
+    ]
+    known = {"document_id": document.id, options.text_field: document.text}
+    return {**fields, **known, "extractions": extractions}
+
+
+FORMAT = LangExtract()
