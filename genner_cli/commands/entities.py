@@ -115,7 +115,7 @@ class _Reading:
 
     def __init__(self, paths: Sequence[str], text_field: str, id_field: str) -> None:
         self._paths = paths
-        self._fields = {"text_field": text_field, "id_field": id_field}
+        self._text_field, self._id_field = text_field, id_field
         self._records = self._entities = self._failed = 0
         self._problems: list[str] = []
 
@@ -124,7 +124,7 @@ class _Reading:
         from genner_cli.types import FailedDocument
 
         with status_line("reading") as say:
-            for extraction in read_predictions(self._paths, **self._fields):
+            for extraction in read_predictions(self._paths, text_field=self._text_field, id_field=self._id_field):
                 self._records += 1
                 self._failed += extraction.error is not None
                 self._entities += len(extraction.entities)
@@ -139,8 +139,10 @@ class _Reading:
         from genner_cli.files.tables import entity_values
         from genner_cli.files.writing import record_of
 
+        text_field, id_field = self._text_field, self._id_field
         for number, extraction in enumerate(self, 1):
-            yield from entity_values(record_of(extraction, **self._fields), number, **self._fields)
+            record = record_of(extraction, text_field=text_field, id_field=id_field)
+            yield from entity_values(record, number, text_field=text_field, id_field=id_field)
 
     def report(self) -> None:
         """Totals, and what was left out, on stderr; the exit status is 1 if a record could not be read."""
