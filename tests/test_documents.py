@@ -18,6 +18,8 @@ from resuming import write_documents
 from strategies import examples, hostile_text
 
 from genner_cli.errors import UsageError
+from genner_cli.files.annotations import input_format
+from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
 from genner_cli.files.reading import document_of, expand, read_documents, total_bytes
 from genner_cli.types import Document, FailedDocument
 
@@ -359,3 +361,11 @@ def test_joined_fields_are_in_the_record_under_their_names(genner: Any, tmp_path
     assert record[name] == "Berlin\n\nAnn Lee left."
     assert (record["title"], record["data"]) == ("Berlin", {"body": "Ann Lee left."})
     assert genner("entities", tmp_path / "out.jsonl", "--text-field", name).status == 0
+
+
+def test_a_suffix_names_one_kind_of_documents_and_no_labelled_input() -> None:
+    suffixes = [suffix for format in DOCUMENT_FORMATS.values() for suffix in format.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert not [suffix for suffix in suffixes if input_format(f"a{suffix}")]
+    for suffix in suffixes:
+        assert document_format(f"A{suffix.upper()}.gz") is document_format(f"a{suffix}")
