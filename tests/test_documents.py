@@ -18,6 +18,8 @@ from resuming import write_documents
 from strategies import examples, hostile_text
 
 from genner_cli.errors import UsageError
+from genner_cli.files.annotations import input_format
+from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
 from genner_cli.files.reading import document_of, expand, read_documents, total_bytes
 from genner_cli.types import Document, FailedDocument
 
@@ -87,6 +89,13 @@ def test_a_broken_row_is_a_failure_with_its_line_and_the_next_one_follows(tmp_pa
     assert [type(record) for record in found] == [FailedDocument] * 4 + [Document, FailedDocument]
     assert "lines 7 to 8 are left out" in found[-1].message
     assert (found[0].id, found[3].id) == ("1", "4")
+
+
+def test_quotes_between_tabs_that_are_not_those_of_csv_are_text(tmp_path: Path) -> None:
+    found = read(tmp_path, "docs.tsv", b'text\tid\n"Ann" she said\t1\n"Bob ""B."" Ray"\t2\n"Eve" \t3\t4\nZoe\t5\n')
+    assert [record.text for record in (found[0], found[1], found[3])] == ['"Ann" she said', 'Bob "B." Ray', "Zoe"]
+    assert isinstance(found[2], FailedDocument)
+    assert found[0].fields == {"id": "1"}
 
 
 def test_a_table_without_the_column_is_one_failure(tmp_path: Path) -> None:
@@ -177,6 +186,12 @@ def test_a_page_that_cannot_be_read_is_a_failure(tmp_path: Path, content: bytes)
     assert (failed.id, failed.message.startswith(f"{tmp_path}/a.html: ")) == ("a.html", True)
 
 
+@pytest.mark.parametrize("piece", ["<!--", "<a", "<a b='", "</", "<![if "])
+def test_what_is_never_closed_is_left_out_and_not_looked_for_again_and_again(tmp_path: Path, piece: str) -> None:
+    """Python's parser takes minutes for these."""
+    assert one(tmp_path, "a.html", f"<p>Ann <b>Lee</b>{piece * 100_000}".encode()).text == "Ann Lee"
+
+
 # e-mail
 
 
@@ -214,6 +229,17 @@ def test_a_message_in_html_gives_the_text_of_its_page(tmp_path: Path) -> None:
     assert one(tmp_path, "1.eml", mail.as_bytes()).text == "Ann\n\nBob"
 
 
+def test_a_forwarded_message_is_read_with_the_one_that_forwards_it(tmp_path: Path) -> None:
+    inner = message(Subject="first")
+    inner.set_content("Ann wrote.\n")
+    mail = message(Subject="Fwd: first")
+    mail.set_content("See below.\n")
+    mail.add_attachment(inner)
+    document = one(tmp_path, "1.eml", mail.as_bytes())
+    assert document.text == "See below.\n\n\nAnn wrote.\n"
+    assert document.fields == {"subject": "Fwd: first", "attachments": ["message/rfc822"]}
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -224,7 +250,7 @@ def test_a_message_in_html_gives_the_text_of_its_page(tmp_path: Path) -> None:
         b"Subject: x\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n\xe9t\xe9",
     ],
 )
-def test_what_is_no_message_with_a_text_is_a_failure(tmp_path: Path, content: bytes) -> None:
+def test_a_message_without_a_readable_text_is_a_failure(tmp_path: Path, content: bytes) -> None:
     (failed,) = read(tmp_path, "1.eml", content)
     assert isinstance(failed, FailedDocument)
 
@@ -335,3 +361,11 @@ def test_joined_fields_are_in_the_record_under_their_names(genner: Any, tmp_path
     assert record[name] == "Berlin\n\nAnn Lee left."
     assert (record["title"], record["data"]) == ("Berlin", {"body": "Ann Lee left."})
     assert genner("entities", tmp_path / "out.jsonl", "--text-field", name).status == 0
+
+
+def test_a_suffix_names_one_kind_of_documents_and_no_labelled_input() -> None:
+    suffixes = [suffix for format in DOCUMENT_FORMATS.values() for suffix in format.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert not [suffix for suffix in suffixes if input_format(f"a{suffix}")]
+    for suffix in suffixes:
+        assert document_format(f"A{suffix.upper()}.gz") is document_format(f"a{suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from strategies import examples
 
 from genner_cli.data.contexts import squeezed
 from genner_cli.files.mention_store import MentionStore
+from genner_cli.files.tables import write_entities
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
 
 WORDS = ["Ann", "ANN", "ann", "Straße", "STRASSE", "New\nYork", "New York", "北京", "e\u0301", "👩‍🚀"]
@@ -93,11 +95,11 @@ def test_the_first_contexts_are_kept_when_tallies_are_spilled() -> None:
     assert (value["count"], value["documents"], value["score"]) == (40, 40, 0.0)
 
 
-def test_failures_have_no_entities_and_are_counted() -> None:
+def test_failures_have_no_entities() -> None:
     with MentionStore() as store:
         store.note(Extraction(Document("Ann", "1"), (Entity(0, 3, "PER", "Ann"),), error="slow"))
         store.note(Extraction(FailedDocument("torn", "a:1")))
-        assert (store.records, store.failed, list(store.values())) == (2, 1, [])
+        assert list(store.values()) == []
 
 
 RECORDS = [
@@ -119,7 +121,7 @@ def output(tmp_path: Path) -> Path:
 def test_a_table_of_mentions(genner: Any, output: Path, tmp_path: Path) -> None:
     run = genner("entities", output, "-o", tmp_path / "mentions.csv", "--contexts", 2)
     assert run.status == 0
-    assert "1 record of" in run.stderr
+    assert "3 records, 4 entities, 1 of documents that failed" in run.stderr
     with (tmp_path / "mentions.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["label", "text", "count", "documents", "score", "context_1", "context_2"],
@@ -158,3 +160,13 @@ def test_a_record_that_cannot_be_read_is_named_and_fails(genner: Any, output: Pa
 def test_what_cannot_be_written_is_refused_first(genner: Any, output: Path) -> None:
     assert genner("entities", output, "-o", output).status == 2
     assert genner("entities", output, "-o", "mentions.txt").status == 2
+
+
+def test_each_entity_is_a_row_as_extract_writes_it(genner: Any, output: Path, tmp_path: Path) -> None:
+    assert genner("entities", output, "--each", "-o", tmp_path / "each.tsv").status == 0
+    with (tmp_path / "each.tsv").open("rb") as made:
+        written = io.BytesIO()
+        write_entities(output.read_bytes().splitlines(), written, "each.tsv")
+        assert made.read() == written.getvalue()
+    assert len(written.getvalue().splitlines()) == 1 + 4
+    assert genner("entities", output, "--each").status == 2

@@ -126,6 +126,16 @@ def test_extract_finds_what_runs_for_each_list_find(genner: Any, tmp_path: Path)
     assert orjson.loads((tmp_path / "stats.json").read_bytes())["tokens"]["prefix"] <= prefixes
 
 
+def test_labels_that_the_model_refuses_fail_their_document_alone(genner: Any, tmp_path: Path) -> None:
+    lists = [PEOPLE, ["NO SUCH LABEL"], {"PER": "long " * 9000}, None, "LOC,PER,ORG"]
+    docs = [{"id": n, "text": "Ann Lee lives in Rome.", "asked": labels} for n, labels in enumerate(lists)]
+    call = ("extract", write_documents(tmp_path / "d.jsonl", docs), "--types", "PER,ORG", "--strict-labels")
+    run = genner(*call, "--labels-field", "asked", "-o", tmp_path / "out.jsonl")
+    found = records(tmp_path / "out.jsonl")
+    assert (run.status, ["error" in record for record in found]) == (1, [False, True, True, False, False])
+    assert "NO SUCH LABEL" in found[1]["error"]["message"]
+
+
 def test_a_run_with_own_labels_resumes_after_a_kill(start: Start, tmp_path: Path) -> None:
     docs = write_documents(tmp_path / "d.jsonl", [doc | {"id": n} for n, doc in enumerate(asking(24) * 8)])
     call = (docs, "--types", "PER,LOC", "--labels-field", "asked", "-o")

@@ -98,3 +98,20 @@ def test_extract_writes_a_table_keeps_its_records_and_resumes(genner: Any, tmp_p
     assert genner(*call, "--retry-errors").status == 0
     assert out.read_bytes().startswith(before)
     assert {row["id"] for row in table(out)} >= {"7", "#2", "a,b"}
+
+
+def test_shards_of_a_folder_are_joined_to_the_table_of_all(genner: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    (folder / "more").mkdir(parents=True)
+    for number, text in enumerate(["Ann Lee met Bob Ray.", "They flew to Rome.", "Eve Fox stayed in Paris."]):
+        (folder / f"{number}.txt").write_text(text)
+        (folder / "more" / f"{number}.html").write_text(f"<p>{text}<p>Ann Lee left.")
+    call = ("extract", folder, "--types", "PER,ORG,LOC")
+    assert genner(*call, "-o", tmp_path / "whole.csv").status == 0
+    for number in (1, 2):
+        assert genner(*call, "--shard", f"{number}/2", "-o", tmp_path / f"part-{number}.csv").status == 0
+    parts = [tmp_path / f"part-{number}.csv" for number in (2, 1)]
+    assert genner("data", "merge", *parts, "-o", tmp_path / "joined.csv").status == 0
+    for suffix in (".csv", ".csv.records.jsonl"):
+        assert (tmp_path / f"joined{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+    assert {row["id"] for row in table(tmp_path / "whole.csv")} >= {"0.txt", "more/0.html"}

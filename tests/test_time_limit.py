@@ -20,7 +20,7 @@ TASK = Task((Label("PER"),), general_prompt("Find."), "xml", chunk_bytes=64, sec
 
 
 class SlowEngine:
-    """Answers one request after the other, those about a text with SLOW after a while; it obeys their limits."""
+    """Answers one request after the other, those about a text with SLOW after a while; it keeps to their limits."""
 
     def __init__(self, seconds: float) -> None:
         self.asked = 0

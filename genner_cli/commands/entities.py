@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,12 @@ import typer
 
 from genner_cli.commands.options import IdField, TextField
 from genner_cli.commands.terminal import printable, status_line, talk_on_stderr
+from genner_cli.errors import UsageError
 from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.files.mention_store import MentionStore
+    from genner_cli.types import Extraction
 
 Files = Annotated[
     list[str],
@@ -28,6 +31,9 @@ Output = Annotated[
         show_default="the most frequent on the terminal",
     ),
 ]  # fmt: skip
+Each = Annotated[
+    bool, typer.Option("--each", help="Every entity, as `genner extract -o FILE.csv` lists them; needs -o.")
+]
 FoldCase = Annotated[bool, typer.Option("--fold-case", help="Count spellings that differ only in case as one mention.")]
 Contexts = Annotated[int, typer.Option(min=0, max=100, help="First contexts to show for each mention.")]
 Top = Annotated[
@@ -37,11 +43,14 @@ Top = Annotated[
 
 TOP, EVERY, SHOWN = 20, 1000, 2
 COLUMNS = ("label", "text", "count", "documents", "score")
+Cells = Callable[[dict[str, Any] | None], Sequence[object]]
+"""The cells of a value in a table; of None, those of the header."""
 
 
 def entities(
     files: Files,
     output: Output = None,
+    each: Each = False,
     fold_case: FoldCase = False,
     contexts: Contexts = 3,
     top: Top = None,
@@ -58,22 +67,34 @@ def entities(
 
     - `genner entities entities.jsonl`
     - `genner entities 'out-*.jsonl.zst' --fold-case -o mentions.csv`
+    - `genner entities entities.jsonl --each -o entities.csv`
     - `genner entities entities.jsonl --top 1000 --contexts 0 -o - | jq -r .text`
     """
-    from genner_cli.files.mention_store import MentionStore
     from genner_cli.files.reading import expand
 
+    if each and (output is None or fold_case or top):
+        raise UsageError("--each lists entities in the order of the records: give it -o, and no --fold-case or --top")
+    talk_on_stderr()
     paths = expand(files)
     _check(output, paths)
-    talk_on_stderr()
+    reading = _Reading(paths, text_field, id_field)
+    if output is not None and each:
+        _write(reading.entities(), output, _cells_of_each)
+    else:
+        _count(reading, output, top, fold_case=fold_case, contexts=contexts)
+    reading.report()
+
+
+def _count(reading: _Reading, output: str | None, top: int | None, *, fold_case: bool, contexts: int) -> None:
+    from genner_cli.files.mention_store import MentionStore
+
     with MentionStore(fold_case=fold_case, contexts=contexts) as store:
-        problems = _read(store, paths, text_field, id_field)
-        if output is None:
-            for line in _lines(_most_frequent(store.values(), top or TOP), store):
-                typer.echo(line)
-        else:
-            _write(_most_frequent(store.values(), top), output, contexts)
-    _report(store, problems)
+        for extraction in reading:
+            store.note(extraction)
+        if output is not None:
+            _write(_most_frequent(store.values(), top), output, partial(_cells_of_mention, contexts))
+        for line in _lines(_most_frequent(store.values(), top or TOP), store) if output is None else ():
+            typer.echo(line)
 
 
 def _check(output: str | None, inputs: Sequence[str]) -> None:
@@ -89,20 +110,51 @@ def _suffixes() -> tuple[str, ...]:
     return (*tables.SUFFIXES, *writing.SUFFIXES)
 
 
-def _read(store: MentionStore, paths: Sequence[str], text_field: str, id_field: str) -> list[str]:
-    """Counts all records; gives what is wrong with those that cannot be read."""
-    from genner_cli.files.predictions import read_predictions
-    from genner_cli.types import FailedDocument
+class _Reading:
+    """The extractions of files, and what they were: counts, and what is wrong with those that cannot be read."""
 
-    problems = []
-    with status_line("reading") as say:
-        for extraction in read_predictions(paths, text_field=text_field, id_field=id_field):
-            store.note(extraction)
-            if isinstance(extraction.document, FailedDocument) and extraction.error is None:
-                problems.append(extraction.document.message)
-            if store.records % EVERY == 0:
-                say(f"reading: {counted(store.records, 'record')}")
-    return problems
+    def __init__(self, paths: Sequence[str], text_field: str, id_field: str) -> None:
+        self._paths = paths
+        self._text_field, self._id_field = text_field, id_field
+        self._records = self._entities = self._failed = 0
+        self._problems: list[str] = []
+
+    def __iter__(self) -> Iterator[Extraction]:
+        from genner_cli.files.predictions import read_predictions
+        from genner_cli.types import FailedDocument
+
+        with status_line("reading") as say:
+            for extraction in read_predictions(self._paths, text_field=self._text_field, id_field=self._id_field):
+                self._records += 1
+                self._failed += extraction.error is not None
+                self._entities += len(extraction.entities)
+                if isinstance(extraction.document, FailedDocument) and extraction.error is None:
+                    self._problems.append(extraction.document.message)
+                if self._records % EVERY == 0:
+                    say(f"reading: {counted(self._records, 'record')}")
+                yield extraction
+
+    def entities(self) -> Iterator[dict[str, Any]]:
+        """Each entity as a row of a table."""
+        from genner_cli.files.tables import entity_values
+        from genner_cli.files.writing import record_of
+
+        text_field, id_field = self._text_field, self._id_field
+        for number, extraction in enumerate(self, 1):
+            record = record_of(extraction, text_field=text_field, id_field=id_field)
+            yield from entity_values(record, number, text_field=text_field, id_field=id_field)
+
+    def report(self) -> None:
+        """Totals, and what was left out, on stderr; the exit status is 1 if a record could not be read."""
+        total = f"{counted(self._records, 'record')}, {counted(self._entities, 'entity')}"
+        failed = f", {self._failed:,} of documents that failed, without entities" if self._failed else ""
+        sys.stderr.write(f"{total}{failed}\n")
+        for problem in self._problems[:SHOWN]:
+            sys.stderr.write(f"genner: {printable(problem)}\n")
+        if (more := len(self._problems) - SHOWN) > 0:
+            sys.stderr.write(f"genner: ... and {counted(more, 'more record')} that cannot be read\n")
+        if self._problems:
+            raise typer.Exit(1)
 
 
 def _most_frequent(values: Iterable[dict[str, Any]], top: int | None) -> Iterator[dict[str, Any]]:
@@ -113,21 +165,29 @@ def _most_frequent(values: Iterable[dict[str, Any]], top: int | None) -> Iterato
                 yield value
 
 
-def _write(values: Iterable[dict[str, Any]], output: str, contexts: int) -> None:
+def _write(values: Iterable[dict[str, Any]], output: str, cells: Cells) -> None:
+    """As JSON Lines, or a table with these cells of each value."""
     from genner_cli.files import tables
     from genner_cli.files.writing import Writer, json_line
 
     with Writer(output, suffixes=_suffixes()) as writer:
-        if not tables.is_table(output):
-            for value in values:
-                writer.write(json_line(value))
-            return
-        header = [*COLUMNS, *(f"context_{number}" for number in range(1, contexts + 1))]
-        writer.write(tables.rows([header], output))
+        if tables.is_table(output):
+            writer.write(tables.rows([cells(None)], output))
         for value in values:
-            shown = [each["context"] for each in value["contexts"]]
-            row = [*map(value.get, COLUMNS), *shown, *[None] * (contexts - len(shown))]
-            writer.write(tables.rows([row], output))
+            writer.write(tables.rows([cells(value)], output) if tables.is_table(output) else json_line(value))
+
+
+def _cells_of_each(value: dict[str, Any] | None) -> Sequence[object]:
+    from genner_cli.files.tables import COLUMNS
+
+    return COLUMNS if value is None else [*value.values()]
+
+
+def _cells_of_mention(contexts: int, value: dict[str, Any] | None) -> Sequence[object]:
+    if value is None:
+        return [*COLUMNS, *(f"context_{number}" for number in range(1, contexts + 1))]
+    shown = [each["context"] for each in value["contexts"]]
+    return [*map(value.get, COLUMNS), *shown, *[None] * (contexts - len(shown))]
 
 
 def _lines(values: Iterable[dict[str, Any]], store: MentionStore) -> Iterator[str]:
@@ -142,24 +202,10 @@ def _lines(values: Iterable[dict[str, Any]], store: MentionStore) -> Iterator[st
             yield "  ".join(["", *right, row[3].ljust(widths[3]), row[4]])[:width].rstrip()
         yield ""
     if not store.entities:
-        yield f"no entities in {counted(store.records, 'record')}"
+        yield "no entities"
 
 
 def _cells(value: dict[str, Any]) -> tuple[str, ...]:
     score = f"{value['score']:.3f}" if "score" in value else ""
     context = value["contexts"][0]["context"] if value["contexts"] else ""
     return f"{value['count']:,}", f"{value['documents']:,}", score, printable(value["text"]), printable(context)
-
-
-def _report(store: MentionStore, problems: Sequence[str]) -> None:
-    """Totals, and what was left out, on stderr."""
-    total = counted(store.entities.total(), "entity")
-    sys.stderr.write(f"{counted(store.records, 'record')}, {total}\n")
-    if store.failed:
-        sys.stderr.write(f"genner: {counted(store.failed, 'record')} of documents that failed, without entities\n")
-    for problem in problems[:SHOWN]:
-        sys.stderr.write(f"genner: {printable(problem)}\n")
-    if len(problems) > SHOWN:
-        sys.stderr.write(f"genner: ... and {counted(len(problems) - SHOWN, 'more record')} that cannot be read\n")
-    if problems:
-        raise typer.Exit(1)

@@ -23,7 +23,8 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="JSONL, .txt, .parquet, .conll, .ann (also .gz, .zst); globs; s3://; - is JSONL on stdin.",
+        help="JSONL, .txt, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders; globs;"
+        " s3://; - is JSONL on stdin.",
     ),
 ]
 StatisticsFile = Annotated[
@@ -39,7 +40,9 @@ StatisticsFile = Annotated[
 def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None:
     """Extract named entities from documents, with exact character offsets.
 
-    A .txt file is one document, whose id is its file name.
+    A .txt, .html, .eml or .xml file is one document. Its id is its file name, or its path in the folder that is named;
+    its record has the text that was extracted, and offsets are those in it. Of a folder, all files of known kinds are
+    read. A .csv or .tsv has one document per row, with the text in a column (`--text-field`).
 
     An interrupted run with `-o FILE` resumes when the same command is run again. For an output at an address
     (`s3://bucket/out.parquet`), the files of an unfinished run are in the current folder.
@@ -52,16 +55,17 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
     - `genner extract news.jsonl --types PER,ORG`
     - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
     - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
-    - `genner extract letters/*.txt -o entities.csv`
+    - `genner extract letters/ -o entities.csv`
+    - `genner extract mails.csv --text-field subject,body --labels-field wanted -o entities.jsonl`
     - `genner extract big.jsonl --shard 2/5 -o entities-2.jsonl`
     - `genner extract big.jsonl --cluster ray --address head:6379 -o entities.jsonl`
     """
     from genner_cli.api import run_spec
     from genner_cli.files.writing import encode_value
 
+    talk_on_stderr()
     spec = replace(spec, inputs=tuple(inputs)).expanded()
     report = _report_writer(stats, spec.inputs)
-    talk_on_stderr()
     done = run_spec(spec, document_progress)
     sys.stderr.write(done.summary() + "\n")
     if report:

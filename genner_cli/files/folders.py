@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from genner_cli.errors import UsageError
 from genner_cli.files import INSIDE, STDIO, kind
+from genner_cli.plurals import counted
 
 _ANNOTATED = ".ann"
 _KINDS_SHOWN = 5
@@ -35,7 +36,7 @@ def files_in(folder: str, *, is_known: Callable[[str], bool], output: str = STDI
     if not found:
         raise UsageError(f"{folder}: has no file of a known kind ({left_out or 'it is empty'}); name another folder")
     if left_out:
-        _log.warning("%s: left out %s files of other kinds (%s)", folder, f"{others.total():,}", left_out)
+        _log.warning("%s: left out %s of other kinds (%s)", folder, counted(others.total(), "file"), left_out)
     return [f"{folder.rstrip(os.sep)}{INSIDE}{path}" for path in found if path not in texts]
 
 

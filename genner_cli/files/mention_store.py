@@ -32,14 +32,13 @@ _PRAGMAS = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_sto
 
 
 class MentionStore:
-    """Counts the mentions of extractions; a context manager. Raises GennerError where the disk is full.
+    """Counts the mentions of extractions; a context manager. `entities`: how many there are, by label.
 
-    `entities`: by label; `records`, `failed`: all, and those that are failures of extraction.
+    Raises GennerError where the disk is full.
     """
 
     def __init__(self, *, fold_case: bool = False, contexts: int = 3, held: int = HELD_CHARACTERS) -> None:
         self.entities: Counter[str] = Counter()
-        self.records = self.failed = 0
         self._mentions = Mentions(fold_case=fold_case, contexts=contexts)
         self._contexts = contexts
         self._held = held
@@ -56,9 +55,7 @@ class MentionStore:
         self._database.close()
 
     def note(self, extraction: Extraction) -> None:
-        """Counts the entities of a record."""
-        self.records += 1
-        self.failed += extraction.error is not None
+        """Counts the entities of a record; a failure has none."""
         if not isinstance(extraction.document, Document) or extraction.error is not None:
             return
         self._mentions.note(extraction.document, extraction.entities)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import orjson
@@ -27,11 +27,15 @@ def is_table(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def rows(values: Iterable[Sequence[object]], path: str) -> bytes:
+def rows(values: Iterable[Iterable[object]], path: str) -> bytes:
     """Lines of the table at a path, with its separator; None is an empty cell."""
     buffer = io.StringIO(newline="")
     delimiter = "\t" if kind(path) == ".tsv" else ","
-    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(values)
+    minimal = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
+    all_quoted = csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in map(tuple, values):
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (all_quoted if has_return else minimal).writerow(row)  # `minimal` quotes what is in its line end alone
     return buffer.getvalue().encode()
 
 
@@ -41,13 +45,15 @@ def write_entities(
     """Writes the entities of output records, in their order; a record without an id gets its number, as `#12`."""
     target.write(rows([COLUMNS], path))
     for number, line in enumerate(lines, 1):
-        record = orjson.loads(line)
-        if record["entities"]:
-            target.write(rows(_entities(record, record.get(id_field), number, record[text_field]), path))
+        values = entity_values(orjson.loads(line), number, text_field=text_field, id_field=id_field)
+        target.write(rows((value.values() for value in values), path))
 
 
-def _entities(record: dict[str, Any], id: Any, number: int, text: str) -> Iterator[Sequence[object]]:
+def entity_values(record: dict[str, Any], number: int, *, text_field: str, id_field: str) -> Iterator[dict[str, Any]]:
+    """The entities of an output record, each as a row by the names of its columns. `number`: of the record, from 1."""
+    id = record.get(id_field)
     name = f"#{number}" if id is None else id
     for each in record["entities"]:
-        around = context(text, each["start"], each["end"])
-        yield name, each["start"], each["end"], each["label"], each["text"], each.get("score"), around
+        cells = {column: each.get(column) for column in COLUMNS[1:-1]}
+        around = context(record[text_field], each["start"], each["end"])
+        yield {"id": name, **cells, "context": around}

@@ -96,6 +96,8 @@ def rewrite(files: Files, rewriting: Rewriting, progress: Progress = silent) -> 
         with _sink(files, inputs, rewriting, done) as (rest, write):
             for batch in _batches(stopper.feed(rest(documents))):
                 _write(batch, files, rewriting, write, done)
+                for document in batch:
+                    stopper.done(document)
                 show(read.bytes, counted(done.documents, "document"))
             stopper.check()
     done.seconds = time.monotonic() - started

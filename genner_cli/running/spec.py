@@ -138,7 +138,7 @@ class RunSpec:
     )  # fmt: skip
     seconds_per_document: float | None = option(
         None, "A document that takes longer becomes an error record.", Panel.TEXT,
-        compared=Compared.NEVER, least=0, shown="none",
+        compared=Compared.NEVER, least=0.1, shown="none",
     )  # fmt: skip
     limit: int | None = option(
         None, "Stop after this number of documents.", Panel.TEXT, compared=Compared.NEVER, least=1, shown="none"

@@ -12,7 +12,7 @@ from genner_cli.commands.terminal import status_line
 from genner_cli.plurals import counted
 
 Parts = Annotated[list[str], typer.Argument(metavar="PART...", help="Outputs of all shards, in any order; globs.")]
-Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst).")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output: a suffix as of extract.")]
 
 
 def merge(parts: Parts, output: Output, restart: Restart = False) -> None:

@@ -39,9 +39,18 @@ class Html(WholeFile):
 def read_html(page: str) -> tuple[str, str]:
     """The title and the text of a page."""
     parser = _Page()
-    parser.feed(page)
+    parser.feed(_terminated(page))
     parser.close()
     return parser.title.text(), parser.flow.text()
+
+
+def _terminated(page: str) -> str:
+    """Without a comment or a tag that is not closed before the end, as WHATWG has it; the parser would look for the
+    end of each one anew."""
+    comment = page.find("<!--", page.rfind("-->") + 1)
+    page = page[:comment] if comment >= 0 else page
+    tag = page.find("<", page.rfind(">") + 1)
+    return page[:tag] if tag >= 0 else page
 
 
 class _Page(HTMLParser):

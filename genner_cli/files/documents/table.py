@@ -1,6 +1,7 @@
 """CSV or TSV of documents: a header, then one row per document. A column is the text, the others are carried through.
 
-A .csv may be separated by commas, semicolons or tabs: by what its header has most of. All cells are strings.
+A .csv may be separated by commas, semicolons or tabs: by what its header has most of. A line between tabs in which
+quotes are not those of CSV (`1<tab>"Ann" she said`) is taken as it is. All cells are strings.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class _Lines:
         self._limit = limit
         self._first: str | None = None
         self._too_long = False
+        self.last = ""
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -61,6 +63,7 @@ class _Lines:
         if not line:
             raise StopIteration
         self.number += 1
+        self.last = line.removesuffix("\n").removesuffix("\r")
         if self._too_long:
             raise csv.Error(f"the line has more than {self._limit:,} bytes")
         return line
@@ -94,8 +97,10 @@ def _records(lines: _Lines, name: str, separator: str, options: AnnotationOption
         except StopIteration:
             return
         except csv.Error as error:
-            yield _broken(name, before + 1, lines.number, error)
-            continue
+            row = lines.last.split(separator)
+            if separator != "\t" or not header or len(row) != len(header) or lines.number > before + 1:
+                yield _broken(name, before + 1, lines.number, error)
+                continue
         source = f"{name}:{before + 1}"
         if header is None:
             header = _header(row, source, options)
