@@ -75,6 +75,7 @@ class Sampler:
     unscored: int = 0
 
     def __post_init__(self) -> None:
+        self._salt = blake2b(str(self.seed).encode(), digest_size=blake2b.SALT_SIZE).digest()
         self._labels: dict[str, _Best] = {}
         self._others = _Best(self.count)
 
@@ -112,8 +113,7 @@ class Sampler:
         return ranks
 
     def _digest(self, text: str) -> bytes:
-        key = self.seed.to_bytes(8, "big", signed=True)
-        return blake2b(text.encode(), digest_size=_DIGEST_BYTES, key=key).digest()
+        return blake2b(text.encode(), digest_size=_DIGEST_BYTES, salt=self._salt).digest()
 
     @staticmethod
     def _chance(digest: bytes) -> float:

@@ -60,16 +60,18 @@ def sample(
     - `genner data sample out.jsonl -n 500 --by random -o test-set.jsonl`
     """
     from genner_cli.data.sampling import Sampler
-    from genner_cli.files.annotations import ANNOTATION_FORMATS, Dropped
+    from genner_cli.files.annotations import ANNOTATION_FORMATS, WITH_SOURCES, Dropped
     from genner_cli.files.reading import expand
 
     paths = expand(files)
-    format = ANNOTATION_FORMATS[to or format_of(output, option="--to")]
+    name = to or format_of(output, option="--to")
     _check(paths, output)
     talk_on_stderr()
     sampler, dropped = Sampler(count, by, seed), Dropped()
     documents = _documents(paths, sampler, text_field, id_field)
-    format.write(documents, output, AnnotationOptions(text_field, id_field), dropped)
+    for document in documents if name not in WITH_SOURCES else ():
+        dropped.drop_sources(document)
+    ANNOTATION_FORMATS[name].write(documents, output, AnnotationOptions(text_field, id_field), dropped)
     sys.stderr.writelines(f"{line}\n" for line in _report(sampler, documents, dropped))
 
 
