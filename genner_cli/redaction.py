@@ -21,6 +21,8 @@ _PSEUDONYM_BYTES = 8
 _SPELLING_BYTES = 4
 _FEWEST_CHARACTERS = 2
 """A name of fewer letters and digits is not looked for again: an initial stands everywhere."""
+_LONGEST_NAME = 200
+"""Nor is a longer one, in characters, which is no name: the time of a search grows with it."""
 
 
 class Operator(StrEnum):
@@ -137,7 +139,7 @@ def repeated(text: str, entities: Sequence[Entity]) -> Iterator[Entity]:
 
     Entities are in canonical order. A mention in small letters is not one of a name with capitals ("may", "May").
     """
-    names = [entity for entity in entities if sum(map(str.isalnum, entity.text)) >= _FEWEST_CHARACTERS]
+    names = [entity for entity in entities if _is_name(entity.text)]
     words = WordList((entity.text for entity in names), fold=True)
     labels: dict[str, str] = {}
     small: set[str] = set()
@@ -152,6 +154,11 @@ def repeated(text: str, entities: Sequence[Entity]) -> Iterator[Entity]:
         inside = before >= 0 and end <= covered[before].end
         if not inside and (key in small or _has_capitals(text[start:end])):
             yield Entity(start, end, labels[key], text[start:end])
+
+
+def _is_name(mention: str) -> bool:
+    """Whether a mention is looked for again."""
+    return len(mention) <= _LONGEST_NAME and sum(map(str.isalnum, mention)) >= _FEWEST_CHARACTERS
 
 
 def _has_capitals(text: str) -> bool:

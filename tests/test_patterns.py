@@ -290,7 +290,10 @@ def test_the_source_is_kept_in_parquet_and_when_read_again(genner: Genner, input
     assert genner("extract", inputs[0], "--patterns", inputs[1], "--no-model", "-o", out).status == 0
     write_documents(inputs[0], [{"text": text} for text in [*TEXTS, "The Fram."]])
     assert genner("extract", inputs[0], "--patterns", inputs[1], "--no-model", "-o", out).status == 0
-    assert genner("data", "convert", out, back).status == 0
+    run = genner("data", "convert", out, back)
+    assert (run.status, "not carried over" in run.stderr) == (0, False)
+    run = genner("data", "convert", out, back.with_suffix(".conll"))
+    assert (run.status, "sources of entities: 4" in run.stderr) == (0, True)
     assert [mentions(record) for record in records(back)][1:] == [
         [("Fram", "pattern"), ("New York", "pattern")], [("Fram", "pattern")]
     ]  # fmt: skip

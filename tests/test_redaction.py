@@ -145,6 +145,7 @@ def test_overlapping_entities_become_one_and_touching_ones_stay_apart(
         ("Jose\u0301 and José", "José", "[X] and [X]"),
         ("北京市と北京", "北京", "[X]市と[X]"),
         ("A. and A.", "A.", "[X] and A."),
+        ("Ada " * 60 + "Ada", "Ada " * 50 + "Ada", "[X] " + "Ada " * 9 + "Ada"),
         ("Lo\u00adndon, Lon\u200bdon, London", "London", "[X], [X], [X]"),
     ],
 )

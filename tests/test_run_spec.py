@@ -66,6 +66,7 @@ class Files(NamedTuple):
     instructions: tuple[Path, Path]
     adapters: tuple[Path, Path]
     calibrations: tuple[Path, Path]
+    patterns: tuple[Path, Path]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         )
         path.write_bytes(encode_value(value))
     calibration_path([models[2]]).write_bytes(calibrations[0].read_bytes())
-    return Files(inputs, models, foreign, examples, instructions, adapters, calibrations)
+    patterns = folder / "one.yaml", folder / "two.yaml"
+    for path, word in zip(patterns, ("the", "of"), strict=True):
+        path.write_text(f"patterns:\n  - {{label: WORD, words: [{word}]}}\n")
+    return Files(inputs, models, foreign, examples, instructions, adapters, calibrations, patterns)
 
 
 class Change(NamedTuple):
@@ -134,6 +138,8 @@ def change(name: str, files: Files) -> Change:
         "calibration": Change(*map(str, files.calibrations), {"model": str(files.models[0])}),
         "no_calibration": Change(False, True, {"model": str(files.models[2])}),
         "whole_words": Change(False, True, {"format": "xml"}),
+        "patterns": Change(*map(str, files.patterns)),
+        "no_model": Change(False, True, {"patterns": str(files.patterns[0])}),
         "examples": Change(*map(str, files.examples), foreign),
         "shots": Change(1, 2, shown),
         "nearest": Change(Nearness.NONE, Nearness.WORDS, shown),
@@ -282,6 +288,8 @@ def test_the_manifest_says_what_counts_by_the_names_of_options(
         {"shard": "1/2", "output": "x.jsonl", "cluster": ClusterName.RAY},
         {"cluster": ClusterName.RAY, "output": "x.jsonl", "retry_errors": True},
         {"cluster": ClusterName.RAY, "limit": 3},
+        {"no_model": True},
+        {"no_model": True, "patterns": "x.yaml", "labels": (Label("PER"),)},
         {"retry_errors": True},
         {"restart": True},
         {"shots": 2},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +27,7 @@ Output = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="Output .jsonl (also .gz, .zst); - is stdout.")
 ]
 Operators = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--operator", metavar="[LABEL=]OPERATOR",
         help="What entities become, all or those of a label: label, mask, drop, pseudonym or keep; may be repeated.",
@@ -45,7 +45,7 @@ KeyPath = Annotated[
     ),
 ]  # fmt: skip
 KeepFields = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--keep-field", metavar="NAME", help="Field to copy as it is, * for all; may be repeated.",
         show_default="only the id",
@@ -56,10 +56,10 @@ KeepFields = Annotated[
 def redact(
     inputs: Inputs,
     output: Output = "-",
-    operator: Operators = [],  # noqa: B006
+    operator: Operators = None,
     repeat: Repeat = False,
     key_file: KeyPath = None,
-    keep_field: KeepFields = [],  # noqa: B006
+    keep_field: KeepFields = None,
     text_field: TextField = "text",
     id_field: IdField = "id",
     restart: Restart = False,
@@ -83,14 +83,14 @@ def redact(
     files = Files(inputs=tuple(inputs), output=output, text_field=text_field, id_field=id_field, restart=restart)
     talk_on_stderr()
     with ExitStack() as stack:
-        redacting = _redacting(operator, repeat, key_file, keep_field, stack)
+        redacting = _redacting(operator or (), repeat, key_file, keep_field or (), stack)
         done = rewrite(files, redacting, document_progress)
     sys.stderr.writelines(f"{line}\n" for line in _report(done, redacting))
     fail_if_any(done)
 
 
 def _redacting(
-    given: Iterable[str], repeat: bool, key_path: str | None, keep_fields: list[str], stack: ExitStack
+    given: Iterable[str], repeat: bool, key_path: str | None, keep_fields: Sequence[str], stack: ExitStack
 ) -> Redacting:
     from genner_cli.redaction import Pseudonyms, Redactor
     from genner_cli.running.redacting import Redacting

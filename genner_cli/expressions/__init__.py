@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from regex import Pattern as Compiled
 
 SECONDS = 5.0
-"""Time for one expression in one text of up to `CHARACTERS`; a longer text has as much for each of them."""
+"""Processor time for one expression in one text of up to `CHARACTERS`; a longer text has as much for each of them."""
 CHARACTERS = 2**20
 Find = Callable[[str], Iterator[Range]]
 
@@ -73,10 +73,10 @@ def _seconds(text: str) -> float:
 
 def _matches(compiled: Compiled[str], accepts: Callable[[str], bool] | None, text: str) -> Iterator[Range]:
     """Where the expression stands, without outer white space, and is accepted. Raises TimeoutError."""
-    until = time.monotonic() + _seconds(text)
+    until = time.thread_time() + _seconds(text)
     at = 0
     while at <= len(text):
-        left = until - time.monotonic()
+        left = until - time.thread_time()
         if left <= 0:
             raise TimeoutError
         match = compiled.search(text, at, timeout=left)

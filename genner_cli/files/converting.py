@@ -12,12 +12,18 @@ from typing import Any
 from genner_cli.data.characters import unspaced
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError
-from genner_cli.files.annotations import ANNOTATION_FORMATS, NATIVE, AnnotationOptions, Dropped
+from genner_cli.files.annotations import (
+    ANNOTATION_FORMATS,
+    NATIVE,
+    WITH_SOURCES,
+    AnnotationOptions,
+    Dropped,
+)
 from genner_cli.files.gold import Problem, labelled
 from genner_cli.files.records import Record
 from genner_cli.types import Document, Entity
 
-_ENTITY_KEYS = frozenset(("start", "end", "label", "text", "score"))
+_ENTITY_KEYS = frozenset(("start", "end", "label", "text", "score", "source"))
 
 
 @dataclass(slots=True)
@@ -51,14 +57,18 @@ def convert(
     reading = replace(options, offsets=None) if outward else options
     writing = options if outward else replace(options, offsets=None)
     documents = _documents(path, name, reading, done, trim)
-    ANNOTATION_FORMATS[out_name].write(_with_progress(documents, done, progress), out, writing, done.dropped)
+    documents = _with_progress(documents, done, progress, sources=out_name in WITH_SOURCES)
+    ANNOTATION_FORMATS[out_name].write(documents, out, writing, done.dropped)
     return done
 
 
 def _with_progress(
-    documents: Iterator[Document], done: Conversion, progress: Callable[[int], None]
+    documents: Iterator[Document], done: Conversion, progress: Callable[[int], None], *, sources: bool
 ) -> Iterator[Document]:
+    """`sources`: whether the target carries what found an entity."""
     for document in documents:
+        if not sources:
+            done.dropped.drop_sources(document)
         progress(done.documents)
         yield document
 

@@ -57,13 +57,13 @@ class ModelFacts:
         return {
             "model's content" if len(self.files) < 2 else "content of model and adapter": self.fingerprint,
             "calibration": repr(task.calibration) if task.calibration else None,
-            "patterns": sha256(repr(task.patterns).encode()).hexdigest() if task.patterns else None,
             "prompt": [PROMPT_VERSION, task.prompt.before_labels, task.prompt.before_text, task.prompt.after_text],
             "examples": [each.content() for each in task.demonstrations],
             "labels of each pass": [len(labels) for labels in task.passes],
             "labels trained together": [
                 label.name for labels in task.passes for label in labels if label not in task.labels
             ],
+            **({"patterns": sha256(repr(task.patterns).encode()).hexdigest()} if task.patterns else {}),
         }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
@@ -23,6 +23,7 @@ from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import SUFFIXES, Writer, check_target, entity_value, json_line
 from genner_cli.ledger import Ledger, Outcome
+from genner_cli.options import key_of
 from genner_cli.plurals import counted
 from genner_cli.redaction import Operator, Redacted, Redaction, Redactor, moved, replaced
 from genner_cli.running.local import Progress, silent
@@ -88,8 +89,7 @@ def rewrite(files: Files, rewriting: Rewriting, progress: Progress = silent) -> 
     """Rewrites all records, resuming what an earlier run left. Raises UsageError, GennerError, KeyboardInterrupt."""
     inputs = expand(files.inputs)
     done, started, read = Done(), time.monotonic(), _Read()
-    with Stopper() as stopper, ExitStack() as stack:
-        show = stack.enter_context(progress(total_bytes(inputs)))
+    with Stopper() as stopper, progress(total_bytes(inputs)) as show:
         documents: Iterator[Record] = read_documents(
             inputs, text_field=files.text_field, id_field=files.id_field, dropped=(), progress=read
         )
@@ -131,9 +131,10 @@ def _sink(files: Files, inputs: Sequence[str], rewriting: Rewriting, done: Done)
             yield lambda documents: documents, write
         return
     check_target(files.output, inputs=inputs, suffixes=SUFFIXES)
-    names = {"text-field": files.text_field, "id-field": files.id_field}
-    with ResumableOutput(files.output, inputs=inputs, **_underscored(names)) as output:
-        output.begin(Settings({**rewriting.settings, **names}), restart=files.restart)
+    names = {"text_field": files.text_field, "id_field": files.id_field}
+    with ResumableOutput(files.output, inputs=inputs, **names) as output:
+        shown = {key_of(name): value for name, value in names.items()}
+        output.begin(Settings({**rewriting.settings, **shown}), restart=files.restart)
 
         def rest(documents: Iterator[Record]) -> Iterator[Record]:
             missing = output.rest(documents)
@@ -142,10 +143,6 @@ def _sink(files: Files, inputs: Sequence[str], rewriting: Rewriting, done: Done)
 
         yield rest, output.write
         output.finish()
-
-
-def _underscored(names: dict[str, str]) -> dict[str, str]:
-    return {name.replace("-", "_"): value for name, value in names.items()}
 
 
 def _batches(documents: Iterable[Record]) -> Iterator[list[Record]]:
@@ -212,7 +209,7 @@ class Redacting:
     labels: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     repeats: int = 0
-    _names: dict[tuple[str, str], str] = field(default_factory=dict)
+    _names: set[tuple[str, str, str]] = field(default_factory=set)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -239,7 +236,7 @@ class Redacting:
     def settle(self) -> None:
         """Makes the names of new pseudonyms durable."""
         if self.key_file and self._names:
-            self.key_file.add((*pseudonym, text) for pseudonym, text in self._names.items())
+            self.key_file.add(sorted(self._names))
             self._names.clear()
 
     def _count(self, entities: Iterable[Entity], redacted: Redacted) -> None:
@@ -256,7 +253,7 @@ class Redacting:
             value["operator"] = each.operator.value
             if each.operator is Operator.PSEUDONYM:
                 value["spelling"] = each.spelling
-                self._names[each.replacement, each.spelling] = text[each.start : each.end]
+                self._names.add((each.replacement, each.spelling, text[each.start : each.end]))
             yield value
 
     def _kept(self, document: Document, files: Files) -> dict[str, Any]:

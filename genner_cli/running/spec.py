@@ -97,7 +97,7 @@ class RunSpec:
         None, "YAML file of regular expressions, checks and word lists; what they match is an entity too"
         " (docs/patterns.md).", Panel.PATTERNS, compared=Compared.CONTENT, metavar="FILE", shown="none",
     )  # fmt: skip
-    no_model: bool = option(False, "Extract by --patterns alone.", Panel.PATTERNS, compared=Compared.CONTENT)
+    no_model: bool = option(False, "Extract by --patterns alone.", Panel.PATTERNS, compared=Compared.VALUE)
     examples: str | None = option(
         None, "Labelled file of examples to show to a model that genner did not train.", Panel.PROMPT,
         compared=Compared.CONTENT, metavar="FILE", shown="one made of the labels",

@@ -13,6 +13,7 @@ class _Commands(LazyGroup):
         "split": "Split documents into train, valid and test, by label, with near-duplicates in the same split.",
         "relabel": "Rename labels, merge them, or drop them.",
         "check": "Look for wrong offsets, duplicates, leaks between files, and inconsistent annotations.",
+        "sample": "Choose the documents to annotate next: the least certain ones, from all labels alike.",
         "merge": "Join the outputs of all shards of a run into the output of the same run without shards.",
     }
 

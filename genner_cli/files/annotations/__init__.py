@@ -19,6 +19,8 @@ from genner_cli.types import Document, Entity, FailedDocument, Label
 
 NATIVE = "jsonl"
 """genner's own format, which carries everything."""
+WITH_SOURCES = (NATIVE, "parquet")
+"""Those that carry what found an entity (`Entity.source`)."""
 _EXAMPLES = 3
 
 
@@ -88,6 +90,12 @@ class Dropped:
         for entity in document.entities:
             if entity.score is not None:
                 self("scores", shown(document, entity))
+
+    def drop_sources(self, document: Document) -> None:
+        """Counts the entities that say what found them."""
+        for entity in document.entities:
+            if entity.source is not None:
+                self("sources of entities", shown(document, entity))
 
 
 def place(document: Document) -> str:
