@@ -67,6 +67,17 @@ def test_what_gliner_never_wrote_is_a_problem_with_its_line(change: dict[str, An
     assert [problem.source for problem in done.problems] == [f"{tmp_path / 'in.jsonl'}:2"]
 
 
+@pytest.mark.parametrize(
+    ("format", "field"), [("gliner", "ner"), ("langextract", "extractions"), ("presidio", "analyzer_results")]
+)
+def test_a_record_without_the_formats_own_field_is_a_problem_that_names_it(
+    format: str, field: str, tmp_path: Path
+) -> None:
+    records, done = converted([{"text": TEXT, "tokenized_text": ["Zoë"]}], format, tmp_path)
+    assert not records
+    assert f'"{field}"' in done.problems[0].message
+
+
 def test_what_is_written_for_gliner_divides_tokens_at_entities(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     entities = [{"start": 0, "end": 4, "label": "ORG"}, {"start": 9, "end": 17, "label": "LOC"}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,13 @@ def expected(options: dict[str, Any]) -> dict[str, list[tuple[int, int, str, flo
     }
     assert all(found.values())
     return found
+
+
+def ends_quietly(code: str, options: dict[str, Any]) -> bool:
+    """Whether an interpreter that has run this code closes the model before it ends."""
+    command = [sys.executable, "-c", f"options = {options!r}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode == 0 and "Exception ignored" not in done.stderr
 
 
 class TestSpacy:
@@ -101,6 +110,12 @@ class TestSpacy:
         assert [self.spans(doc) for doc in docs] == [expected[TEXTS[0]]]
         assert failed == [("genner", "Ann\0", DataError)]
 
+    def test_the_model_is_closed_before_the_interpreter_ends(self, nlp: Any, options: dict[str, Any]) -> None:
+        code = (
+            "import spacy; nlp = spacy.blank('en'); nlp.add_pipe('genner', config={'types': 'PER', 'options': options})"
+        )
+        assert ends_quietly(f"{code}; nlp('Ann met Bob.')", options)
+
     @pytest.mark.parametrize(
         ("config", "error"), [({"options": {"modl": "x"}}, TypeError), ({"options": {"depth": 0}}, UsageError)]
     )
@@ -155,6 +170,11 @@ class TestPresidio:
         recognizer = GennerRecognizer("PER,FOOD", names={"PER": "NAME"}, **options)
         assert recognizer.get_supported_entities() == ["NAME", "FOOD"]
         assert {r.entity_type for r in recognizer.analyze(TEXTS[0], [])} <= {"NAME", "FOOD"}
+
+    def test_the_model_is_closed_before_the_interpreter_ends(self, options: dict[str, Any]) -> None:
+        pytest.importorskip("presidio_analyzer")
+        code = "from genner_cli.integrations.presidio import GennerRecognizer; r = GennerRecognizer('PER', **options)"
+        assert ends_quietly(f"{code}; r.analyze('Ann met Bob.', [])", options)
 
     def test_a_text_that_fails_is_an_error_and_never_free_of_names(self, options: dict[str, Any]) -> None:
         pytest.importorskip("presidio_analyzer")

@@ -104,6 +104,9 @@ def test_the_first_package_that_is_installed_is_taken(monkeypatch: pytest.Monkey
     assert llama._chosen() == llama.SOURCE
     monkeypatch.setenv(llama.CHOICE, llama.PREBUILT)
     assert llama._chosen() == llama.PREBUILT
+    monkeypatch.delenv(llama.CHOICE)
+    monkeypatch.setattr(llama, "_installed", {llama.SOURCE: f"{both[llama.SOURCE]}+cu128"}.get)
+    assert llama._chosen() == llama.SOURCE
 
 
 @pytest.mark.parametrize(

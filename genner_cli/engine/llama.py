@@ -75,12 +75,10 @@ def _chosen() -> str:
     if wanted not in PACKAGES:
         raise ModelError(f"{CHOICE}={wanted}: not a package with llama.cpp; set it to one of {', '.join(PACKAGES)}")
     found, needed = _installed(wanted), PACKAGES[wanted].version
-    if found == needed:
+    if found and found.partition("+")[0] == needed:
         return wanted
-    state = (
-        f"{wanted} {found} has another llama.cpp than the one that" if found else f"{wanted} is not installed, which"
-    )
-    raise ModelError(f"{state} genner calls; pip install {wanted}=={needed}{_without_compiler(wanted)}")
+    state = f"{wanted} {found} has another llama.cpp than genner calls" if found else f"{wanted} is not installed"
+    raise ModelError(f"{state}; pip install {wanted}=={needed}{_without_compiler(wanted)}")
 
 
 def _without_compiler(wanted: str) -> str:
@@ -113,7 +111,8 @@ PACKAGE = _chosen()
 _PACKAGE = PACKAGES[PACKAGE]
 VERSION = f"{PACKAGE} {_PACKAGE.version}"
 _folders: list[Any] = []  # a folder of DLLs is known as long as its handle lives
-_libraries = tuple(map(_load, ("ggml-base", "ggml", "llama")))
+_linked = ("ggml", "ggml-base") if sys.platform == "win32" else ()  # elsewhere found through the library linked to them
+_libraries = tuple(map(_load, ("llama", *_linked)))
 
 
 def function(name: str, result: Any, *parameters: Any) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ analyzer.analyze("John Smith joined Acme.", language="en")
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -40,6 +41,7 @@ class GennerRecognizer(EntityRecognizer):  # type: ignore[misc]  # Presidio is n
         ModelError and UsageError with a remedy.
         """
         self._extractor = Extractor(types, **options).__enter__()
+        weakref.finalize(self, self._extractor.__exit__, None, None, None)
         self._names = {label.name: names.get(label.name, label.name) for label in self._extractor.labels}
         self._turn = Lock()
         super().__init__(

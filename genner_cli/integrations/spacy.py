@@ -11,6 +11,7 @@ All entities stand in a span group with their scores; those that do not overlap 
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ class Genner(Pipe):
     def _open(self) -> None:
         """Opens the model once in each process: what llama.cpp has opened does not survive a fork (`n_process`)."""
         if self._process != os.getpid():
-            self._extractor.__enter__()
+            weakref.finalize(self, self._extractor.__enter__().__exit__, None, None, None)
             self._process = os.getpid()
 
     def _annotated(self, doc: Doc, record: Mapping[str, Any]) -> Doc:

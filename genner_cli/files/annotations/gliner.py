@@ -51,7 +51,9 @@ def _of_tokens(value: Mapping[str, Any], source: str, options: AnnotationOptions
     text, ranges = _placed(words, value.get(options.text_field), source)
     fields = {name: item for name, item in value.items() if name not in _OWN}
     spans = value.get(_SPANS)
-    entities = [_entity(span, ranges, source) for span in spans] if isinstance(spans, list) else spans
+    if not isinstance(spans, list):
+        raise DataError(f'{source}: field "{_SPANS}" is not a list of entities, like [[0, 1, "person"]]; correct it')
+    entities = [_entity(span, ranges, source) for span in spans]
     return {**fields, options.text_field: text, "tokens": [list(range) for range in ranges], "entities": entities}
 
 

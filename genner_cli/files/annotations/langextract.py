@@ -31,9 +31,8 @@ class LangExtract(AnnotationFormat):
         for source, value in json_objects(path):
             fields = {name: item for name, item in value.items() if name not in _OWN}
             known = {} if value.get("document_id") is None else {options.id_field: value["document_id"]}
-            given = value.get("extractions")
             try:
-                entities = list(_entities(given, source, dropped)) if isinstance(given, list) else given
+                entities = list(_entities(value.get("extractions"), source, dropped))
             except DataError as error:
                 yield FailedDocument(str(error), source)
                 continue
@@ -44,7 +43,9 @@ class LangExtract(AnnotationFormat):
         write_json((_value(document, options, dropped) for document in documents), path)
 
 
-def _entities(given: list[Any], source: str, dropped: Dropped) -> Iterator[dict[str, Any]]:
+def _entities(given: Any, source: str, dropped: Dropped) -> Iterator[dict[str, Any]]:
+    if not isinstance(given, list):
+        raise DataError(f'{source}: field "extractions" is not a list; write the file with save_annotated_documents')
     for item in given:
         if not isinstance(item, dict) or "extraction_class" not in item:
             raise DataError(f"{source}: {item!r} is not an extraction; langextract writes extraction_class and others")

@@ -47,7 +47,11 @@ def _record(value: Mapping[str, Any], source: str, options: AnnotationOptions, d
     )
     fields = {name: item for name, item in value.items() if name not in (text, spans, options.text_field)}
     given = value.get(spans)
-    entities = [_entity(item, keys, source, dropped) for item in given] if isinstance(given, list) else given
+    if not isinstance(given, list):
+        raise DataError(
+            f'{source}: field "{spans}" is not a list of results; write [result.to_dict() for result in ...]'
+        )
+    entities = [_entity(item, keys, source, dropped) for item in given]
     there = {options.text_field: value[text]} if text in value else {}
     return {**fields, **there, "entities": entities}
 
