@@ -12,7 +12,7 @@ from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt, literal_prompt
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
-from genner_cli.prompting import GENERAL_PROMPT, Demonstration, Prompt, general_prompt
+from genner_cli.prompting import GENERAL_PROMPT, UNTRAINED_FORMAT, Demonstration, Prompt, general_prompt
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec
@@ -131,7 +131,7 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
         assert literal_prompt(model.metadata.get(CHAT_TEMPLATE), path) == prompt_of(template)
     engine = EngineOptions(threads=1, gpu_layers=0)
     with LlamaBackend().open(RunSpec(labels=(Label("PER"), Label("X")), model=str(path), engine=engine)) as opened:
-        assert opened.facts.task.format == "xml"
+        assert opened.facts.task.format == UNTRAINED_FORMAT
         results = list(extractions(opened, [Document("Ann met Bob in Rome."), Document("x <|end|> y")]))
     assert [result.error for result in results] == [None, None]
     found = [entity for result in results for entity in result.entities]

@@ -53,8 +53,8 @@ def examples(tmp_path: Path) -> Path:
 def spec(model: Path, examples: Path) -> Callable[..., RunSpec]:
     def make(**options: Any) -> RunSpec:
         engine = EngineOptions(threads=1, gpu_layers=0, slots=2, context=options.pop("context", 8192))
-        given = {"labels": (Label("PER"), Label("LOC")), "model": str(model), "examples": str(examples), **options}
-        return RunSpec(engine=engine, **given)
+        given = {"labels": (Label("PER"), Label("LOC")), "model": str(model), "examples": str(examples)}
+        return RunSpec(engine=engine, **{"format": "xml", **given, **options})
 
     return make
 
