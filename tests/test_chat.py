@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from asking import news
 from random_model import write_random_model
 
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt, literal_prompts, writes_date
@@ -132,8 +133,9 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
     engine = EngineOptions(threads=1, gpu_layers=0)
     with LlamaBackend().open(RunSpec(labels=(Label("PER"), Label("X")), model=str(path), engine=engine)) as opened:
         assert opened.facts.task.format == UNTRAINED_FORMAT
-        results = list(extractions(opened, [Document("Ann met Bob in Rome."), Document("x <|end|> y")]))
-    assert [result.error for result in results] == [None, None]
+        texts = ["Ann met Bob in Rome.", "x <|end|> y", *news()[:6]]
+        results = list(extractions(opened, map(Document, texts)))
+    assert [result.error for result in results] == [None] * len(texts)
     found = [entity for result in results for entity in result.entities]
     assert {entity.label for entity in found} <= {"PER", "X"}
     assert found

@@ -12,7 +12,7 @@ from made_sets import record, write
 from prompting import CONTROLS, MARK, SHOWN, Cell, Data, permuted, planned, read_cells
 from random_model import write_random_model
 
-PLACES = ("Paris", "London", "Oslo", "Rome", "Lima", "Cairo")
+PLACES = ("Paris", "London", "Oslo", "Rome", "Lima", "Cairo", "Bern", "Kyiv", "Doha", "Seoul", "Accra", "Quito")
 CELLS = [
     *(Cell("made", "snips", "bracketed", shown) for shown in (*SHOWN, *CONTROLS)),
     *(Cell("made", "snips", "bracketed", "nearest 4", kind) for kind in ("format", "off")),
