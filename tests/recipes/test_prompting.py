@@ -59,11 +59,11 @@ def test_cells_are_measured_once_and_become_tables(
     assert capsys.readouterr().out.splitlines() == ["made wikigold category none source"]
     assert list(read_cells(cells)) == CELLS
 
-    page.write_text(f"What is known.\n{MARK}\nold", "utf-8")
+    page.write_text(f"What is known.\n{MARK}\nstale", "utf-8")
     run(monkeypatch, *arguments, "--page", page)
     written = page.read_text("utf-8")
     assert written.startswith(f"What is known.\n{MARK}\n")
-    assert "old" not in written
+    assert "stale" not in written
     for title in ("made, snips", "made, wikigold", "Constraint", "Controls"):
         assert f"**{title}**" in written
 
