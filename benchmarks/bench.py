@@ -1,13 +1,15 @@
 """genner against what else runs the same requests, and against the machine.
 
-    python benchmarks/bench.py [--server LLAMA-SERVER] [--full] [--threads N]
+    python benchmarks/bench.py [--server LLAMA-SERVER] [--full] [--threads N] [--model MODEL ...] [--only]
 
-On the bundled model, and on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`). Peers take the
-same GGUF, prompt token ids, grammar, threads and flash attention, and may write as many tokens for a document as
-genner wrote. Rounds take turns; figures are medians with ranges. First it is checked on every document that the
-loop under the grammar and genner under the same grammar alone write the same text (control tokens left out, which
-genner never writes), and that genner writes the same with one slot as with its own choice of slots, but for
-choices closer than NOISE. Prints the figures beside their targets and writes results.json and results.svg beside
+On the bundled model, on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`), and on models that genner
+did not train (`--model`, with `--only` on these alone). Peers take the same GGUF, prompt token ids, grammar, threads
+and flash attention, and may write as many tokens for a document as genner wrote. Rounds take turns; figures are
+medians with ranges. First it is checked on every document that the loop under the grammar and genner under the same
+grammar alone write the same text (control tokens left out, which genner never writes), and that genner writes the
+same with one slot as with its own choice of slots, but for choices closer than NOISE. A model that was not trained
+for it is often undecided, so that the loop's batches of one token may choose otherwise: there it is counted for how
+many texts both are the same. Prints the figures beside their targets and writes results.json and results.svg beside
 this file. Without a server, its rows are left out.
 """
 
@@ -21,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -36,10 +38,11 @@ from peers import Loop, Peer, Server
 from plot import plot
 from rich.console import Console
 from rich.table import Table
-from workloads import Workload, workloads
+from workloads import Workload, general_workloads, workloads
 
 from genner_cli import hub
 from genner_cli.engine.engine import Engine
+from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Statistics
 from genner_cli.generation import Completion, Constraint, EngineOptions, Request
@@ -58,12 +61,13 @@ class Size:
 
     bundled: tuple[int, int]
     inflated: tuple[int, int]
+    general: int
     memory: tuple[int, ...]
     rounds: int = 3
 
 
-QUICK = Size(bundled=(100, 2), inflated=(12, 0), memory=(1_000, 10_000))
-FULL = Size(bundled=(300, 10), inflated=(60, 2), memory=(1_000, 10_000, 100_000))
+QUICK = Size(bundled=(100, 2), inflated=(12, 0), general=24, memory=(1_000, 10_000))
+FULL = Size(bundled=(300, 10), inflated=(60, 2), general=60, memory=(1_000, 10_000, 100_000))
 
 
 @dataclass(slots=True)
@@ -90,21 +94,23 @@ class Bench:
 
     def __init__(self, path: Path, threads: int, server: Path | None, stack: ExitStack) -> None:
         self.model = stack.enter_context(Model(path))
-        self.shipped = EngineOptions(threads=threads, flash_attention=False)
+        self.path = path
+        self.shipped = EngineOptions(threads=threads)
         self.one_slot = replace(self.shipped, slots=1)
-        same = {"threads": threads, "flash_attention": False, "context": 2048}
+        flash = invariance(self.model, self.shipped, threads).rows is not None
+        same = {"threads": threads, "flash_attention": flash, "context": 2048}
         self.loop = stack.enter_context(Loop(path, **same))
         self.peers: dict[str, Peer] = {LOOP: self.loop}
         if server:
             self.peers[SERVER] = stack.enter_context(Server(server, path, slots=SERVER_SLOTS, **same))
 
-    def run(self, workload: Workload, rounds: int) -> dict[str, Any]:
-        """The figures of one workload."""
-        requests = workload.requests(self.model)
+    def run(self, workload: Workload, rounds: int, *, trained: bool) -> dict[str, Any]:
+        """The figures of one workload; `trained`: the model is one that genner trained."""
+        requests = workload.requests(self.path)
         prompts = [self.model.begin_ids + self.model.prompt(one.prefix + one.rest) for one in requests]
         shipped, _, _ = with_genner(self.model, requests, self.shipped)
         limits = [len(completion.ends) for completion in shipped]
-        self._check(requests, prompts, limits, shipped)
+        equal = self._check(requests, prompts, limits, shipped, trained)
         runs = {name: Run([]) for name in (*self.peers, ONE_SLOT, SHIPPED)}
         rates = limit.measure(self.model, self.shipped, rounds)
         for _ in range(rounds):
@@ -114,11 +120,18 @@ class Bench:
             for name, options in {ONE_SLOT: self.one_slot, SHIPPED: self.shipped}.items():
                 _, runs[name].statistics, seconds = with_genner(self.model, requests, options)
                 runs[name].seconds.append(seconds)
-        return _figures(workload, len(requests), runs, rates)
+        return {**_figures(workload, len(requests), runs, rates), "same_as_loop": equal}
 
     def _check(
-        self, requests: list[Request], prompts: list[list[int]], limits: list[int], shipped: list[Completion]
-    ) -> None:
+        self,
+        requests: list[Request],
+        prompts: list[list[int]],
+        limits: list[int],
+        shipped: list[Completion],
+        trained: bool,
+    ) -> int:
+        """Ends the run where texts differ that must be the same; gives for how many texts the loop writes what genner
+        does under the grammar alone."""
         one_slot, _, _ = with_genner(self.model, requests, self.one_slot)
         close = [min(one.margin, other.margin) < NOISE for one, other in zip(one_slot, shipped, strict=True)]
         _same("genner with one slot and with more", [c.text for c in one_slot], [c.text for c in shipped], close)
@@ -128,12 +141,11 @@ class Bench:
         never = [id for id, piece in enumerate(pieces) if piece is None and id not in added and not self.model.ends(id)]
         theirs = self.loop.complete(prompts, requests[0].grammar, limits, never)
         lengths = [min(len(our.text), len(their)) for our, their in zip(ours, theirs, strict=True)]
-        _same(
-            "genner and the loop, both under the grammar alone",
-            [our.text[:length] for our, length in zip(ours, lengths, strict=True)],
-            [their[:length] for their, length in zip(theirs, lengths, strict=True)],
-            [False] * len(ours),
-        )
+        our_texts = [our.text[:length] for our, length in zip(ours, lengths, strict=True)]
+        their_texts = [their[:length] for their, length in zip(theirs, lengths, strict=True)]
+        if trained:
+            _same("genner and the loop, both under the grammar alone", our_texts, their_texts, [False] * len(ours))
+        return sum(our == their for our, their in zip(our_texts, their_texts, strict=True))
 
 
 def _same(what: str, ours: list[str], theirs: list[str], excused: list[bool]) -> None:
@@ -182,6 +194,18 @@ def _shares(done: Statistics, seconds: float) -> dict[str, Any]:
 
 def targets(results: dict[str, Any]) -> Iterator[tuple[str, float | None, str, str]]:
     """Each figure with what it should at least be, and the aim."""
+    for model, found in results["general"].items():
+        for figures in found:
+            name, shipped, server = f"{model}, {figures['workload']}", figures[SHIPPED], figures.get(SERVER)
+            yield f"{name}: against the loop", figures[LOOP]["genner_is_faster_by"], "5", "7"
+            yield f"{name}: against llama-server, warm", server and server["genner_is_faster_by"], "1.5", "2"
+            yield f"{name}: efficiency against the limit", shipped["efficiency"], "0.7", "0.9"
+            yield f"{name}: share of time outside llama_decode", shipped["share_outside_decode"], "at most 0.1", "0.05"
+    if "bundled" in results:
+        yield from _trained_targets(results)
+
+
+def _trained_targets(results: dict[str, Any]) -> Iterator[tuple[str, float | None, str, str]]:
     small, large = results["bundled"][0], results["inflated"][0]
     shipped = large[SHIPPED]
     server = large.get(SERVER)
@@ -195,20 +219,25 @@ def targets(results: dict[str, Any]) -> Iterator[tuple[str, float | None, str, s
     yield f"memory at {counts[-1]} documents / at {counts[0]}", growth[-1] / growth[0], "flat", "flat"
 
 
+def by_model(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The figures of all workloads, by the name of the model."""
+    trained = {name: results[name] for name in ("bundled", "inflated") if name in results}
+    return {**trained, **results["general"]}
+
+
 def report(results: dict[str, Any], console: Console) -> None:
     """Prints the rates of all workloads, and the table of targets."""
     rates = Table("model", "workload", "", "documents/s (range)", "genner is faster by", "efficiency")
-    for model in ("bundled", "inflated"):
-        for figures in results[model]:
+    for model, found in by_model(results).items():
+        for figures in found:
             for name in (LOOP, SERVER, ONE_SLOT, SHIPPED):
                 if name in figures:
                     row = figures[name]
                     low, high = row["range"]
                     efficiency = f"{row['efficiency']:.2f}" if "efficiency" in row else ""
                     rate = f"{row['documents_per_second']:.2f} ({low:.2f} to {high:.2f})"
-                    rates.add_row(
-                        model, figures["workload"], name, rate, f"{row['genner_is_faster_by']:.2f}", efficiency
-                    )
+                    faster = f"{row['genner_is_faster_by']:.2f}"
+                    rates.add_row(model, figures["workload"], name, rate, faster, efficiency)
     table = Table("figure", "measured", "at least", "aim")
     for figure, value, least, aim in targets(results):
         table.add_row(figure, "no server given" if value is None else f"{value:.3f}", least, aim)
@@ -216,35 +245,64 @@ def report(results: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def measured(
+    name: str, path: Path, args: argparse.Namespace, rounds: int, asked: Iterable[Workload], *, trained: bool
+) -> list[dict[str, Any]]:
+    """The figures of all workloads on one model."""
+    with ExitStack() as stack, Console().status(name) as status:
+        bench = Bench(path, args.threads, args.server, stack)
+        found = []
+        for workload in asked:
+            status.update(f"{name}: {workload.name}")
+            found.append(bench.run(workload, rounds, trained=trained))
+    return found
+
+
+def trained_models(args: argparse.Namespace, size: Size) -> dict[str, Any]:
+    """The figures of the bundled model, of the inflated one, and of memory."""
+    if not INFLATED.exists():
+        inflate(hub.BUNDLED, INFLATED, Shape())
+    results: dict[str, Any] = {}
+    for name, path, counts in (("bundled", hub.BUNDLED, size.bundled), ("inflated", INFLATED, size.inflated)):
+        asked = [
+            workload
+            for workload in workloads(*counts)
+            if workload.texts and (args.full or name == "bundled" or not workload.labels)
+        ]
+        results[name] = measured(name, path, args, size.rounds, asked, trained=True)
+    results["memory"] = [(count, memory.peak(count, args.threads)) for count in size.memory]
+    return results
+
+
 def main() -> None:
     """Reads the command line, measures, prints and writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", type=Path)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--model", action="append", default=[], help="a model that genner did not train; repeat for more"
+    )
+    parser.add_argument("--only", action="store_true", help="these models alone")
+    parser.add_argument("--sentences", type=int, help="texts for each of these models")
+    parser.add_argument("--rounds", type=int)
     args = parser.parse_args()
     size = FULL if args.full else QUICK
-    console = Console()
-    if not INFLATED.exists():
-        inflate(hub.BUNDLED, INFLATED, Shape())
+    size = replace(size, general=args.sentences or size.general, rounds=args.rounds or size.rounds)
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": _machine(args.threads),
         "size": asdict(size),
+        **({} if args.only else trained_models(args, size)),
+        "general": {},
     }
-    for name, path, counts in (("bundled", hub.BUNDLED, size.bundled), ("inflated", INFLATED, size.inflated)):
-        with ExitStack() as stack, console.status(name) as status:
-            bench = Bench(path, args.threads, args.server, stack)
-            results[name] = []
-            for workload in workloads(*counts):
-                if workload.texts and (args.full or name == "bundled" or not workload.labels):
-                    status.update(f"{name}: {workload.name}")
-                    results[name].append(bench.run(workload, size.rounds))
-    with console.status("memory"):
-        results["memory"] = [(count, memory.peak(count, args.threads)) for count in size.memory]
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    plot(results, HERE / "results.svg")
-    report(results, console)
+    for reference in args.model:
+        path, asked = hub.resolve(reference), general_workloads(size.general)
+        results["general"][path.name] = measured(path.name, path, args, size.rounds, asked, trained=False)
+    if not args.only:
+        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        plot(by_model(results), HERE / "results.svg")
+    report(results, Console())
 
 
 def _machine(threads: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from genner_cli.engine.model import Model
 from genner_cli.engine.statistics import Statistics
 from genner_cli.generation import EngineOptions
 
+_TEXT = "Ada Lovelace worked with Charles Babbage in London. "
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -28,10 +30,10 @@ class Rates:
 
 
 def measure(model: Model, options: EngineOptions, rounds: int) -> Rates:
-    """Medians over so many rounds, of one sequence of as many tokens of the model's own prompt as a step takes."""
+    """Medians over `rounds` rounds, of one sequence of as many tokens as a step takes."""
     threads = options.threads or 1
     context = Context(model, options, threads, invariance(model, options, threads).rows)
-    tokens = (model.plain(model.metadata["genner.labels"]) * context.capacity)[: context.capacity]
+    tokens = (model.plain(_TEXT) * context.capacity)[: context.capacity]
     rates = [_rate(context, tokens, outputs, rounds) for outputs in (0, len(tokens))]
     context.close()
     return Rates(*rates)

@@ -10,9 +10,9 @@ from matplotlib import pyplot
 NAMES = ("create_completion loop", "llama-server", "genner, one slot", "genner")
 
 
-def plot(results: dict[str, Any], path: Path) -> None:
+def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
     """Writes an SVG: a group of bars for each workload, the limit as a line at 1."""
-    groups = [(model, figures) for model in ("bundled", "inflated") for figures in results[model]]
+    groups = [(model, figures) for model, found in results.items() for figures in found]
     drawing, axes = pyplot.subplots(figsize=(9, 0.75 * len(groups) + 1.6), layout="constrained")
     height = 0.8 / len(NAMES)
     for number, name in enumerate(NAMES):

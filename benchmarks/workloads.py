@@ -4,47 +4,43 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from genner_cli.chunking import split
-from genner_cli.engine.model import Model
-from genner_cli.files.labels import read_labels
-from genner_cli.formats import output_format
-from genner_cli.generation import Request
-from genner_cli.prompting import Instructions
-from genner_cli.types import Label
+from genner_cli.extraction import extract
+from genner_cli.files.labels import parse_types, read_labels
+from genner_cli.generation import Completion, Request
+from genner_cli.running.llama import open_model
+from genner_cli.running.spec import RunSpec
+from genner_cli.types import Document, Label
 
 DOCUMENTS = Path(__file__).parent / "documents"
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Texts, and labels to ask for; without, those that the model asks for by default."""
+    """Texts, and labels and output format to ask for; without, those that the model asks for by default."""
 
     name: str
     texts: tuple[str, ...]
     labels: tuple[Label, ...] = ()
+    format: str | None = None
 
-    def requests(self, model: Model) -> list[Request]:
-        """One request for each chunk of each text."""
-        instructions = Instructions.from_metadata(model.metadata)
-        assert instructions, "benchmarks need a model with genner metadata"
-        labels = self.labels or [label for label in instructions.labels if label.name in instructions.default_labels]
-        output, names = output_format(instructions.format), [label.name for label in labels]
-        prefix, grammar = instructions.prompt.prefix(labels), output.grammar(names)
-        chunks = (chunk.text for text in self.texts for chunk in split(text, instructions.chunk_bytes))
-        return [
-            Request(
-                prefix=prefix,
-                rest=instructions.prompt.rest(chunk),
-                grammar=grammar,
-                lock=output.lock(chunk, names),
-                allowance=2 * len(chunk) + 64,
-            )
-            for chunk in chunks
-        ]
+    def requests(self, path: Path) -> list[Request]:
+        """The requests that extraction makes for the texts with this model, in order."""
+        found: list[Request] = []
+
+        def record(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
+            for number, request in enumerate(requests):
+                found.append(request)
+                yield number, Completion("", error="only recorded")
+
+        spec = RunSpec(inputs=(), model=str(path), labels=self.labels or None, format=self.format)
+        with open_model(spec) as (facts, _):
+            for _ in extract((Document(text) for text in self.texts), facts.task, record):
+                pass
+        return found
 
 
 def workloads(sentences: int, articles: int) -> Iterator[Workload]:
@@ -53,6 +49,13 @@ def workloads(sentences: int, articles: int) -> Iterator[Workload]:
     yield Workload("short sentences", short)
     yield Workload("long articles", _sample("long.jsonl", articles))
     yield Workload("many labels", short, tuple(read_labels(str(DOCUMENTS / "many_labels.yaml"))))
+
+
+def general_workloads(sentences: int) -> Iterator[Workload]:
+    """Short sentences for a model that genner did not train: in a format that repeats the text, and in one that does
+    not."""
+    for format in ("xml", "category"):
+        yield Workload(f"{format}, short", _sample("short.jsonl", sentences), tuple(parse_types("PER,ORG,LOC")), format)
 
 
 def _sample(name: str, count: int) -> tuple[str, ...]:

@@ -34,17 +34,23 @@ REMEDY = "give a whole GGUF in F32, F16 or BF16, and for a type that needs one, 
 
 
 def quantize(
-    source: Path, out: Path, type: str = "Q8_0", *, imatrix: Path | None = None, threads: int | None = None
+    source: Path,
+    out: Path,
+    type: str = "Q8_0",
+    *,
+    imatrix: Path | None = None,
+    threads: int | None = None,
+    requantize: bool = False,
 ) -> Path:
     """Writes `source` to `out` in the quantization type (llama.cpp: llama_model_quantize).
 
     `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`read_imatrix`);
-    `threads` None takes all cores. Raises UsageError for an unknown type; ModelError where the source is missing,
-    broken or already quantized, for a matrix of another model, and for a type that needs one. Not for two threads at a
-    time: llama.cpp has one log.
+    `threads` None takes all cores; `requantize`: the source may be quantized already. Raises UsageError for an unknown
+    type; ModelError where the source is missing, broken or already quantized, for a matrix of another model, and
+    for a type that needs one. Not for two threads at a time: llama.cpp has one log.
     """
     params = llama.llama_model_quantize_default_params()
-    params.ftype, params.nthread = file_type(type), threads or 0
+    params.ftype, params.nthread, params.allow_requantize = file_type(type), threads or 0, requantize
     if not source.is_file():
         raise ModelError(f"{source} is not a file; give the path of a GGUF model")
     if imatrix:

@@ -5,7 +5,7 @@ Takes documents one at a time, keeps a few. Knows nothing of files, of llama.cpp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from math import ceil
@@ -204,7 +204,8 @@ class Estimate:
     """What the whole input will take, as far as the sample shows.
 
     `slots`: with which the sample was timed. `prefix`: tokens of the shared prefix. `passes`: over every chunk, each
-    like the one that was timed. `invariance`: whether output depends on what is decoded side by side.
+    like the one that was timed. `invariance`: whether output depends on what is decoded side by side. `weights`: their
+    type (`engine.type_speeds.report`).
     """
 
     survey: Survey
@@ -214,6 +215,7 @@ class Estimate:
     model_bytes: int
     kv_cache_bytes: int
     invariance: Invariance
+    weights: Mapping[str, str] = field(default_factory=dict)
     passes: int = 1
 
     def value(self) -> dict[str, Any]:
@@ -231,7 +233,7 @@ class Estimate:
             "new_tokens": round(scale * tally.new_tokens),
             "memory": {"model_bytes": self.model_bytes, "kv_cache_bytes": self.kv_cache_bytes},
             "sample": {"documents": len(survey.sample), "failed_chunks": tally.failed},
-            "engine": self.invariance.report(),
+            "engine": {**self.invariance.report(), **self.weights},
             "slots": self.slots,
             "seconds": round(size / timing.speed, 2),
             "least_seconds": round(size / timing.fastest, 2),

@@ -24,6 +24,7 @@ DONE = Statistics(
     accepted=150,
     decoded=1000,
     outputs=600,
+    others=90_000,
     steps=40,
     decode_seconds=6.0,
     choosing_seconds=2.0,
@@ -33,23 +34,24 @@ DONE = Statistics(
 
 
 def test_shares_of_the_time_add_up() -> None:
-    found = report(DONE, Costs(fixed=0.01, each=0.001, row=0.001), seconds=10.0, documents=8, failed=1)
+    found = report(DONE, Costs(row=0.002, cell=1e-5), seconds=10.0, documents=8, failed=1)
     assert found["share"] == {"decode": 0.6, "grammar": 0.05, "source_lock": 0.12, "scoring": 0.03, "other": 0.2}
-    assert found["decode_share"] == {"fixed": 0.12, "tokens": 0.3, "logits": 0.18}
+    assert found["decode_share"] == {"tokens": 0.39, "logits": 0.12, "other_slots": 0.09}
     assert (found["seconds"], found["documents"], found["failed"], found["documents_per_second"]) == (10, 8, 1, 0.8)
 
 
 def test_counts_and_ratios() -> None:
-    found = report(DONE, Costs(1.0, 0.0, 0.0), seconds=10.0, documents=8, failed=1)
+    found = report(DONE, Costs(1.0, 0.0), seconds=10.0, documents=8, failed=1)
     assert found["tokens"]["reused"] == 450
     assert not [name for name in found["tokens"] if "seconds" in name]
+    assert found["decode_share"] == {"tokens": 0, "logits": 0.6, "other_slots": 0}, "costs cannot exceed the time"
     assert found["tokens_per_batch"] == 25
     assert found["drafts"] == {"drafted": 200, "accepted": 150, "acceptance": 0.75}
     assert found["cache_reuse"] == 0.5
 
 
 def test_a_run_that_did_nothing_has_zeros() -> None:
-    found = report(Statistics(), Costs(0.0, 0.0, 0.0), seconds=0.0, documents=0, failed=0)
+    found = report(Statistics(), Costs(0.0, 0.0), seconds=0.0, documents=0, failed=0)
     assert found["share"]["decode"] == found["tokens_per_batch"] == found["cache_reuse"] == 0
     assert found["drafts"]["acceptance"] == found["documents_per_second"] == 0
 

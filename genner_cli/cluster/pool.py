@@ -121,7 +121,7 @@ class Pool:
         self._logged: set[str] = set()
         self._first: Opened | None = None
         self._earlier = Statistics()
-        self.costs = Costs(0.0, 0.0, 0.0)
+        self.costs = Costs(0.0, 0.0)
 
     def __enter__(self) -> Pool:
         for seat in self._seats:

@@ -30,7 +30,11 @@ class NumberType(StrEnum):
 
 
 Source = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Adapter or model that `genner train` wrote, or a base model.")
+    Path,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Folder: adapter or model that `genner train` wrote, or a base model. Or a GGUF to requantize.",
+    ),
 ]
 Output = Annotated[
     Path,
@@ -44,9 +48,13 @@ Output = Annotated[
 Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only format supported.", show_default=False)]
 Type = Annotated[
     list[str] | None,
-    typer.Option("--quantize", metavar="TYPE", help="Quantization type, or F16, BF16, F32; repeat it for more.",
-                 show_default=_TYPE),
-]  # fmt: skip
+    typer.Option(
+        "--quantize",
+        metavar="TYPE",
+        help="Quantization type, or F16, BF16, F32; repeat it for more. For a GGUF also fastest: measured here.",
+        show_default=_TYPE,
+    ),
+]
 Number = Annotated[
     NumberType | None,
     typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own"),
@@ -101,7 +109,15 @@ def export(
     - `genner export adapter/ -o model.gguf --quantize Q8_0 --quantize Q4_K_M --verify valid.jsonl`
     - `genner export base/ -o base.gguf` and `genner export adapter/ -o adapter.gguf --adapter-only`: one base for many
       adapters, as in `genner extract --model base.gguf --adapter adapter.gguf`
+    - `genner export model.gguf -o fast.gguf --quantize fastest`: the type of weights that this machine computes
+      fastest, which costs some accuracy; compare the two with `genner evaluate`
     """
+    engine = EngineOptions(threads=threads, gpu_layers=gpu_layers)
+    if source.is_file():
+        if base or dtype or verify or no_verify or adapter_only or download:
+            raise UsageError("of a GGUF only another type can be made; use --quantize, --imatrix and --threads alone")
+        _requantize(source, output, quantize or [_TYPE], imatrix, engine)
+        return
     if adapter_only and (quantize or imatrix):
         raise UsageError("--quantize and --imatrix are for whole models; drop them, or --adapter-only")
     _needs_convert()
@@ -117,13 +133,26 @@ def export(
         check=not no_verify,
         imatrix=imatrix,
         adapter_only=adapter_only,
-        engine=EngineOptions(threads=threads, gpu_layers=gpu_layers),
+        engine=engine,
     )
     with steps() as say:
         report = run(source, output, options, say=say)
     typer.echo("\n".join(_lines(report)))
     if not report.passed:
         raise _refusal(report, output)
+
+
+def _requantize(source: Path, output: Path, types: list[str], imatrix: Path | None, engine: EngineOptions) -> None:
+    """Makes another type of a GGUF, and reports what was measured."""
+    from convert.fastest import requantize
+
+    if len(types) > 1:
+        raise UsageError("a GGUF is requantized to one type at a time; give --quantize once")
+    with steps() as say:
+        made = requantize(source, output, types[0], engine, imatrix=imatrix, say=say)
+    for type in sorted(made.speeds, key=lambda type: -made.speeds[type]):
+        typer.echo(f"{type:<8} {made.speeds[type]:,.0f} tokens/s")
+    typer.echo(f"{made.type:<8} {size_text(output.stat().st_size):<10} {output} (noise of the logits {made.noise:.2g})")
 
 
 def _needs_convert() -> None:

@@ -96,6 +96,7 @@ def _timed(
 ) -> Estimate:
     """Where labels take several passes, the first is timed, for no other has more labels in its prompt."""
     from genner_cli.engine.engine import Engine
+    from genner_cli.engine.type_speeds import report
     from genner_cli.planning import Estimate, time_sample
 
     first, *others = task.by_pass()
@@ -112,6 +113,7 @@ def _timed(
         model_bytes=model.file_bytes,
         kv_cache_bytes=model.header.kv_cache_bytes(options.context),
         invariance=engine.invariance,
+        weights=report(model.header, options),
         passes=1 + len(others),
     )
 

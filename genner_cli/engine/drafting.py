@@ -1,8 +1,8 @@
 """How many tokens of the source to decode ahead of the choice (copy-drafting, for formats that repeat the text).
 
-A drafted token that is then chosen saves its share of a step's fixed cost; one that is not was decoded in vain.
-So both are measured while the engine runs: what a step costs, and how often the source continues, by what stands
-there. A draft changes speed, never output.
+A drafted token that is then chosen makes a step larger, and larger steps take less time for each token; one that is not
+was decoded in vain. So both are measured: what a step costs, and how often the source continues, by what stands there.
+A draft changes speed, never output.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from functools import lru_cache
 from heapq import heapify, heapreplace
 
 import numpy as np
+from numpy.typing import NDArray
+
+from genner_cli.engine.step_times import TYPICAL, StepTimes
 
 LONGEST = 64
 """Tokens drafted for one slot in one step, at most."""
@@ -21,41 +24,61 @@ Key = tuple[bool, int, int]
 
 
 class StepCosts:
-    """Seconds of a step as `fixed + each * tokens + row * outputs`: least squares over what was measured.
+    """Seconds of a step as `fixed + scale * times.of(tokens) + row * outputs + cell * others`: least squares over what
+    was measured.
 
-    Errors count relative to the step's length, and old steps fade.
+    `others`: cells of the KV cache that belong to other sequences, summed over the tokens: with a unified cache
+    attention looks at each of them, if only to pass it over. Errors count relative to the step's length, and old steps
+    fade.
     """
 
     FADING = 0.995
     EVERY = 16
-    CELL = 3e-4
-    """What a cell of the KV cache costs each token, as a share of `each`: with a unified cache a token looks over all
-    cells, whichever sequence they belong to (measured: docs/LOG.md)."""
+    DOUBT = 0.01
+    """Weight of the first guess, where the steps leave it open what costs how much."""
+    CELL = 1.5e-4
+    """The first guess of `cell`, as a share of a token's time in a large step."""
 
-    def __init__(self) -> None:
-        self._squares = np.zeros((3, 3))
-        self._products = np.zeros(3)
+    def __init__(self, times: StepTimes = TYPICAL) -> None:
+        self._times = times
+        self._squares = np.zeros((4, 4))
+        self._products = np.zeros(4)
         self._noted = 0
-        self.fixed, self.each, self.row = 4.0, 1.0, 0.0
+        self._guess = np.array((0.0, 1.0, 0.0, self.CELL * float(times.of(64)) / 64))
+        self.fixed, self.scale, self.row, self.cell = self._guess.tolist()
 
-    def note(self, tokens: int, outputs: int, seconds: float) -> None:
+    def note(self, tokens: int, outputs: int, others: int, seconds: float) -> None:
         """A step of this many tokens, with logits for `outputs` of them, took `seconds`; 0 seconds are ignored."""
         if seconds <= 0:
             return
-        terms = np.array((1.0, tokens, outputs)) / seconds
+        terms = np.array((1.0, float(self._times.of(tokens)), outputs, others)) / seconds
         self._squares = self.FADING * self._squares + np.outer(terms, terms)
         self._products = self.FADING * self._products + terms
         self._noted += 1
         if self._noted % self.EVERY == 0:
-            scale = np.sqrt(np.diag(self._squares)) + 1e-12
-            steadied = self._squares / np.outer(scale, scale) + 1e-6 * np.eye(3)
-            found = np.linalg.solve(steadied, self._products / scale) / scale
-            self.fixed, self.each, self.row = (max(0.0, float(value)) for value in found)
+            size = np.sqrt(np.diag(self._squares)) + 1e-12
+            squares = self._squares / np.outer(size, size) + self.DOUBT * np.eye(4)
+            found = np.linalg.solve(squares, self._products / size + self.DOUBT * self._guess * size) / size
+            self.fixed, self.scale, self.row, self.cell = (max(0.0, float(value)) for value in found)
 
-    def slot_pays(self, slots: int, cells: int, advance: float) -> bool:
-        """Whether one slot more saves time for each token written: all slots share a step's fixed cost, and look over
-        the new one's cells. `advance`: tokens that a slot writes in a step."""
-        return self.fixed / advance * (1 / slots - 1 / (slots + 1)) > self.CELL * self.each * cells
+    def seconds(self, tokens: NDArray[np.int64], outputs: NDArray[np.int64], others: int = 0) -> NDArray[np.float64]:
+        """What steps of these sizes cost; `others`: cells for each token."""
+        found = self.fixed + self.scale * self._times.of(tokens) + self.row * outputs + self.cell * others * tokens
+        return np.asarray(found, np.float64)
+
+    def best_size(self, most: int) -> int:
+        """The number of tokens, at most `most`, that takes the shortest time for each."""
+        return self._times.best(most)
+
+    def slot_pays(self, slots: int, cells: int, needed: int, tokens: float, most: int) -> bool:
+        """Whether one slot more saves time for each token: a larger step against more cells to look over.
+
+        `cells`: of the running slots; `needed`: of one more; `tokens`: of a slot in a step; `most`: of a step.
+        """
+        counts = np.minimum(np.array((slots, slots + 1)) * tokens, most)
+        others = self.cell * np.array((cells * (1 - 1 / slots), (cells + needed) * slots / (slots + 1)))
+        without, with_it = (self.fixed + self.scale * self._times.of(counts)) / counts + others
+        return bool(with_it < without)
 
 
 class Acceptance:
@@ -91,23 +114,36 @@ def look(piece: bytes | None) -> int:
     return kind + 4 * blank
 
 
-def lengths(chances: Sequence[Sequence[float]], costs: StepCosts, most: int) -> list[int]:
+def lengths(
+    chances: Sequence[Sequence[float]], costs: StepCosts, pending: int, most: int, others: int = 0
+) -> list[int]:
     """How many tokens to draft for each slot: `chances[slot][k]` is how probably token k will be chosen.
 
-    Takes the most probable ones first, as long as each shortens the time for a chosen token on average.
+    `pending`: tokens of the step without drafts; `most`: drafted ones, at most; `others`: cells of other sequences for
+    each token. Takes the most probable ones first, as many as make the time for a token that is needed the shortest.
     """
+    order = _most_probable(chances, most)
+    if not order:
+        return [0] * len(chances)
+    needed = pending + np.cumsum([0.0, *(chance for chance, _ in order)])
+    drafted = np.arange(len(order) + 1)
+    count = int(np.argmin(costs.seconds(pending + drafted, len(chances) + drafted, others) / np.maximum(needed, 1e-9)))
     found = [0] * len(chances)
+    for _, slot in order[:count]:
+        found[slot] += 1
+    return found
+
+
+def _most_probable(chances: Sequence[Sequence[float]], most: int) -> list[tuple[float, int]]:
+    """The chances and slots of the tokens that are most probably chosen, in order, each behind those before it."""
     heap = [(-reached[0], slot) for slot, reached in enumerate(chances) if reached]
     heapify(heap)
-    expected = float(len(chances))
-    wasted = costs.each + costs.row
-    while heap and most > 0:
-        chance, slot = -heap[0][0], heap[0][1]
-        if chance * (costs.fixed / expected + wasted) <= wasted:
-            break
-        found[slot] += 1
-        most -= 1
-        expected += chance
-        left = chances[slot][found[slot] :]
+    taken = [0] * len(chances)
+    order: list[tuple[float, int]] = []
+    while heap and len(order) < most and heap[0][0] < 0:
+        chance, slot = heap[0]
+        order.append((-chance, slot))
+        taken[slot] += 1
+        left = chances[slot][taken[slot] : taken[slot] + 1]
         heapreplace(heap, (-left[0] if left else 0.0, slot))
-    return found
+    return order

@@ -22,6 +22,7 @@ from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
 from genner_cli.engine.scoring import Scorer
 from genner_cli.engine.statistics import Costs, Statistics
+from genner_cli.engine.step_times import step_times
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.generation import OUT_OF_TIME, Answer, Completion, EngineOptions, Question, Request
 from genner_cli.types import Piece
@@ -79,7 +80,8 @@ class Engine:
         self._prefix: tuple[Piece, ...] | None = None
         self._prefix_length = 0
         self._grammars: dict[str, Grammar] = {}
-        self._costs = StepCosts()
+        self._costs = StepCosts(step_times(model, options, threads, self.invariance.rows))
+        self._best_size = self._costs.best_size(self._context.capacity)
         self._acceptance = Acceptance(model.vocabulary.pieces)
         self._running = False
         self.statistics = Statistics()
@@ -93,7 +95,7 @@ class Engine:
     @property
     def costs(self) -> Costs:
         """What a step costs, as far as measured."""
-        return Costs(self._costs.fixed, self._costs.each, self._costs.row)
+        return Costs(self._costs.row, self._costs.cell)
 
     def close(self) -> None:
         """Frees the context and the grammars; the model stays loaded."""
@@ -174,10 +176,11 @@ class Engine:
 
     def _has_room(self, job: _Job) -> bool:
         """Whether the cache can hold one job more, and the others would not be held up by its cells."""
-        needed = self._expected(job)
-        if self._cells() + needed > self._options.context:
+        needed, cells = self._expected(job), self._cells()
+        if cells + needed > self._options.context:
             return False
-        return self._costs.slot_pays(len(self._slots), needed, self.statistics.advance)
+        cells -= self._prefix_length
+        return self._costs.slot_pays(len(self._slots), cells, needed, self.statistics.width, self._best_size)
 
     def _cells(self) -> int:
         """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""
@@ -187,6 +190,11 @@ class Engine:
     def _held(self) -> int:
         """KV cells in use."""
         return self._prefix_length + sum(slot.position - self._prefix_length for slot in self._slots)
+
+    def _others(self, taken: Sequence[tuple[_Slot, int]]) -> int:
+        """Cells of other slots, summed over the tokens of a step."""
+        held = self._held()
+        return sum((count + slot.drafted) * (held - slot.position) for slot, count in taken)
 
     @staticmethod
     def _expected(job: _Job) -> int:
@@ -233,8 +241,9 @@ class Engine:
 
     def _step(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
         """One llama_decode, and all choices that it allows."""
+        began = perf_counter()
         taken = self._fill()
-        tokens = self._context.filled
+        tokens, others = self._context.filled, self._others(taken)
         started = perf_counter()
         logits = self._context.decode()
         if logits is None:
@@ -242,9 +251,9 @@ class Engine:
             if self._slots:
                 yield from self._step(waiting)  # before anybody is let in again, so that the others get on
             return
-        seconds = perf_counter() - started
-        self._costs.note(tokens, len(logits), seconds)
-        self.statistics.note_step(tokens, len(logits), seconds)
+        ended = perf_counter()
+        self._costs.note(tokens, len(logits), others, ended - began)
+        self.statistics.note_step(tokens, len(logits), others, ended - started)
         row = 0
         for slot, count in taken:
             slot.last = slot.pending[count - 1]
@@ -258,14 +267,15 @@ class Engine:
 
     def _fill(self) -> list[tuple[_Slot, int]]:
         """Fills the batch: slots with the fewest tokens to decode first, then drafts. Gives tokens taken by slot."""
-        room = self._context.capacity
+        room = max(self._best_size, min(len(self._slots), self._context.capacity))
         taken = []
         for slot in sorted(self._slots, key=lambda slot: len(slot.pending)):
             count = min(len(slot.pending), room)
             room -= count
             if count:
                 taken.append((slot, count))
-        self._draft([slot for slot, count in taken if count == len(slot.pending)], room)
+        pending = sum(count for _, count in taken)
+        self._draft([slot for slot, count in taken if count == len(slot.pending)], pending, room)
         for slot, count in taken:
             if count == len(slot.pending):
                 tokens = slot.pending + slot.copy[: slot.drafted]
@@ -275,18 +285,19 @@ class Engine:
                 self._context.add(slot.pending[:count], slot.position, slot.sequence, outputs=0)
         return taken
 
-    def _draft(self, slots: list[_Slot], room: int) -> None:
-        """Says for each slot what may be copied, and how much of it is decoded along; nothing where a wrong draft could
-        not be taken back."""
+    def _draft(self, slots: list[_Slot], pending: int, room: int) -> None:
+        """Decides for each slot what may be copied, and how much of it is decoded along; nothing where a wrong draft
+        could not be taken back. `pending`: tokens of the step so far."""
         if self._model.recurrent:
             return
-        pending = sum(len(slot.pending) for slot in self._slots)
-        room = min(room, self._options.context - self._held() - pending)
+        held, waiting = self._held(), sum(len(slot.pending) for slot in self._slots)
+        room = min(room, self._options.context - held - waiting)
         chances = []
         for slot in slots:
             slot.copy = slot.decoder.copy()
             chances.append(self._chances(slot))
-        for slot, count in zip(slots, lengths(chances, self._costs, room), strict=True):
+        others = held * (len(slots) - 1) // max(1, len(slots))
+        for slot, count in zip(slots, lengths(chances, self._costs, pending, room, others), strict=True):
             slot.drafted = count
 
     def _chances(self, slot: _Slot) -> list[float]:

@@ -6,23 +6,17 @@ measured once for those and kept in a file in the user's cache folder. Knows not
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genner_cli.engine import llama
 from genner_cli.engine.context import Context, on_gpu
-from genner_cli.engine.gguf_header import Header
+from genner_cli.engine.measured import Kept, kept, read, write
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
 from genner_cli.generation import EngineOptions, Invariance, Rows
@@ -50,13 +44,14 @@ def invariance(model: Model, options: EngineOptions, threads: int) -> Invariance
     reason = _obstacle(model, options)
     if reason:
         return Invariance(None, reason)
-    file = _file(_key(model, threads))
-    found = _read(file)
+    headers = [model.header, *([model.adapter_header] if model.adapter_header else [])]
+    name = kept("invariance", *headers, threads=threads)
+    found = _read(name)
     if found is None:
         log.info("checking whether output depends on what is decoded side by side (once for a model and machine)")
         rows = next((rows for rows in CANDIDATES if _same_bits(model, options, threads, rows)), None)
         found = Invariance(rows, "" if rows else "products with its types depend on the number of tokens")
-        _write(file, found)
+        write(name, asdict(found))
     return found
 
 
@@ -111,50 +106,9 @@ def _logits(context: Context, tokens: Sequence[list[int]], steps: Sequence[tuple
     return np.stack(found)
 
 
-def _key(model: Model, threads: int) -> str:
-    """What decides which kernels are taken, as a hash: shapes and types, processor, llama.cpp, threads."""
-    headers = [model.header, *([model.adapter_header] if model.adapter_header else [])]
-    parts = [line for header in headers for line in _structure(header)]
-    parts += [llama.VERSION, llama.llama_print_system_info().decode(), *_processor(), str(threads)]
-    parts += [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("GGML_")]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _structure(header: Header) -> Iterator[str]:
-    yield str(header.metadata.get("general.architecture"))
-    for key, value in sorted(header.metadata.items()):
-        if not key.startswith(("general.", "tokenizer.", "genner.")):
-            yield f"{key}={value}"
-    for name, tensor in sorted(header.tensors.items()):
-        yield f"{name} {tensor.kind} {tensor.shape}"
-
-
-@cache
-def _processor() -> tuple[str, ...]:
-    """Its name and what it can do."""
-    wanted = ("model name", "flags", "Features")
-    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-        return tuple(sorted({line.strip() for line in lines if line.startswith(wanted)}))
-    return platform.machine(), platform.processor()
-
-
-def _file(key: str) -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "genner" / "invariance" / f"{key}.json"
-
-
-def _read(file: Path) -> Invariance | None:
+def _read(name: Kept) -> Invariance | None:
     """What was found before; None where nothing was."""
-    with suppress(OSError, ValueError, TypeError):
-        kept = json.loads(file.read_bytes())
-        return Invariance(Rows(*kept["rows"]) if kept["rows"] else None, kept["reason"])
+    value = read(name)
+    with suppress(TypeError, KeyError):
+        return Invariance(Rows(*value["rows"]) if value["rows"] else None, value["reason"])
     return None
-
-
-def _write(file: Path, found: Invariance) -> None:
-    """Keeps it for later runs; without a folder to write to they measure again."""
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asdict(found)), encoding="utf-8")
-        partial.replace(file)

@@ -15,6 +15,7 @@ from genner_cli.engine import llama
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
+from genner_cli.engine.type_speeds import report
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, read_calibration
@@ -50,7 +51,7 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
         task = replace(task, calibration=_calibration(task, files, digest, spec), patterns=patterns)
-        engine = {llama.PACKAGE: version(llama.PACKAGE)}
+        engine = {llama.PACKAGE: version(llama.PACKAGE), **report(model.header, spec.engine)}
         if task.demonstrations and writes_date(_template(model, spec)):
             engine[PROMPT_DATE] = day
         yield ModelFacts(task, files, digest, model.trained_context, engine), model

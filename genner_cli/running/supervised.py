@@ -66,7 +66,7 @@ class SupervisedEngine:
         self._in_hand: dict[int, Numbered] = {}  # by what the child calls them: its session's count
         self._earlier = Statistics()
         self.statistics = Statistics()
-        self.costs = Costs(0.0, 0.0, 0.0)
+        self.costs = Costs(0.0, 0.0)
         try:
             self.facts = self._start()
         except ChildDied as death:

@@ -113,7 +113,7 @@ class TorchEngine:
         self._batch = batch
         self.context: int = model.config.get_text_config().max_position_embeddings
         self.statistics = Statistics()
-        self.costs = Costs(0.0, 0.0, 0.0)
+        self.costs = Costs(0.0, 0.0)
 
     def prefix_tokens(self, prefix: tuple[Piece, ...]) -> int:
         """The tokens of a prompt's fixed part."""

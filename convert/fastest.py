@@ -1,0 +1,113 @@
+"""A GGUF -> the same model in another type of weights: a named one, or the one that is fastest on this machine.
+
+From a quantized file what its type dropped stays lost, and the new type drops more: how much, is measured on the logits
+and reported. Nothing is compared with transformers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from convert.logits import gguf_logits, noise
+from convert.quantize import quantize
+from genner_cli.engine.gguf_header import Header, read_header
+from genner_cli.engine.model import Model
+from genner_cli.engine.type_speeds import TypeSpeeds, keep_speeds, read_speeds, tokens_per_second
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.files.whole import rename_durably
+from genner_cli.generation import EngineOptions
+
+FASTEST = "fastest"
+CANDIDATES = ("Q8_0", "IQ4_NL", "Q4_0", "Q4_K_M", "BF16")
+"""Types that some processor has fast kernels for; the first of equally fast ones is taken, so the more exact first."""
+EQUAL = 0.97
+"""A type with this share of the highest speed is as fast."""
+_TEXTS = (
+    "Ada Lovelace worked with Charles Babbage in London on a machine that nobody finished in their time.",
+    "Play the new album by Nina Simone on Sunday at 7pm, and remind me of the dentist on Monday.",
+    "Naloxone reverses the hypotension that clonidine causes in rats, as the University of Oslo reported in 1984.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Requantized:
+    """What was made. `speeds`: tokens per second of the types that were compared, empty where the type was named;
+    `noise`: of the logits, against the source (`convert.logits.noise`)."""
+
+    type: str
+    path: Path
+    noise: float
+    speeds: TypeSpeeds
+
+
+def requantize(
+    source: Path, out: Path, type: str, engine: EngineOptions, *, imatrix: Path | None, say: Callable[[str], None]
+) -> Requantized:
+    """Writes `source`, of any type, to `out` in a type, or in the fastest one.
+
+    The speeds of types are measured once for the shapes of a model and a machine. Raises UsageError where the source is
+    the fastest already, ModelError where it cannot be read or quantized.
+    """
+    header = read_header(source)
+    with TemporaryDirectory(prefix=out.name, dir=_folder(out)) as work:
+        speeds = _speeds(source, header, Path(work), engine, say) if type == FASTEST else {}
+        chosen = _fastest(speeds) if speeds else type
+        if chosen == header.quantization and speeds:
+            raise UsageError(
+                f"{source}: {_listed(speeds)}: {chosen} is the fastest here already; use the file as it is"
+            )
+        say(f"quantizing to {chosen}")
+        made = quantize(source, Path(work) / out.name, chosen, imatrix=imatrix, threads=engine.threads, requantize=True)
+        say("comparing the logits")
+        found = _noise(source, made, engine.threads or os.cpu_count() or 1)
+        rename_durably(made, out)
+    return Requantized(read_header(out).quantization, out, found, speeds)
+
+
+def _folder(out: Path) -> Path:
+    if out.suffix != ".gguf":
+        raise UsageError(f"{out}: a GGUF's name ends in .gguf; name it {out.name}.gguf")
+    if not out.parent.is_dir():
+        raise ModelError(f"{out.parent} is not a folder; make it, or name another place")
+    return out.parent
+
+
+def _speeds(source: Path, header: Header, work: Path, engine: EngineOptions, say: Callable[[str], None]) -> TypeSpeeds:
+    known = dict(read_speeds(header, engine))
+    for type in (header.quantization, *CANDIDATES):
+        if type not in known:
+            say(f"timing {type}")
+            known[type] = _speed(source, header, type, work, engine)
+            keep_speeds(header, engine, known)
+    return known
+
+
+def _speed(source: Path, header: Header, type: str, work: Path, engine: EngineOptions) -> float:
+    if type == header.quantization:
+        return tokens_per_second(source, engine)
+    made = quantize(source, work / "timed.gguf", type, threads=engine.threads, requantize=True)
+    try:
+        return tokens_per_second(made, engine)
+    finally:
+        made.unlink()
+
+
+def _fastest(speeds: TypeSpeeds) -> str:
+    order = (*CANDIDATES, *(type for type in speeds if type not in CANDIDATES))
+    return next(type for type in order if speeds.get(type, 0) >= EQUAL * max(speeds.values()))
+
+
+def _listed(speeds: TypeSpeeds) -> str:
+    order = sorted(speeds, key=lambda type: -speeds[type])
+    return "tokens per second " + ", ".join(f"{type} {speeds[type]:.0f}" for type in order)
+
+
+def _noise(source: Path, made: Path, threads: int) -> float:
+    with Model(source, gpu_layers=0) as model:
+        prompts = [model.begin_ids + model.plain(text) for text in _TEXTS]
+    logits = (gguf_logits(path, prompts, threads=threads) for path in (source, made))
+    return max(map(noise, *logits))
