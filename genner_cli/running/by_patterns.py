@@ -41,7 +41,7 @@ class _NoEngine:
 
     def __init__(self) -> None:
         self.statistics = Statistics()
-        self.costs = Costs(0.0, 0.0, 0.0)
+        self.costs = Costs(0.0, 0.0)
 
     def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
         """Draws the documents, about which there are no requests."""

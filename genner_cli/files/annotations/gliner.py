@@ -31,7 +31,7 @@ class Gliner(AnnotationFormat):
 
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each object; its other keys are fields."""
-        for source, value in json_objects(path):
+        for source, value in json_objects(path, dropped):
             try:
                 record = _of_tokens(value, source, options) if _TOKENS in value else value
             except DataError as error:

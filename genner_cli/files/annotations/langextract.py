@@ -28,7 +28,7 @@ _NUMBERS = ("extraction_index", "group_index", "token_interval")
 class LangExtract(AnnotationFormat):
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each document; its other keys are fields."""
-        for source, value in json_objects(path):
+        for source, value in json_objects(path, dropped):
             fields = {name: item for name, item in value.items() if name not in _OWN}
             known = {} if value.get("document_id") is None else {options.id_field: value["document_id"]}
             try:

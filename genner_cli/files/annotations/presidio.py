@@ -27,7 +27,7 @@ _OF_SPAN = {"start_position": "start", "end_position": "end", "entity_type": "la
 class Presidio(AnnotationFormat):
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """One record for each object; its other keys are fields."""
-        for source, value in json_objects(path):
+        for source, value in json_objects(path, dropped):
             try:
                 record = _record(value, source, options, dropped)
             except DataError as error:
