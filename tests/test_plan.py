@@ -175,7 +175,8 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
     lines = run.stdout.decode().splitlines()
     assert lines[0] == "documents      8"
     assert lines[5].startswith("same output in any batch: ")
-    assert lines[6].startswith("time           about ")
+    assert lines[6].startswith("weights: Q8_0")
+    assert lines[7].startswith("time           about ")
     assert lines[-1] == f"Run: genner extract {STORIES} --threads 1 --gpu-layers 0"
 
 

@@ -232,10 +232,12 @@ class Engine:
         if len(ids) >= self._options.context:
             raise UsageError(f"the labels take {len(ids)} tokens; ask for fewer or choose a larger --context")
         self._context.forget(PREFIX)
+        started = perf_counter()
         for start in range(0, len(ids), self._context.capacity):
             part = ids[start : start + self._context.capacity]
             self._context.add(part, start, PREFIX, outputs=0)
             self._context.decode()
+        self.statistics.decode_seconds += perf_counter() - started
         self._prefix, self._prefix_length = prefix, len(ids)
         self.statistics.prefix += len(ids)
 

@@ -129,9 +129,10 @@ class Model:
         """
         pieces: list[bytes | None] = []
         added = {}
+        ends = set(self.end_ids)
         for id in range(self.size):
             kind = llama.llama_vocab_get_attr(self._vocab, id)
-            piece = None if kind & _NEVER_WRITTEN or self.ends(id) else self.piece(id)
+            piece = None if kind & _NEVER_WRITTEN or id in ends else self.piece(id)
             if piece and kind & llama.LLAMA_TOKEN_ATTR_USER_DEFINED and not piece.isspace():
                 added[piece] = id
                 piece = None
