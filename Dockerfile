@@ -6,7 +6,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -r
 RUN python -m venv /opt/genner
 WORKDIR /src
 COPY constraints.txt .
-ENV CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DGGML_BACKEND_DIR=llama_cpp/lib -DLLAVA_BUILD=OFF"
+ENV CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DGGML_BACKEND_DIR:STRING=llama_cpp/lib -DLLAVA_BUILD=OFF"
 RUN /opt/genner/bin/pip install --no-cache-dir --constraint constraints.txt llama-cpp-python
 COPY pyproject.toml hatch_build.py README.md LICENSE NOTICE ./
 COPY genner_cli genner_cli
