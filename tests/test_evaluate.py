@@ -202,7 +202,7 @@ def test_the_same_problem_of_many_documents_is_named_once(genner: Genner, tmp_pa
     assert len(lines) == 3
     assert lines[1].startswith(f"genner: {path}:1: ")
     assert lines[2].startswith(f"genner: {path}:51: ")
-    assert lines[1].endswith(f"(and 49 more like it, the last: {path}:50)")
+    assert lines[1].endswith(f"(50 like it; {path}:2, {path}:3, {path}:4, ...)")
 
 
 def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, tmp_path: Path) -> None:

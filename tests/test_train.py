@@ -291,7 +291,8 @@ def test_a_label_that_only_validation_has_is_named(train: Callable[..., Run], tm
     )
     run = train("--valid", valid)
     assert run.status == 1
-    assert f"{valid}:1: entities[0]: label 'DOG' " in run.stderr
+    assert f"{valid}:1: 1 entity in 1 document with 1 label that the label set " in run.stderr
+    assert "'DOG' (1)" in run.stderr
 
 
 @pytest.mark.parametrize("content", ['{"opt', "[]", "{}"])

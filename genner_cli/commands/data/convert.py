@@ -44,11 +44,17 @@ OffsetUnit = Annotated[
 ]
 TagScheme = Annotated[Scheme, typer.Option(help="Tagging scheme to write in CoNLL and CSV; all are read.")]
 TokenColumn = Annotated[
-    str | None, typer.Option(help="Column of the tokens: a number from 0 (CoNLL), or a name (CSV).", show_default="0")
+    str | None,
+    typer.Option(
+        help="Column of the tokens: a number from 0 (CoNLL), or a name (CSV).", show_default="by the file, else 0"
+    ),
 ]
 TagColumn = Annotated[
     str | None,
-    typer.Option(help="Column of the tags: a number from 0 (CoNLL), or a name (CSV).", show_default="-1, the last"),
+    typer.Option(
+        help="Column of the tags: a number from 0 (CoNLL), or a name (CSV).",
+        show_default="by the file, else -1, the last",
+    ),
 ]
 Documents = Annotated[
     bool, typer.Option("--documents/--sentences", help="Read CoNLL's documents (-DOCSTART-), or its sentences.")

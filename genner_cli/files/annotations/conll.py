@@ -189,13 +189,13 @@ def _record(
     except DataError as error:
         return FailedDocument(str(error), source)
     record: dict[str, Any] = {options.text_field: "\n".join(texts), "entities": entities}
-    record |= _told(sentences, options)
+    record |= _described(sentences, options)
     record["tokens"] = [list(token) for token in ranges]
     record |= {"sentences": boundaries} if options.whole else {}
     return options.document(record, source)
 
 
-def _told(sentences: Sequence[_Sentence], options: AnnotationOptions) -> dict[str, Any]:
+def _described(sentences: Sequence[_Sentence], options: AnnotationOptions) -> dict[str, Any]:
     """What comments and markers say of a record: its id, its document, and other fields."""
     first = sentences[0]
     id = first.id if len(sentences) == 1 else None
