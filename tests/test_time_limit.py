@@ -51,15 +51,15 @@ def test_a_single_slow_chunk_is_given_up() -> None:
     assert (result.reason, other.reason) == (Reason.ENGINE, None)
 
 
-def test_extract_gives_up_a_long_document_and_a_retry_without_the_limit_reads_it(genner: Any, tmp_path: Path) -> None:
-    long = {"id": "long", "text": "Ann Lee met Bob Ray in Rome, and they flew to London with Eve. " * 1500}
+def test_extract_gives_up_a_long_document_and_reads_those_around_it(genner: Any, tmp_path: Path) -> None:
+    long = {"id": "long", "text": "Ann Lee met Bob Ray in Rome, and they flew to London with Eve. " * 20_000}
     short = [{"id": n, "text": f"Ann Lee met Bob Ray in Rome on day {n}."} for n in range(3)]
     docs, out = write_documents(tmp_path / "d.jsonl", [short[0], long, *short[1:]]), tmp_path / "out.jsonl"
     call = ("extract", docs, "--types", "PER,ORG,LOC", "-o", out)
-    run = genner(*call, "--seconds-per-document", "0.5")
+    run = genner(*call, "--seconds-per-document", "5")
     records = [orjson.loads(line) for line in out.read_bytes().splitlines()]
     assert (run.status, [record["id"] for record in records]) == (1, [0, "long", 1, 2])
-    assert "it took longer than 0.5 s" in records[1]["error"]["message"]
+    assert "it took longer than 5 s" in records[1]["error"]["message"]
     assert ["error" in record for record in records] == [False, True, False, False]
     genner("extract", write_documents(tmp_path / "s.jsonl", short), *call[2:4], "-o", tmp_path / "alone.jsonl")
     alone = [orjson.loads(line) for line in (tmp_path / "alone.jsonl").read_bytes().splitlines()]
