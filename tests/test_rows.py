@@ -82,7 +82,7 @@ def test_columns_have_the_names_of_the_fields_and_plain_values(tmp_path: Path) -
     failed = Extraction(FailedDocument("in:2: not JSON", "in:2"))
     names = {"text_field": "body", "id_field": "nr"}
     path = packed(tmp_path / "out.parquet", [encode(each, **names) for each in (done, failed)], names)
-    entity = {"start": 0, "end": 3, "label": "PER", "text": "Ann", "score": 0.5}
+    entity = {"start": 0, "end": 3, "label": "PER", "text": "Ann", "score": 0.5, "source": None}
     fields = '{"nr":7,"year":2024,"tags":["a"]}'
     nothing = dict.fromkeys(["nr", "body", "fields", "error", "completion"])
     assert pq.read_table(path).to_pylist() == [
