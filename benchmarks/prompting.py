@@ -216,15 +216,15 @@ class Tables:
         self._gold = {name: Data.read(ner, name).asked for name in {cell.set for cell in measured}}
 
     def all(self) -> Iterator[Rows]:
-        """One table for each model and set, then one for the constraint and one for the controls."""
+        """One table for each model and set, then one for the constraint and one for the controls, if any."""
         for model, name in dict.fromkeys((cell.model, cell.set) for cell in self._measured):
             rows = ((format, *(self._f1(Cell(model, name, format, shown)) for shown in SHOWN)) for format in FORMATS)
             yield Rows(f"{model}, {name}", ("format", *SHOWN), tuple(rows))
-        yield Rows(
-            "Constraint", ("model, set, format, examples", "source", "format", "off"), tuple(self._constraints())
-        )
-        columns = ("model, set, format", "nearest 4", *CONTROLS, *(f"nearest 4 - {name}" for name in CONTROLS))
-        yield Rows("Controls", columns, tuple(self._controls()))
+        if constraints := tuple(self._constraints()):
+            yield Rows("Constraint", ("model, set, format, examples", "source", "format", "off"), constraints)
+        if controls := tuple(self._controls()):
+            columns = ("model, set, format", "nearest 4", *CONTROLS, *(f"nearest 4 - {name}" for name in CONTROLS))
+            yield Rows("Controls", columns, controls)
 
     def _constraints(self) -> Iterator[tuple[str, ...]]:
         for cell in (cell for cell in self._measured if cell.constraint == "off"):

@@ -1,4 +1,4 @@
-"""Small models of random weights with a recurrent state, as GGUF: Mamba, Mamba 2, and two hybrids with attention.
+"""Small models of random weights with a recurrent state, as GGUF: Mamba, Mamba 2, RWKV 7, and hybrids with attention.
 
 They have the bundled model's vocabulary and metadata. Names and shapes: llama-model.cpp.
 """
@@ -56,6 +56,30 @@ def _mamba2(layer: str, random: _Random) -> Tensors:
     yield f"{layer}.ssm_out.weight", random.matrix(WIDTH, INNER)
 
 
+def _rwkv7(layer: str, random: _Random) -> Tensors:
+    if layer == "blk.0":
+        yield "token_embd_norm.weight", random.around(1, WIDTH)
+        for name in ("token_embd_norm", "output_norm"):
+            yield f"{name}.bias", random.around(0, WIDTH)
+    yield f"{layer}.attn_norm.bias", random.around(0, WIDTH)
+    for name in ("attn_norm_2", "time_mix_ln"):
+        yield f"{layer}.{name}.weight", random.around(1, WIDTH)
+        yield f"{layer}.{name}.bias", random.around(0, WIDTH)
+    for name in ("time_mix_w", "time_mix_a", "time_mix_v"):
+        yield f"{layer}.{name}0.weight", random.around(-1, WIDTH)
+    for name in ("time_mix_w", "time_mix_a", "time_mix_v", "time_mix_g"):
+        yield f"{layer}.{name}1.weight", random.matrix(RANK, WIDTH)
+        yield f"{layer}.{name}2.weight", random.matrix(WIDTH, RANK)
+    yield f"{layer}.time_mix_lerp_fused.weight", random.around(0.5, 6, 1, 1, WIDTH)
+    for name in ("k_k", "k_a", "r_k"):
+        yield f"{layer}.time_mix_{name}.weight", random.around(1, WIDTH)
+    for name in ("key", "value", "receptance", "output"):
+        yield f"{layer}.time_mix_{name}.weight", random.matrix(WIDTH, WIDTH)
+    yield f"{layer}.channel_mix_lerp_k.weight", random.around(0.5, 1, 1, WIDTH)
+    yield f"{layer}.channel_mix_key.weight", random.matrix(FEED_FORWARD, WIDTH)
+    yield f"{layer}.channel_mix_value.weight", random.matrix(WIDTH, FEED_FORWARD)
+
+
 def _attention(layer: str, random: _Random) -> Tensors:
     for name in ("q", "k", "v", "output"):
         yield f"{layer}.attn_{name}.weight", random.matrix(WIDTH, WIDTH)
@@ -102,9 +126,18 @@ _HEADS_BY_LAYER = {
     "attention.head_count_kv": [0, HEADS],
     "feed_forward_length": FEED_FORWARD,
 }
+_RWKV = {
+    "attention.layer_norm_epsilon": 1e-5,
+    "wkv.head_size": WIDTH,
+    "token_shift_count": 2,
+    "attention.head_count": 0,
+    "feed_forward_length": FEED_FORWARD,
+    **{f"attention.{name}_lora_rank": RANK for name in ("decay", "iclr", "value_residual_mix", "gate")},
+}
 ARCHITECTURES: dict[str, tuple[Callable[[str, _Random], Tensors], Mapping[str, Any]]] = {
     "mamba": (_mamba, {**_SSM, "feed_forward_length": 0, "attention.head_count": 0}),
     "mamba2": (_mamba2, {**_SSM, "ssm.group_count": GROUPS, "feed_forward_length": 0, "attention.head_count": 0}),
+    "rwkv7": (_rwkv7, _RWKV),
     "jamba": (_jamba, {**_SSM, **_HEADS_BY_LAYER}),
     "lfm2": (_lfm2, {**_HEADS_BY_LAYER, "shortconv.l_cache": CONVOLUTION - 1, "rope.freq_base": 10000.0}),
 }
