@@ -93,6 +93,11 @@ def test_a_field_that_moved_is_refused_with_the_remedy(
         llama.check_layout(name, moved(structure, field, out=True), defaults)
 
 
+def test_a_look_at_the_layout_leaves_the_functions_as_they_are() -> None:
+    llama.check_layout("llama_model_default_params", llama.llama_model_params, llama.MODEL_DEFAULTS)
+    assert isinstance(llama.llama_model_default_params(), llama.llama_model_params)
+
+
 def test_the_first_package_that_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(llama.CHOICE, raising=False)
     for installed in (llama.SOURCE, llama.PREBUILT):

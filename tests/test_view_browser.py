@@ -542,7 +542,7 @@ CONTRAST = """
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_and_all_lines_have_contrast(view: Open, scheme: str) -> None:
-    failed = {"id": "f", "text": "", "entities": [], "error": {"message": "too long"}}
+    failed = {"id": "f", "text": "x", "entities": [], "error": {"message": "too long"}}
     page = view([*PREDICTED, failed], [*GOLD, record("f", "x")], color_scheme=scheme)
     page.get_by_role("searchbox").fill("n")
     expect(page.locator("#hits")).to_contain_text("hits")

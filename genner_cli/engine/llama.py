@@ -12,6 +12,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ctypes import (
     POINTER,
     c_bool,
@@ -118,7 +119,8 @@ _libraries = tuple(map(_load, ("llama", *_linked)))
 def function(name: str, result: Any, *parameters: Any) -> Callable[..., Any]:
     """A function of llama.cpp or ggml. Raises ModelError where the library lacks it."""
     for library in _libraries:
-        if found := getattr(library, name, None):
+        with suppress(AttributeError):
+            found = library[name]  # an object of its own; as an attribute, all callers would share one
             found.restype, found.argtypes = result, parameters
             return found  # type: ignore[no-any-return]
     raise ModelError(f"the llama.cpp of {VERSION} has no {name}; pip install --force-reinstall {PACKAGE}")

@@ -83,8 +83,11 @@ def _entity(span: Any, ranges: list[Range], source: str) -> dict[str, Any]:
 def _value(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
     dropped.drop_scores(document)
     text = document.text
+    starts, ends = ({getattr(entity, side) for entity in document.entities} for side in ("start", "end"))
     tokens = [
-        token for token in spacy_tokens(document, dropped) if not all(map(is_space, text[token.start : token.end]))
+        token
+        for token in spacy_tokens(document, dropped)
+        if token.start in starts or token.end in ends or not all(map(is_space, text[token.start : token.end]))
     ]
     first = {token.start: number for number, token in enumerate(tokens)}
     last = {token.end: number for number, token in enumerate(tokens)}
