@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from convert.logits import gguf_logits, noise
+from convert.probe_texts import TEXTS
 from convert.quantize import quantize
 from genner_cli.engine.gguf_header import Header, read_header
 from genner_cli.engine.model import Model
@@ -26,11 +27,6 @@ CANDIDATES = ("Q8_0", "IQ4_NL", "Q4_0", "Q4_K_M", "BF16")
 """Types that some processor has fast kernels for; the first of equally fast ones is taken, so the more exact first."""
 EQUAL = 0.97
 """A type with this share of the highest speed is as fast."""
-_TEXTS = (
-    "Ada Lovelace worked with Charles Babbage in London on a machine that nobody finished in their time.",
-    "Play the new album by Nina Simone on Sunday at 7pm, and remind me of the dentist on Monday.",
-    "Naloxone reverses the hypotension that clonidine causes in rats, as the University of Oslo reported in 1984.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +104,6 @@ def _listed(speeds: TypeSpeeds) -> str:
 
 def _noise(source: Path, made: Path, threads: int) -> float:
     with Model(source, gpu_layers=0) as model:
-        prompts = [model.begin_ids + model.plain(text) for text in _TEXTS]
+        prompts = [model.begin_ids + model.plain(text) for text in TEXTS]
     logits = (gguf_logits(path, prompts, threads=threads) for path in (source, made))
     return max(map(noise, *logits))

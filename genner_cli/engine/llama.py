@@ -122,7 +122,7 @@ def function(name: str, result: Any, *parameters: Any) -> Callable[..., Any]:
         with suppress(AttributeError):
             found = library[name]  # an object of its own; as an attribute, all callers would share one
             found.restype, found.argtypes = result, parameters
-            return found  # type: ignore[no-any-return]
+            return found
     raise ModelError(f"the llama.cpp of {VERSION} has no {name}; pip install --force-reinstall {PACKAGE}")
 
 

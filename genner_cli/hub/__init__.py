@@ -1,9 +1,9 @@
 """A model reference -> a local path, without any connection; `pulling` fetches, and only when asked to.
 
 A reference is a path, or `owner/name` on the Hub, with `@revision` (a branch, a tag or a commit) and `:file.gguf`
-where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`; or Python packages that hold a GGUF (`packages`); or `base`,
-genner-base. None is the bundled model. The cache is the Hub's own, so what other tools have fetched is found too. Knows
-nothing of what stands in a model.
+where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`; or Python packages that hold a GGUF (`packages`). None is
+the bundled model. The cache is the Hub's own, so what other tools have fetched is found too. Knows nothing of what
+stands in a model.
 """
 
 from __future__ import annotations
@@ -13,19 +13,12 @@ import re
 from pathlib import Path
 
 from genner_cli.errors import ModelError
-from genner_cli.files.hashing import fingerprint
 from genner_cli.files.streams import lfs_pointer
 from genner_cli.hub import packages
 from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
 _BEGINNING = 100  # bytes of a file, by which a pointer is known
-_MODELS = Path(__file__).parents[1] / "models"
-BUNDLED = _MODELS / "genner-small.gguf"
-BASE = "base"
-"""The name of genner-base, which `genner pull base` makes of a model that it fetches and of BASE_ADAPTER."""
-BASE_ADAPTER = _MODELS / "genner-base-adapter.gguf"
-BASE_TYPE = "Q8_0"
-"""The quantization type of genner-base."""
+BUNDLED = Path(__file__).parents[1] / "models" / "genner-small.gguf"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -39,8 +32,6 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
     path = Path(reference).expanduser()
     if path.is_file():
         return path
-    if reference == BASE:
-        return _made_base()
     if path.exists():
         raise ModelError(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
     if packages.is_package(reference):
@@ -62,29 +53,10 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
     return path
 
 
-def base_path() -> Path:
-    """Where genner-base lies in the cache once it is made; another adapter's model has another name."""
-    from huggingface_hub import constants
-
-    name = f"genner-base-{fingerprint([BASE_ADAPTER])[:12]}.{BASE_TYPE}.gguf"
-    return Path(constants.HF_HUB_CACHE).parent / "genner-models" / name
-
-
-def _made_base() -> Path:
-    path = base_path()
-    if not path.is_file():
-        raise ModelError(
-            "genner-base is not in the local cache; fetch and make it once with `genner pull base` (98 MB)"
-        )
-    return path
-
-
 def names_gguf(reference: str) -> bool:
     """Whether a reference names a GGUF file, here, on the Hub or in Python packages, and not a folder."""
     path = Path(reference).expanduser()
-    return path.is_file() or (
-        not path.exists() and (reference == BASE or packages.is_package(reference) or reference.endswith(".gguf"))
-    )
+    return path.is_file() or (not path.exists() and (packages.is_package(reference) or reference.endswith(".gguf")))
 
 
 def resolve_base(reference: str, *, revision: str | None = None, download: bool = False) -> Path:

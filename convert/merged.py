@@ -1,0 +1,71 @@
+"""An adapter's GGUF and its base's -> one model, checked against llama.cpp running the two side by side.
+
+Needs no torch. A merged model is faster than base and adapter side by side, whose products are computed one by one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from convert.logits import gguf_logits, noise
+from convert.merge_gguf import merge_gguf
+from convert.probe_texts import TEXTS
+from genner_cli import hub
+from genner_cli.engine.gguf_header import read_header
+from genner_cli.engine.model import Model
+from genner_cli.errors import ModelError
+from genner_cli.generation import EngineOptions
+from genner_cli.provenance import Provenance
+
+NOISE_LIMIT = 0.25
+"""Root mean square difference of logits, in their standard deviations, between the merged model and the two side by
+side (`convert.logits.noise`). Rounding gives some 0.01 and less; without the adapter it is 0.5 and more."""
+
+
+@contextmanager
+def whole_model(
+    source: Path, *, base: str | None, download: bool, engine: EngineOptions, say: Callable[[str], None]
+) -> Iterator[Path]:
+    """`source`, or, if that is an adapter, the F16 model of it and its base, which is there for the block only.
+
+    `base`: a GGUF or a reference to one; None: the one that the adapter names. Raises ModelError where it is not at
+    hand or does not fit, and where the merged model does not compute what base and adapter do.
+    """
+    if not is_adapter(source):
+        yield source
+        return
+    model = hub.resolve(base or _named_base(source), download=download)
+    with TemporaryDirectory(prefix="genner-") as work:
+        say(f"merging {source.name} into {model.name}")
+        merged = merge_gguf(model, source, Path(work) / "merged.gguf")
+        say("comparing it with base and adapter side by side")
+        _refuse_other(merged, model, source, engine.threads or os.cpu_count() or 1)
+        yield merged
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a GGUF is an adapter."""
+    return read_header(path).metadata.get("general.type") == "adapter"
+
+
+def _named_base(adapter: Path) -> str:
+    found = Provenance.from_metadata(read_header(adapter).metadata)
+    if found is None:
+        raise ModelError(f"{adapter} names no base; give the GGUF of the base that it was trained on with --base")
+    return found.base
+
+
+def _refuse_other(merged: Path, base: Path, adapter: Path, threads: int) -> None:
+    with Model(base, gpu_layers=0, adapter=adapter) as model:
+        texts = [model.begin_ids + model.plain(text) for text in TEXTS]
+    expected = gguf_logits(base, texts, threads=threads, adapter=adapter)
+    worst = max(map(noise, expected, gguf_logits(merged, texts, threads=threads)))
+    if worst > NOISE_LIMIT:
+        raise ModelError(
+            f"{adapter}: merged into {base}, logits differ from those of the two side by side by {worst:.2g} standard"
+            f" deviations ({NOISE_LIMIT} allowed); export the adapter again"
+        )

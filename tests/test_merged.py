@@ -1,0 +1,95 @@
+"""genner export adapter.gguf: one model of an adapter and its base, checked, without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from adapters import adapted, save_adapter
+from conftest import Run
+from small_bases import write_small_base
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from convert.gguf_to_hf import gguf_to_hf
+from convert.hf_to_gguf import hf_to_gguf
+from convert.lora_to_gguf import lora_to_gguf
+from convert.quantize import quantize
+from genner_cli.engine.gguf_header import read_header
+from genner_cli.provenance import BASE_FILE, GGUF_SOURCE
+
+Genner = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A quantized base without a word of genner's, and an adapter's GGUF that was trained on it and names its path."""
+    place = tmp_path_factory.mktemp("base")
+    unquantized = hf_to_gguf(write_small_base(place / "folder", words=False), place / "f32.gguf")
+    base = quantize(unquantized, place / "base.gguf", "Q8_0")
+    folder = gguf_to_hf(base, place / "read")
+    model = adapted(AutoModelForCausalLM.from_pretrained(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    said = json.loads((write_small_base(place / "said") / "genner.json").read_text())
+    said = {key: value for key, value in said.items() if key.startswith("genner.") and ".base." not in key}
+    source = json.loads((folder / GGUF_SOURCE).read_text())["sha256"]
+    adapter = save_adapter(model, tokenizer, folder, place / "adapter", {**said, BASE_FILE: source}, str(base))
+    return base, lora_to_gguf(adapter, folder, place / "adapter.gguf")
+
+
+def test_an_adapter_and_the_base_that_it_names_become_one_model(
+    files: tuple[Path, Path], genner: Genner, tmp_path: Path
+) -> None:
+    _, adapter = files
+    done = genner("export", adapter, "-o", tmp_path / "model.gguf", "--quantize", "Q8_0", "--threads", 1)
+    assert done.status == 0, done.stderr
+    header = read_header(tmp_path / "model.gguf")
+    assert header.quantization == "Q8_0"
+    assert header.metadata["genner.format"] == read_header(adapter).metadata["genner.format"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
+    (record,) = genner(
+        "extract", "-", "--model", tmp_path / "model.gguf", stdin=b'{"text": "Ann went to Rome."}\n'
+    ).records
+    assert record["text"] == "Ann went to Rome."
+
+
+def test_the_base_may_be_named_and_another_one_is_refused(
+    files: tuple[Path, Path], genner: Genner, tmp_path: Path
+) -> None:
+    base, adapter = files
+    moved = shutil.copy(base, tmp_path / "moved.gguf")
+    assert genner("export", adapter, "--base", moved, "-o", tmp_path / "model.gguf", "--quantize", "F16").status == 0
+    other = hf_to_gguf(write_small_base(tmp_path / "other"), tmp_path / "other.gguf")
+    refused = genner("export", adapter, "--base", other, "-o", tmp_path / "none.gguf")
+    assert refused.status == 1
+    assert "other weights" in refused.stderr
+    assert not (tmp_path / "none.gguf").exists()
+
+
+def test_a_merge_that_is_wrong_gets_no_name(
+    files: tuple[Path, Path], genner: Genner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_change(base: Path, adapter: Path, out: Path) -> Path:
+        return hf_to_gguf(gguf_to_hf(base, out.parent / "folder"), out, dtype="f16")
+
+    monkeypatch.setattr("convert.merged.merge_gguf", without_change)
+    refused = genner("export", files[1], "-o", tmp_path / "model.gguf")
+    assert refused.status == 1
+    assert "side by side" in refused.stderr
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_a_base_for_what_is_no_adapter_is_refused(files: tuple[Path, Path], genner: Genner, tmp_path: Path) -> None:
+    base, _ = files
+    assert genner("export", base, "--base", base, "-o", tmp_path / "model.gguf").status == 2
+
+
+def test_merging_loads_no_torch() -> None:
+    code = (
+        "import sys, convert.merged, convert.fastest; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
