@@ -20,7 +20,7 @@ from genner_cli.files.tables import COLUMNS, write_entities
 TEXTS = [
     {"id": 7, "text": "John Smith flew from London\nto New York.", "page": 1},
     {"text": 'Mary "Mae" Jones, of Paris'},
-    {"id": "a,b", "text": ""},
+    {"id": "a,b", "text": None},
 ]
 
 

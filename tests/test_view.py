@@ -105,7 +105,7 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
     run = genner("view", write(tmp_path / "pred.jsonl", RECORD), "--gold", gold, "--terminal")
     assert (run.status, run.stdout) == (1, b"")
     assert f"genner: {gold}:1: entities[0]: 0:99 " in run.stderr
-    assert f"the last: {gold}:7)" in run.stderr
+    assert f"{gold}:4, ...)" in run.stderr
     assert "7 problems" in run.stderr
 
 

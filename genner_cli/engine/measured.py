@@ -17,6 +17,7 @@ from typing import Any
 
 from genner_cli.engine import llama
 from genner_cli.engine.gguf_header import Header
+from genner_cli.files.whole import rename_durably
 
 Kept = tuple[str, str]
 """What was measured, and the hash of what it was measured for."""
@@ -45,7 +46,7 @@ def write(name: Kept, value: Any) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(value), encoding="utf-8")
-        partial.replace(file)
+        rename_durably(partial, file)
 
 
 def _structure(header: Header, types: bool) -> Iterator[str]:
