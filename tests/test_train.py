@@ -70,6 +70,7 @@ def test_a_training_leaves_everything_that_export_needs(
     assert made
     assert told.labels == (Label("PER", "named people"), Label("LOC"))
     assert (told.format, told.depth, told.default_labels) == ("inserted", 1, ("PER", "LOC"))
+    assert told.together == (("PER", "LOC"),)
     assert (made.base, made.base_hash) == (str(base), hash_files(weight_files(base)))
     assert made.data_hash == hash_files([data])
     assert (made.options["rank"], made.options["loss"], made.options["epochs"]) == (4, "locked", 3)
@@ -272,7 +273,9 @@ def test_options_come_from_preset_file_and_command_line_in_this_order(
 
 def test_augmentation_teaches_other_label_lists(train: Callable[..., Run], tmp_path: Path) -> None:
     assert train("--augment").status == 0
-    options = json.loads(json.loads((tmp_path / "adapter" / "genner.json").read_text())["genner.training.options"])
+    said = json.loads((tmp_path / "adapter" / "genner.json").read_text())
+    assert json.loads(said["genner.together"]) == []
+    options = json.loads(said["genner.training.options"])
     assert (options["subset"], options["shuffle"], options["negatives"]) == (0.5, True, 3)
 
 

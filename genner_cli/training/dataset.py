@@ -53,13 +53,15 @@ def load(gold: Gold, base: Base, options: TrainOptions, *, progress: Callable[[i
 
     Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on.
     """
+    names = tuple(label.name for label in gold.labels)
     instructions = Instructions(
         prompt=base.prompt,
         format=base.format(options),
         depth=options.depth,
         labels=gold.labels,
-        default_labels=tuple(label.name for label in gold.labels),
+        default_labels=names,
         chunk_bytes=base.chunk_bytes(options),
+        together=(names,) if options.augmentation.none else (),  # it never sees another list of labels
     )
     problems = []
     parts = []
