@@ -48,25 +48,27 @@ class _Job:
 
 @dataclass(slots=True)
 class _Walk:
-    """A question that is being answered. `position`: tokens in the KV cache; `pending`: prompt tokens still to be
-    decoded; `waiting`: nodes whose log-probability is known and that are not decoded."""
+    """A question that is being answered. `prompt_end`, `position`: tokens in the KV cache, of prefix and prompt, and so
+    far; `pending`: prompt tokens still to be decoded; `waiting`: nodes whose log-probability is known and that are not
+    decoded."""
 
     sequence: int
     job: _Job
+    prompt_end: int
     position: int
     pending: list[int]
     node: _Node
     found: list[float]
     waiting: list[_Node] = field(default_factory=list)
 
-    def next_tokens(self, context: Context, prompt_end: int, room: int) -> list[int]:
+    def next_tokens(self, context: Context, room: int) -> list[int]:
         """Takes up to `room` tokens that come next; of options one at a time, after what it does not follow is
         forgotten."""
         if self.pending:
             taken, self.pending = self.pending[:room], self.pending[room:]
             return taken
         self.node = self.waiting.pop()
-        start = prompt_end + self.node.depth - 1
+        start = self.prompt_end + self.node.depth - 1
         if start < self.position:
             context.forget(self.sequence, start)
             self.position = start
@@ -132,22 +134,24 @@ class Scorer:
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
         found = [float("-inf")] * len(job.options)
-        self._walks.append(_Walk(sequence, job, self._prefix_length, list(job.prompt), _trie(job.options), found))
+        start = self._prefix_length
+        walk = _Walk(sequence, job, start + len(job.prompt), start, list(job.prompt), _trie(job.options), found)
+        self._walks.append(walk)
 
     def _step(self) -> Iterator[tuple[int, Answer]]:
         """One llama_decode."""
         room = self._context.capacity
         read: list[_Walk] = []
         for walk in self._walks:
-            if room:
-                end = self._prefix_length + len(walk.job.prompt)
-                tokens = walk.next_tokens(self._context, end, room)
-                whole = not walk.pending
-                self._context.add(tokens, walk.position, walk.sequence, outputs=1 if whole else 0)
-                walk.position += len(tokens)
-                room -= len(tokens)
-                if whole:
-                    read.append(walk)
+            if not room:
+                break
+            tokens = walk.next_tokens(self._context, room)
+            whole = not walk.pending
+            self._context.add(tokens, walk.position, walk.sequence, outputs=int(whole))
+            walk.position += len(tokens)
+            room -= len(tokens)
+            if whole:
+                read.append(walk)
         rows = self._context.decode()
         assert rows is not None, "what was reserved fits"
         for walk, row in zip(read, rows, strict=True):
