@@ -1,8 +1,7 @@
 """How long a step of some tokens takes: measured once for a model's shapes and types on a machine.
 
 The time is not linear in tokens: products with repacked weights take rows in groups of 4 and 16 (ggml-cpu/repack.cpp),
-so that 16
-tokens cost little more than 12, and 8 may cost as much for each as one. Knows nothing of requests.
+so that 16 tokens cost little more than 12, and 8 may cost as much for each as one. Knows nothing of requests.
 """
 
 from __future__ import annotations
