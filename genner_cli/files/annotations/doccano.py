@@ -7,51 +7,49 @@ unless the project counts grapheme clusters (github.com/doccano/doccano/issues/2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from genner_cli.data.offsets import Unit
 from genner_cli.errors import DataError
-from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place
-from genner_cli.files.records import Record
-from genner_cli.files.streams import json_objects
-from genner_cli.files.writing import write_json
-from genner_cli.types import Document, FailedDocument
+from genner_cli.files.annotations import AnnotationOptions, Dropped, place
+from genner_cli.files.annotations._objects import Json, JsonObjects
+from genner_cli.types import Document
 
 _LABELLED = ("label", "labels", "entities", "annotations")
 _DROPPED = ("relations", "Comments", "comments")
 
 
-class Doccano(AnnotationFormat):
+class Doccano(JsonObjects):
     unit = Unit.UTF16
+    own = (*_LABELLED, *_DROPPED)
 
-    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
-        """One record for each object; its other keys are fields."""
-        for source, value in json_objects(path, dropped):
-            for name in _DROPPED:
-                if value.get(name):
-                    dropped(f"fields {name!r}", source)
-            fields = {key: item for key, item in value.items() if key not in (*_LABELLED, *_DROPPED)}
-            if options.text_field not in fields and isinstance(fields.get("data"), str):
-                fields[options.text_field] = fields.pop("data")
-            given = [value[key] for key in _LABELLED if value.get(key)]
-            if not any(key in value for key in _LABELLED):
-                dropped(f"labels, for there is none of {', '.join(_LABELLED)}", source)
-            for _ in given[1:]:
-                dropped("labels in a second field", source)
-            try:
-                record = {**fields, "entities": [_entity(item, source) for item in (given[0] if given else ())]}
-            except DataError as error:
-                yield FailedDocument(str(error), source)
-                continue
-            yield options.document(record, source)
+    def record(self, value: Json, source: str, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """Of an example in any of the shapes."""
+        for name in _DROPPED:
+            if value.get(name):
+                dropped(f"fields {name!r}", source)
+        fields = self.others(value)
+        if options.text_field not in fields and isinstance(fields.get("data"), str):
+            fields[options.text_field] = fields.pop("data")
+        given = [value[key] for key in _LABELLED if value.get(key)]
+        if not any(key in value for key in _LABELLED):
+            dropped(f"labels, for there is none of {', '.join(_LABELLED)}", source)
+        for _ in given[1:]:
+            dropped("labels in a second field", source)
+        return {**fields, "entities": [_entity(item, source) for item in (given[0] if given else ())]}
 
-    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
-        """JSON Lines to import as sequence labelling; the other fields become the example's metadata."""
-        write_json((_value(document, options, dropped) for document in documents), path)
+    def value(self, document: Document, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """An example to import as sequence labelling; the other fields become its metadata."""
+        dropped.drop_scores(document)
+        for name in self.own:
+            if name in document.fields:
+                dropped(f"fields {name!r}, a name of doccano's", place(document))
+        offsets = self.offsets(document.text, options)
+        labels = [[offsets.of(e.start), offsets.of(e.end), e.label] for e in document.entities]
+        return {options.text_field: document.text, **self.others(document.fields), "label": labels}
 
 
-def _entity(value: Any, source: str) -> dict[str, Any]:
+def _entity(value: Any, source: str) -> Json:
     if isinstance(value, list) and len(value) == 3:
         entity = dict(zip(("start", "end", "label"), value, strict=True))
     elif isinstance(value, dict) and value.keys() >= {"start_offset", "end_offset", "label"}:
@@ -63,17 +61,6 @@ def _entity(value: Any, source: str) -> dict[str, Any]:
             f"{source}: its labels are ids ({entity['label']}), not names; export again, as JSONL with text labels"
         )
     return entity
-
-
-def _value(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
-    dropped.drop_scores(document)
-    for name in (*_LABELLED, *_DROPPED):
-        if name in document.fields:
-            dropped(f"fields {name!r}, a name of doccano's", place(document))
-    offsets = FORMAT.offsets(document.text, options)
-    fields = {name: value for name, value in document.fields.items() if name not in (*_LABELLED, *_DROPPED)}
-    labels = [[offsets.of(e.start), offsets.of(e.end), e.label] for e in document.entities]
-    return {options.text_field: document.text, **fields, "label": labels}
 
 
 FORMAT = Doccano()

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from genner_cli.data.offsets import Offsets
 from genner_cli.errors import DataError
-from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
-from genner_cli.files.records import Record
-from genner_cli.files.streams import json_objects
-from genner_cli.files.writing import write_json
-from genner_cli.types import Document, Entity, FailedDocument
+from genner_cli.files.annotations import AnnotationOptions, Dropped
+from genner_cli.files.annotations._objects import Json, JsonObjects, score_of
+from genner_cli.types import Document, Entity
 
 _LABELS = ("labels", "hypertextlabels", "paragraphlabels")
 _JSON_MIN_OWN = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time")
@@ -29,16 +28,26 @@ _BESIDE = ("comments", "drafts", "meta")
 _ESCAPED_SPACE = re.compile(r"\\[nrt]|\s|\ufeff")
 
 
-class LabelStudio(AnnotationFormat):
-    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
-        """One record for each task: of its annotations, or else of its predictions; the rest of `data` is fields."""
-        for source, task in json_objects(path, dropped):
-            try:
-                record = _record(task, source, options, dropped)
-            except DataError as error:
-                yield FailedDocument(str(error), source)
-                continue
-            yield options.document(record, source)
+class LabelStudio(JsonObjects):
+    def record(self, value: Json, source: str, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """Of a task: of its annotations, or else of its predictions; the rest of `data` is fields."""
+        inner = value.get("task")
+        task = value
+        if isinstance(inner, dict) and "result" in task:  # one annotation, as a storage is sent it
+            task = {**inner, "annotations": [task]}
+        data = task.get("data")
+        if not isinstance(data, dict):
+            return _minimal(task, source, options, dropped)
+        chosen = _chosen(task, source, dropped)
+        for name in _BESIDE:
+            for _ in filter(None, [task.get(name), chosen.get(name)]):
+                dropped(name, source)
+        if task.get("comment_count") and not task.get("comments"):
+            dropped("comments", source)
+        known = {} if "id" in data or task.get("id") is None else {"id": task["id"]}
+        score = chosen.get("score") if chosen in (task.get("predictions") or []) else None
+        entities = _entities(chosen.get("result") or [], _Place(source, data, options), dropped, score)
+        return {**known, **data, "entities": list(entities)}
 
     def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
         """Tasks to import, for a project with `<Labels name="label" toName="text">` and `<Text name="text">`.
@@ -48,29 +57,22 @@ class LabelStudio(AnnotationFormat):
         every = list(documents)
         scored = any(entity.score is not None for document in every for entity in document.entities)
         predictions = scored if options.predictions is None else options.predictions
-        write_json((_task(document, predictions, options, dropped) for document in every), path)
+        super().write(every, path, replace(options, predictions=predictions), dropped)
+
+    def value(self, document: Document, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """A task with one annotation or one prediction."""
+        data = {options.text_field: document.text, **document.fields}
+        offsets = self.offsets(document.text, options)
+        result = [_region(number, entity, offsets) for number, entity in enumerate(document.entities)]
+        if not options.predictions:
+            dropped.drop_scores(document)
+            return {"data": data, "annotations": [{"result": result}]}
+        scored = [{**region, **score_of(entity)} for region, entity in zip(result, document.entities, strict=True)]
+        prediction = {"model_version": "genner", **_mean(document.entities), "result": scored}
+        return {"data": data, "predictions": [prediction]}
 
 
-def _record(task: Mapping[str, Any], source: str, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
-    inner = task.get("task")
-    if isinstance(inner, dict) and "result" in task:  # one annotation, as a storage is sent it
-        task = {**inner, "annotations": [task]}
-    data = task.get("data")
-    if not isinstance(data, dict):
-        return _minimal(task, source, options, dropped)
-    chosen = _chosen(task, source, dropped)
-    for name in _BESIDE:
-        for _ in filter(None, [task.get(name), chosen.get(name)]):
-            dropped(name, source)
-    if task.get("comment_count") and not task.get("comments"):
-        dropped("comments", source)
-    known = {} if "id" in data or task.get("id") is None else {"id": task["id"]}
-    score = chosen.get("score") if chosen in (task.get("predictions") or []) else None
-    entities = _entities(chosen.get("result") or [], _Place(source, data, options), dropped, score)
-    return {**known, **data, "entities": list(entities)}
-
-
-def _minimal(task: Mapping[str, Any], source: str, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
+def _minimal(task: Mapping[str, Any], source: str, options: AnnotationOptions, dropped: Dropped) -> Json:
     """JSON-MIN has data and values of regions among the keys of the task, the latter by the name of their control."""
     data = {
         key: value for key, value in task.items() if key not in (*_JSON_MIN_OWN, "label") and not _is_regions(value)
@@ -122,9 +124,7 @@ class _Place(NamedTuple):
         return _ESCAPED_SPACE.sub("", there) == _ESCAPED_SPACE.sub("", mention) != ""
 
 
-def _entities(
-    result: Iterable[Any], place: _Place, dropped: Dropped, score: float | None = None
-) -> Iterator[dict[str, Any]]:
+def _entities(result: Iterable[Any], place: _Place, dropped: Dropped, score: float | None = None) -> Iterator[Json]:
     """One for each label of each region; a region without a score has that of its prediction."""
     for region in result:
         value = region.get("value") if isinstance(region, dict) else None
@@ -142,7 +142,7 @@ def _entities(
             yield {**copied, "label": label, "score": region.get("score", score)}
 
 
-def _range(value: Mapping[str, Any], place: _Place) -> dict[str, Any]:
+def _range(value: Mapping[str, Any], place: _Place) -> Json:
     """The start, end and mention of a region; without the mention where that differs in white space only.
 
     Raises DataError for what is not a range of plain text.
@@ -157,25 +157,10 @@ def _range(value: Mapping[str, Any], place: _Place) -> dict[str, Any]:
     return {key: item for key, item in found.items() if item is not None}
 
 
-def _task(document: Document, predictions: bool, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
-    data = {options.text_field: document.text, **document.fields}
-    offsets = FORMAT.offsets(document.text, options)
-    result = [_region(number, entity, offsets, options) for number, entity in enumerate(document.entities)]
-    if not predictions:
-        dropped.drop_scores(document)
-        return {"data": data, "annotations": [{"result": result}]}
-    scored = [{**region, **_score(entity)} for region, entity in zip(result, document.entities, strict=True)]
-    return {"data": data, "predictions": [{"model_version": "genner", **_mean(document.entities), "result": scored}]}
-
-
-def _region(number: int, entity: Entity, offsets: Offsets, options: AnnotationOptions) -> dict[str, Any]:
+def _region(number: int, entity: Entity, offsets: Offsets) -> Json:
     start, end = offsets.of(entity.start), offsets.of(entity.end)
     value = {"start": start, "end": end, "text": entity.text, "labels": [entity.label]}
     return {"id": f"{number}", "from_name": "label", "to_name": "text", "type": "labels", "value": value}
-
-
-def _score(entity: Entity) -> dict[str, float]:
-    return {} if entity.score is None else {"score": entity.score}
 
 
 def _mean(entities: Sequence[Entity]) -> dict[str, float]:

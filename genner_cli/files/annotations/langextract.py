@@ -10,40 +10,48 @@ it found other words than the extraction's (`match_fuzzy`), the entity is what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from genner_cli.errors import DataError
-from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
-from genner_cli.files.records import Record
-from genner_cli.files.streams import json_objects
-from genner_cli.files.writing import write_json
-from genner_cli.types import Document, FailedDocument
+from genner_cli.files.annotations import AnnotationOptions, Dropped
+from genner_cli.files.annotations._objects import Json, JsonObjects
+from genner_cli.types import Document
 
-_OWN = ("extractions", "document_id")
 _CARRIED = ("extraction_class", "extraction_text", "char_interval", "alignment_status")
 _NUMBERS = ("extraction_index", "group_index", "token_interval")
 
 
-class LangExtract(AnnotationFormat):
-    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
-        """One record for each document; its other keys are fields."""
-        for source, value in json_objects(path, dropped):
-            fields = {name: item for name, item in value.items() if name not in _OWN}
-            known = {} if value.get("document_id") is None else {options.id_field: value["document_id"]}
-            try:
-                entities = list(_entities(value.get("extractions"), source, dropped))
-            except DataError as error:
-                yield FailedDocument(str(error), source)
-                continue
-            yield options.document({**known, **fields, "entities": entities}, source)
+class LangExtract(JsonObjects):
+    own = ("extractions", "document_id")
 
-    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
+    def record(self, value: Json, source: str, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """Of an annotated document."""
+        known = {} if value.get("document_id") is None else {options.id_field: value["document_id"]}
+        entities = list(_entities(value.get("extractions"), source, dropped))
+        return {**known, **self.others(value), "entities": entities}
+
+    def value(self, document: Document, options: AnnotationOptions, dropped: Dropped) -> Json:
         """What `langextract.io.load_annotated_documents_jsonl` and `langextract.visualize` read."""
-        write_json((_value(document, options, dropped) for document in documents), path)
+        dropped.drop_scores(document)
+        offsets = self.offsets(document.text, options)
+        fields = self.others(document.fields)
+        fields.pop(options.id_field, None)
+        extractions = [
+            {
+                "extraction_class": entity.label,
+                "extraction_text": entity.text,
+                "char_interval": {"start_pos": offsets.of(entity.start), "end_pos": offsets.of(entity.end)},
+                "alignment_status": "match_exact",
+                "attributes": {},
+            }
+            for entity in document.entities
+        ]
+        known = {"document_id": document.id, options.text_field: document.text}
+        return {**fields, **known, "extractions": extractions}
 
 
-def _entities(given: Any, source: str, dropped: Dropped) -> Iterator[dict[str, Any]]:
+def _entities(given: Any, source: str, dropped: Dropped) -> Iterator[Json]:
     if not isinstance(given, list):
         raise DataError(f'{source}: field "extractions" is not a list; write the file with save_annotated_documents')
     for item in given:
@@ -58,24 +66,6 @@ def _entities(given: Any, source: str, dropped: Dropped) -> Iterator[dict[str, A
             if value and name not in (*_CARRIED, *_NUMBERS):
                 dropped(f"fields {name!r} of extractions", source)
         yield {"start": start, "end": end, "label": item["extraction_class"]}
-
-
-def _value(document: Document, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
-    dropped.drop_scores(document)
-    offsets = FORMAT.offsets(document.text, options)
-    fields = {name: value for name, value in document.fields.items() if name not in (*_OWN, options.id_field)}
-    extractions = [
-        {
-            "extraction_class": entity.label,
-            "extraction_text": entity.text,
-            "char_interval": {"start_pos": offsets.of(entity.start), "end_pos": offsets.of(entity.end)},
-            "alignment_status": "match_exact",
-            "attributes": {},
-        }
-        for entity in document.entities
-    ]
-    known = {"document_id": document.id, options.text_field: document.text}
-    return {**fields, **known, "extractions": extractions}
 
 
 FORMAT = LangExtract()

@@ -9,75 +9,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from genner_cli.errors import DataError
-from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped
-from genner_cli.files.records import Record
-from genner_cli.files.streams import json_objects
-from genner_cli.files.writing import write_json
-from genner_cli.types import Document, FailedDocument
+from genner_cli.files.annotations import AnnotationOptions, Dropped
+from genner_cli.files.annotations._objects import Json, JsonObjects, score_of
+from genner_cli.types import Document
 
 _RESULTS, _SAMPLE_TEXT, _SAMPLE_SPANS = "analyzer_results", "full_text", "spans"
 _OF_RESULT = {"start": "start", "end": "end", "entity_type": "label", "score": "score"}
 _OF_SPAN = {"start_position": "start", "end_position": "end", "entity_type": "label", "entity_value": "text"}
 
 
-class Presidio(AnnotationFormat):
-    def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
-        """One record for each object; its other keys are fields."""
-        for source, value in json_objects(path, dropped):
-            try:
-                record = _record(value, source, options, dropped)
-            except DataError as error:
-                yield FailedDocument(str(error), source)
-                continue
-            yield options.document(record, source)
+class Presidio(JsonObjects):
+    own = (_RESULTS,)
 
-    def write(self, documents: Iterable[Document], path: str, options: AnnotationOptions, dropped: Dropped) -> None:
-        """A text and its results in each object: a request to Presidio's anonymizer, but for its operators."""
-        write_json((_value(document, options) for document in documents), path)
-
-
-def _record(value: Mapping[str, Any], source: str, options: AnnotationOptions, dropped: Dropped) -> dict[str, Any]:
-    sample = _SAMPLE_TEXT in value
-    text, spans, keys = (
-        (_SAMPLE_TEXT, _SAMPLE_SPANS, _OF_SPAN) if sample else (options.text_field, _RESULTS, _OF_RESULT)
-    )
-    fields = {name: item for name, item in value.items() if name not in (text, spans, options.text_field)}
-    given = value.get(spans)
-    if not isinstance(given, list):
-        raise DataError(
-            f'{source}: field "{spans}" is not a list of results; write [result.to_dict() for result in ...]'
+    def record(self, value: Json, source: str, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """Of a text with its results, or of a sample."""
+        sample = _SAMPLE_TEXT in value
+        text, spans, keys = (
+            (_SAMPLE_TEXT, _SAMPLE_SPANS, _OF_SPAN) if sample else (options.text_field, _RESULTS, _OF_RESULT)
         )
-    entities = [_entity(item, keys, source, dropped) for item in given]
-    there = {options.text_field: value[text]} if text in value else {}
-    return {**fields, **there, "entities": entities}
+        fields = {name: item for name, item in value.items() if name not in (text, spans, options.text_field)}
+        given = value.get(spans)
+        if not isinstance(given, list):
+            raise DataError(
+                f'{source}: field "{spans}" is not a list of results; write [result.to_dict() for result in ...]'
+            )
+        entities = [_entity(item, keys, source, dropped) for item in given]
+        there = {options.text_field: value[text]} if text in value else {}
+        return {**fields, **there, "entities": entities}
+
+    def value(self, document: Document, options: AnnotationOptions, dropped: Dropped) -> Json:
+        """A text and its results: a request to Presidio's anonymizer, but for its operators."""
+        offsets = self.offsets(document.text, options)
+        results = [
+            {
+                "entity_type": entity.label,
+                "start": offsets.of(entity.start),
+                "end": offsets.of(entity.end),
+                **score_of(entity),
+            }
+            for entity in document.entities
+        ]
+        return {**self.others(document.fields), options.text_field: document.text, _RESULTS: results}
 
 
-def _entity(item: Any, keys: Mapping[str, str], source: str, dropped: Dropped) -> dict[str, Any]:
+def _entity(item: Any, keys: Mapping[str, str], source: str, dropped: Dropped) -> Json:
     if not isinstance(item, dict) or "entity_type" not in item:
         raise DataError(f'{source}: {item!r} is not a result; Presidio writes "entity_type", "start" and "end"')
     for name, value in item.items():
         if value is not None and name not in keys:
             dropped(f"fields {name!r} of results", source)
     return {keys[name]: value for name, value in item.items() if name in keys}
-
-
-def _value(document: Document, options: AnnotationOptions) -> dict[str, Any]:
-    offsets = FORMAT.offsets(document.text, options)
-    results = [
-        {
-            "entity_type": entity.label,
-            "start": offsets.of(entity.start),
-            "end": offsets.of(entity.end),
-            **({} if entity.score is None else {"score": entity.score}),
-        }
-        for entity in document.entities
-    ]
-    fields = {name: value for name, value in document.fields.items() if name != _RESULTS}
-    return {**fields, options.text_field: document.text, _RESULTS: results}
 
 
 FORMAT = Presidio()
