@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from genner_cli.data.characters import inner_offsets
 from genner_cli.expressions import finder
 from genner_cli.types import Entity, Pattern, Patterns, Range, canonical_order
 from genner_cli.wordlists import WordList, key_of
@@ -26,12 +27,13 @@ class PatternFinder:
         self._allowed = frozenset(key_of(mention, fold=False) for mention in patterns.allowed)
 
     def find(self, text: str) -> list[Entity]:
-        """The entities in a text, from left to right. Of two that overlap the longer stays; of equals that of the first
-        pattern. Raises DataError where an expression takes too long."""
+        """The entities in a text, from left to right, whole visible characters each. Of two that overlap the longer
+        stays; of equals that of the first pattern. Raises DataError where an expression takes too long."""
+        inside = inner_offsets(text)
         matches = [
             (start - end, number, start, end, label)
             for number, (label, find) in enumerate(self._finders)
-            for start, end in find(text)
+            for start, end in (_grown(match, inside) for match in find(text))
         ]
         chosen: list[Entity] = []
         for _, _, start, end, label in sorted(matches):
@@ -51,7 +53,12 @@ class PatternFinder:
         matches = self.find(text)
         inside = {match for entity in given for match in _overlapping(matches, entity) if _is_part(match, entity)}
         matches = [match for match in matches if match not in inside]
-        rest = (part for entity in given for part in _cut(text, entity, _overlapping(matches, entity), depth))
+        nested, inside = depth > 1, inner_offsets(text)
+        rest = (
+            part
+            for entity in given
+            for part in _cut(text, inside, entity, _overlapping(matches, entity), nested=nested)
+        )
         return tuple(sorted(dict.fromkeys([*matches, *rest]), key=canonical_order))
 
     def _is_allowed(self, entity: Entity) -> bool:
@@ -64,6 +71,16 @@ def _finders(pattern: Pattern) -> Iterator[Callable[[str], Iterator[Range]]]:
     if pattern.words:
         words = WordList(pattern.words, fold=pattern.ignore_case)
         yield lambda text: (Range(start, end) for start, end, _ in words.find(text))
+
+
+def _grown(match: Range, inside: Collection[int]) -> Range:
+    """The match with the visible characters that it cuts; `inside`: the `inner_offsets` of the text."""
+    start, end = match
+    while start in inside:
+        start -= 1
+    while end in inside:
+        end += 1
+    return Range(start, end)
 
 
 def _is_outer(character: str, nested: bool) -> bool:
@@ -93,19 +110,23 @@ def _is_part(match: Entity, entity: Entity) -> bool:
     return match.label == entity.label and _contains(entity, match)
 
 
-def _cut(text: str, entity: Entity, matches: Sequence[Entity], depth: int) -> Iterator[Entity]:
+def _cut(
+    text: str, inside: Collection[int], entity: Entity, matches: Sequence[Entity], *, nested: bool
+) -> Iterator[Entity]:
     """What matches leave of a model's entity: all of it, or its parts with a letter or a digit."""
-    nested = depth > 1
     cutting = [each for each in matches if not (nested and (_contains(entity, each) or _contains(each, entity)))]
     if not cutting:
         yield entity
         return
     starts = [entity.start, *(each.end for each in cutting)]
     ends = [*(each.start for each in cutting), entity.end]
-    for start, end in zip(starts, ends, strict=True):
+    for rest in map(Range, starts, ends):
+        start, end = rest
         while entity.start < start < end and _is_outer(text[start], nested):
             start += 1
         while start < end < entity.end and _is_outer(text[end - 1], nested):
             end -= 1
+        whole = _grown(Range(start, end), inside)
+        start, end = max(whole.start, rest.start), min(whole.end, rest.end)
         if any(map(str.isalnum, text[start:end])):
             yield replace(entity, start=start, end=end, text=text[start:end])

@@ -16,6 +16,7 @@ from strategies import LABELS, examples, hostile_text
 
 from genner_cli import expressions
 from genner_cli.api import Extractor
+from genner_cli.data.characters import inner_offsets
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files.patterns import read_patterns
 from genner_cli.merging import merge
@@ -87,6 +88,15 @@ def test_the_longer_match_stays_and_of_equals_that_of_the_first_pattern() -> Non
 def test_matches_have_no_outer_white_space_and_are_never_empty() -> None:
     assert found("a  b  c", Pattern("X", r"\s+b\s+|\s+")) == [("X", "b")]
     assert found("axbx", Pattern("X", r"(?=x)|b")) == [("X", "b")]
+
+
+def test_no_visible_character_is_cut() -> None:
+    acute = "\u0301"
+    assert found(f"Rene{acute}e, {acute}Ann", Pattern("X", "Rene|Ann")) == [("X", f"Rene{acute}"), ("X", "Ann")]
+    assert found("1\ufe0f\u20e3 👍🏽!", Pattern("X", r"\d|👍")) == [("X", "1\ufe0f\u20e3"), ("X", "👍🏽")]
+    assert found(f"{acute}Ann", Pattern("X", f"{acute}A")) == [("X", f"{acute}A")]
+    rest = [("N", "12", "pattern"), ("LOC", f".{acute}Oslo", 0.5)]
+    assert merged(f"12.{acute}Oslo", [("LOC", f"12.{acute}Oslo")], Pattern("N", r"\d+")) == rest
 
 
 @pytest.mark.parametrize(
@@ -175,6 +185,7 @@ def test_every_match_is_covered_by_its_label_and_nothing_is_uncovered(
     both = finder.merged(text, entities, depth)
     assert all(text[each.start : each.end] == each.text for each in both)
     for match in finder.find(text):
+        assert inner_offsets(text).isdisjoint((match.start, match.end))
         assert any(e.label == match.label and e.start <= match.start and match.end <= e.end for e in both)
     covered = {at for each in both for at in range(each.start, each.end)}
     assert all(not text[at].isalnum() for each in entities for at in {*range(each.start, each.end)} - covered)
