@@ -68,7 +68,7 @@ class LabelTree:
         if twice:
             raise UsageError(f"label {twice!r} comes twice; remove one")
         wrong = next((nodes[-1].label.name for nodes in self.walk() if self.SEPARATOR in nodes[-1].label.name), None)
-        if wrong and any(node.children for node in self.nodes):
+        if wrong and self.nested:
             raise UsageError(f"label {wrong!r} has a {self.SEPARATOR}, which separates the labels of a path; rename it")
 
     SEPARATOR: ClassVar[str] = "/"
@@ -80,7 +80,7 @@ class LabelTree:
 
     def walk(self) -> Iterator[tuple[LabelNode, ...]]:
         """The nodes, each with those above it, from the top; a node before those below it."""
-        waiting = [(node,) for node in reversed(self.nodes)]
+        waiting: list[tuple[LabelNode, ...]] = [(node,) for node in reversed(self.nodes)]
         while waiting:
             nodes = waiting.pop()
             yield nodes
@@ -89,6 +89,20 @@ class LabelTree:
     def path(self, nodes: Sequence[LabelNode]) -> str:
         """The names of nodes, from the top."""
         return self.SEPARATOR.join(node.label.name for node in nodes)
+
+    @property
+    def nested(self) -> bool:
+        """Whether any label has others below it."""
+        return any(node.children for node in self.nodes)
+
+    def find(self, name: str) -> str | None:
+        """The path of the label that a path, or else a name or an alias, means; None where none or several are."""
+        every = list(self.walk())
+        by_path = [nodes for nodes in every if self.path(nodes) == name]
+        by_name = [nodes for nodes in every if nodes[-1].label.name == name]
+        by_alias = [nodes for nodes in every if name in nodes[-1].aliases]
+        found = by_path or by_name or by_alias
+        return self.path(found[0]) if len(found) == 1 else None
 
     def leaves(self) -> tuple[Label, ...]:
         """The labels without others below them, called by their paths where their names are not unique."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.options import run_options
+from genner_cli.commands.options import label_tree, run_options
 from genner_cli.commands.redact import fail_if_any
 from genner_cli.commands.terminal import document_progress, talk_on_stderr
 from genner_cli.errors import UsageError
@@ -54,6 +54,7 @@ Whole = Annotated[bool, typer.Option("--whole", help="With --ask best: choose be
 
 @run_options("labels", "output", "restart", "text_field", "id_field", "download", "no_chat_template", Panel.SPEED)
 def judge(
+    call: typer.Context,
     inputs: Inputs,
     spec: RunSpec,
     model: Models = None,
@@ -82,7 +83,6 @@ def judge(
     from genner_cli.files.roles import read_roles
     from genner_cli.methods.ruling import Ruling
     from genner_cli.running.judges import voters
-    from genner_cli.types import LabelTree
 
     talk_on_stderr()
     chosen = read_roles(roles) if roles else None
@@ -91,7 +91,7 @@ def judge(
         raise UsageError("--ask label chooses among labels; name them with --types or --labels")
     ruling = Ruling(
         thresholds=chosen.thresholds if chosen else {},
-        tree=LabelTree.flat(spec.labels or ()),
+        tree=label_tree(call.params["types"], call.params["labels"]),
         beam=beam,
         whole=whole,
     )
@@ -122,12 +122,14 @@ def run_judge(
     sources = source_names(paths)
     if roles:
         paths, sources = roles.files_of(paths, sources)
-    plan = planned(asks, asked, roles)
+    unasked = roles is not None and not roles.deciders
+    ruling = replace(ruling, sources=tuple(sources), flat=unasked and OVERLAP in asks)
+    plan = planned([ask for ask in asks if not (unasked and ask == OVERLAP)], asked, roles)
     files = Files(
         inputs=tuple(paths), output=spec.output, text_field=spec.text_field, id_field=spec.id_field,
         restart=spec.restart,
     )  # fmt: skip
-    done = run(files, sources, plan, replace(ruling, sources=tuple(sources)), document_progress)
+    done = run(files, sources, plan, ruling, document_progress)
     sys.stderr.write(f"{done.summary()}\n")
     fail_if_any(done)
 

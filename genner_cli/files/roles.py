@@ -20,7 +20,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Roles:
     """`extractors`: names of files whose entities are candidates; `voters`, `deciders`: names of models. `thresholds`:
-    by model, the log-odds above which it says yes. `measured`: for people, not read back."""
+    by model, the log-odds above which it says yes. Without deciders nobody is asked about overlaps. `measured`: for
+    people, not read back."""
 
     extractors: tuple[str, ...]
     voters: tuple[str, ...]
@@ -40,7 +41,7 @@ class Roles:
 
     def models_of(self, ask: str, known: Mapping[str, T]) -> list[T]:
         """The models that are asked this. Raises UsageError."""
-        names = self.deciders if ask in DECIDERS_OF and self.deciders else self.voters
+        names = self.deciders if ask in DECIDERS_OF else self.voters
         self._refuse_missing(names, list(known), "model")
         return [known[name] for name in names]
 
@@ -60,9 +61,9 @@ def read_roles(path: str) -> Roles:
         value = orjson.loads(Path(path).read_bytes())
         if value["version"] != VERSION:
             raise ValueError(f"version {value['version']!r}, read is {VERSION}")
-        lists = (tuple(map(str, value[name])) for name in ("extractors", "voters", "deciders"))
+        extractors, voters, deciders = (tuple(map(str, value[name])) for name in ("extractors", "voters", "deciders"))
         thresholds = {str(name): float(score) for name, score in value["thresholds"].items()}
-        roles = Roles(*lists, thresholds)
+        roles = Roles(extractors, voters, deciders, thresholds)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

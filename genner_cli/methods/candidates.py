@@ -236,8 +236,9 @@ def selected(candidates: Sequence[Candidate], sources: Sequence[str], *, whole: 
     """What two sources agree on, and where they differ what more voters prefer; of tied ones what is preferred by more
     (nats), then `preference`. A voter's answer for a candidate is by how much its side was better than the other."""
     kept = [each for each in candidates if set(sources) <= set(each.sources)]
-    for sides in differing(*proposed(candidates, sources), whole=whole):
-        kept += min(sides, key=_disfavour)
+    first, second = proposed(candidates, sources)
+    for one, other in differing(first, second, whole=whole):
+        kept += other if _disfavour(other) < _disfavour(one) else one
     return sorted(kept, key=lambda each: each.key)
 
 

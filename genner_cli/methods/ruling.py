@@ -26,6 +26,7 @@ from genner_cli.types import LabelTree
 class Ruling:
     """`thresholds`: by voter, the log-odds above which its answer is yes; 0 without one. `tree`: the labels to choose
     from; `beam`: ways down it that are followed. `sources`: the two answers to choose between, and `whole`: as wholes.
+    `flat`: overlaps of valid candidates are resolved without being asked about.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -33,11 +34,12 @@ class Ruling:
     beam: int = 1
     sources: tuple[str, ...] = ()
     whole: bool = False
+    flat: bool = False
 
     def settings(self, ask: str) -> dict[str, Any]:
         """What answers and decisions of this kind depend on, as JSON values."""
         if ask == VALID:
-            return {"thresholds": dict(self.thresholds)}
+            return {"thresholds": dict(self.thresholds), "flat": self.flat}
         if ask == LABEL:
             return {"labels to choose from": self.tree.value(), "beam": self.beam}
         return {"whole": self.whole} if ask == BEST else {}
@@ -47,4 +49,5 @@ class Ruling:
         if ask == BEST:
             return selected(candidates, self.sources, whole=self.whole)
         decisions = {VALID: valid, LABEL: labelled, BOUNDARY: bounded, OVERLAP: resolved}
-        return decisions[ask](candidates)
+        decided = decisions[ask](candidates)
+        return resolved(decided) if ask == VALID and self.flat else decided

@@ -80,14 +80,12 @@ def judge(
 ) -> Done:
     """Runs all stages; the last one's output is that of `files`, the others' are in a folder beside it.
 
-    sources: the names of the inputs, in order. The same call resumes. Raises UsageError for inputs that do not have the
-    same documents, GennerError, KeyboardInterrupt.
+    sources: the names of the inputs, in order; none for one whose entities have their sources. The same call resumes.
+    Raises UsageError for inputs that do not have the same documents, GennerError, KeyboardInterrupt.
     """
     inputs = expand(files.inputs)
-    folder = Path(files.output + STAGES)
-    if len(plan) > 1:
-        folder.mkdir(exist_ok=True)
-    done, last = Done(), ""
+    folder = stages_folder(files.output, make=len(plan) > 1)
+    done, last = Done(), "" if sources else inputs[0]
     for number, stage in enumerate(plan, 1):
         output = files.output if number == len(plan) else str(folder / f"{number}-{stage.name}.jsonl")
         of_stage = Files(
@@ -99,6 +97,17 @@ def judge(
             done = rewrite(of_stage, voting, progress, joined)
         last = output
     return done
+
+
+def stages_folder(output: str, *, make: bool = True) -> Path:
+    """The folder of an output's stages. Raises UsageError where it cannot be made."""
+    folder = Path(output + STAGES)
+    try:
+        if make:
+            folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); name another file after -o") from error
+    return folder
 
 
 class Voting:
