@@ -147,19 +147,36 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation:
+    """The start of a completion under a source lock, of which what stands behind `start` (characters) is asked for."""
+
+    lock: Lock
+    completion: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """A closed question: which of the `options`, whole strings, follows the prompt. `prefix` as in a `Request`."""
+    """A closed question: which of the `options` follows the prompt. `prefix` as in a `Request`.
+
+    `whole`: an option counts with the end of the text behind it, so that one that begins another is not favoured; else
+    as the beginning of whatever follows. `continuation`: in place of options, what a model that writes under a lock
+    would write: its tokens count among the legal ones, as in an entity's score.
+    """
 
     prefix: tuple[Piece, ...]
     rest: tuple[Piece, ...]
-    options: tuple[str, ...]
+    options: tuple[tuple[Piece, ...], ...] = ()
+    whole: bool = True
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`log_probabilities`: natural logarithm of the probability that a text is this option and ends after it, for each.
+    """`log_probabilities`: natural logarithm of the probability that a text is this option and ends after it, for each;
+    where options are not whole, that it begins with the option; or the one of a continuation.
 
-    Over the whole vocabulary, each option in the vocabulary's own cut into tokens. `error` says why there are none.
+    Of options over the whole vocabulary, in the vocabulary's own cut into tokens. `error` says why there are none.
     """
 
     log_probabilities: tuple[float, ...]

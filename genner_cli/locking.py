@@ -12,6 +12,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from genner_cli.errors import DataError
+
 State = Hashable
 Segment = Callable[[str], Sequence[bytes]]
 """Text -> the bytes of its canonical tokens, in order, read as plain text."""
@@ -228,3 +230,34 @@ class Vocabulary:
                 next_first += 1
             if next_first < end:
                 yield from self._legal_prefixes(lock, node, longer, next_first, end)
+
+
+class Followed(NamedTuple):
+    """A token of a completion, all that were legal in its place, and the places before and after it."""
+
+    id: int
+    legal: Sequence[int]
+    before: Places
+    after: Places
+
+
+def follow(
+    completion: str, lock: Lock, vocabulary: Vocabulary, canonical: Sequence[int] | None, *, legal: bool = True
+) -> Iterator[Followed]:
+    """A completion, or the start of one, token by token; where `canonical` is None the lock says how it is cut. Without
+    `legal` nobody needs the legal tokens, which take time to find. Raises DataError where the lock refuses a token."""
+    rest, places, at = completion.encode(), begin(lock), 0
+    while rest:
+        found = vocabulary.legal(lock, places) if legal or canonical is None else []
+        id = _longest(found, vocabulary, lock, rest) if canonical is None else canonical[at]
+        data = None if id is None else vocabulary.bytes_of(id, lock)
+        after = advance(lock, places, data) if data else ()
+        if id is None or not data or not after:
+            raise DataError(f"the lock refuses the completion before {rest[:40].decode(errors='replace')!r}")
+        yield Followed(id, found, places, after)
+        places, rest, at = after, rest[len(data) :], at + 1
+
+
+def _longest(legal: Sequence[int], vocabulary: Vocabulary, lock: Lock, rest: bytes) -> int | None:
+    fitting = [(len(data), id) for id in legal if (data := vocabulary.bytes_of(id, lock)) and rest.startswith(data)]
+    return max(fitting)[1] if fitting else None

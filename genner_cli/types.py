@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from genner_cli.errors import UsageError
 
@@ -42,6 +42,82 @@ class Label:
             )
         if has_control(self.name + self.definition):
             raise UsageError(f"label {self.name!r} or its definition contains a control character; remove it")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelNode:
+    """A label of a tree, with those below it. `aliases`: other names for it; `stop`: it may be the most precise label
+    that is known, although there are others below it."""
+
+    label: Label
+    children: tuple[LabelNode, ...] = ()
+    aliases: tuple[str, ...] = ()
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTree:
+    """Labels with labels below them. A node is known by its path, `location/city`, for a name may stand in several
+    places. Raises UsageError for a name with a `/`, and for one that comes twice below the same node."""
+
+    nodes: tuple[LabelNode, ...] = ()
+
+    def __post_init__(self) -> None:
+        paths = [self.path(nodes) for nodes in self.walk()]
+        twice = next((path for at, path in enumerate(paths) if path in paths[:at]), None)
+        if twice:
+            raise UsageError(f"label {twice!r} comes twice; remove one")
+        wrong = next((nodes[-1].label.name for nodes in self.walk() if self.SEPARATOR in nodes[-1].label.name), None)
+        if wrong and self.nested:
+            raise UsageError(f"label {wrong!r} has a {self.SEPARATOR}, which separates the labels of a path; rename it")
+
+    SEPARATOR: ClassVar[str] = "/"
+
+    @classmethod
+    def flat(cls, labels: Iterable[Label]) -> LabelTree:
+        """A tree of one level."""
+        return cls(tuple(map(LabelNode, labels)))
+
+    def walk(self) -> Iterator[tuple[LabelNode, ...]]:
+        """The nodes, each with those above it, from the top; a node before those below it."""
+        waiting: list[tuple[LabelNode, ...]] = [(node,) for node in reversed(self.nodes)]
+        while waiting:
+            nodes = waiting.pop()
+            yield nodes
+            waiting += [(*nodes, child) for child in reversed(nodes[-1].children)]
+
+    def path(self, nodes: Sequence[LabelNode]) -> str:
+        """The names of nodes, from the top."""
+        return self.SEPARATOR.join(node.label.name for node in nodes)
+
+    @property
+    def nested(self) -> bool:
+        """Whether any label has others below it."""
+        return any(node.children for node in self.nodes)
+
+    def find(self, name: str) -> str | None:
+        """The path of the label that a path, or else a name or an alias, means; None where none or several are."""
+        every = list(self.walk())
+        by_path = [nodes for nodes in every if self.path(nodes) == name]
+        by_name = [nodes for nodes in every if nodes[-1].label.name == name]
+        by_alias = [nodes for nodes in every if name in nodes[-1].aliases]
+        found = by_path or by_name or by_alias
+        return self.path(found[0]) if len(found) == 1 else None
+
+    def leaves(self) -> tuple[Label, ...]:
+        """The labels without others below them, called by their paths where their names are not unique."""
+        found = [nodes for nodes in self.walk() if not nodes[-1].children]
+        names = [nodes[-1].label.name for nodes in self.walk()]
+        return tuple(
+            nodes[-1].label
+            if names.count(nodes[-1].label.name) == 1
+            else replace(nodes[-1].label, name=self.path(nodes))
+            for nodes in found
+        )
+
+    def value(self) -> dict[str, str]:
+        """Paths with definitions, as a JSON value."""
+        return {self.path(nodes): nodes[-1].label.definition for nodes in self.walk()}
 
 
 def has_control(text: str) -> bool:

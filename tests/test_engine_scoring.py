@@ -19,6 +19,7 @@ from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import UsageError
 from genner_cli.generation import Answer, EngineOptions, Question
+from genner_cli.types import Piece
 
 OPTIONS = ("yes", "no", "yes, it is", "no!", "Zoë", "", "yes")
 
@@ -27,7 +28,8 @@ def questions(model: Model, count: int, options: tuple[str, ...] = OPTIONS) -> l
     """The same prefix before sentences of different lengths."""
     prompt = instructions_of(model).prompt
     prefix = prompt.prefix(default_labels(model))
-    return [Question(prefix, prompt.rest(text), options) for text in news()[:count]]
+    shown = tuple((Piece(option),) for option in options)
+    return [Question(prefix, prompt.rest(text), shown) for text in news()[:count]]
 
 
 def answers(model: Model, asked: Sequence[Question], options: EngineOptions) -> list[Answer]:
@@ -50,7 +52,7 @@ def test_they_are_the_sums_of_transformers_full_softmax(bundled: Model, tmp_path
         prompt = bundled.prefix_ids(question.prefix) + bundled.prompt(question.rest)
         assert answer.prompt_tokens == len(bundled.prompt(question.rest))
         for option, found in zip(question.options, answer.log_probabilities, strict=True):
-            ids = bundled.plain(option)
+            ids = bundled.prompt(option)
             with torch.inference_mode():
                 logs = torch.log_softmax(reference(torch.tensor([prompt + ids])).logits[0].double(), -1)
             steps = sum(float(logs[len(prompt) - 1 + at, id]) for at, id in enumerate(ids))
@@ -75,6 +77,29 @@ def test_an_option_counts_with_its_end(bundled: Model) -> None:
         zip(OPTIONS, answers(bundled, questions(bundled, 1), ONE_THREAD)[0].log_probabilities, strict=True)
     )
     assert by_option["yes"] == answer.log_probabilities[0]
+
+
+def test_options_that_are_not_whole_are_beginnings(bundled: Model) -> None:
+    """Their log-probabilities are those of the whole ones without the end: the sum over one token and all that follows
+    is the token's; and one that begins another is at least as probable."""
+    [asked] = questions(bundled, 1, ("yes", "yes, it is", "", "no"))
+    [answer] = answers(bundled, [replace(asked, whole=False)], ONE_THREAD)
+    yes, longer, nothing, no = answer.log_probabilities
+    assert nothing == 0.0
+    assert longer < yes < 0
+    assert no < 0
+    [whole] = answers(bundled, [asked], ONE_THREAD)
+    assert all(one < other for one, other in zip(whole.log_probabilities, answer.log_probabilities, strict=True))
+    one_token = [replace(asked, options=((Piece("yes"),),), whole=False)]
+    assert answers(bundled, one_token, ONE_THREAD)[0].log_probabilities == (yes,)
+
+
+def test_an_option_may_have_markup(bundled: Model) -> None:
+    [asked] = questions(bundled, 1)
+    mark = next(iter(bundled.vocabulary.added)).decode()
+    options = ((Piece(mark, literal=True),), (Piece(mark),))
+    [answer] = answers(bundled, [replace(asked, options=options, whole=False)], ONE_THREAD)
+    assert answer.log_probabilities[0] != answer.log_probabilities[1]
 
 
 def test_prefixes_that_change_and_questions_that_cannot_be_asked(bundled: Model) -> None:

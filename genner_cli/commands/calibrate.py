@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from genner_cli.commands.gold import asked_of, extracted, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
-from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.terminal import document_progress, talk_on_stderr
+from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
 
@@ -19,6 +21,13 @@ Output = Annotated[
         "--output", "-o", metavar="FILE", help="JSON file to write.", show_default="MODEL.calibration.json beside it"
     ),
 ]
+Predictions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A.jsonl,B.jsonl", help="Choose the roles of an ensemble instead: of these predictions for GOLD and of"
+        " the models in --model A.gguf,B.gguf; -o names the JSON file for genner judge --roles.", show_default="none",
+    ),
+]  # fmt: skip
 Precision = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Choose thresholds that reach this precision.", show_default="maximize F1"),
@@ -29,7 +38,13 @@ Precision = Annotated[
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
     without=("strict_labels", "labels_field", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
-def calibrate(gold: GoldFiles, spec: RunSpec, output: Output = None, precision: Precision = None) -> None:
+def calibrate(
+    gold: GoldFiles,
+    spec: RunSpec,
+    output: Output = None,
+    precision: Precision = None,
+    predictions: Predictions = None,
+) -> None:
     """Calibrate a model's scores on validation data, and choose which entities to keep.
 
     The calibration file maps a score to the probability that the entity is correct, and has a threshold for each
@@ -39,7 +54,38 @@ def calibrate(gold: GoldFiles, spec: RunSpec, output: Output = None, precision: 
 
     - `genner calibrate valid.jsonl --model my-model.gguf`
     - `genner calibrate valid.jsonl --precision 0.95 -o careful.json`
+    - `genner calibrate valid.jsonl --predictions a.jsonl,b.jsonl --model a.gguf,b.gguf -o roles.json`
     """
+    if predictions is not None:
+        _choose_roles(gold, spec, predictions, output)
+    else:
+        _calibrate(gold, spec, output, precision)
+
+
+def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: str | None) -> None:
+    from genner_cli.commands.evaluation_tables import roles_lines, show
+    from genner_cli.files.reading import expand
+    from genner_cli.files.writing import Writer, encode_value
+    from genner_cli.running.ensembles import choose
+    from genner_cli.running.judges import voters
+    from genner_cli.running.judging import source_names
+    from genner_cli.running.rewriting import Files
+
+    if output is None:
+        raise UsageError("--predictions chooses roles; name the file for them with -o roles.json")
+    talk_on_stderr()
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
+    paths = expand(predictions.split(","))
+    writer = Writer(output, inputs=(*gold, *paths), suffixes=(".json",))
+    files = Files(inputs=tuple(paths), output=output, text_field=spec.text_field, id_field=spec.id_field)
+    asked = voters([*spec.model.split(",")] if spec.model else [None], spec)
+    roles = choose(documents, files, source_names(paths), asked, document_progress)
+    with writer:
+        writer.write(encode_value(roles.value()))
+    show([*roles_lines(roles), f"written to {writer.path}"])
+
+
+def _calibrate(gold: Sequence[str], spec: RunSpec, output: str | None, precision: float | None) -> None:
     from genner_cli.calibration import fit
     from genner_cli.commands.evaluation_tables import calibration_tables, show
     from genner_cli.files.calibrations import calibration_path, calibration_value

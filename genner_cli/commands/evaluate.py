@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from genner_cli.commands.gold import asked_of, extracted, read_gold_files
-from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_options
+from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, label_tree, run_options
 from genner_cli.commands.terminal import say_written, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from genner_cli.files.writing import Writer
     from genner_cli.scoring import Comparison, Evaluation, Figures
     from genner_cli.scoring.figures import DocumentCounts, Key
-    from genner_cli.types import Document, Extraction
+    from genner_cli.scoring.hierarchy import Hierarchy
+    from genner_cli.types import Document, Extraction, LabelTree
 
 
 class Scorer(StrEnum):
@@ -81,12 +82,14 @@ def evaluate(
 
     The measures are those of SemEval-2013 task 9.1: strict (boundaries and label are right), exact (boundaries),
     partial (boundaries; an overlap counts half) and type (label; any overlap). Micro counts all entities together,
-    macro is the mean over labels.
+    macro is the mean over labels. With a tree of labels, hierarchical figures count an entity for its own label and
+    for all above it, and labels are compared by their paths in the tree.
 
     Examples:
 
     - `genner evaluate gold.jsonl --model my-model.gguf --html report.html`
     - `genner evaluate gold.jsonl --predictions new.jsonl --compare old.jsonl`
+    - `genner evaluate gold.jsonl --predictions labelled.jsonl --labels tree.yaml`
     """
     from genner_cli.files.writing import encode_value
 
@@ -97,12 +100,13 @@ def evaluate(
         raise UsageError("--html shows genner's own figures; drop --scorer official, or --html")
     page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
     talk_on_stderr()
-    sides, asked = _sides(gold, predictions, compare, spec)
+    tree = label_tree(call.params["types"], call.params["labels"])
+    sides, asked = _sides(gold, predictions, compare, spec, tree)
     sampling = Sampling(resamples, seed)
     if scorer == Scorer.official:
         outcome = _official(sides, asked, sampling, only_asked=spec.labels is not None)
     else:
-        outcome = _own(sides, sampling, show_errors)
+        outcome = _own(sides, sampling, show_errors, tree)
     if page and outcome.evaluation:
         title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
         _write_page(page, sides[0], outcome.evaluation, title=title)
@@ -113,7 +117,7 @@ def evaluate(
 
 
 def _sides(
-    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec
+    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree
 ) -> tuple[list[list[Extraction]], RunSpec]:
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
     names = {"text_field": spec.text_field, "id_field": spec.id_field}
@@ -129,7 +133,11 @@ def _sides(
             asked = replace(asked, format=opened.facts.task.format)
     if compare:
         sides.append(_read(compare, documents, **names))
-    if spec.labels:
+    if tree.nested:
+        from genner_cli.scoring.hierarchy import resolved
+
+        sides = [[resolved(each, tree) for each in side] for side in sides]
+    elif spec.labels:
         sides = [_restricted(side, {label.name for label in spec.labels}) for side in sides]
     return sides, asked
 
@@ -147,6 +155,7 @@ class _Outcome(NamedTuple):
     figures: dict[Key, Figures]
     comparison: Comparison | None
     evaluation: Evaluation | None = None
+    hierarchy: Hierarchy | None = None
     left_out: int = 0
     points: Sequence[Judged] = ()
 
@@ -165,15 +174,17 @@ def _restricted(side: Sequence[Extraction], labels: Collection[str]) -> list[Ext
     return [restricted(each, labels) for each in side]
 
 
-def _own(sides: Sequence[Sequence[Extraction]], sampling: Sampling, examples: int) -> _Outcome:
+def _own(sides: Sequence[Sequence[Extraction]], sampling: Sampling, examples: int, tree: LabelTree) -> _Outcome:
     from genner_cli.calibration import judged
     from genner_cli.scoring import evaluate
     from genner_cli.scoring.evaluation import document_counts
+    from genner_cli.scoring.hierarchy import hierarchy
 
     found = evaluate(sides[0], resamples=sampling.resamples, seed=sampling.seed, examples=examples)
     compared = _compared([[*map(document_counts, side)] for side in sides], sampling)
     points = [point for each in sides[0] for point in judged(each)]
-    return _Outcome(found.figures, compared, found, points=points)
+    in_tree = hierarchy(sides[0], tree, **sampling._asdict()) if tree.nested else None
+    return _Outcome(found.figures, compared, found, in_tree, points=points)
 
 
 def _official(
@@ -210,15 +221,25 @@ def _value(outcome: _Outcome) -> dict[str, Any]:
     if outcome.points:
         bins = [each._asdict() for each in reliability(outcome.points)]
         found["scores"] = {"error": expected_error(outcome.points), "reliability": bins}
+    if outcome.hierarchy:
+        found["hierarchy"] = outcome.hierarchy.value()
     return {**found, "comparison": outcome.comparison.value()} if outcome.comparison else found
 
 
 def _show(outcome: _Outcome, other: str) -> None:
     """All of it for people."""
     from genner_cli.calibration import expected_error
-    from genner_cli.commands.evaluation_tables import comparison_lines, evaluation_tables, figures_tables, show
+    from genner_cli.commands.evaluation_tables import (
+        comparison_lines,
+        evaluation_tables,
+        figures_tables,
+        hierarchy_lines,
+        show,
+    )
 
     show(evaluation_tables(outcome.evaluation) if outcome.evaluation else figures_tables(outcome.figures))
+    if outcome.hierarchy:
+        show(hierarchy_lines(outcome.hierarchy))
     if outcome.comparison:
         show(comparison_lines(outcome.comparison, other))
     if outcome.points:

@@ -26,8 +26,10 @@ from genner_cli.scoring.tables import (
 
 if TYPE_CHECKING:
     from genner_cli.calibration import Fitted
+    from genner_cli.files.roles import Roles
     from genner_cli.scoring import Comparison, Evaluation, Figures
     from genner_cli.scoring.figures import Key
+    from genner_cli.scoring.hierarchy import Hierarchy
 
 _WIDE = 120
 
@@ -74,11 +76,29 @@ def _kind(found: Mapping[Key, Figures], kind: str) -> Sequence[Figures]:
     return [figures for key, figures in found.items() if key.kind == kind]
 
 
+def hierarchy_lines(found: Hierarchy) -> Iterator[Table | str]:
+    """What labels of a tree come to."""
+    yield figures_table("hierarchical (strict)", {"micro": found.micro})
+    rows = [(str(at), f"{each.spans:,}", percent(each.accuracy)) for at, each in enumerate(found.levels, 1)]
+    yield Table.of(("level", "spans found", "right"), rows)
+    if found.unknown:
+        yield f"{counted(found.unknown, 'entity')} with a label outside the tree, counted as wrong"
+
+
 def comparison_lines(found: Comparison, other: str) -> Iterator[str]:
     """Whether it differs from another set of predictions."""
     for name, each in (("micro", found.micro), ("macro", found.macro)):
         rates = f"{percent(each.first)} against {percent(each.second)} of {other}"
         yield f"{name} F1 {rates}: {change(each.difference)}, p = {each.p:.3g}"
+
+
+def roles_lines(found: Roles) -> Iterator[Table | str]:
+    """The roles of an ensemble, and its F1 beside that of each of the files."""
+    yield f"extractors: {', '.join(found.extractors)}"
+    yield "voters: " + ", ".join(f"{name} (yes above {found.thresholds[name]:.4g})" for name in found.voters)
+    yield f"deciders: {', '.join(found.deciders) or 'none; the longest of overlapping entities is kept'}"
+    measured = {**found.measured["f1 of each file"], "with these roles": found.measured["f1"]}
+    yield Table.of(("entities of", "F1"), ((name, percent(value)) for name, value in measured.items()))
 
 
 def calibration_tables(found: Fitted, precision: float | None) -> Iterator[Table | str]:

@@ -20,7 +20,7 @@ from genner_cli.options import Panel, option_name, option_of
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
-    from genner_cli.types import Label
+    from genner_cli.types import Label, LabelTree
 
 
 FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]  # names are not literals
@@ -52,7 +52,7 @@ def _types(**more: Any) -> Any:
 
 
 def _labels(**more: Any) -> Any:
-    about = "YAML file of labels: a list of names, or names with definitions."
+    about = "YAML file of labels: a list of names, names with definitions, or a tree of these."
     return typer.Option("--labels", "-l", metavar="FILE", help=about, **more)
 
 
@@ -97,6 +97,14 @@ def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | 
     if types is not None:
         return tuple(parse_types(types))
     return tuple(read_labels(str(labels))) if labels is not None else None
+
+
+def label_tree(types: str | None, labels: Path | None) -> LabelTree:
+    """The labels of --types or --labels, with those below them; none if neither is given."""
+    from genner_cli.files.labels import read_label_tree
+    from genner_cli.types import LabelTree
+
+    return read_label_tree(str(labels)) if labels is not None else LabelTree.flat(asked_labels(types, None) or ())
 
 
 def nesting(nested: bool | None, depth: int | None) -> int | None:

@@ -17,7 +17,8 @@ from genner_cli.redaction import Operator
 
 if TYPE_CHECKING:
     from genner_cli.files.pseudonyms import KeyFile
-    from genner_cli.running.redacting import Done, Redacting
+    from genner_cli.running.redacting import Redacting
+    from genner_cli.running.rewriting import Done
 
 Inputs = Annotated[
     list[str],
@@ -78,7 +79,7 @@ def redact(
     - `genner redact entities.jsonl --operator PER=pseudonym --operator mask --key-file names.key -o redacted.jsonl`
     - `genner redact entities.jsonl --operator keep --operator PER=drop --keep-field date -o redacted.jsonl`
     """
-    from genner_cli.running.redacting import Files, rewrite
+    from genner_cli.running.rewriting import Files, rewrite
 
     files = Files(inputs=tuple(inputs), output=output, text_field=text_field, id_field=id_field, restart=restart)
     talk_on_stderr()

@@ -32,7 +32,8 @@ def restore(
     Example: `genner restore redacted.jsonl --key-file names.key -o restored.jsonl`
     """
     from genner_cli.files.pseudonyms import KeyFile
-    from genner_cli.running.redacting import Files, Restoring, rewrite
+    from genner_cli.running.redacting import Restoring
+    from genner_cli.running.rewriting import Files, rewrite
 
     files = Files(inputs=tuple(inputs), output=output, text_field=text_field, id_field=id_field, restart=restart)
     talk_on_stderr()

@@ -2,7 +2,7 @@
 
 Several questions are walked side by side in one context. The options of a question are a trie of tokens, of which each
 node is decoded once: its row of logits gives the log-probabilities of what may follow it, over the whole vocabulary,
-and of the end of the text. An option counts with its end, so that one that begins another is not favoured. Knows
+and of the end of the text. A whole option counts with its end, so that one that begins another is not favoured. Knows
 nothing of what is asked.
 """
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from genner_cli.engine.context import Context
 from genner_cli.engine.model import Model
 from genner_cli.errors import DataError
-from genner_cli.generation import Answer, Question
+from genner_cli.generation import Answer, Continuation, Question
+from genner_cli.locking import follow
 
 
 @dataclass(slots=True)
@@ -33,17 +34,20 @@ class _Node:
 
 @dataclass(slots=True)
 class _Job:
-    """A question in tokens, or what is wrong with it."""
+    """A question in tokens, or what is wrong with it. `forced`: the tokens of a continuation, each with those that are
+    legal in its place."""
 
     number: int
     prompt: list[int] = field(default_factory=list)
     options: list[list[int]] = field(default_factory=list)
+    whole: bool = True
+    forced: list[tuple[int, Sequence[int]]] = field(default_factory=list)
     error: str | None = None
 
     @property
     def needed(self) -> int:
         """Tokens in the KV cache, at most."""
-        return len(self.prompt) + max(map(len, self.options), default=0)
+        return len(self.prompt) + max(map(len, self.options), default=0) + len(self.forced)
 
 
 @dataclass(slots=True)
@@ -60,6 +64,14 @@ class _Walk:
     node: _Node
     found: list[float]
     waiting: list[_Node] = field(default_factory=list)
+    rows_read: int = 0
+
+    def outputs_since(self, start: int) -> int:
+        """Rows of logits that the tokens from this position on give: one behind the prompt or an option's token, or one
+        for each token of a continuation."""
+        if self.job.forced:
+            return max(0, self.position - max(start, self.prompt_end - 1))
+        return int(not self.pending)
 
     def next_tokens(self, context: Context, room: int) -> list[int]:
         """Takes up to `room` tokens that come next; of options one at a time, after what it does not follow is
@@ -74,15 +86,31 @@ class _Walk:
             self.position = start
         return [self.node.token]
 
+    def read_forced(self, rows: Sequence[NDArray[np.float32]]) -> None:
+        """Takes rows of logits, one before each token of the continuation."""
+        for row in rows:
+            token, legal = self.job.forced[self.rows_read]
+            logits = row[list(legal)].astype(np.float64)
+            self.found[0] += float(row[token]) - float(np.logaddexp.reduce(logits))
+            self.rows_read += 1
+
     def read(self, row: NDArray[np.float32], ends: Sequence[int]) -> None:
         """Takes what follows the last node: the next tokens of options, or their end."""
         logits = row.astype(np.float64)
         logs = logits - np.logaddexp.reduce(logits)
-        for option in self.node.ended:
-            self.found[option] = self.node.log_probability + float(np.logaddexp.reduce(logs[list(ends)]))
+        whole = self.job.whole
+        end = float(np.logaddexp.reduce(logs[list(ends)])) if whole and self.node.ended else 0.0
+        self._found(self.node, end)
         for node in reversed(self.node.following.values()):
             node.log_probability = self.node.log_probability + float(logs[node.token])
-            self.waiting.append(node)
+            if whole or node.following:
+                self.waiting.append(node)
+            else:
+                self._found(node)
+
+    def _found(self, node: _Node, end: float = 0.0) -> None:
+        for option in node.ended:
+            self.found[option] = node.log_probability + end
 
 
 class Scorer:
@@ -117,15 +145,31 @@ class Scorer:
     def _job(self, number: int, question: Question) -> _Job:
         try:
             prompt = self._model.prompt(question.rest)
-            options = [self._model.plain(option) for option in question.options]
+            options = [self._model.prompt(option) for option in question.options]
+            before, forced = self._under_lock(question.continuation) if question.continuation else ([], [])
         except DataError as error:
             return _Job(number, error=str(error))
-        job = _Job(number, prompt, options)
+        job = _Job(number, prompt + before, options, question.whole, forced)
         if not prompt:
             job.error = "the question is empty"
         elif job.needed > self._room:
             job.error = f"the question takes {job.needed} tokens, and {self._room} fit; choose a larger --context"
         return job
+
+    def _under_lock(self, asked: Continuation) -> tuple[list[int], list[tuple[int, Sequence[int]]]]:
+        """The tokens of what is written, and of what is asked for, with the legal ones in its place: those that have a
+        byte behind the start."""
+        lock, vocabulary = asked.lock.segmented(self._model.pieces), self._model.vocabulary
+        canonical = None if lock.by_token else self._model.plain(asked.completion)
+        start, end = len(asked.completion[: asked.start].encode()), 0
+        before, forced = [], []
+        for id, _, places, _ in follow(asked.completion, lock, vocabulary, canonical, legal=False):
+            end += len(vocabulary.bytes_of(id, lock) or b"")
+            if end <= start:
+                before.append(id)
+            else:
+                forced.append((id, vocabulary.legal(lock, places)))
+        return before, forced
 
     def _fits(self, job: _Job) -> bool:
         return sum(walk.job.needed for walk in self._walks) + job.needed <= self._room
@@ -133,30 +177,42 @@ class Scorer:
     def _start(self, job: _Job) -> None:
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
-        found = [float("-inf")] * len(job.options)
+        found = [0.0] if job.forced else [float("-inf")] * len(job.options)
         start = self._prefix_length
-        walk = _Walk(sequence, job, start + len(job.prompt), start, list(job.prompt), _trie(job.options), found)
+        pending = job.prompt + [token for token, _ in job.forced[:-1]]
+        walk = _Walk(sequence, job, start + len(job.prompt), start, pending, _trie(job.options), found)
         self._walks.append(walk)
 
     def _step(self) -> Iterator[tuple[int, Answer]]:
         """One llama_decode."""
         room = self._context.capacity
-        read: list[_Walk] = []
+        read: list[tuple[_Walk, int]] = []
         for walk in self._walks:
             if not room:
                 break
             tokens = walk.next_tokens(self._context, room)
-            whole = not walk.pending
-            self._context.add(tokens, walk.position, walk.sequence, outputs=int(whole))
+            start = walk.position
             walk.position += len(tokens)
+            outputs = walk.outputs_since(start)
+            self._context.add(tokens, start, walk.sequence, outputs=outputs)
             room -= len(tokens)
-            if whole:
-                read.append(walk)
+            read.append((walk, outputs))
         rows = self._context.decode()
         assert rows is not None, "what was reserved fits"
-        for walk, row in zip(read, rows, strict=True):
-            walk.read(np.asarray(row, np.float32), self._model.end_ids)
-            if not walk.waiting:
+        yield from self._read(read, [np.asarray(row, np.float32) for row in rows])
+
+    def _read(
+        self, read: Sequence[tuple[_Walk, int]], rows: Sequence[NDArray[np.float32]]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Takes the rows of each walk, in order, and ends those that are done."""
+        at = 0
+        for walk, outputs in read:
+            if walk.job.forced:
+                walk.read_forced(rows[at : at + outputs])
+            elif outputs:
+                walk.read(rows[at], self._model.end_ids)
+            at += outputs
+            if not walk.pending and not walk.waiting:
                 self._drop(walk)
                 yield walk.job.number, Answer(tuple(walk.found), len(walk.job.prompt))
 

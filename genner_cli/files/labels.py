@@ -6,6 +6,15 @@ Takes YAML, either names with their definitions or a list of names:
     ORG:                                    - name: ORG
                                               definition: a company, a party, a team
 
+or a tree, in which a label has others below it beside what is said of itself:
+
+    location:
+      definition: a place
+      aliases: [place]
+      stop: true                          # may be the most precise label that is known
+      city: a town
+      country:
+
 Gives labels in their order. Knows nothing of what a model was trained on.
 """
 
@@ -22,12 +31,15 @@ import yaml
 from genner_cli.errors import UsageError
 from genner_cli.files.records import Record
 from genner_cli.files.settings import read_yaml
-from genner_cli.types import FailedDocument, Label
+from genner_cli.types import FailedDocument, Label, LabelNode, LabelTree
 
 _SHAPE = "write 'NAME: definition', or a list of names or of {name: NAME, definition: ...}"
 _OWN_SHAPE = 'write a list of names, ["PER", "ORG"], or an object {"PER": "a person"}'
 _TEXT = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
+_BOOL = "tag:yaml.org,2002:bool"
+_OF_A_NODE = ("definition", "aliases", "stop")
+"""Keys below a label of a tree that are not labels."""
 
 
 def parse_types(types: str) -> list[Label]:
@@ -71,21 +83,57 @@ def _own_label(name: Any, definition: Any) -> Label:
 
 
 def read_labels(path: str) -> list[Label]:
-    """The labels of a YAML file. Blanks and line ends in a definition become single spaces.
+    """The labels of a YAML file, of a tree those without others below them; see `read_label_tree`."""
+    return list(read_label_tree(path).leaves())
+
+
+def read_label_tree(path: str) -> LabelTree:
+    """The labels of a YAML file with those below them. Blanks and line ends in a definition become single spaces.
 
     Raises `UsageError` with file and line for what is not YAML or not of this shape, for a name that cannot
-    be one or comes twice, and for no labels. Only plain YAML is read: no tag makes an object.
+    be one or comes twice below the same label, and for no labels. Only plain YAML is read: no tag makes an object.
     """
-    root = _parsed(path)
-    labels: dict[str, Label] = {}
-    for name_node, definition_node in _pairs(path, root):
-        label = _label(path, name_node, definition_node)
-        if label.name in labels:
-            raise _error(path, name_node, f"label {label.name!r} comes twice; remove one")
-        labels[label.name] = label
-    if not labels:
+    nodes = _nodes(path, _parsed(path))
+    if not nodes:
         raise UsageError(f"{path}: has no labels; {_SHAPE}")
-    return list(labels.values())
+    try:
+        return LabelTree(nodes)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _nodes(path: str, root: yaml.Node | None) -> tuple[LabelNode, ...]:
+    nodes: dict[str, LabelNode] = {}
+    for name_node, value in _pairs(path, root):
+        node = _tree_node(path, name_node, value)
+        if node.label.name in nodes:
+            raise _error(path, name_node, f"label {node.label.name!r} comes twice; remove one")
+        nodes[node.label.name] = node
+    return tuple(nodes.values())
+
+
+def _tree_node(path: str, name_node: yaml.Node, value: yaml.Node | None) -> LabelNode:
+    if not isinstance(value, yaml.MappingNode):
+        return LabelNode(_label(path, name_node, value))
+    own = {key.value: each for key, each in value.value if key.value in _OF_A_NODE}
+    below = yaml.MappingNode(value.tag, [pair for pair in value.value if pair[0].value not in _OF_A_NODE])
+    stop = own.get("stop")
+    if stop is not None and (stop.tag != _BOOL or not isinstance(stop, yaml.ScalarNode)):
+        raise _error(path, stop, "stop is neither true nor false; write 'stop: true'")
+    return LabelNode(
+        _label(path, name_node, own.get("definition")),
+        _nodes(path, below),
+        _aliases(path, own.get("aliases")),
+        stop=stop is not None and str(stop.value).lower() in ("true", "yes", "on"),
+    )
+
+
+def _aliases(path: str, node: yaml.Node | None) -> tuple[str, ...]:
+    if node is None:
+        return ()
+    if not isinstance(node, yaml.SequenceNode):
+        raise _error(path, node, "aliases are not a list; write 'aliases: [place, LOC]'")
+    return tuple(_text(path, each, "an alias") for each in node.value)
 
 
 def read_label_map(path: str) -> dict[str, str | None]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from genner_cli import locking
-from genner_cli.errors import DataError
 from genner_cli.formats import LeftOut, output_format
 from genner_cli.locking import Lock
 from genner_cli.prompting import Prompt
@@ -100,20 +99,6 @@ def _follow(
     completion: str, lock: Lock, tokens: Tokens, canonical: Sequence[int] | None, *, decisions: bool
 ) -> Iterator[_Step]:
     """The completion, each token checked against the lock; where `canonical` is None the lock says how it is cut."""
-    vocabulary, rest = tokens.vocabulary, completion.encode()
-    places, at = locking.begin(lock), 0
-    while rest:
-        legal = vocabulary.legal(lock, places) if decisions or canonical is None else []
-        id = _longest(legal, vocabulary, lock, rest) if canonical is None else canonical[at]
-        data = None if id is None else vocabulary.bytes_of(id, lock)
-        after = locking.advance(lock, places, data) if data else ()
-        if id is None or not data or not after:
-            raise DataError(f"the lock refuses the completion before {rest[:40].decode(errors='replace')!r}")
-        opens = locking.inside(lock, after) and not locking.inside(lock, places)
+    for id, legal, before, after in locking.follow(completion, lock, tokens.vocabulary, canonical, legal=decisions):
+        opens = locking.inside(lock, after) and not locking.inside(lock, before)
         yield _Step(id, tuple(other for other in legal if other != id) if decisions else (), opens)
-        places, rest, at = after, rest[len(data) :], at + 1
-
-
-def _longest(legal: Sequence[int], vocabulary: locking.Vocabulary, lock: Lock, rest: bytes) -> int | None:
-    fitting = [(len(data), id) for id in legal if (data := vocabulary.bytes_of(id, lock)) and rest.startswith(data)]
-    return max(fitting)[1] if fitting else None

@@ -1,0 +1,252 @@
+"""Candidates of one or several outputs of an extraction -> judged by models, stage by stage.
+
+Each stage is what one model is asked about one thing: a pass over all records, into an output that is resumed. So one
+model is in memory at a time. Knows nothing of the terminal; what asks a model it opens by a function that it is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from genner_cli.errors import ModelError, UsageError
+from genner_cli.files import OUTPUT_FIELDS
+from genner_cli.files.predictions import extraction_of
+from genner_cli.files.reading import expand, read_documents
+from genner_cli.generation import Score
+from genner_cli.methods.asking import Asker
+from genner_cli.methods.candidates import BEST, Candidate, union
+from genner_cli.methods.posing import Poser
+from genner_cli.methods.ruling import Ruling
+from genner_cli.running.local import Progress, silent
+from genner_cli.running.rewriting import Done, Files, Record, Rewritten, id_of, rewrite
+from genner_cli.types import Document, Entity, Extraction, FailedDocument
+
+log = logging.getLogger("genner")
+STAGES = ".stages"
+"""What a folder with the stages of an output is called, beside its name."""
+
+
+class Judge(NamedTuple):
+    """A model that is open to be asked."""
+
+    poser: Poser
+    score: Score
+
+
+Open = Callable[[], AbstractContextManager[Judge]]
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """A model, not yet open. `name`: in votes; `fingerprint`: of its files; `settings`: how it is asked."""
+
+    name: str
+    fingerprint: str
+    open: Open
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one model is asked, and whether it is the last voter on that: then the record has the decision."""
+
+    ask: str
+    voter: Voter
+    decides: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.ask}-{self.voter.name}"
+
+
+def stages(asks: Iterable[str], voters: Mapping[str, Sequence[Voter]], *, decide: bool = True) -> list[Stage]:
+    """In the order of what is asked; `voters`: those for each. Without `decide` all candidates keep their votes."""
+    return [
+        Stage(ask, voter, decide and number == len(voters[ask]))
+        for ask in asks
+        for number, voter in enumerate(voters[ask], 1)
+    ]
+
+
+def judge(
+    files: Files, sources: Sequence[str], plan: Sequence[Stage], ruling: Ruling, progress: Progress = silent
+) -> Done:
+    """Runs all stages; the last one's output is that of `files`, the others' are in a folder beside it.
+
+    sources: the names of the inputs, in order; none for one whose entities have their sources. The same call resumes.
+    Raises UsageError for inputs that do not have the same documents, GennerError, KeyboardInterrupt.
+    """
+    inputs = expand(files.inputs)
+    folder = stages_folder(files.output, make=len(plan) > 1)
+    done, last = Done(), "" if sources else inputs[0]
+    for number, stage in enumerate(plan, 1):
+        output = files.output if number == len(plan) else str(folder / f"{number}-{stage.name}.jsonl")
+        of_stage = Files(
+            inputs=(last,) if last else tuple(inputs), output=output,
+            text_field=files.text_field, id_field=files.id_field, restart=files.restart,
+        )  # fmt: skip
+        with Voting(stage, ruling, sources, first=not last) as voting:
+            joined = None if last else lambda read: proposals(inputs, sources, files, read)
+            done = rewrite(of_stage, voting, progress, joined)
+        last = output
+    return done
+
+
+def stages_folder(output: str, *, make: bool = True) -> Path:
+    """The folder of an output's stages. Raises UsageError where it cannot be made."""
+    folder = Path(output + STAGES)
+    try:
+        if make:
+            folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); name another file after -o") from error
+    return folder
+
+
+class Voting:
+    """One stage (`rewriting.Rewriting`). The model is opened for the first record that has a candidate."""
+
+    def __init__(self, stage: Stage, ruling: Ruling, sources: Sequence[str], *, first: bool) -> None:
+        self._stage, self._ruling, self._sources, self._first = stage, ruling, tuple(sources), first
+        self._stack = ExitStack()
+        self._asker: Asker | None = None
+        self._problem = ""
+
+    def __enter__(self) -> Voting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The question, the model, and how votes are counted."""
+        voter = self._stage.voter
+        return {
+            "command": "judge",
+            "asked": self._stage.ask,
+            "model's name": voter.name,
+            "model's content": voter.fingerprint,
+            **voter.settings,
+            **self._ruling.settings(self._stage.ask),
+            "sources": list(self._sources) if self._first or self._stage.ask == BEST else None,
+            "decides": self._stage.decides,
+        }
+
+    def rewrite(self, documents: Sequence[Record], files: Files, /) -> list[Rewritten]:
+        """Records whose candidates have the votes of this model too."""
+        batch = [extraction_of(document) for document in documents]
+        known = [
+            candidates_of(document) if _is_sound(one) else [] for document, one in zip(documents, batch, strict=True)
+        ]
+        texts = [document.text if isinstance(document, Document) else "" for document in documents]
+        voted = self._voted(texts, known)
+        if self._stage.decides:
+            voted = [self._ruling.decide(self._stage.ask, each) for each in voted]
+        return [_rewritten(*each, files) for each in zip(documents, batch, voted, strict=True)]
+
+    def _voted(self, texts: Sequence[str], known: Sequence[list[Candidate]]) -> list[list[Candidate]]:
+        if not any(known):
+            return list(known)
+        if asker := self._open():
+            return asker.votes(self._stage.ask, texts, known)
+        name = self._stage.voter.name
+        return [[each.voted(self._stage.ask, name, None) for each in candidates] for candidates in known]
+
+    def _open(self) -> Asker | None:
+        """None for a model that cannot be opened: it costs its votes, and not the run."""
+        if not self._asker and not self._problem:
+            try:
+                judge = self._stack.enter_context(self._stage.voter.open())
+                self._asker = Asker(self._stage.voter.name, judge.poser, judge.score, self._ruling)
+            except ModelError as error:
+                self._problem = str(error)
+                log.warning("%s; its votes count as no, and --restart asks again", error)
+        return self._asker
+
+
+def _is_sound(extraction: Extraction) -> bool:
+    return extraction.error is None and isinstance(extraction.document, Document)
+
+
+def candidates_of(record: Record) -> list[Candidate]:
+    """The candidates of a record that a stage wrote, or of an extraction's."""
+    found = []
+    for value in record.fields.get("entities", ()):
+        sources, votes = value.get("sources") or (), value.get("votes") or {}
+        found.append(Candidate(value["start"], value["end"], value["label"], tuple(sources), votes, value.get("score")))
+    return found
+
+
+def _rewritten(document: Record, extraction: Extraction, candidates: Sequence[Candidate], files: Files) -> Rewritten:
+    """The record with these candidates; one that failed, as it was."""
+    error = extraction.error
+    if isinstance(extraction.document, FailedDocument) and error is None:
+        error = extraction.document.message
+    others = {n: v for n, v in document.fields.items() if n not in (files.id_field, *OUTPUT_FIELDS)}
+    record = {**id_of(document, files)}
+    if isinstance(document, Document):
+        record[files.text_field] = document.text
+    if error is not None:
+        return Rewritten({**record, **others, "entities": [], "error": {"message": error}}, error=error)
+    assert isinstance(document, Document)
+    values = [candidate_value(each, document.text) for each in candidates]
+    return Rewritten({**record, **others, "entities": values}, len(values))
+
+
+def candidate_value(candidate: Candidate, text: str) -> dict[str, Any]:
+    """A candidate as it stands in a record."""
+    value: dict[str, Any] = {
+        "start": candidate.start, "end": candidate.end, "label": candidate.label,
+        "text": text[candidate.start : candidate.end],
+    }  # fmt: skip
+    if candidate.score is not None:
+        value["score"] = candidate.score
+    return {**value, "sources": list(candidate.sources), "votes": candidate.votes}
+
+
+def proposals(
+    paths: Sequence[str], sources: Sequence[str], files: Files, read: Callable[[int], None]
+) -> Iterator[Record]:
+    """The documents of several outputs that stand side by side, each with the union of the candidates.
+
+    A source whose record failed proposes nothing there; where all failed, the document did. Raises UsageError where the
+    outputs do not have the same documents.
+    """
+    names = {"text_field": files.text_field, "id_field": files.id_field}
+    readers = [read_documents([path], **names, dropped=(), progress=read) for path in paths]
+    for number, records in enumerate(zip_longest(*readers), 1):
+        if None in records:
+            ended, other = paths[records.index(None)], next(each for each in records if each is not None)
+            raise UsageError(f"{ended}: ends before document {number:,}, which is in {other.source}; {_REMEDY}")
+        yield _proposal(records, sources)
+
+
+_REMEDY = "give outputs of `genner extract` for the same documents, in the same order"
+
+
+def _proposal(records: Sequence[Record], sources: Sequence[str]) -> Record:
+    first = next((each for each in records if isinstance(each, Document)), records[0])
+    for each in records:
+        if each.id != first.id or (isinstance(each, Document) and each.text != first.text):  # type: ignore[union-attr]
+            raise UsageError(f"{each.source}: is not the document of {first.source}; {_REMEDY}")
+    done = {source: extraction_of(each) for source, each in zip(sources, records, strict=True)}
+    sound: dict[str, tuple[Entity, ...]] = {name: each.entities for name, each in done.items() if _is_sound(each)}
+    if not sound or isinstance(first, FailedDocument):
+        return first
+    values = [candidate_value(each, first.text) for each in union(sound)]
+    fields = {name: value for name, value in first.fields.items() if name != "error"}
+    return Document(first.text, first.id, fields={**fields, "entities": values}, source=first.source)
+
+
+def source_names(paths: Sequence[str]) -> list[str]:
+    """Short names of files: without folders and suffixes where that tells them apart."""
+    short = [os.path.basename(path).split(".jsonl")[0].removesuffix(".gguf") for path in paths]
+    return short if len(set(short)) == len(short) else list(paths)

@@ -1,0 +1,130 @@
+"""`genner judge` on the command line, with the bundled model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from asking import news
+from conftest import Run
+from resuming import records, wait_for_lines, write_documents
+
+Genner = Callable[..., Run]
+CPU = ("--threads", "1", "--gpu-layers", "0")
+TYPES = ("--types", "PER,ORG,LOC")
+
+
+def extracted(genner: Genner, folder: Path, count: int = 6) -> Path:
+    inputs = write_documents(folder / "in.jsonl", [{"id": at, "text": text} for at, text in enumerate(news()[:count])])
+    output = folder / "a.jsonl"
+    assert genner("extract", inputs, *TYPES, "-o", output).status == 0
+    return output
+
+
+def without_scores(path: Path) -> list[list[tuple[int, int, str]]]:
+    return [[(e["start"], e["end"], e["label"]) for e in each["entities"]] for each in records(path)]
+
+
+def test_a_model_keeps_of_its_own_entities_those_it_gives_more_than_half(genner: Genner, tmp_path: Path) -> None:
+    path = extracted(genner, tmp_path)
+    run = genner("judge", path, *TYPES, *CPU, "-o", tmp_path / "out.jsonl")
+    assert (run.status, run.stdout) == (0, b"")
+    assert "6 documents" in run.stderr
+    for before, after in zip(records(path), records(tmp_path / "out.jsonl"), strict=True):
+        kept = {(each["start"], each["label"]) for each in after["entities"]}
+        for each in before["entities"]:
+            if abs(each["score"] - 0.5) > 0.03:
+                assert ((each["start"], each["label"]) in kept) == (each["score"] > 0.5)
+
+
+def test_two_files_are_united_and_do_not_overlap(genner: Genner, tmp_path: Path) -> None:
+    path = extracted(genner, tmp_path)
+    longer = tmp_path / "b.jsonl"
+    values = records(path)
+    for value in values:
+        for each in value["entities"]:
+            each["end"] = min(each["end"] + 4, len(value["text"]))
+            each["text"] = value["text"][each["start"] : each["end"]]
+    longer.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
+    output = tmp_path / "out.jsonl"
+    assert genner("judge", path, longer, *TYPES, *CPU, "-o", output).status == 0
+    stages = sorted(each.name for each in (tmp_path / "out.jsonl.stages").glob("*.jsonl"))
+    assert stages == ["1-valid-genner-small.jsonl"]
+    for value in records(output):
+        ends = [each["end"] for each in value["entities"]]
+        assert all(one <= other["start"] for one, other in zip(ends, value["entities"][1:], strict=False))
+        assert all(each["sources"] and "genner-small" in each["votes"]["valid"] for each in value["entities"])
+    assert genner("evaluate", path, output).status == 0
+
+
+def test_killed_it_resumes_to_the_same_bytes(genner: Genner, tmp_path: Path) -> None:
+    path = extracted(genner, tmp_path, 3)
+    many = tmp_path / "many.jsonl"
+    lines = path.read_bytes().splitlines()
+    many.write_bytes(b"".join(lines[at % len(lines)] + b"\n" for at in range(600)))
+    whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert genner("judge", many, *TYPES, *CPU, "-o", whole).status == 0
+    command = [sys.executable, "-m", "genner_cli", "judge", many, *TYPES, *CPU, "-o", output]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    wait_for_lines(Path(f"{output}.partial"), 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not output.exists()
+    assert genner("judge", many, *TYPES, *CPU, "-o", output).status == 0
+    assert output.read_bytes() == whole.read_bytes()
+    again = genner("judge", many, *TYPES, *CPU, "-o", output)
+    assert "nothing to do" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "-o FILE"),
+        (("-o", "out.jsonl", "--ask", "truth"), "valid, label"),
+        (("-o", "out.jsonl", "--ask", "best"), "two files"),
+        (("-o", "out.jsonl", "--ask", "best,valid"), "alone"),
+        (("-o", "out.jsonl", "--ask", "label"), "--labels"),
+        (("-o", "out.jsonl", "--model", "missing.gguf"), "missing.gguf"),
+        (("-o", "out.jsonl", "--roles", "missing.json"), "missing.json"),
+        (("-o", "in.jsonl"), "overwrite"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_remedy(
+    genner: Genner, tmp_path: Path, options: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_documents(tmp_path / "in.jsonl", [{"id": 1, "text": "Ada", "entities": []}])
+    run = genner("judge", "in.jsonl", *options, *CPU)
+    assert run.status in (1, 2)
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> None:
+    """Of two files, one of which has nothing but errors, the other is chosen; judged by its roles, it is no worse."""
+    path = extracted(genner, tmp_path)
+    gold, wrong = tmp_path / "gold.jsonl", tmp_path / "wrong.jsonl"
+    values = records(path)
+    gold.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
+    for value in values:
+        value["entities"] = [{"start": 0, "end": 3, "label": "LOC", "text": value["text"][:3]}]
+    wrong.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
+    roles = tmp_path / "roles.json"
+    run = genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES)
+    assert run.status == 0, run.stderr
+    assert b"extractors: a\n" in run.stdout
+    found = orjson.loads(roles.read_bytes())
+    assert (found["extractors"], found["voters"]) == (["a"], ["genner-small"])
+    assert found["measured"]["f1"] == 1.0
+    judged = tmp_path / "out.jsonl"
+    run = genner("judge", path, wrong, "--roles", roles, *TYPES, *CPU, "-o", judged)
+    assert run.status == 0, run.stderr
+    assert without_scores(judged) == without_scores(path)
+    missing = genner("judge", wrong, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
+    assert (missing.status, "'a'" in missing.stderr) == (2, True)

@@ -1,0 +1,198 @@
+"""Labels with labels below them: read, walked down, and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import orjson
+import pytest
+from conftest import Run
+from scripted_judges import voter
+
+from genner_cli.errors import UsageError
+from genner_cli.files.labels import read_label_tree, read_labels
+from genner_cli.methods.cascade import Which, walk
+from genner_cli.methods.ruling import Ruling
+from genner_cli.running.judging import judge, stages
+from genner_cli.running.rewriting import Files
+from genner_cli.scoring.hierarchy import hierarchy, resolved
+from genner_cli.types import Document, Entity, Extraction, Label, LabelTree
+
+TREE = """\
+weapon:
+  biological: a germ
+  nuclear:
+science:
+  definition: a field of
+    study
+  aliases: [discipline, SCI]
+  stop: true
+  biological:
+  physics:
+place: somewhere
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> LabelTree:
+    return read_label_tree(str(write(tmp_path, TREE)))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "tree.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_tree_is_read_by_paths(tree: LabelTree, tmp_path: Path) -> None:
+    assert list(tree.value()) == [
+        "weapon", "weapon/biological", "weapon/nuclear", "science", "science/biological", "science/physics", "place",
+    ]  # fmt: skip
+    science = tree.nodes[1]
+    assert (science.label.definition, science.aliases, science.stop) == (
+        "a field of study",
+        ("discipline", "SCI"),
+        True,
+    )
+    assert tree.nodes[0].children[0].label == Label("biological", "a germ")
+    leaves = [label.name for label in read_labels(str(tmp_path / "tree.yaml"))]
+    assert leaves == ["weapon/biological", "nuclear", "science/biological", "physics", "place"]
+
+
+def test_names_that_stand_in_two_places_are_not_resolved(tree: LabelTree) -> None:
+    assert tree.find("biological") is None
+    assert tree.find("weapon/biological") == "weapon/biological"
+    assert tree.find("physics") == "science/physics"
+    assert tree.find("SCI") == "science"
+    assert tree.find("chemistry") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:\n  b:\n  b:\n", ":3: "),
+        ("a:\n  stop: perhaps\n  b:\n", ":2: "),
+        ("a:\n  aliases: PER\n  b:\n", ":2: "),
+        ("a:\n  b/c:\n", "b/c"),
+        ("a:\n  b: [1]\n", ":2: "),
+        ("{}", "no labels"),
+    ],
+)
+def test_a_broken_tree_is_refused_with_its_line(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(UsageError, match=r"tree\.yaml") as error:
+        read_label_tree(str(write(tmp_path, text)))
+    assert line in str(error.value)
+
+
+def asking(*answers: dict[str, float]) -> Callable[[Sequence[Which]], list[list[float] | None]]:
+    """A classifier whose scores are planted, by item and name."""
+
+    def ask(questions: Sequence[Which]) -> list[list[float] | None]:
+        return [[answers[each.item].get(label.name, -9.0) for label in each.labels] for each in questions]
+
+    return ask
+
+
+def test_the_walk_goes_down_level_by_level(tree: LabelTree) -> None:
+    seen = []
+
+    def ask(questions: Sequence[Which]) -> list[list[float] | None]:
+        seen.append([(each.item, [label.name for label in each.labels]) for each in questions])
+        return asking({"weapon": 0, "nuclear": 0}, {"place": 0})(questions)
+
+    assert walk(tree, 2, ask) == ["weapon/nuclear", "place"]
+    top = ["weapon", "science", "place"]
+    assert seen == [[(0, top), (1, top)], [(0, ["biological", "nuclear"])]]
+
+
+def test_a_name_on_two_levels_is_kept_apart(tree: LabelTree) -> None:
+    found = walk(tree, 2, asking({"weapon": 0, "biological": 0}, {"science": 0, "biological": 0}))
+    assert found == ["weapon/biological", "science/biological"]
+
+
+def test_a_label_that_may_be_the_last_one_is_among_its_children(tree: LabelTree) -> None:
+    assert walk(tree, 1, asking({"science": 0.0})) == ["science"]
+
+
+def test_a_beam_finds_what_a_greedy_walk_loses(tree: LabelTree) -> None:
+    """weapon .55 is shared by two; science .45 goes to physics alone."""
+    planted = asking({"weapon": -0.6, "science": -0.8, "biological": -0.7, "nuclear": -0.7, "physics": 5.0})
+    assert walk(tree, 1, planted, beam=1) == ["weapon/biological"]
+    assert walk(tree, 1, planted, beam=3) == ["science/physics"]
+
+
+def test_what_has_no_answer_costs_that_item_only(tree: LabelTree) -> None:
+    def ask(questions: Sequence[Which]) -> list[list[float] | None]:
+        known = asking({}, {"place": 0})(questions)
+        return [None if each.item == 0 else scores for each, scores in zip(questions, known, strict=True)]
+
+    assert walk(tree, 2, ask) == [None, "place"]
+    assert walk(LabelTree(), 1, ask) == [""]
+
+
+def test_a_scripted_classifier_gives_gold_and_a_wrong_top_answer_costs_one_entity(
+    tree: LabelTree, tmp_path: Path
+) -> None:
+    text = "anthrax and botany"
+    path = tmp_path / "spans.jsonl"
+    spans = [{"start": 0, "end": 7, "label": "entity"}, {"start": 12, "end": 18, "label": "entity"}]
+    path.write_bytes(orjson.dumps({"id": 1, "text": text, "entities": spans}))
+    right = {"anthrax": {"weapon", "biological"}, "botany": {"science", "biological"}}
+    wrong = {**right, "anthrax": {"place"}}
+    for known, expected in (
+        (right, ["weapon/biological", "science/biological"]),
+        (wrong, ["place", "science/biological"]),
+    ):
+        asked = voter("m", lambda _, mention, label, known=known: label in known[mention])
+        output = tmp_path / f"{expected[0].replace('/', '-')}.jsonl"
+        files = Files(inputs=(str(path),), output=str(output))
+        judge(files, ["spans"], stages(("label",), {"label": [asked]}), Ruling(tree=tree))
+        assert [each["label"] for each in orjson.loads(output.read_bytes())["entities"]] == expected
+
+
+def extraction(
+    gold: dict[tuple[int, int], str], found: dict[tuple[int, int], str], error: str | None = None
+) -> Extraction:
+    def entities(spans: dict[tuple[int, int], str]) -> tuple[Entity, ...]:
+        return tuple(Entity(*span, label, "x" * (span[1] - span[0])) for span, label in spans.items())
+
+    return Extraction(Document("x" * 99, entities=entities(gold)), entities(found), error)
+
+
+def test_hierarchical_figures_by_hand(tree: LabelTree) -> None:
+    """weapon/biological for weapon/nuclear: one of two is right; the span of physics is missed; one is spurious."""
+    gold = {(0, 2): "weapon/nuclear", (3, 5): "SCI", (6, 9): "physics"}
+    found = {(0, 2): "weapon/biological", (3, 5): "science", (10, 11): "place"}
+    figures = hierarchy([resolved(extraction(gold, found), tree)], tree)
+    assert figures.micro.counts is not None
+    assert (figures.micro.counts.hit, figures.micro.counts.missed, figures.micro.counts.spurious) == (2, 3, 2)
+    assert [(each.spans, each.right) for each in figures.levels] == [(2, 2), (1, 0)]
+    assert figures.unknown == 0
+
+
+def test_what_the_published_evaluation_loses_is_counted(tree: LabelTree) -> None:
+    """A label outside the tree drops the sentence there; later sentences meet others' gold; predictions that occur
+    nowhere in gold vanish."""
+    outside = resolved(extraction({(0, 2): "chemistry", (3, 5): "place"}, {(3, 5): "place"}), tree)
+    later = resolved(extraction({(0, 2): "place"}, {(0, 2): "place", (5, 9): "physics"}), tree)
+    figures = hierarchy([outside, later], tree)
+    assert figures.micro.counts is not None
+    assert (figures.micro.counts.hit, figures.micro.counts.missed, figures.micro.counts.spurious) == (2, 1, 2)
+    assert figures.unknown == 1
+    failed = hierarchy([resolved(extraction({(0, 2): "place"}, {}, error="failed"), tree)], tree)
+    assert failed.micro.counts is not None
+    assert failed.micro.counts.missed == 1
+
+
+def test_evaluation_by_a_tree_on_the_command_line(genner: Callable[..., Run], tmp_path: Path) -> None:
+    write(tmp_path, TREE)
+    gold, found = tmp_path / "gold.jsonl", tmp_path / "found.jsonl"
+    for path, label in ((gold, "nuclear"), (found, "weapon/biological")):
+        path.write_bytes(orjson.dumps({"id": 1, "text": "bomb", "entities": [{"start": 0, "end": 4, "label": label}]}))
+    run = genner("evaluate", gold, "-p", found, "--labels", tmp_path / "tree.yaml", "--json")
+    value = orjson.loads(run.stdout)["hierarchy"]
+    assert value["micro"]["f1"]["value"] == 0.5
+    assert [each["accuracy"] for each in value["levels"]] == [1.0, 0.0]
+    shown = genner("evaluate", gold, "-p", found, "--labels", tmp_path / "tree.yaml")
+    assert b"hierarchical" in shown.stdout
