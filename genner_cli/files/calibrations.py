@@ -89,20 +89,26 @@ def read_calibration(path: Path, files: Sequence[Path], digest: str, asked: Mapp
 def own_calibration(metadata: Mapping[str, str], asked: Mapping[str, str]) -> Calibration | None:
     """The calibration in a model's metadata; None where there is none, or where the model is asked in another way than
     it was made for (`asked`: values of ASKED). Raises ModelError where it is broken."""
+    value = read_own_value(metadata)
+    others = _others(value, asked) if value else []
+    if others:
+        name, made_for, given = others[0]
+        log.warning("scores are raw: the model's calibration is for %s %s, not %s", option_name(name), made_for, given)
+    return _calibration(value) if value and not others else None
+
+
+def read_own_value(metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """The value under KEY; None where there is none. Raises ModelError where it is broken."""
     if KEY not in metadata:
         return None
     try:
-        value = orjson.loads(metadata[KEY])
+        value: Mapping[str, Any] = orjson.loads(metadata[KEY])
         if value["version"] != VERSION:
             raise ValueError(f"version {value['version']!r}, read is {VERSION}")
-        found, others = _calibration(value), _others(value, asked)
+        _calibration(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the model's own calibration is broken ({error!r}); add --no-calibration") from error
-    if not others:
-        return found
-    name, made_for, given = others[0]
-    log.warning("scores are raw: the model's calibration is for %s %s, not %s", option_name(name), made_for, given)
-    return None
+    return value
 
 
 def _calibration(value: Mapping[str, Any]) -> Calibration:
