@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from adapters import trained_on_gguf
 from conftest import Run
+from gguf_metadata import with_pairs
 from small_bases import write_small_base
 
 from convert.gguf_to_hf import gguf_to_hf
 from convert.hf_to_gguf import hf_to_gguf
+from convert.merge_gguf import merge_gguf
 from genner_cli.engine.gguf_header import read_header
 
 Genner = Callable[..., Run]
@@ -66,6 +68,15 @@ def test_a_merge_that_is_wrong_gets_no_name(
     assert refused.status == 1
     assert "side by side" in refused.stderr
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_the_merged_model_has_the_name_that_the_adapter_gives_it(files: tuple[Path, Path], tmp_path: Path) -> None:
+    base, adapter = files
+    named = Path(shutil.copy(adapter, tmp_path / "named.gguf"))
+    with_pairs(named, {"general.name": "mine"})
+    before, after = (read_header(merge_gguf(base, path, tmp_path / "out.gguf")).metadata for path in (adapter, named))
+    assert after == {**before, "general.name": "mine"}
+    assert after.get("general.type", "model") == "model"
 
 
 def test_a_base_for_what_is_no_adapter_is_refused(files: tuple[Path, Path], genner: Genner, tmp_path: Path) -> None:

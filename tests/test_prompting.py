@@ -100,7 +100,7 @@ def test_an_unknown_version_is_refused_with_both_versions_and_a_remedy(version: 
         Instructions.from_metadata(metadata)
 
 
-LATER = {"genner.together", "genner.open_labels", "genner.whole_words"}  # models of before do not say them
+LATER = {"genner.together", "genner.open_labels"}  # models of before do not say them
 
 
 def test_a_model_of_before_has_no_sets_and_no_open_labels() -> None:

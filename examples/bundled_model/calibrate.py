@@ -11,21 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
 from corpora import NAMES, named, read
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf_metadata import with_pairs
 
 from convert.merged import is_adapter, whole_model
 from convert.quantize import quantize
 from genner_cli.calibration import Fitted, expected_error, fit, judged
 from genner_cli.commands.evaluation_tables import calibration_tables, show
 from genner_cli.files.calibrations import KEY, own_calibration_value
-from genner_cli.files.whole import whole
 from genner_cli.generation import EngineOptions
 from genner_cli.running.backend import extractions
 from genner_cli.running.examples import asked_options
@@ -67,24 +66,6 @@ def rounded(calibration: Calibration) -> Calibration:
     return Calibration(ScoreMap(tuple(Knot(*pair) for pair in knots.items())), thresholds)
 
 
-def with_pair(path: Path, key: str, text: str) -> None:
-    """Gives a GGUF a pair of metadata in place; all else stays as it is, the tensors bit for bit."""
-    reader = GGUFReader(path)
-    fields = [field for field in reader.fields.values() if not field.name.startswith("GGUF.") and field.name != key]
-    architecture = reader.fields["general.architecture"].contents()
-    with whole(path) as partial, closing(GGUFWriter(partial, architecture)) as writer:
-        for field in fields:
-            if field.name != "general.architecture":
-                items = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
-                writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=items)
-        writer.add_key_value(key, text, GGUFValueType.STRING)
-        for tensor in reader.tensors:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-
-
 @contextmanager
 def runnable(path: Path, engine: EngineOptions) -> Iterator[Path]:
     """The model itself, or that of an adapter and its base, in Q8_0."""
@@ -110,7 +91,7 @@ def main() -> None:
     with runnable(args.model, engine) as model:
         found, asked = fitted(model, args.ner, args.documents, engine)
     show(calibration_tables(found, None))
-    with_pair(args.model, KEY, json.dumps(own_calibration_value(rounded(found.calibration), asked)))
+    with_pairs(args.model, {KEY: json.dumps(own_calibration_value(rounded(found.calibration), asked))})
     print(f"{args.model}: {KEY} is written")
 
 

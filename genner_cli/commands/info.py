@@ -100,7 +100,6 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
         "default_labels": list(instructions.default_labels),
         "together": [list(names) for names in instructions.together],
         "open_labels": instructions.open_labels,
-        "whole_words": instructions.whole_words,
         "calibration": dict(calibration) if calibration else None,
         "prompt": asdict(instructions.prompt),
     }

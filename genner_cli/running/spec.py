@@ -84,11 +84,11 @@ class RunSpec:
     whole_words: bool | None = option(
         None, "Entities start and end at word boundaries.", Panel.MODEL, compared=Compared.VALUE,
         names=("--whole-words/--parts-of-words",),
-        shown="what the model was made for; whole words if genner did not train it, and in the JSON formats",
+        shown="whole words, unless genner trained the model; always in the JSON formats",
     )  # fmt: skip
     calibration: str | None = option(
         None, "Calibration file.", Panel.MODEL, compared=Compared.CONTENT, metavar="FILE",
-        shown="the one beside the model",
+        shown="the one beside the model, or in it",
     )  # fmt: skip
     no_calibration: bool = option(
         False, "Ignore calibration; keep all entities with raw scores.", Panel.MODEL, compared=Compared.CONTENT
