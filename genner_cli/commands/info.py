@@ -100,6 +100,7 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
         "default_labels": list(instructions.default_labels),
         "together": [list(names) for names in instructions.together],
         "open_labels": instructions.open_labels,
+        "whole_words": instructions.whole_words,
         "calibration": dict(calibration) if calibration else None,
         "prompt": asdict(instructions.prompt),
     }
@@ -161,7 +162,8 @@ def _instruction_rows(instructions: Mapping[str, Any] | None) -> Iterator[tuple[
         return
     yield "prompt version", str(instructions["prompt_version"])
     depth = instructions["depth"]
-    yield "format", instructions["format"] + (f", nested up to {depth} deep" if depth > 1 else ", flat")
+    nesting = f", nested up to {depth} deep" if depth > 1 else ", flat"
+    yield "format", instructions["format"] + nesting + ", whole words" * instructions["whole_words"]
     yield "chunk", f"up to {instructions['chunk_bytes']:,} UTF-8 bytes"
     if instructions["calibration"]:
         kept = (f"{label} from {score:.2f}" for label, score in instructions["calibration"]["thresholds"].items())

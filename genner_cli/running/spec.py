@@ -84,7 +84,7 @@ class RunSpec:
     whole_words: bool | None = option(
         None, "Entities start and end at word boundaries.", Panel.MODEL, compared=Compared.VALUE,
         names=("--whole-words/--parts-of-words",),
-        shown="whole words, unless genner trained the model; always in the JSON formats",
+        shown="as the model says; whole words if genner did not train it, and always in the JSON formats",
     )  # fmt: skip
     calibration: str | None = option(
         None, "Calibration file.", Panel.MODEL, compared=Compared.CONTENT, metavar="FILE",
