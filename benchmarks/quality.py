@@ -3,6 +3,8 @@
     python benchmarks/quality.py --ner DIR [--only btc,uner_ewt] [--documents 300]     while developing
     python benchmarks/quality.py --ner DIR --other base --transformers DIR --final -o FILE     the final figures
 
+genner is the small model, and `--other base` puts genner-base beside it.
+
 DIR holds the sets (`quality_sets.py`). Everything is scored by strict spans, with the labels and splits that stand in
 `quality_sets.py` and labels.json. Test splits are read with --final only; without it valid splits are, and sets that
 have none are left out. Models run through GGUF and llama.cpp, as `genner extract` runs them. CRFs take minutes to
@@ -25,15 +27,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import quality_obedience
 import quality_sets
 from baselines import with_crf, with_gazetteer
-from quality_scores import Found, agreement, difference, scores
+from quality_scores import Found, difference, scores
 from quality_sets import SETS, Set
 from quality_tables import tables
 from rich.console import Console
 from spacy_peer import NAMES, with_spacy
 
 from genner_cli import hub
+from genner_cli.calibration import expected_error, judged
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.formats import DEFAULT_DEPTH
@@ -46,8 +50,9 @@ from genner_cli.scoring import score
 from genner_cli.types import Document, Extraction, Label
 
 KEPT = Path(__file__).parents[1] / "runs" / "quality"
-PARTS = ("sets", "obedience", "speed", "transformers")
-WEB = next(chosen for chosen in SETS if chosen.name == "uner_ewt")
+PARTS = ("sets", "baselines", "obedience", "speed", "transformers")
+"""`baselines` are in the table of the sets."""
+WEB = "uner_ewt"
 """What obedience, speed and the transformers model are measured on."""
 SENTENCES, WARM_UP, ROUNDS = 200, 8, 3
 WIDE = 160
@@ -65,6 +70,12 @@ class Options:
     sample: int | None
     threads: int | None
     kept: Path
+    baselines: bool = True
+
+    @property
+    def models(self) -> dict[str, str | None]:
+        """genner's models by their names in the tables."""
+        return {"genner": self.model, **{name: name for name in self.others}}
 
     def documents(self, chosen: Set, split: str) -> list[Document]:
         """The documents to score."""
@@ -92,22 +103,23 @@ def measure_set(chosen: Set, split: str, options: Options) -> dict[str, Any]:
     """The figures of all systems on one set."""
     documents = options.documents(chosen, split)
     labels = quality_sets.asked_for(chosen.name)
-    models = {"genner": options.model, **{name: name for name in options.others}}
     found: dict[str, Found] = {}
-    failed = {}
-    for name, model in models.items():
+    failed, errors = {}, {}
+    for name, model in options.models.items():
         results = extractions(documents, options.extracting(labels, model=model, nested=chosen.nested))
         found[name], failed[name] = entities(results), sum(bool(result.error) for result in results)
-    if chosen.train:
+        errors[name] = expected_error([point for result in results for point in judged(result)])
+    if chosen.train and options.baselines:
         train = quality_sets.train_documents(options.ner, chosen)
         found["crf"] = with_crf(chosen, train, documents, options.kept)
         found["gazetteer"] = with_gazetteer(train, documents)
-    if {label.name for label in labels} == set(NAMES.values()):
+    if options.baselines and {label.name for label in labels} == set(NAMES.values()):
         found["spacy"] = with_spacy(documents)
     measured = {
         "split": split,
         "documents": len(documents),
         "failed": failed,
+        "calibration_error": errors,
         "systems": {name: scores(documents, each, nested=chosen.nested) for name, each in found.items()},
     }
     if "crf" in found:
@@ -126,24 +138,34 @@ def measure_sets(chosen: Sequence[Set], options: Options, console: Console) -> d
 
 
 def measure_obedience(options: Options) -> dict[str, Any]:
-    """F1 between what is found for a label alone and what is found for it among PER, ORG and LOC."""
-    split = WEB.split(final=options.final) or WEB.final
-    documents, labels = options.documents(WEB, split), quality_sets.asked_for(WEB.name)
-    among = entities(extractions(documents, options.extracting(labels, model=options.model)))
-    agreements = {}
-    for label in labels:
-        alone = entities(extractions(documents, options.extracting([label], model=options.model)))
-        agreements[label.name] = agreement([[e for e in each if e.label == label.name] for each in among], alone)
-    return {"set": WEB.name, "split": split, "documents": len(documents), "labels": agreements}
+    """How far each model keeps to the labels that it is asked for (`quality_obedience`)."""
+    web, politics = (quality_sets.chosen(name) for name in (WEB, quality_obedience.POLITICS))
+    split = web.split(final=options.final) or web.final
+    documents, labels = options.documents(web, split), quality_sets.asked_for(WEB)
+    of_politics = options.documents(politics, politics.split(final=options.final) or politics.final)
+    models = {}
+    for name, model in options.models.items():
+        find = partial(_find, options, model)
+        models[name] = {
+            "labels": quality_obedience.alone_and_among(documents, labels, find),
+            "kinds": quality_obedience.kinds_of_found(of_politics, quality_obedience.POLITICIAN, find),
+            "many": quality_obedience.recall_among_many(documents, labels, find),
+        }
+    return {"set": WEB, "split": split, "documents": len(documents), "models": models}
+
+
+def _find(options: Options, model: str | None, documents: Sequence[Document], labels: Sequence[Label]) -> Found:
+    return entities(extractions(documents, options.extracting(labels, model=model)))
 
 
 def measure_speed(options: Options) -> dict[str, Any]:
     """Sentences per second, systems taking turns, each after a few sentences to warm up; models are loaded before."""
     from small_architectures import gliner_small, spacy_small
 
-    split = WEB.developing or WEB.final
-    texts = [document.text for document in quality_sets.read(options.ner, WEB.name, split)[:SENTENCES]]
-    labels = quality_sets.asked_for(WEB.name)
+    web = quality_sets.chosen(WEB)
+    split = web.developing or web.final
+    texts = [document.text for document in quality_sets.read(options.ner, WEB, split)[:SENTENCES]]
+    labels = quality_sets.asked_for(WEB)
     names = [label.name for label in labels]
     threads = options.threads or os.cpu_count() or 1
     systems: dict[str, Callable[[Sequence[str]], object]] = {
@@ -151,7 +173,7 @@ def measure_speed(options: Options) -> dict[str, Any]:
         "spacy_small": spacy_small(names),
     }
     with ExitStack() as stack:
-        for name, model in {"genner": options.model, **{name: name for name in options.others}}.items():
+        for name, model in options.models.items():
             opened = stack.enter_context(LlamaBackend().open(options.extracting(labels, model=model)))
             systems[name] = partial(_extract_all, opened)
         seconds: dict[str, list[float]] = {name: [] for name in systems}
@@ -162,7 +184,7 @@ def measure_speed(options: Options) -> dict[str, Any]:
                 started = time.perf_counter()
                 system(texts)
                 seconds[name].append(time.perf_counter() - started)
-    about = {"set": WEB.name, "split": split, "sentences": len(texts), "threads": threads, "rounds": ROUNDS}
+    about = {"set": WEB, "split": split, "sentences": len(texts), "threads": threads, "rounds": ROUNDS}
     return {**about, "systems": {name: _rates(len(texts), times) for name, times in seconds.items()}}
 
 
@@ -185,13 +207,14 @@ def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
     from genner_cli.training.decoding import TorchEngine
     from genner_cli.training.options import made_of
 
-    split = WEB.developing or WEB.final
-    documents = options.documents(WEB, split)
+    web = quality_sets.chosen(WEB)
+    split = web.developing or web.final
+    documents = options.documents(web, split)
     if options.threads:
         torch.set_num_threads(options.threads)
     base = find_base(folder, str(folder))
     model = open_model(base, made_of("fast", {"dtype": "float32"}, {}), torch.device("cpu")).eval()
-    with LlamaBackend().open(options.extracting(quality_sets.asked_for(WEB.name), model=options.model)) as opened:
+    with LlamaBackend().open(options.extracting(quality_sets.asked_for(WEB), model=options.model)) as opened:
         gguf = entities(list(extractions_of(opened, documents)))
         other = entities(list(extract(documents, opened.facts.task, TorchEngine(model, base.tokens).generate)))
     gold = [document.entities for document in documents]
@@ -199,12 +222,12 @@ def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
         name: score(zip(gold, found, strict=True)).micro.f1 for name, found in (("gguf", gguf), ("transformers", other))
     }
     differ = sum(set(one) != set(two) for one, two in zip(gguf, other, strict=True))
-    return {"set": WEB.name, "split": split, "documents": len(documents), "f1": values, "differ": differ}
+    return {"set": WEB, "split": split, "documents": len(documents), "f1": values, "differ": differ}
 
 
 def measure(parts: Sequence[str], chosen: Sequence[Set], options: Options, console: Console) -> dict[str, Any]:
     """All figures, as a JSON value."""
-    paths = {"genner": hub.resolve(options.model), **{name: hub.resolve(name) for name in options.others}}
+    paths = {name: hub.resolve(model) for name, model in options.models.items()}
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
         "final": options.final,
@@ -244,8 +267,9 @@ def main() -> None:
     if unknown := {*wanted} - {each.name for each in SETS} | {*parts} - {*PARTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     options = Options(
-        args.ner, args.model, tuple(args.other), args.transformers, args.final, args.documents, args.threads, args.kept
-    )
+        args.ner, args.model, tuple(args.other), args.transformers, args.final, args.documents, args.threads, args.kept,
+        "baselines" in parts,
+    )  # fmt: skip
     results = measure(parts, [each for each in SETS if each.name in wanted], options, Console(stderr=True))
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     for table in tables(results):

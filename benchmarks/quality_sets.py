@@ -69,6 +69,11 @@ SETS = (
 )
 
 
+def chosen(name: str) -> Set:
+    """The set of that name. Raises KeyError for unknown sets."""
+    return {each.name: each for each in SETS}[name]
+
+
 def names_of(name: str) -> dict[str, str | None]:
     """What each label of a set is called, None for those that are not asked for. Raises KeyError for unknown sets."""
     table: dict[str, dict[str, list[str] | None]] = json.loads(LABELS.read_text("utf-8"))

@@ -62,10 +62,9 @@ def tables(results: Results) -> Iterator[Rows]:
     """All that the results have."""
     if sets := results.get("sets"):
         yield _sets(sets, results)
+        yield _calibration(sets)
     if obedience := results.get("obedience"):
-        rows = [(label, f"{100 * value:.1f}") for label, value in obedience["labels"].items()]
-        title = f"Label obedience: a label alone against it among all, F1 in percent ({_where(obedience)})"
-        yield Rows(title, ("label", "agreement"), tuple(rows))
+        yield _obedience(obedience)
     if speed := results.get("speed"):
         yield _speed(speed)
     if both := results.get("transformers"):
@@ -86,7 +85,8 @@ def targets(results: Results) -> Iterator[Target]:
     if average := crossner_average(results, "genner"):
         yield Target("crossner, average of five domains, zero-shot: F1", 100 * average, 25, 40)
     if obedience := results.get("obedience"):
-        yield Target("label obedience, PER alone", 100 * obedience["labels"]["PER"], 95, 98, " %")
+        for name, each in obedience["models"].items():
+            yield Target(f"{name}: label obedience, PER alone", 100 * each["labels"]["PER"], 95, 98, " %")
     if speed := results.get("speed"):
         rates = {name: each["sentences_per_second"] for name, each in speed["systems"].items()}
         yield Target("sentences per second, times GLiNER-small", rates["genner"] / rates["gliner_small"], 5, 10, "x")
@@ -125,6 +125,28 @@ def _sets(sets: Results, results: Results) -> Rows:
     columns = ("set", "split", "documents", *(PEERS.get(system, system) for system in systems), "genner - CRF")
     sample = f"; samples of {results['sample']} documents at most, no final figures" if results["sample"] else ""
     return Rows(f"Strict micro F1 (95 % interval){sample}", columns, tuple(rows))
+
+
+def _calibration(sets: Results) -> Rows:
+    models = list(next(iter(sets.values()))["calibration_error"])
+    rows = ((name, *(f"{each['calibration_error'][model]:.3f}" for model in models)) for name, each in sets.items())
+    return Rows("Expected calibration error of the scores of what is kept", ("set", *models), tuple(rows))
+
+
+def _obedience(obedience: Results) -> Rows:
+    """A row for each model: labels alone, what is found for a label alone, and recall among many labels."""
+    rows = []
+    for name, each in obedience["models"].items():
+        kinds, many = each["kinds"], each["many"]
+        found = ", ".join(f"{kind} {count}" for kind, count in kinds["found"].items())
+        recalls = (f"{100 * many[key]:.1f}" for key in ("alone", "among_many"))
+        agreements = ", ".join(f"{label} {100 * value:.1f}" for label, value in each["labels"].items())
+        rows.append((name, agreements, f"{found or 'nothing'} (gold {kinds['gold']})", *recalls))
+    first = next(iter(obedience["models"].values()))
+    found_for = f"found for {first['kinds']['label']} alone, by gold label"
+    among = "F1 of a label alone against it among all"
+    columns = ("", among, found_for, "recall", f"recall among {first['many']['labels']} labels")
+    return Rows(f"Label obedience ({_where(obedience)})", columns, tuple(rows))
 
 
 def _interval(scored: Results | None) -> str:

@@ -13,19 +13,15 @@ from tempfile import TemporaryDirectory
 from convert.gguf_to_hf import gguf_to_hf
 from genner_cli import hub
 
-BUNDLED = "bundled"
-
 
 @contextmanager
 def base_folder(reference: str, *, download: bool = False) -> Iterator[Path]:
-    """The folder of `bundled`, of a GGUF, of a transformers folder, or of what a reference stands for (`hub`).
+    """The folder of a GGUF, of a transformers folder, or of what a reference stands for (`hub`).
 
     A GGUF is turned into a folder that is there for the block only. With `download` what is not in the local cache is
     fetched. Raises ModelError with a remedy.
     """
-    if reference == BUNDLED:
-        gguf = hub.BUNDLED
-    elif hub.names_gguf(reference):
+    if hub.names_gguf(reference):
         gguf = hub.resolve(reference, download=download)
     else:
         yield hub.resolve_base(reference, download=download)

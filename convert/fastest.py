@@ -7,7 +7,7 @@ and reported. Nothing is compared with transformers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,8 +50,10 @@ def requantize(
     """
     header = read_header(source)
     with TemporaryDirectory(prefix=out.name, dir=_folder(out)) as work:
-        speeds = _speeds(source, header, Path(work), engine, say) if type == FASTEST else {}
-        chosen = _fastest(speeds) if speeds else type
+        speeds = {}
+        if type == FASTEST:
+            speeds = measured_speeds(source, (header.quantization, *CANDIDATES), Path(work), engine, say)
+        chosen = fastest(speeds) if speeds else type
         if chosen == header.quantization and speeds:
             raise UsageError(
                 f"{source}: {_listed(speeds)}: {chosen} is the fastest here already; use the file as it is"
@@ -59,7 +61,7 @@ def requantize(
         say(f"quantizing to {chosen}")
         made = quantize(source, Path(work) / out.name, chosen, imatrix=imatrix, threads=engine.threads, requantize=True)
         say("comparing the logits")
-        found = _noise(source, made, engine.threads or os.cpu_count() or 1)
+        found = logit_noise(source, made, engine.threads or os.cpu_count() or 1)
         rename_durably(made, out)
     return Requantized(read_header(out).quantization, out, found, speeds)
 
@@ -72,9 +74,14 @@ def _folder(out: Path) -> Path:
     return out.parent
 
 
-def _speeds(source: Path, header: Header, work: Path, engine: EngineOptions, say: Callable[[str], None]) -> TypeSpeeds:
+def measured_speeds(
+    source: Path, types: Sequence[str], work: Path, engine: EngineOptions, say: Callable[[str], None]
+) -> TypeSpeeds:
+    """Tokens per second of a GGUF in each of these types, and in others that were measured before; files are made in
+    the folder `work`. Raises ModelError where the source cannot be read or quantized."""
+    header = read_header(source)
     known = dict(read_speeds(header, engine))
-    for type in (header.quantization, *CANDIDATES):
+    for type in types:
         if type not in known:
             say(f"timing {type}")
             known[type] = _speed(source, header, type, work, engine)
@@ -92,7 +99,8 @@ def _speed(source: Path, header: Header, type: str, work: Path, engine: EngineOp
         made.unlink()
 
 
-def _fastest(speeds: TypeSpeeds) -> str:
+def fastest(speeds: TypeSpeeds) -> str:
+    """The first of CANDIDATES that is as fast as any of these types."""
     order = (*CANDIDATES, *(type for type in speeds if type not in CANDIDATES))
     return next(type for type in order if speeds.get(type, 0) >= EQUAL * max(speeds.values()))
 
@@ -102,7 +110,8 @@ def _listed(speeds: TypeSpeeds) -> str:
     return "tokens per second " + ", ".join(f"{type} {speeds[type]:.0f}" for type in order)
 
 
-def _noise(source: Path, made: Path, threads: int) -> float:
+def logit_noise(source: Path, made: Path, threads: int) -> float:
+    """How far the logits of one GGUF are from those of another (`convert.logits.noise`), on a few texts."""
     with Model(source, gpu_layers=0) as model:
         prompts = [model.begin_ids + model.plain(text) for text in TEXTS]
     logits = (gguf_logits(path, prompts, threads=threads) for path in (source, made))

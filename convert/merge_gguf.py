@@ -21,6 +21,8 @@ from genner_cli.engine.gguf_header import Header, TensorInfo, read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole
 
+_ABOUT = ("general.name", "general.license", "general.description")
+"""Keys of what an adapter may say of the merged model in the base's place."""
 _WRITTEN_ANEW = ("general.file_type", "general.quantization_version", WEIGHTS_HASH)
 _REMEDY = "give a model in F32, F16, BF16 or a type that the gguf package reads (Q4_0 to Q8_0, K-quants, IQ4)"
 
@@ -51,17 +53,17 @@ def merge_gguf(base: Path, adapter: Path, out: Path) -> Path:
 
 
 def _write_metadata(writer: GGUFWriter, merged: _Merged) -> None:
-    """The base's pairs in their own types, then genner's of the adapter, which are strings."""
+    """The base's pairs in their own types, then genner's of the adapter and _ABOUT, which are strings."""
     own = metadata_of(merged.model.metadata, merged.change.metadata)
+    said = {key: value for key, value in merged.change.metadata.items() if key.startswith("genner.") or key in _ABOUT}
     for field in GGUFReader(merged.base).fields.values():
         if field.name.startswith("GGUF.") or field.name == "general.architecture" or field.name in _WRITTEN_ANEW:
             continue
-        if field.name in own and field.name not in merged.change.metadata:
+        if field.name in own and field.name not in said:
             items = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
             writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=items)
-    for key, value in merged.change.metadata.items():
-        if key.startswith("genner."):
-            writer.add_key_value(key, value, GGUFValueType.STRING)
+    for key, value in said.items():
+        writer.add_key_value(key, value, GGUFValueType.STRING)
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
 
 

@@ -40,11 +40,19 @@ def whole_model(
         return
     model = hub.resolve(base or _named_base(source), download=download)
     with TemporaryDirectory(prefix="genner-") as work:
-        say(f"merging {source.name} into {model.name}")
-        merged = merge_gguf(model, source, Path(work) / "merged.gguf")
-        say("comparing it with base and adapter side by side")
-        _refuse_other(merged, model, source, engine.threads or os.cpu_count() or 1)
-        yield merged
+        yield merge_checked(model, source, Path(work) / "merged.gguf", threads=engine.threads, say=say)
+
+
+def merge_checked(
+    base: Path, adapter: Path, out: Path, *, threads: int | None = None, say: Callable[[str], None]
+) -> Path:
+    """Writes the F16 model of a base and an adapter, both GGUFs. Raises ModelError where the adapter does not fit, and
+    where the merged model does not compute what the two do side by side."""
+    say(f"merging {adapter.name} into {base.name}")
+    merge_gguf(base, adapter, out)
+    say("comparing it with base and adapter side by side")
+    _refuse_other(out, base, adapter, threads or os.cpu_count() or 1)
+    return out
 
 
 def is_adapter(path: Path) -> bool:

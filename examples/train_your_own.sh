@@ -13,7 +13,7 @@ echo "== F1 of the bundled model as it is, on documents that are not trained on"
 genner evaluate $data/valid.jsonl.gz --model genner_cli/models/genner-small.gguf
 
 echo "== training"
-[ -e "$work/adapter/genner.json" ] || genner train $data/train.jsonl.gz --valid $data/valid.jsonl.gz --base bundled --preset tiny --epochs 3 \
+[ -e "$work/adapter/genner.json" ] || genner train $data/train.jsonl.gz --valid $data/valid.jsonl.gz --base small --preset tiny --epochs 3 \
     -o "$work/adapter" --resume
 
 echo "== exporting"

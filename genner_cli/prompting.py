@@ -154,6 +154,7 @@ class Instructions:
             "genner.chunk_bytes": str(self.chunk_bytes),
             "genner.together": json.dumps(self.together, ensure_ascii=False),
             "genner.open_labels": json.dumps(self.open_labels),
+            "genner.whole_words": json.dumps(self.whole_words),
         }
 
     @classmethod
@@ -184,6 +185,7 @@ class Instructions:
                 chunk_bytes=int(metadata["genner.chunk_bytes"]),
                 together=tuple(tuple(names) for names in json.loads(metadata.get("genner.together", "[]"))),
                 open_labels=bool(json.loads(metadata.get("genner.open_labels", "false"))),
+                whole_words=bool(json.loads(metadata.get("genner.whole_words", "false"))),
             )
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
             raise ModelError(f"the model's genner metadata is broken ({error!r}); export it again") from error

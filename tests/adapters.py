@@ -11,11 +11,16 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from small_bases import write_small_base
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from convert.gguf_to_hf import gguf_to_hf
+from convert.hf_to_gguf import hf_to_gguf
+from convert.lora_to_gguf import lora_to_gguf
+from convert.quantize import quantize
 from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.provenance import Provenance
+from genner_cli.provenance import BASE_FILE, GGUF_SOURCE, Provenance
 from genner_cli.types import Label
 
 GOLD: tuple[tuple[str, dict[str, str]], ...] = (
@@ -77,3 +82,19 @@ def gold_line(text: str, mentions: dict[str, str]) -> str:
 
 def write_gold(folder: Path) -> None:
     (folder / "verify.jsonl").write_text("".join(gold_line(*document) for document in GOLD), encoding="utf-8")
+
+
+def trained_on_gguf(place: Path, reference: str | None = None) -> tuple[Path, Path]:
+    """A quantized base without a word of genner's, and an adapter's GGUF that was trained on it and names it by the
+    reference, or by its path."""
+    unquantized = hf_to_gguf(write_small_base(place / "folder", words=False), place / "f32.gguf")
+    base = quantize(unquantized, place / "base.gguf", "Q8_0")
+    folder = gguf_to_hf(base, place / "read")
+    model = adapted(AutoModelForCausalLM.from_pretrained(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    said = json.loads((write_small_base(place / "said") / "genner.json").read_text())
+    said = {key: value for key, value in said.items() if key.startswith("genner.") and ".base." not in key}
+    source = json.loads((folder / GGUF_SOURCE).read_text())["sha256"]
+    trained = {**said, BASE_FILE: source}
+    adapter = save_adapter(model, tokenizer, folder, place / "adapter", trained, reference or str(base))
+    return base, lora_to_gguf(adapter, folder, place / "adapter.gguf")

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files.calibrations import calibration_path, calibration_value, read_calibration
+from genner_cli.files.calibrations import (
+    KEY,
+    calibration_path,
+    calibration_value,
+    own_calibration,
+    own_calibration_value,
+    read_calibration,
+)
 from genner_cli.files.hashing import fingerprint
 from genner_cli.types import Calibration, Knot, ScoreMap
 
@@ -108,3 +115,30 @@ def test_a_fingerprint_tells_size_start_end_and_order(tmp_path: Path) -> None:
     both = [tmp_path / "0", tmp_path / "1"]
     found |= {fingerprint(both), fingerprint(both[::-1])}
     assert len(found) == 5
+
+
+def own(**changes: Any) -> dict[str, str]:
+    return {KEY: json.dumps({**own_calibration_value(CALIBRATION, USED), **changes})}
+
+
+def test_a_model_may_bring_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    assert own_calibration(own(), USED) == CALIBRATION
+    assert own_calibration({}, USED) is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("changes", [{"format": "bracketed"}, {"constraint": "off"}, {"whole_words": "on"}])
+def test_its_own_is_left_out_with_a_warning_where_it_is_asked_otherwise(
+    changes: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert own_calibration(own(), {**USED, **changes}) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert next(iter(changes.values())) in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{"map": []}, {"map": None}, {"thresholds": 1}, {"version": 2}])
+def test_a_broken_one_of_its_own_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="--no-calibration"):
+        own_calibration(own(**changes), USED)
+    with pytest.raises(ModelError, match="--no-calibration"):
+        own_calibration({KEY: "{"}, USED)

@@ -58,9 +58,9 @@ def test_the_fastest_type_is_that_of_the_highest_speed_and_speeds_are_measured_o
 
 
 def test_of_equally_fast_types_the_more_exact_one_is_taken() -> None:
-    assert module._fastest({"Q4_0": 100.0, "Q8_0": 98.0, "Q5_1": 90.0}) == "Q8_0"
-    assert module._fastest({"Q4_0": 100.0, "Q8_0": 80.0, "Q5_1": 90.0}) == "Q4_0"
-    assert module._fastest({"Q4_0": 100.0, "Q8_0": 80.0, "Q5_1": 190.0}) == "Q5_1"
+    assert module.fastest({"Q4_0": 100.0, "Q8_0": 98.0, "Q5_1": 90.0}) == "Q8_0"
+    assert module.fastest({"Q4_0": 100.0, "Q8_0": 80.0, "Q5_1": 90.0}) == "Q4_0"
+    assert module.fastest({"Q4_0": 100.0, "Q8_0": 80.0, "Q5_1": 190.0}) == "Q5_1"
 
 
 def test_a_model_that_is_the_fastest_already_is_left_alone(random_path: Path, own_cache: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from gguf import GGUFWriter
 from random_model import write_random_model
 
 from genner_cli import hub
+from genner_cli.files.calibrations import KEY, own_calibration_value
 from genner_cli.prompting import Instructions
 from genner_cli.provenance import Provenance
+from genner_cli.types import Calibration, Knot, ScoreMap
 
 Genner = Callable[..., Run]
 PROVENANCE = Provenance(
@@ -58,13 +61,16 @@ def test_without_a_name_it_is_the_bundled_model(genner: Genner) -> None:
 def test_all_that_the_model_says_of_itself_is_shown(genner: Genner, random_model: Any, tmp_path: Path) -> None:
     instructions = Instructions.from_metadata(random_model.metadata)
     assert instructions
-    path = write_random_model(tmp_path / "model.gguf", change=PROVENANCE.to_metadata())
+    calibration = own_calibration_value(Calibration(ScoreMap((Knot(0.5, 0.4),)), {"PER": 0.3}), {"format": "inserted"})
+    said = {**PROVENANCE.to_metadata(), KEY: json.dumps(calibration)}
+    path = write_random_model(tmp_path / "model.gguf", change=said)
     found = value_of(genner, path)
     told = found["instructions"]
     assert told["labels"] == {label.name: label.definition for label in instructions.labels}
     assert told["default_labels"] == list(instructions.default_labels)
     assert (told["format"], told["depth"], told["chunk_bytes"]) == ("inserted", 4, 1000)
     assert told["prompt"]["before_text"] == "<|text|>"
+    assert told["calibration"] == calibration
     assert found["provenance"] == {
         "base": "own/name@main", "base_hash": "a" * 64, "data_hash": "b" * 64, "options": PROVENANCE.options,
         "versions": PROVENANCE.versions, "base_file": "",
@@ -72,7 +78,16 @@ def test_all_that_the_model_says_of_itself_is_shown(genner: Genner, random_model
     shown = genner("info", path).stdout.decode()
     for label in instructions.labels:
         assert f"  {label.name:<12} {label.definition}" in shown
-    for part in ("own/name@main", "a" * 64, "b" * 64, "rank=8", "torch 2", "inserted, nested up to 4", "F32"):
+    for part in (
+        "own/name@main",
+        "a" * 64,
+        "b" * 64,
+        "rank=8",
+        "torch 2",
+        "inserted, nested up to 4",
+        "F32",
+        "PER from 0.30",
+    ):
         assert part in shown
     assert "None" not in shown
 
@@ -99,7 +114,11 @@ def test_an_adapter_shows_rank_and_alpha(genner: Genner, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"genner.prompt.version": "99"}, "prompt version 99"), ({"genner.labels": "{"}, "metadata is broken")],
+    [
+        ({"genner.prompt.version": "99"}, "prompt version 99"),
+        ({"genner.labels": "{"}, "metadata is broken"),
+        ({KEY: "{"}, "calibration is broken"),
+    ],
 )
 def test_instructions_that_this_genner_cannot_use_are_a_line_and_the_rest_is_shown(
     genner: Genner, tmp_path: Path, change: dict[str, str], said: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,35 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from adapters import adapted, save_adapter
+from adapters import trained_on_gguf
 from conftest import Run
+from gguf_metadata import with_pairs
 from small_bases import write_small_base
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from convert.gguf_to_hf import gguf_to_hf
 from convert.hf_to_gguf import hf_to_gguf
-from convert.lora_to_gguf import lora_to_gguf
-from convert.quantize import quantize
+from convert.merge_gguf import merge_gguf
 from genner_cli.engine.gguf_header import read_header
-from genner_cli.provenance import BASE_FILE, GGUF_SOURCE
 
 Genner = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A quantized base without a word of genner's, and an adapter's GGUF that was trained on it and names its path."""
-    place = tmp_path_factory.mktemp("base")
-    unquantized = hf_to_gguf(write_small_base(place / "folder", words=False), place / "f32.gguf")
-    base = quantize(unquantized, place / "base.gguf", "Q8_0")
-    folder = gguf_to_hf(base, place / "read")
-    model = adapted(AutoModelForCausalLM.from_pretrained(folder))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    said = json.loads((write_small_base(place / "said") / "genner.json").read_text())
-    said = {key: value for key, value in said.items() if key.startswith("genner.") and ".base." not in key}
-    source = json.loads((folder / GGUF_SOURCE).read_text())["sha256"]
-    adapter = save_adapter(model, tokenizer, folder, place / "adapter", {**said, BASE_FILE: source}, str(base))
-    return base, lora_to_gguf(adapter, folder, place / "adapter.gguf")
+    """A quantized base, and an adapter's GGUF that was trained on it and names its path."""
+    return trained_on_gguf(tmp_path_factory.mktemp("base"))
 
 
 def test_an_adapter_and_the_base_that_it_names_become_one_model(
@@ -81,6 +68,15 @@ def test_a_merge_that_is_wrong_gets_no_name(
     assert refused.status == 1
     assert "side by side" in refused.stderr
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_the_merged_model_has_the_name_that_the_adapter_gives_it(files: tuple[Path, Path], tmp_path: Path) -> None:
+    base, adapter = files
+    named = Path(shutil.copy(adapter, tmp_path / "named.gguf"))
+    with_pairs(named, {"general.name": "mine"})
+    before, after = (read_header(merge_gguf(base, path, tmp_path / "out.gguf")).metadata for path in (adapter, named))
+    assert after == {**before, "general.name": "mine"}
+    assert after.get("general.type", "model") == "model"
 
 
 def test_a_base_for_what_is_no_adapter_is_refused(files: tuple[Path, Path], genner: Genner, tmp_path: Path) -> None:

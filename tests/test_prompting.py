@@ -100,13 +100,15 @@ def test_an_unknown_version_is_refused_with_both_versions_and_a_remedy(version: 
         Instructions.from_metadata(metadata)
 
 
-LATER = {"genner.together", "genner.open_labels"}  # models of before do not say them
+LATER = {"genner.together", "genner.open_labels", "genner.whole_words"}  # models of before do not say them
 
 
 def test_a_model_of_before_has_no_sets_and_no_open_labels() -> None:
     metadata = {key: value for key, value in INSTRUCTIONS.to_metadata().items() if key not in LATER}
     assert Instructions.from_metadata(metadata) == INSTRUCTIONS
-    assert (INSTRUCTIONS.together, INSTRUCTIONS.open_labels) == ((), False)
+    assert (INSTRUCTIONS.together, INSTRUCTIONS.open_labels, INSTRUCTIONS.whole_words) == ((), False, False)
+    whole = replace(INSTRUCTIONS, whole_words=True)
+    assert Instructions.from_metadata(whole.to_metadata()) == whole
 
 
 def test_labels_are_asked_for_with_the_smallest_set_that_has_them_all() -> None:

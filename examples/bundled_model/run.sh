@@ -14,4 +14,5 @@ fi
 $python -m torch.distributed.run --standalone --nproc-per-node 2 train.py \
   --ner "$ner" --plain "$plain" --silver "$out/silver.jsonl.gz" -o "$out" --threads 1 --bfloat16
 $python export.py "$out/model" -o "$out/genner-small.gguf"
+$python calibrate.py "$out/genner-small.gguf" --ner "$ner" --documents 1000
 echo "$out/genner-small.gguf is made; ../../benchmarks/quality.py --ner $ner --model $out/genner-small.gguf scores it"

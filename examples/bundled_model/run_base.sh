@@ -14,6 +14,6 @@ if [ ! -e "$out/silver.jsonl.gz" ]; then
 fi
 $python -m genner_cli pull $base
 $python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" -o "$out" --steps "$steps"
-$python -m genner_cli export "$out/adapter" -o "$out/genner-base-adapter.gguf" --adapter-only
-$python -m genner_cli export "$out/adapter" -o "$out/genner-base.gguf" --quantize Q8_0
-echo "$out/genner-base.gguf is made; ../../benchmarks/quality.py --ner $ner --model $out/genner-base.gguf scores it"
+$python export_base.py "$out" --ner "$ner" --base $base -o "$out/genner-base-adapter.gguf"
+$python calibrate.py "$out/genner-base-adapter.gguf" --ner "$ner"
+echo "$out/genner-base-adapter.gguf is made; copied to ../../genner_cli/models, it is what genner pull base merges"

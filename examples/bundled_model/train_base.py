@@ -53,6 +53,7 @@ INSTRUCTIONS = Instructions(
     chunk_bytes=LONGEST_TEXT,
     together=TOGETHER,
     open_labels=True,
+    whole_words=True,
 )
 
 

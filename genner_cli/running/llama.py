@@ -18,7 +18,7 @@ from genner_cli.engine.model import Model
 from genner_cli.engine.type_speeds import report
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
-from genner_cli.files.calibrations import calibration_path, read_calibration
+from genner_cli.files.calibrations import calibration_path, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
@@ -50,7 +50,7 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
         digest = fingerprint(files)
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
-        task = replace(task, calibration=_calibration(task, files, digest, spec), patterns=patterns)
+        task = replace(task, calibration=_calibration(task, model, files, digest, spec), patterns=patterns)
         engine = {llama.PACKAGE: version(llama.PACKAGE), **report(model.header, spec.engine)}
         if task.demonstrations and writes_date(_template(model, spec)):
             engine[PROMPT_DATE] = day
@@ -109,9 +109,11 @@ def _prompts(model: Model, spec: RunSpec, day: str, general: Prompt, most: int) 
     )
 
 
-def _calibration(task: Task, files: Sequence[Path], digest: str, spec: RunSpec) -> Calibration | None:
-    """The one to use: that of the spec, or the one beside the model, if there is one."""
-    path = Path(spec.calibration) if spec.calibration else calibration_path(files)
-    if spec.no_calibration or not (spec.calibration or path.exists()):
+def _calibration(task: Task, model: Model, files: Sequence[Path], digest: str, spec: RunSpec) -> Calibration | None:
+    """The one to use: that of the spec, the one beside the model, or the model's own."""
+    if spec.no_calibration:
         return None
-    return read_calibration(path, files, digest, asked_options(task, spec))
+    path = Path(spec.calibration) if spec.calibration else calibration_path(files)
+    if spec.calibration or path.exists():
+        return read_calibration(path, files, digest, asked_options(task, spec))
+    return own_calibration(model.metadata, asked_options(task, spec))

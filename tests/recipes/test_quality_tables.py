@@ -15,7 +15,7 @@ def figures(value: float) -> dict[str, Any]:
 
 
 def measured(*, split: str = "valid", **systems: Any) -> dict[str, Any]:
-    return {"split": split, "documents": 1200, "systems": systems}
+    return {"split": split, "documents": 1200, "systems": systems, "calibration_error": {"genner": 0.0512}}
 
 
 def results(**sets: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_the_average_of_crossner_needs_all_five_domains() -> None:
 def test_all_other_figures_have_their_targets() -> None:
     systems = {name: {"sentences_per_second": rate} for name, rate in (("genner", 60.0), ("gliner_small", 8.0))}
     found = {
-        "obedience": {"labels": {"PER": 0.96, "ORG": 0.1}},
+        "obedience": {"models": {"genner": {"labels": {"PER": 0.96, "ORG": 0.1}}}},
         "speed": {"systems": systems},
         "transformers": {"f1": {"gguf": 0.501, "transformers": 0.504}},
     }
@@ -67,3 +67,19 @@ def test_a_figure_that_is_the_target_has_reached_it() -> None:
     assert Target("x", 5.0, 5.0, 10.0).cells()[-1] == "at least"
     assert Target("x", 10.0, 5.0, 10.0).cells()[-1] == "aim"
     assert Target("x", 4.9, 5.0, 10.0).cells()[-1] == "no"
+
+
+def test_obedience_and_the_calibration_error_have_rows_for_each_model() -> None:
+    kinds = {"label": "politician", "gold": 9, "found": {"politician": 5, "political party": 2}}
+    of_model = {"labels": {"PER": 1.0}, "kinds": kinds, "many": {"labels": 100, "alone": 0.5, "among_many": 0.25}}
+    obedience = {
+        "set": "uner_ewt",
+        "split": "valid",
+        "documents": 100,
+        "models": {"genner": of_model, "base": of_model},
+    }
+    found = {**results(btc=measured(genner=figures(0.5))), "obedience": obedience}
+    _, calibration, obeyed, *_ = (table.markdown() for table in tables(found))
+    assert "| btc | 0.051 |" in calibration
+    assert "recall among 100 labels" in obeyed
+    assert "| base | PER 100.0 | politician 5, political party 2 (gold 9) | 50.0 | 25.0 |" in obeyed

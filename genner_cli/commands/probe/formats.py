@@ -63,7 +63,7 @@ def formats(
     and time. All formats are trained on the same documents: those that every format can represent. The last step is
     measured; VALID is not used to choose one. The GGUFs are not verified. The same command resumes an interrupted run.
 
-    Example: `genner probe formats train.jsonl valid.jsonl --base bundled --preset tiny --loss completion -o formats/`
+    Example: `genner probe formats train.jsonl valid.jsonl --base small --preset tiny --loss completion -o formats/`
     """
     chosen = train_options(preset, options, values, nested=nested)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))

@@ -67,7 +67,7 @@ def memorization(
     model with label names is measured on VALID with every entity replaced by one of the same label that is not in
     TRAIN. Differences from that model have paired bootstrap intervals. The same command resumes an interrupted run.
 
-    Example: `genner probe memorization train.jsonl valid.jsonl --base bundled --labels labels.yaml -o memorization/`
+    Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
     chosen = train_options(preset, options, values, nested=nested)
     needs_training()

