@@ -184,6 +184,19 @@ class Answer:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A completion that is given, by token ids, and what is asked about it; `prefix` as in a `Request`.
+
+    `legal`: number of a token of the completion, from 0, and the ids that may stand in its place.
+    """
+
+    prefix: tuple[Piece, ...]
+    rest: tuple[Piece, ...]
+    ids: tuple[int, ...]
+    legal: tuple[tuple[int, tuple[int, ...]], ...]
+
+
 Score = Callable[[Iterable[Question]], Iterator[tuple[int, Answer]]]
 """Answers with the numbers, from 0, of their questions, in the order they finish."""
 

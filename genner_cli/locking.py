@@ -9,7 +9,7 @@ Knows nothing of formats, of llama.cpp and of torch.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from genner_cli.errors import DataError
@@ -233,10 +233,11 @@ class Vocabulary:
 
 
 class Followed(NamedTuple):
-    """A token of a completion, all that were legal in its place, and the places before and after it."""
+    """A token of a completion, all that were legal in its place (`Vocabulary.choices`), and the places before and after
+    it."""
 
     id: int
-    legal: Sequence[int]
+    legal: Mapping[int, Places]
     before: Places
     after: Places
 
@@ -248,7 +249,7 @@ def follow(
     `legal` nobody needs the legal tokens, which take time to find. Raises DataError where the lock refuses a token."""
     rest, places, at = completion.encode(), begin(lock), 0
     while rest:
-        found = vocabulary.legal(lock, places) if legal or canonical is None else []
+        found = vocabulary.choices(lock, places) if legal or canonical is None else {}
         id = _longest(found, vocabulary, lock, rest) if canonical is None else canonical[at]
         data = None if id is None else vocabulary.bytes_of(id, lock)
         after = advance(lock, places, data) if data else ()
@@ -258,6 +259,6 @@ def follow(
         places, rest, at = after, rest[len(data) :], at + 1
 
 
-def _longest(legal: Sequence[int], vocabulary: Vocabulary, lock: Lock, rest: bytes) -> int | None:
+def _longest(legal: Iterable[int], vocabulary: Vocabulary, lock: Lock, rest: bytes) -> int | None:
     fitting = [(len(data), id) for id in legal if (data := vocabulary.bytes_of(id, lock)) and rest.startswith(data)]
     return max(fitting)[1] if fitting else None

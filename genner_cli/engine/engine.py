@@ -20,11 +20,12 @@ from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths
 from genner_cli.engine.head import Row
 from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
+from genner_cli.engine.reading import read
 from genner_cli.engine.scoring import Scorer
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.engine.step_times import step_times
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.generation import OUT_OF_TIME, Answer, Completion, EngineOptions, Question, Request
+from genner_cli.generation import OUT_OF_TIME, Answer, Completion, EngineOptions, Question, Reading, Request
 from genner_cli.types import Piece
 
 GRAMMARS = 256
@@ -152,6 +153,24 @@ class Engine:
                     self._read_prefix(prefix)
                 room = min(self._options.context, self._model.trained_context) - self._prefix_length
                 yield from Scorer(self._model, self._context, self._free, self._prefix_length, room).run(group)
+        finally:
+            self._running = False
+
+    def read(self, readings: Iterable[Reading]) -> Iterator[tuple[tuple[float, ...], ...]]:
+        """The log-probabilities (nats) of each reading's legal ids among those beside them, in order.
+
+        Readings with one prefix that follow each other share it. Raises UsageError while another run is under way, and
+        DataError for a reading that does not fit into the context.
+        """
+        if self._running:
+            raise UsageError("the engine is still at work on other requests; finish or close that run first")
+        self._running = True
+        try:
+            for reading in readings:
+                if reading.prefix != self._prefix:
+                    self._read_prefix(reading.prefix)
+                room = min(self._options.context, self._model.trained_context) - self._prefix_length
+                yield read(self._model, self._context, self._free[-1], self._prefix_length, room, reading)
         finally:
             self._running = False
 

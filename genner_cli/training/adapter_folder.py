@@ -30,8 +30,10 @@ VERIFIED = 20
 _PACKAGES = ("genner", "torch", "transformers", "peft")
 
 
-def provenance_of(base: Base, data_files: Sequence[str], options: TrainOptions) -> Provenance:
-    """Where the adapter comes from."""
+def provenance_of(
+    base: Base, data_files: Sequence[str], options: TrainOptions, teachers: Mapping[str, str]
+) -> Provenance:
+    """Where the adapter comes from; `teachers`: the hashes of their files."""
     source = base.folder / GGUF_SOURCE
     return Provenance(
         base=base.reference,
@@ -40,6 +42,7 @@ def provenance_of(base: Base, data_files: Sequence[str], options: TrainOptions) 
         options=asdict(options),
         versions={name: version(name) for name in _PACKAGES},
         base_file=str(json.loads(source.read_text(encoding="utf-8"))["sha256"]) if source.exists() else "",
+        teachers=dict(teachers),
     )
 
 
@@ -91,7 +94,7 @@ genner extract docs.jsonl --model model.gguf
 | output format | {instructions.format}, {nesting} |
 | text length | up to {instructions.chunk_bytes:,} UTF-8 bytes at a time (genner splits longer documents) |
 | data | {counted(len(documents), "document")}, {counted(entities, "entity")}, SHA-256 {provenance.data_hash} |
-| made by | {versions} |
+{_teachers(provenance)}| made by | {versions} |
 
 ## Labels
 
@@ -107,6 +110,11 @@ genner extract docs.jsonl --model model.gguf
 
 `{LOG}` has one line per step, `{CURVE}` plots the loss.
 """
+
+
+def _teachers(provenance: Provenance) -> str:
+    """A line of the table for each teacher."""
+    return "".join(f"| teacher | {name}, SHA-256 {digest} |\n" for name, digest in provenance.teachers.items())
 
 
 def _measured(data: Dataset, best: Mapping[str, float], limit: int) -> str:

@@ -28,7 +28,9 @@ class Batch:
     row is one example: a token sees those before it of its group that have its owner or owner 0, the shared prefix.
     completion_at, completion: (tokens,) the token before each one that a completion has, and that one; text_at, text:
     the same of the documents' text. decision_at: (decisions,); legal: (decisions, most legal tokens), the right one
-    first, -1 as padding; opens: (decisions,), whether the right one opens an entity.
+    first, -1 as padding; opens: (decisions,), whether the right one opens an entity. parts: (decisions, most legal
+    tokens), the group of each, -1 for none; targets: (decisions, most groups), a teacher's probability of each, all 0
+    where there is none; both None where no decision has a target.
     """
 
     ids: torch.Tensor
@@ -42,6 +44,8 @@ class Batch:
     decision_at: torch.Tensor
     legal: torch.Tensor
     opens: torch.Tensor
+    parts: torch.Tensor | None = None
+    targets: torch.Tensor | None = None
 
     @classmethod
     def of(cls, pack: Pack, pad_id: int = 0) -> Batch:
@@ -55,6 +59,7 @@ class Batch:
         decisions = [pair for number, row in enumerate(rows) for pair in row.decisions(number * length)]
         completion = [pair for number, row in enumerate(rows) for pair in row.completion(number * length)]
         text = [pair for number, row in enumerate(rows) for pair in row.text(number * length)]
+        legal = _table([decision.legal for _, decision in decisions], None, -1)
         return cls(
             ids=_table([row.ids for row in rows], length, pad_id),
             positions=_table([row.positions for row in rows], length, 0),
@@ -65,8 +70,9 @@ class Batch:
             text_at=torch.tensor([at for at, _ in text], dtype=torch.long),
             text=torch.tensor([id for _, id in text], dtype=torch.long),
             decision_at=torch.tensor([at for at, _ in decisions], dtype=torch.long),
-            legal=_table([decision.legal for _, decision in decisions], None, -1),
+            legal=legal,
             opens=torch.tensor([decision.opens for _, decision in decisions], dtype=torch.bool),
+            **_taught([decision for _, decision in decisions], legal.shape[1]),
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -153,6 +159,17 @@ class _Row:
         for placed in self._placed:
             for decision in placed.example.decisions:
                 yield start + placed.before(decision.position), decision
+
+
+def _taught(decisions: Sequence[Decision], width: int) -> dict[str, torch.Tensor]:
+    """What teachers say of decisions, if anything."""
+    most = max((len(decision.target) for decision in decisions), default=0)
+    if not most:
+        return {}
+    targets = torch.zeros(len(decisions), most)
+    for row, decision in zip(targets, decisions, strict=True):
+        row[: len(decision.target)] = torch.tensor(decision.target)
+    return {"parts": _table([decision.groups for decision in decisions], width, -1), "targets": targets}
 
 
 def _table(rows: Sequence[Sequence[int]], length: int | None, padding: int) -> torch.Tensor:

@@ -48,8 +48,15 @@ class Dataset:
     valid: Part
 
 
-def load(gold: Gold, base: Base, options: TrainOptions, *, progress: Callable[[int], None] = lambda n: None) -> Dataset:
-    """Encodes all data. `progress` gets 1 for each sample.
+def load(
+    gold: Gold,
+    base: Base,
+    options: TrainOptions,
+    *,
+    meanings: bool = False,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Dataset:
+    """Encodes all data. `meanings`: whether decisions to train on get theirs; `progress` gets 1 for each sample.
 
     Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on.
     """
@@ -65,8 +72,8 @@ def load(gold: Gold, base: Base, options: TrainOptions, *, progress: Callable[[i
     )
     problems = []
     parts = []
-    for documents in (gold.train, gold.valid):
-        part, more = _encoded(documents, instructions, base, options, progress)
+    for documents, wanted in ((gold.train, meanings), (gold.valid, False)):
+        part, more = _encoded(documents, instructions, base, options, progress, meanings=wanted)
         parts.append(part)
         problems += more
     settle(problems, skip=gold.files.skip)
@@ -80,6 +87,8 @@ def _encoded(
     base: Base,
     options: TrainOptions,
     progress: Callable[[int], None],
+    *,
+    meanings: bool,
 ) -> tuple[Part, list[Problem]]:
     samples = make_samples(documents, labels=instructions.labels, chunk_bytes=instructions.chunk_bytes)
     found = encode_samples(
@@ -88,6 +97,7 @@ def _encoded(
         instructions,
         longest=min(options.cutoff, base.context),
         decisions=options.loss is Loss.LOCKED,
+        meanings=meanings,
         progress=progress,
     )
     problems = [*samples.problems, *found.problems]
@@ -96,6 +106,10 @@ def _encoded(
     pairs = zip(found.samples, found.examples, strict=True)
     kept = [(sample, example) for sample, example in pairs if sample.source not in bad]
     return Part(good, tuple(sample for sample, _ in kept), tuple(example for _, example in kept)), problems
+
+
+Teach = Callable[[Sample, Example], Example]
+"""Adds a teacher's targets to an example."""
 
 
 class Schedule:
@@ -111,6 +125,7 @@ class Schedule:
         self._processes = processes
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self.steps_in_epoch = -(-len(data.train.examples) // options.batch_size)
+        self.teach: Teach | None = None
 
     def __call__(self, step: int) -> list[Pack]:
         """The packs of a step, from 0."""
@@ -120,22 +135,28 @@ class Schedule:
             seed = f"{self._options.seed} {epoch}"
             by_length = not self._options.packed
             self._epoch = (epoch, order(lengths, self._options.batch_size, seed, by_length=by_length))
-        return self.packed([self._example(at, epoch) for at in self._epoch[1][number]])
+        pairs = [self._pair(at, epoch) for at in self._epoch[1][number]]
+        return self.packed([self.teach(*pair) if self.teach else pair[1] for pair in pairs])
 
     def packed(self, examples: Sequence[Example]) -> list[Pack]:
         """Examples as they are computed."""
         share = -(-sum(len(example.ids) for example in examples) // self._processes)
         return (in_a_row if self._options.packed else side_by_side)(examples, min(self._pack_tokens, share))
 
-    def _example(self, at: int, epoch: int) -> Example:
-        """The example of a sample as it is asked for in this epoch; as it is where another list makes it too long."""
+    def to_teach(self) -> list[tuple[Sample, Example]]:
+        """All that is asked for in any epoch, with the example of each."""
+        epochs = 1 if self._options.augmentation.none else self._options.epochs
+        return [self._pair(at, epoch) for epoch in range(epochs) for at in range(len(self._data.train.examples))]
+
+    def _pair(self, at: int, epoch: int) -> tuple[Sample, Example]:
+        """A sample as it is asked for in this epoch, and its example; as it is where another list makes it too long."""
         options, part = self._options, self._data.train
         if options.augmentation.none:
-            return part.examples[at]
+            return part.samples[at], part.examples[at]
         sample = augmented(part.samples[at], options.augmentation, Random(f"{options.seed} {epoch} {at}"))
-        instructions = self._data.instructions
-        decisions = options.loss is Loss.LOCKED
+        said = self._data.instructions
+        locked, meanings = options.loss is Loss.LOCKED, bool(options.fusion)
         example = encode(
-            sample, self._tokens, instructions.prompt, instructions.format, instructions.depth, decisions=decisions
+            sample, self._tokens, said.prompt, said.format, said.depth, decisions=locked, meanings=meanings
         )
-        return example if len(example.ids) <= self._longest else part.examples[at]
+        return (sample, example) if len(example.ids) <= self._longest else (part.samples[at], part.examples[at])

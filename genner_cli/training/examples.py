@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from genner_cli import locking
+from genner_cli import constrained, locking
 from genner_cli.formats import LeftOut, output_format
-from genner_cli.locking import Lock
+from genner_cli.formats.shared.inline import InlineLock
+from genner_cli.formats.shared.meaning import Reader, Situation
+from genner_cli.locking import Lock, Places
 from genner_cli.prompting import Prompt
-from genner_cli.training.tokens import Tokens
-from genner_cli.types import Entity, Label
+from genner_cli.types import Entity, Label, Piece
+
+
+class Tokenizer(constrained.Tokenizer, Protocol):
+    """One model's tokenizer. `begins`: ids that stand before every prompt; `end`: the id that ends a completion."""
+
+    @property
+    def begins(self) -> list[int]: ...
+
+    @property
+    def end(self) -> int: ...
+
+    def prompt(self, pieces: Sequence[Piece]) -> list[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +45,28 @@ class Sample:
     start: int = 0
 
 
+class Meaning(NamedTuple):
+    """A decision in terms of the text: its situation, and for each legal token the outcomes that it leaves."""
+
+    situation: Situation
+    outcomes: tuple[tuple[str, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A position of `Example.ids` where more than one token was legal; the first one is right.
 
-    `opens`: the right one opens an entity where none was open.
+    `opens`: the right one opens an entity where none was open. `meaning`: what each of them decides, where that was
+    asked for. `target`: the probabilities that a teacher gives to groups of the legal tokens, and `groups` the group of
+    each token (-1: in none); both empty without a teacher's answer.
     """
 
     position: int
     legal: tuple[int, ...]
     opens: bool
+    meaning: Meaning | None = None
+    groups: tuple[int, ...] = ()
+    target: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +85,18 @@ class Example:
 
 
 def encode(
-    sample: Sample, tokens: Tokens, prompt: Prompt, format: str, depth: int, *, decisions: bool = True
+    sample: Sample,
+    tokens: Tokenizer,
+    prompt: Prompt,
+    format: str,
+    depth: int,
+    *,
+    decisions: bool = True,
+    meanings: bool = False,
 ) -> Example:
     """The example of a sample, without its decisions where nobody asks for them: to find them takes most of the time.
 
+    `meanings`: whether decisions get theirs, which takes an inline format.
     Raises DataError where an entity's boundary falls inside a token of a format that keeps tokens whole.
     """
     output = output_format(format)
@@ -73,13 +106,14 @@ def encode(
     prefix = tokens.begins + tokens.prompt(prompt.prefix(sample.labels))
     prompt_ids = prefix + tokens.prompt(prompt.rest(sample.text))
     canonical = None if lock.by_token else tokens.plain(rendering.completion)
-    written = list(_follow(rendering.completion, lock, tokens, canonical, decisions=decisions))
+    reader = Reader(lock) if meanings and isinstance(lock, InlineLock) else None
+    written = list(_follow(rendering.completion, lock, tokens, canonical, decisions=decisions, reader=reader))
     return Example(
-        ids=(*prompt_ids, *(step.id for step in written), tokens.tokenizer.eos_token_id),
+        ids=(*prompt_ids, *(step.id for step in written), tokens.end),
         prefix=len(prefix),
         completion_start=len(prompt_ids),
         decisions=tuple(
-            Decision(at, (step.id, *step.others), step.opens)
+            Decision(at, (step.id, *step.others), step.opens, step.meaning)
             for at, step in enumerate(written, len(prompt_ids))
             if step.others
         ),
@@ -88,17 +122,34 @@ def encode(
 
 
 class _Step(NamedTuple):
-    """A token of a completion, the others that were legal in its place, and whether it opens an entity."""
+    """A token of a completion, the others that were legal in its place, whether it opens an entity, and what each of
+    them means."""
 
     id: int
     others: tuple[int, ...] = ()
     opens: bool = False
+    meaning: Meaning | None = None
 
 
 def _follow(
-    completion: str, lock: Lock, tokens: Tokens, canonical: Sequence[int] | None, *, decisions: bool
+    completion: str,
+    lock: Lock,
+    tokens: Tokenizer,
+    canonical: Sequence[int] | None,
+    *,
+    decisions: bool,
+    reader: Reader | None,
 ) -> Iterator[_Step]:
     """The completion, each token checked against the lock; where `canonical` is None the lock says how it is cut."""
-    for id, legal, before, after in locking.follow(completion, lock, tokens.vocabulary, canonical, legal=decisions):
+    vocabulary = tokens.vocabulary
+    for id, legal, before, after in locking.follow(completion, lock, vocabulary, canonical, legal=decisions):
         opens = locking.inside(lock, after) and not locking.inside(lock, before)
-        yield _Step(id, tuple(other for other in legal if other != id) if decisions else (), opens)
+        others = tuple(other for other in legal if other != id) if decisions else ()
+        options = [(vocabulary.bytes_of(each, lock) or b"", legal[each]) for each in (id, *others)] if reader else []
+        yield _Step(id, others, opens, _meaning(reader, before, options) if reader else None)
+
+
+def _meaning(reader: Reader, places: Places, options: Sequence[tuple[bytes, Places]]) -> Meaning | None:
+    """What each of the legal tokens decides, of which these are the bytes and the places they lead to."""
+    situation = reader.read(places, forced=len(options) == 1)
+    return situation and Meaning(situation, tuple(reader.outcomes(data, after) for data, after in options))

@@ -3,7 +3,8 @@ the same however its examples are packed.
 
 - completion: the ordinary next-token loss over the completion (arXiv 2601.17898).
 - locked: at every decision, -log softmax over the legal tokens alone. Where one token is legal there is nothing to
-  learn, so the hidden states meet a handful of rows of the output matrix.
+  learn, so the hidden states meet a handful of rows of the output matrix. Where a teacher says what it thinks of a
+  decision, its probabilities take the place of a share of the right token's (FuseLLM, arXiv 2401.10491, eq. 7).
 - beside either, a share of the ordinary loss over the documents' own text keeps the model a language model.
 """
 
@@ -40,11 +41,13 @@ class Amounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Objective:
     """`text_weight`: of the loss over the text, 0 for none. `opening_weight`: of decisions to open an entity: a model
-    that learns with weight w opens where it would have given p > 1 / (1 + w)."""
+    that learns with weight w opens where it would have given p > 1 / (1 + w). `fusion`: the share of a teacher's
+    target, at decisions that have one (locked loss)."""
 
     loss: Loss = Loss.COMPLETION
     text_weight: float = 0.0
     opening_weight: float = 1.0
+    fusion: float = 0.0
 
     def amounts(self, examples: Iterable[Example]) -> Amounts:
         """What these examples have to learn."""
@@ -63,7 +66,7 @@ class Objective:
         """The losses of a batch, summed: of completion tokens or weighted decisions, and of text tokens."""
         states = hidden_states(model, batch)
         if self.loss is Loss.LOCKED:
-            main = locked_loss(model, states, batch, self.opening_weight)
+            main = locked_loss(model, states, batch, self.opening_weight, self.fusion)
         else:
             main = token_loss(model, states[batch.completion_at], batch.completion)
         text = token_loss(model, states[batch.text_at], batch.text) if self.text_weight else states.new_zeros(())
@@ -114,17 +117,39 @@ def token_loss(model: PreTrainedModel, states: torch.Tensor, targets: torch.Tens
 
 
 def locked_loss(
-    model: PreTrainedModel, states: torch.Tensor, batch: Batch, opening_weight: float = 1.0
+    model: PreTrainedModel, states: torch.Tensor, batch: Batch, opening_weight: float = 1.0, fusion: float = 0.0
 ) -> torch.Tensor:
-    """The sum over decisions of -log softmax over their legal tokens; states: (tokens of all rows, width)."""
+    """The sum over decisions of -log softmax over their legal tokens; states: (tokens of all rows, width).
 
-    def part(states: torch.Tensor, legal: torch.Tensor, opens: torch.Tensor) -> torch.Tensor:
+    Where a decision has a target, (1 - fusion) times that plus fusion times the cross-entropy with the target.
+    """
+
+    def part(states: torch.Tensor, legal: torch.Tensor, opens: torch.Tensor, *taught: torch.Tensor) -> torch.Tensor:
         found = logits_of(model, states, legal.clamp(min=0)).masked_fill(legal < 0, float("-inf"))
         losses = cross_entropy(found, torch.zeros(len(legal), dtype=torch.long, device=legal.device), reduction="none")
-        return (losses * torch.where(opens, opening_weight, 1.0)).sum()
+        losses = losses * torch.where(opens, opening_weight, 1.0)
+        if taught:
+            has_target = taught[1].sum(1) > 0
+            losses = torch.where(has_target, (1 - fusion) * losses + fusion * fused(found, *taught), losses)
+        return losses.sum()
 
     width = batch.legal.shape[1] * states.shape[1]
-    return _in_parts(part, width, states[batch.decision_at], batch.legal, batch.opens)
+    taught = (batch.parts, batch.targets) if fusion and batch.parts is not None and batch.targets is not None else ()
+    return _in_parts(part, width, states[batch.decision_at], batch.legal, batch.opens, *taught)
+
+
+def fused(logits: torch.Tensor, parts: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(decisions,): the cross-entropy of targets with the softmax over groups of legal tokens; tokens in no group do
+    not count. logits, parts: (decisions, most legal tokens); targets: (decisions, most groups)."""
+    groups = targets.shape[1]
+    sums = torch.zeros(len(targets), groups + 1, device=logits.device)
+    sums = sums.scatter_add(1, parts.masked_fill(parts < 0, groups), torch.softmax(logits, 1))[:, :groups]
+    logs = sums.clamp(min=_LEAST).log() - sums.sum(1, keepdim=True).clamp(min=_LEAST).log()
+    return -(targets * logs).sum(1)
+
+
+_LEAST = 1e-30
+"""No group's probability counts as less, so that its logarithm stays finite in F32."""
 
 
 def _in_parts(part: Callable[..., torch.Tensor], numbers: int, *values: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ and `genner.json` follow them. Knows nothing of torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, get_type_hints
 
@@ -87,6 +87,9 @@ class TrainOptions:
     opening_weight: float = _option(
         1.0, "Weight of decisions to open an entity (locked loss); higher values favour recall."
     )
+    fusion: float | None = _option(
+        None, "Weight of the teachers' probabilities against the labelled entities, 0 to 1.", shown="0.1 with --teacher"
+    )
     rank: int = _option(16, "Rank of the LoRA matrices.")
     alpha: int = _option(32, "LoRA alpha: updates are scaled by alpha / rank.")
     dropout: float = _option(0.0, "Dropout before the LoRA matrices.")
@@ -123,6 +126,7 @@ class TrainOptions:
         optional = ("chunk_bytes", "evaluate_every", "patience", "pack_tokens")
         _refuse(self, optional, lambda value: value is None or value > 0, "greater than 0")
         _refuse(self, ("text_weight", "weight_decay"), lambda value: value >= 0, "0 or more")
+        _refuse(self, ("fusion",), lambda value: value is None or 0 <= value <= 1, "from 0 to 1")
         _refuse(self, ("opening_weight",), lambda value: value > 0, "greater than 0")
         _refuse(self, ("dropout", "warm_up"), lambda value: 0 <= value < 1, "0 or more and less than 1")
         _refuse(self, ("seed",), lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1")
@@ -144,6 +148,21 @@ def _refuse(options: TrainOptions, names: Iterable[str], right: Any, rule: str) 
         value = getattr(options, name)
         if not right(value) or (value is not None and not math.isfinite(value)):
             raise UsageError(f"{option_name(name)} is {value}; give a number {rule}")
+
+
+DEFAULT_FUSION = 0.1
+"""The weight that FuseLLM gives its teachers (arXiv 2401.10491, section 4.1)."""
+
+
+def with_teachers(options: TrainOptions, teachers: Sequence[str]) -> TrainOptions:
+    """The options of a run with these teachers. Raises UsageError where they and the teachers contradict each other."""
+    if not teachers:
+        if options.fusion:
+            raise UsageError("--fusion weighs teachers; name one with --teacher")
+        return options
+    if options.loss is not Loss.LOCKED:
+        raise UsageError("--teacher needs --loss locked: models with other tokens agree on the lock's decisions alone")
+    return replace(options, fusion=DEFAULT_FUSION if options.fusion is None else options.fusion)
 
 
 MACHINE = frozenset({"checkpoint_every", "device", "attention", "packing", "pack_tokens", "gradient_checkpointing"})

@@ -18,7 +18,9 @@ from transformers import PreTrainedModel
 
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.hashing import hash_files
+from genner_cli.files.teaching import Answer
 from genner_cli.files.whole import write_whole
+from genner_cli.provenance import Provenance
 from genner_cli.running.spec import RunSpec
 from genner_cli.training import checkpoints
 from genner_cli.training.adapter_folder import LOG, provenance_of, write_adapter
@@ -26,11 +28,13 @@ from genner_cli.training.base import Base, find_base, number_type, open_model, w
 from genner_cli.training.batches import Batch
 from genner_cli.training.dataset import Dataset, Schedule, load
 from genner_cli.training.decoding import TorchBackend, evaluate
+from genner_cli.training.examples import Example
 from genner_cli.training.gold import CHECKPOINT, Gold, refuse_folder
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
 from genner_cli.training.loss import Amounts, Objective
 from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
+from genner_cli.training.teachers import Teachers, label_first, model_answers, refuse_format, teacher_hashes
 
 PACK_TOKENS = {"cpu": 512, "cuda": 8192}
 """More would have more tokens look over each other than the larger products save (docs/LOG.md)."""
@@ -40,7 +44,8 @@ RUN = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`base`: a transformers folder; `reference`: how the user names it."""
+    """`base`: a transformers folder; `reference`: how the user names it; `teachers`: references of GGUF files, which
+    `download` lets be fetched."""
 
     base: Path
     reference: str
@@ -48,6 +53,8 @@ class Job:
     out: Path
     options: TrainOptions
     resume: bool = False
+    teachers: tuple[str, ...] = ()
+    download: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +86,17 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         group.first_only(lambda: refuse_folder(job.out, resume=job.resume))
         report.stage("encoding the data")
         base = find_base(job.base, job.reference)
-        data = load(job.gold, base, job.options, progress=report.encoded)
+        hashes = teacher_hashes(job.teachers, download=job.download)
+        data = load(job.gold, base, job.options, meanings=bool(job.options.fusion), progress=report.encoded)
         report.stage(f"opening the base model {job.reference}")
-        provenance = provenance_of(base, job.gold.files.train, job.options)
+        provenance = provenance_of(base, job.gold.files.train, job.options, hashes)
         group.first_only(lambda: _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()}))
         adapted = with_lora(open_model(base, job.options, device), job.options)
         schedule = Schedule(
             data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
         )
+        if job.options.fusion:
+            schedule.teach = _teachers(job, adapted.get_base_model(), data, schedule, provenance, group, report).teach
         loop = _loop(job, adapted.get_base_model(), base, data, schedule, group, report)
         if job.resume and (step := _step_saved(job.out)):
             report.stage(f"resuming from step {step:,}")
@@ -98,6 +108,41 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         write_adapter(job.out, adapted, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
     return Outcome(steps_of(schedule, job.options), lines, best)
+
+
+def _teachers(
+    job: Job,
+    model: PreTrainedModel,
+    data: Dataset,
+    schedule: Schedule,
+    provenance: Provenance,
+    group: Processes,
+    progress: TrainingProgress,
+) -> Teachers:
+    """All teachers' answers, those that were given before included; asked for in the first process."""
+    refuse_format(data.instructions.format)
+
+    def opened() -> Teachers:
+        return Teachers(job.out / CHECKPOINT, provenance.base_hash, provenance.teachers)
+
+    def base_answers(examples: Sequence[Example]) -> list[Answer]:
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            return model_answers(model, schedule.packed(examples), examples)
+
+    def ask() -> None:
+        answers, pairs = opened(), schedule.to_teach()
+        samples = [sample for sample, _ in pairs]
+        progress.stage("asking the base model")
+        answers.ask_base(pairs, base_answers)
+        for reference in job.teachers:
+            progress.stage(f"asking the teacher {reference}")
+            answers.ask(reference, samples, data.instructions.depth, label_first(data.instructions.format))
+        progress.stage(answers.report(samples))
+        answers.close()
+
+    bfloat16 = number_type(job.options, model.device) is torch.bfloat16
+    group.first_only(ask)
+    return opened()
 
 
 def _step_saved(out: Path) -> int:
@@ -184,7 +229,7 @@ def steps_of(schedule: Schedule, options: TrainOptions) -> int:
 
 def objective_of(options: TrainOptions) -> Objective:
     """The loss that is minimized."""
-    return Objective(options.loss, options.text_weight, options.opening_weight)
+    return Objective(options.loss, options.text_weight, options.opening_weight, options.fusion or 0.0)
 
 
 def _loop(

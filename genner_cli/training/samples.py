@@ -73,17 +73,24 @@ def encode_samples(
     *,
     longest: int,
     decisions: bool = True,
+    meanings: bool = False,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Encoded:
     """The examples of samples; problems are entities that the format cannot represent, and examples of more than
-    `longest` tokens (prompt and completion). `decisions`: whether examples have theirs. `progress` gets 1 for each
-    sample."""
+    `longest` tokens (prompt and completion). `decisions`, `meanings`: whether examples have theirs. `progress` gets 1
+    for each sample."""
     good: list[tuple[Sample, Example]] = []
     problems: list[Problem] = []
     for sample in samples:
         try:
             example = encode(
-                sample, tokens, instructions.prompt, instructions.format, instructions.depth, decisions=decisions
+                sample,
+                tokens,
+                instructions.prompt,
+                instructions.format,
+                instructions.depth,
+                decisions=decisions,
+                meanings=meanings,
             )
         except DataError as error:
             problems += _refusals(sample, tokens, instructions, error)

@@ -71,6 +71,11 @@ class Tokens:
         added = {token.text: id for id, token in self.table.items() if token.kind in ("control", "user-defined")}
         self._segmenter = Segmenter(self.vocabulary, added, self._encode)
 
+    @property
+    def end(self) -> int:
+        """The token that ends a completion."""
+        return int(self.tokenizer.eos_token_id)
+
     def plain(self, text: str) -> list[int]:
         """Ids of text read as plain characters: never an added token. Raises DataError where it cannot be written."""
         return self._segmenter.plain(text)
