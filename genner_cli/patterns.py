@@ -53,11 +53,9 @@ class PatternFinder:
         matches = self.find(text)
         inside = {match for entity in given for match in _overlapping(matches, entity) if _is_part(match, entity)}
         matches = [match for match in matches if match not in inside]
-        nested, inside = depth > 1, inner_offsets(text)
+        nested, cut = depth > 1, inner_offsets(text)
         rest = (
-            part
-            for entity in given
-            for part in _cut(text, inside, entity, _overlapping(matches, entity), nested=nested)
+            part for entity in given for part in _cut(text, cut, entity, _overlapping(matches, entity), nested=nested)
         )
         return tuple(sorted(dict.fromkeys([*matches, *rest]), key=canonical_order))
 

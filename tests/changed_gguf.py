@@ -30,11 +30,16 @@ def changed(source: Path, out: Path, pairs: Mapping[str, Any]) -> Path:
         writer.add_key_value(key, value, kind, items)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    finish(writer)
+    return out
+
+
+def finish(writer: GGUFWriter) -> None:
+    """Writes all that the writer was given, and closes the file."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return out
 
 
 def with_scores(source: Path, out: Path) -> Path:

@@ -23,6 +23,7 @@ os.environ.update(short_waits(os.environ))  # tests run side by side
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
+    from genner_cli.running.llama import LlamaBackend
 
 EXTRACTING = ("extract", "plan", "evaluate", "calibrate")
 ONE_THREAD = EngineOptions(threads=1, gpu_layers=0)
@@ -170,10 +171,23 @@ class Run(NamedTuple):
         return [orjson.loads(line) for line in self.stdout.splitlines()]
 
 
+def _engine_here() -> LlamaBackend:
+    from genner_cli.running.llama import LlamaBackend  # not before a model is opened: a quick test opens none
+
+    return LlamaBackend()
+
+
 @pytest.fixture
 def genner(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Run]:
-    """Runs the command line in this process; extraction and its planning on one thread and no GPU."""
+    """Runs the command line in this process, and llama.cpp too; extraction and its planning on one thread and no GPU.
+
+    The engine in a child process, which a run has otherwise, takes most of a second to start; tests of what it is for
+    start it (test_supervising.py, and those that run `python -m genner_cli`).
+    """
     from genner_cli.commands import main
+    from genner_cli.running import supervised
+
+    monkeypatch.setattr(supervised, "SupervisedBackend", _engine_here)
 
     def run(*args: object, stdin: bytes = b"") -> Run:
         one_thread = ("--threads", "1", "--gpu-layers", "0") if args and args[0] in EXTRACTING else ()

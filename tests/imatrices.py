@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from changed_gguf import finish
 from gguf import GGUFWriter
 from numpy.typing import NDArray
 
@@ -21,10 +22,7 @@ def write_imatrix(path: Path, sums: Sums, *, count: float = 4.0) -> Path:
     for name, values in sums.items():
         writer.add_tensor(f"{name}.in_sum2", values)
         writer.add_tensor(f"{name}.counts", np.full((len(values), 1), count, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from changed_gguf import finish
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from numpy.typing import NDArray
 
@@ -67,10 +68,7 @@ def write_random_model(
             writer.add_key_value(key, value, kind, items)
     for name, values in _tensors(len(pairs["tokenizer.ggml.tokens"][0]), np.random.default_rng(seed)):
         writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

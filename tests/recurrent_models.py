@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from changed_gguf import finish
 from gguf import GGUFWriter
 from numpy.typing import NDArray
 from random_model import CLOSED, SPREAD, bundled_metadata
@@ -165,10 +166,7 @@ def write_recurrent_model(path: Path, architecture: str, *, seed: int = 1) -> Pa
         writer.add_tensor(f"{layer}.attn_norm.weight", np.ones(WIDTH, np.float32))
         for name, values in layer_tensors(layer, random):
             writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

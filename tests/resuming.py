@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from asking import news
+from conftest import Run
 
 from genner_cli import hub
 
@@ -38,6 +39,7 @@ from genner_cli.commands import main; main()
 """genner, whose llama.cpp is handed illegal tokens at a DEADLY text: it throws, and its process ends."""
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
+Finish = Callable[..., str]
 
 
 def documents(count: int) -> list[dict[str, Any]]:
@@ -67,6 +69,18 @@ def start() -> Iterator[Start]:
     for process in running:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def finish(genner: Callable[..., Run]) -> Finish:
+    """What `start` starts, to its end in this process, which takes less; gives what it said on stderr."""
+
+    def run(*args: object, status: int = 0) -> str:
+        done = genner("extract", *args, *(() if "--model" in args else ("--model", hub.BUNDLED)), "--slots", 1)
+        assert (done.status, done.stdout) == (status, b""), done.stderr
+        return done.stderr
+
+    return run
 
 
 def told(process: subprocess.Popen[bytes], status: int, patience: float = PATIENCE) -> str:

@@ -99,8 +99,11 @@ def differences(known: Known, out: Path, dtype: Any = "f32") -> NDArray[np.float
     return np.abs(found - known.logits) / known.logits.std()
 
 
-@pytest.mark.parametrize("dtype", LIMITS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    # how a number is written does not depend on the variant of an architecture
+    [(case, dtype) for case in CASES for dtype in LIMITS if dtype == "f32" or "," not in case],
+)
 def test_logits_are_those_of_transformers_and_the_gate_lets_them_pass(
     case: str, dtype: Literal["f32", "f16", "bf16"], known: Any, probe: Probe, tmp_path: Path
 ) -> None:

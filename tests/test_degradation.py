@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from changed_gguf import finish
 from conftest import ONE_THREAD
 from gguf import GGUFReader, GGUFWriter
 from random_model import write_random_model
@@ -97,10 +98,7 @@ def test_a_tensor_that_is_lost_is_named(whole: Path, tmp_path: Path) -> None:
     for tensor in GGUFReader(whole).tensors:
         if tensor.name != "blk.0.ffn_up.weight":
             writer.add_tensor(tensor.name, np.array(tensor.data))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     finding = check_tensors("F32", whole, tmp_path / "less.gguf")
     assert not finding.passed
     assert "blk.0.ffn_up.weight " in finding.message

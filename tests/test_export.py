@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adapters import INSTRUCTIONS, adapted, save_adapter, write_gold
+from changed_gguf import finish
 from conftest import Run
 from gguf import GGUFWriter
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -167,10 +168,7 @@ def test_an_importance_matrix_is_used(small: Path, export: Export, out: Path, tm
         if len(tensor.shape) == 2:
             writer.add_tensor(f"{name}.in_sum2", np.arange(1, tensor.shape[0] + 1, dtype=np.float32)[None])
             writer.add_tensor(f"{name}.counts", np.ones((1, 1), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     run = export(small, "--quantize", "Q2_K_S", "--no-verify", "--imatrix", tmp_path / "imatrix.gguf")
     assert run.status == 0, run.stderr
     assert "nothing was checked (--no-verify)" in run.stdout.decode()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changed_gguf import finish
 from conftest import ONE_THREAD
 from gguf import GGML_QUANT_SIZES, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
 from hypothesis import given
@@ -50,10 +51,7 @@ def write(path: Path, **more: tuple[Any, GGUFValueType]) -> Path:
         writer.add_key_value(key.replace("_", "."), value, kind)
     writer.add_tensor("one", np.zeros((2, 40), dtype=np.float32))
     writer.add_tensor("two", np.zeros(8, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 
@@ -250,10 +248,7 @@ def test_a_whole_file_has_no_gap_and_nothing_behind_its_last_tensor(tmp_path: Pa
     writer = GGUFWriter(path, "llama")
     for name in ("first.weight", "second.weight"):
         writer.add_tensor(name, np.ones((3, 5), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     check_whole(path)
     check_whole(hub.BUNDLED)
     data = path.read_bytes()

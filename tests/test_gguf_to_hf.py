@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from asking import HOSTILE, LITERARY, news
+from changed_gguf import finish
 from gguf import GGUFReader
 from random_model import write_random_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -128,10 +129,7 @@ def _with_bos(source: Path, out: Path, id: int) -> Path:
     writer.add_bos_token_id(id)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return out
 
 

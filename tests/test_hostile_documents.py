@@ -142,7 +142,7 @@ def test_under_the_lock_nothing_but_a_texts_own_words_comes_out(model: Model, fo
 def test_without_the_lock_what_is_not_in_the_text_is_an_error_and_no_entity(
     many_controls: Model, format: str, constraint: Constraint
 ) -> None:
-    texts = TEXTS[::3]
+    texts = TEXTS[::6]  # a model that has learnt nothing writes until it may not any longer
     found = results(many_controls, format, constraint, texts)
     assert_own_text(found, texts)
     for result in found:

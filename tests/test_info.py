@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from changed_gguf import finish
 from conftest import Run
 from gguf import GGUFWriter
 from random_model import write_random_model
@@ -33,10 +34,7 @@ def write(path: Path, pairs: dict[str, str | int | float], tensors: dict[str, tu
         add(key, value)
     for name, shape in tensors.items():
         writer.add_tensor(name, np.zeros(shape, dtype=np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

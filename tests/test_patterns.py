@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from conftest import Run
 from hypothesis import given
@@ -282,6 +283,16 @@ def test_extract_by_model_and_patterns(genner: Genner, inputs: tuple[Path, Path]
     assert {("John Smith", "model"), ("Fram", "pattern"), ("New York", "pattern")} <= set(mentions(second))
     with Extractor("PER,ORG,LOC", patterns=str(inputs[1]), threads=1, gpu_layers=0) as extractor:
         assert [record["entities"] for record in extractor.extract(TEXTS)] == [first["entities"], second["entities"]]
+
+
+def test_evaluate_and_plan_take_patterns(genner: Genner, inputs: tuple[Path, Path]) -> None:
+    gold = [{"text": TEXTS[0], "entities": [{"start": 9, "end": 24, "label": "EMAIL"}]}]
+    path = write_documents(inputs[0].with_name("gold.jsonl"), gold)
+    run = genner("evaluate", path, "--patterns", inputs[1], "--json")
+    assert run.status == 0, run.stderr
+    assert orjson.loads(run.stdout)["labels"]["EMAIL"]["recall"]["value"] == 1
+    run = genner("plan", inputs[0], "--patterns", inputs[1], "--sample", 1, "--json")
+    assert f"--patterns {inputs[1]}" in orjson.loads(run.stdout)["command"]
 
 
 def test_the_content_of_the_file_counts_when_a_run_is_resumed(genner: Genner, inputs: tuple[Path, Path]) -> None:

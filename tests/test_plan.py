@@ -170,7 +170,7 @@ def test_the_plan_is_as_many_tokens_as_the_run_takes_and_its_command_runs(genner
 
 
 def test_the_plan_is_printed_for_people(genner: Genner) -> None:
-    run = genner("plan", STORIES, "--seconds", 1)
+    run = genner("plan", STORIES, "--seconds", 1, "--sample", 2)
     assert (run.status, run.stderr) == (0, "")
     lines = run.stdout.decode().splitlines()
     assert lines[0] == "documents      8"

@@ -18,10 +18,12 @@ import orjson
 import pytest
 import zstandard
 from resuming import (
+    Finish,
     Start,
     assert_same,
     children,
     documents,
+    finish,
     manifest,
     records,
     start,
@@ -32,7 +34,7 @@ from resuming import (
 
 from genner_cli import hub
 
-__all__ = ["start"]
+__all__ = ["finish", "start"]
 MANY = 240
 """Documents enough that a run is far from done when a test interferes."""
 KILLS = 5
@@ -107,7 +109,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_an_undisturbed_one(
 
 
 def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_does(
-    start: Start, docs: Path, out: Path, undisturbed: Path
+    start: Start, finish: Finish, docs: Path, out: Path, undisturbed: Path
 ) -> None:
     error = interrupt(start, docs, out)
     count = len(records(partial(out)))
@@ -119,7 +121,7 @@ def test_ctrl_c_finishes_what_is_in_hand_says_how_to_go_on_and_the_same_command_
     assert manifest(out)["process"] is None
     assert manifest(out)["ledger"]["documents"] == count
     kept = records(partial(out))
-    assert made_before(told(start(docs, "-o", out), 0)) == count
+    assert made_before(finish(docs, "-o", out)) == count
     assert records(out)[:count] == kept
     assert_same(records(out), records(undisturbed))
     assert manifest(out)["state"] == "complete"
@@ -144,12 +146,14 @@ def test_a_second_ctrl_c_ends_it_at_once(start: Start, tmp_path: Path, out: Path
     assert manifest(out)["state"] == "stopped"
 
 
-def test_sigterm_is_like_ctrl_c_with_its_own_status(start: Start, docs: Path, out: Path, undisturbed: Path) -> None:
+def test_sigterm_is_like_ctrl_c_with_its_own_status(
+    start: Start, finish: Finish, docs: Path, out: Path, undisturbed: Path
+) -> None:
     process = start(docs, "-o", out)
     wait_for_lines(partial(out), 10, process)
     process.send_signal(signal.SIGTERM)
     assert str(partial(out)) in told(process, 143)
-    told(start(docs, "-o", out), 0)
+    finish(docs, "-o", out)
     assert_same(records(out), records(undisturbed))
 
 
@@ -168,11 +172,11 @@ def test_ctrl_c_while_standard_input_is_waited_for_ends_the_run(start: Start, ou
     assert len(records(partial(out))) in (0, 1, 2, 3)
 
 
-def test_a_complete_output_is_left_as_it_is_and_made_anew_if_it_is_gone(start: Start, tmp_path: Path) -> None:
+def test_a_complete_output_is_left_as_it_is_and_made_anew_if_it_is_gone(finish: Finish, tmp_path: Path) -> None:
     docs, out = write_documents(tmp_path / "in.jsonl", [*documents(5), "no object"]), tmp_path / "out.jsonl"
-    told(start(docs, "-o", out), 1)
+    finish(docs, "-o", out, status=1)
     before, described = out.stat(), Path(f"{out}.run.json").read_bytes()
-    error = told(start(docs, "-o", out), 1)
+    error = finish(docs, "-o", out, status=1)
     assert error.startswith("6 documents, ")
     assert "1 failed (1 input)" in error
     assert "complete" in error
@@ -180,15 +184,17 @@ def test_a_complete_output_is_left_as_it_is_and_made_anew_if_it_is_gone(start: S
     assert Path(f"{out}.run.json").read_bytes() == described
     lines = out.read_bytes()
     out.unlink()
-    told(start(docs, "-o", out), 1)
+    finish(docs, "-o", out, status=1)
     assert out.read_bytes() == lines
 
 
 @pytest.mark.parametrize("name", ["out.jsonl.gz", "out.jsonl.zst"])
-def test_compressed_outputs_go_on_as_well(start: Start, docs: Path, undisturbed: Path, name: str) -> None:
+def test_compressed_outputs_go_on_as_well(
+    start: Start, finish: Finish, docs: Path, undisturbed: Path, name: str
+) -> None:
     out, plain = docs.parent / name, docs.parent / "plain.jsonl"
     interrupt(start, docs, out, "--limit", 40)
-    told(start(docs, "-o", out, "--limit", 40), 0)
+    finish(docs, "-o", out, "--limit", 40)
 
     def unpack(data: bytes) -> bytes:
         if name.endswith("gz"):
@@ -197,7 +203,7 @@ def test_compressed_outputs_go_on_as_well(start: Start, docs: Path, undisturbed:
 
     plain.write_bytes(unpack(out.read_bytes()))
     assert_same(records(plain), records(undisturbed)[:40])
-    told(start(docs, "-o", out, "--limit", 45), 0)
+    finish(docs, "-o", out, "--limit", 45)
     plain.write_bytes(unpack(out.read_bytes()))
     assert_same(records(plain), records(undisturbed)[:45])
     assert sorted(path.name for path in out.parent.iterdir()) == sorted(
@@ -205,90 +211,94 @@ def test_compressed_outputs_go_on_as_well(start: Start, docs: Path, undisturbed:
     )
 
 
-def test_other_options_and_another_model_are_refused_until_restart(start: Start, docs: Path, out: Path) -> None:
+def test_other_options_and_another_model_are_refused_until_restart(finish: Finish, docs: Path, out: Path) -> None:
     model = docs.parent / "model.gguf"
     shutil.copy(hub.BUNDLED, model)
     limit = ("--model", model, "--limit", 3)
-    told(start(docs, "-o", out, *limit), 0)
-    assert "complete" in told(start(docs, "-o", out, "--limit", 3), 0), "the same model elsewhere"
-    error = told(start(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5), 2)
+    finish(docs, "-o", out, *limit)
+    assert "complete" in finish(docs, "-o", out, "--limit", 3), "the same model elsewhere"
+    error = finish(docs, "-o", out, *limit, "--format", "xml", "--min-score", 0.5, status=2)
     assert "format: inserted -> xml; min-score: 0.0 -> 0.5" in error
     assert "--restart" in error
     with open(model, "r+b") as file:  # as a model that was trained once more: same size, other weights
         file.seek(-64, os.SEEK_END)
         file.write(bytes(64))
-    assert "model's content" in told(start(docs, "-o", out, *limit), 2)
-    told(start(docs, "-o", out, *limit, "--restart", "--format", "xml"), 0)
+    assert "model's content" in finish(docs, "-o", out, *limit, status=2)
+    finish(docs, "-o", out, *limit, "--restart", "--format", "xml")
     assert manifest(out)["options"]["format"] == "xml"
 
 
-def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, docs: Path, out: Path) -> None:
+def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, finish: Finish, docs: Path, out: Path) -> None:
     interrupt(start, docs, out)
     described, before = Path(f"{out}.run.json"), partial(out).read_bytes()
     content = described.read_bytes()
     described.unlink()
-    assert re.search(f"{described}: .*not there.*--restart", told(start(docs, "-o", out), 2))
+    assert re.search(f"{described}: .*not there.*--restart", finish(docs, "-o", out, status=2))
     described.write_bytes(content[:40])
-    assert re.search(f"{described}: .* manifest .*--restart", told(start(docs, "-o", out), 2))
+    assert re.search(f"{described}: .* manifest .*--restart", finish(docs, "-o", out, status=2))
     described.write_bytes(orjson.dumps({**orjson.loads(content), "options": []}))
-    assert re.search(f"{described}: .* manifest .*settings", told(start(docs, "-o", out), 2))
+    assert re.search(f"{described}: .* manifest .*settings", finish(docs, "-o", out, status=2))
     described.write_bytes(content)
-    told(start(docs, "-o", out), 0)
+    finish(docs, "-o", out)
     assert out.read_bytes().startswith(before)
 
 
-def test_changed_and_cut_input_is_found_and_named(start: Start, docs: Path, out: Path) -> None:
+def test_changed_and_cut_input_is_found_and_named(start: Start, finish: Finish, docs: Path, out: Path) -> None:
     interrupt(start, docs, out)
     lines = docs.read_bytes().splitlines(keepends=True)
     docs.write_bytes(b"".join([*lines[:6], b'{"id": 6, "text": "Eve was here."}\n', *lines[7:]]))
-    assert re.search(f"{docs}:7: .*record 7 ", told(start(docs, "-o", out), 2))
+    assert re.search(f"{docs}:7: .*record 7 ", finish(docs, "-o", out, status=2))
     docs.write_bytes(b"".join(lines[2:]))
-    assert re.search(f"{docs}:1: .*record 1 ", told(start(docs, "-o", out), 2))
+    assert re.search(f"{docs}:1: .*record 1 ", finish(docs, "-o", out, status=2))
     docs.write_bytes(b"".join(lines[:9]))
-    assert re.search("--limit .*document 10,", told(start(docs, "-o", out), 2))
+    assert re.search("--limit .*document 10,", finish(docs, "-o", out, status=2))
 
 
-def test_input_that_has_grown_is_gone_on_with(start: Start, tmp_path: Path, out: Path, undisturbed: Path) -> None:
+def test_input_that_has_grown_is_gone_on_with(finish: Finish, tmp_path: Path, out: Path, undisturbed: Path) -> None:
     values = documents(30)
     docs = write_documents(tmp_path / "in.jsonl", values[:20])
-    told(start(docs, "-o", out), 0)
+    finish(docs, "-o", out)
     write_documents(docs, values)
-    assert made_before(told(start(docs, "-o", out), 0)) == 20
+    assert made_before(finish(docs, "-o", out)) == 20
     assert_same(records(out), records(undisturbed)[:30])
 
 
-def test_errors_are_tried_again_when_asked_to_and_all_else_stays(start: Start, tmp_path: Path, out: Path) -> None:
+def test_errors_are_tried_again_when_asked_to_and_all_else_stays(finish: Finish, tmp_path: Path, out: Path) -> None:
     values = documents(30)
     good = write_documents(tmp_path / "good.jsonl", values)
-    told(start(good, "-o", tmp_path / "good-out.jsonl"), 0)
+    finish(good, "-o", tmp_path / "good-out.jsonl")
     lines = good.read_bytes().splitlines(keepends=True)
     docs = tmp_path / "in.jsonl"
     docs.write_bytes(b"".join([b"{torn\n", *lines[1:12], b"[]\n", *lines[13:29], lines[29][:20]]))
-    assert "3 failed (3 input)" in told(start(docs, "-o", out), 1)
+    assert "3 failed (3 input)" in finish(docs, "-o", out, status=1)
     kept = records(out)
     docs.write_bytes(good.read_bytes())
-    assert re.search(f"{docs}:1: .*record 1 ", told(start(docs, "-o", out), 2))
-    error = told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert re.search(f"{docs}:1: .*record 1 ", finish(docs, "-o", out, status=2))
+    error = finish(docs, "-o", out, "--retry-errors")
     assert error.startswith("30 documents, ")
     assert made_before(error) == 27
     found = records(out)
     assert_same(found, records(tmp_path / "good-out.jsonl"))
     assert [n for n in range(30) if found[n] != kept[n]] == [0, 12, 29]
-    assert "complete" in told(start(docs, "-o", out, "--retry-errors"), 0)
+    assert "complete" in finish(docs, "-o", out, "--retry-errors")
     assert not list(tmp_path.glob("*.retry*"))
 
 
-def test_an_unfinished_output_is_retried_and_then_gone_on_with(start: Start, docs: Path, out: Path) -> None:
+def test_an_unfinished_output_is_retried_and_then_gone_on_with(
+    start: Start, finish: Finish, docs: Path, out: Path
+) -> None:
     lines = docs.read_bytes().splitlines(keepends=True)
     docs.write_bytes(b"".join([lines[0], b"{torn\n", *lines[2:40]]))
     interrupt(start, docs, out)
     docs.write_bytes(b"".join(lines[:40]))
-    told(start(docs, "-o", out, "--retry-errors"), 0)
+    finish(docs, "-o", out, "--retry-errors")
     assert [record["text"] for record in records(out)] == [value["text"] for value in documents(40)]
 
 
-def test_a_retry_can_be_interrupted_and_gone_on_with(start: Start, docs: Path, out: Path, undisturbed: Path) -> None:
-    told(start(docs, "-o", out, "--max-document-bytes", 5), 1)
+def test_a_retry_can_be_interrupted_and_gone_on_with(
+    start: Start, finish: Finish, docs: Path, out: Path, undisturbed: Path
+) -> None:
+    finish(docs, "-o", out, "--max-document-bytes", 5, status=1)
     before = out.read_bytes()
     process = start(docs, "-o", out, "--retry-errors")
     wait_for_lines(Path(f"{out}.retry"), 10, process)
@@ -297,20 +307,20 @@ def test_a_retry_can_be_interrupted_and_gone_on_with(start: Start, docs: Path, o
     count = len(records(Path(f"{out}.retry")))
     assert out.read_bytes() == before
     assert manifest(out)["state"] == "retrying"
-    assert made_before(told(start(docs, "-o", out, "--retry-errors"), 0)) == count
+    assert made_before(finish(docs, "-o", out, "--retry-errors")) == count
     assert_same(records(out), records(undisturbed))
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_compressed_input_that_is_broken_in_the_middle_costs_its_rest_and_no_neighbour(
-    start: Start, docs: Path, out: Path, suffix: str
+    finish: Finish, docs: Path, out: Path, suffix: str
 ) -> None:
     content = docs.read_bytes()
     packed = gzip.compress(content) if suffix == "gz" else zstandard.compress(content)
     broken = docs.parent / f"a.jsonl.{suffix}"
     broken.write_bytes(packed[: len(packed) // 3])
     after = write_documents(docs.parent / "b.jsonl", documents(3))
-    error = told(start(broken, after, "-o", out), 1)
+    error = finish(broken, after, "-o", out, status=1)
     found = records(out)
     assert "1 failed (1 input)" in error
     assert [number for number, record in enumerate(found) if "error" in record] == [len(found) - 4]
@@ -318,10 +328,10 @@ def test_compressed_input_that_is_broken_in_the_middle_costs_its_rest_and_no_nei
     assert [record["text"] for record in found[-3:]] == [value["text"] for value in documents(3)]
 
 
-def test_two_processes_do_not_write_one_output(start: Start, docs: Path, out: Path) -> None:
+def test_two_processes_do_not_write_one_output(start: Start, finish: Finish, docs: Path, out: Path) -> None:
     first = start(docs, "-o", out)
     wait_for_lines(partial(out), 5, first)
-    error = told(start(docs, "-o", out), 2)
+    error = finish(docs, "-o", out, status=2)
     assert f"{out}: process {first.pid} " in error
     assert first.poll() is None
     told(first, 0)
@@ -329,7 +339,7 @@ def test_two_processes_do_not_write_one_output(start: Start, docs: Path, out: Pa
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
-    start: Start, docs: Path, out: Path, undisturbed: Path
+    start: Start, finish: Finish, docs: Path, out: Path, undisturbed: Path
 ) -> None:
     """A limit on the size of files, which the system answers in the middle of a line."""
 
@@ -339,13 +349,13 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
     error = told(start(docs, "-o", out, preexec_fn=limit), 1)
     assert re.search(rf"{partial(out)}: .*\(File too large\)", error)
     assert partial(out).stat().st_size <= 9_001
-    told(start(docs, "-o", out), 0)
+    finish(docs, "-o", out)
     assert_same(records(out), records(undisturbed))
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which nobody may make files")
-def test_a_folder_that_may_not_be_written_is_told_before_any_work(start: Start, docs: Path) -> None:
-    error = told(start(docs, "-o", "/proc/self/out.jsonl"), 2)
+def test_a_folder_that_may_not_be_written_is_told_before_any_work(finish: Finish, docs: Path) -> None:
+    error = finish(docs, "-o", "/proc/self/out.jsonl", status=2)
     assert error.startswith("genner: /proc/self/out.jsonl")
     assert error.count("\n") == 1
 
@@ -364,9 +374,9 @@ def test_an_engine_that_is_killed_is_started_again_and_nothing_is_lost(
     assert_same(records(out), records(undisturbed))
 
 
-def test_restart_and_retry_need_a_file(start: Start, docs: Path, out: Path) -> None:
-    assert re.search("--restart .* -o", told(start(docs, "--restart"), 2))
-    assert re.search("--retry-errors .*'-'", told(start("-", "-o", out, "--retry-errors", stdin=subprocess.DEVNULL), 2))
+def test_restart_and_retry_need_a_file(finish: Finish, docs: Path, out: Path) -> None:
+    assert re.search("--restart .* -o", finish(docs, "--restart", status=2))
+    assert re.search("--retry-errors .*'-'", finish("-", "-o", out, "--retry-errors", status=2))
 
 
 @pytest.mark.parametrize("wait", [0.05, 0.3, 0.6, 1.0, 1.5])

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import pytest
 from asking import news
+from changed_gguf import finish
 from random_model import write_random_model
 from resuming import assert_same, documents, manifest, records, write_documents
 
@@ -49,10 +50,7 @@ def write_adapter(path: Path, seed: int) -> None:
     writer.add_float32("adapter.lora.alpha", 4.0)
     for half, shape in (("lora_a", (4, width)), ("lora_b", (height, 4))):
         writer.add_tensor(f"{name}.{half}", numbers.normal(0, 0.01, shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
 
 
 class Files(NamedTuple):

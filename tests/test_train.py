@@ -253,7 +253,10 @@ def test_qlora_without_bitsandbytes_says_what_to_install(
     assert "pip install 'genner[qlora]'" in run.stderr
 
 
-def test_a_base_that_is_not_there_says_how_to_get_it(genner: Callable[..., Run], data: Path, tmp_path: Path) -> None:
+def test_a_base_that_is_not_there_says_how_to_get_it_before_torch_is_loaded(
+    genner: Callable[..., Run], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genner_cli.commands.train.needs_training", lambda: pytest.fail("torch is loaded"))
     run = genner("train", data, "--base", "some/model", "-o", tmp_path / "adapter")
     assert run.status == 1
     assert "genner pull some/model" in run.stderr

@@ -32,6 +32,7 @@ Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in secon
 @run_options(
     Panel.LABELS,
     Panel.MODEL,
+    "patterns",
     Panel.PROMPT,
     Panel.TEXT,
     Panel.SPEED,

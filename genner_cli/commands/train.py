@@ -145,14 +145,16 @@ def train(
     refuse_folder(output, resume=resume)
     talk_on_stderr()
     gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, asked_labels(types, labels))
+    from convert.base import base_folder, base_path
+
+    found = str(base_path(base, download=download))
     needs_training()
-    from convert.base import base_folder
     from genner_cli.plots.drawings import draw_curve
     from genner_cli.training.adapter_folder import CURVE
     from genner_cli.training.run import Job
     from genner_cli.training.run import train as run
 
-    with base_folder(base, download=download) as folder, training_progress() as progress:
+    with base_folder(found) as folder, training_progress() as progress:
         outcome = run(Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)

@@ -10,9 +10,6 @@ from __future__ import annotations
 import unicodedata
 from enum import Enum
 from functools import cache
-from itertools import pairwise
-
-from genner_cli.types import Range
 
 _UNSPACED = (
     (0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x1950, 0x19FF), (0x1A20, 0x1AAF), (0x2E80, 0x312F),
@@ -88,13 +85,6 @@ def inner_offsets(text: str) -> frozenset[int]:
         flags = flags + 1 if role is _Role.FLAG else 0
         before = role
     return frozenset(inside)
-
-
-def graphemes(text: str) -> list[Range]:
-    """The visible characters of a text, in order."""
-    inside = inner_offsets(text)
-    boundaries = [at for at in range(len(text) + 1) if at not in inside]
-    return [Range(start, end) for start, end in pairwise(boundaries)]
 
 
 def is_combining(char: str) -> bool:
