@@ -95,7 +95,7 @@ def judge(
         beam=beam,
         whole=whole,
     )
-    run_judge(inputs, spec, voters(list(model or [None]), spec), asks, ruling, chosen)
+    run_judge(inputs, spec, voters(model or [None], spec), asks, ruling, chosen)
 
 
 def run_judge(

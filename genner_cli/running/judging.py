@@ -220,8 +220,10 @@ def proposals(
     A source whose record failed proposes nothing there; where all failed, the document did. Raises UsageError where the
     outputs do not have the same documents.
     """
-    names = {"text_field": files.text_field, "id_field": files.id_field}
-    readers = [read_documents([path], **names, dropped=(), progress=read) for path in paths]
+    readers = [
+        read_documents([path], text_field=files.text_field, id_field=files.id_field, dropped=(), progress=read)
+        for path in paths
+    ]
     for number, records in enumerate(zip_longest(*readers), 1):
         if None in records:
             ended, other = paths[records.index(None)], next(each for each in records if each is not None)
