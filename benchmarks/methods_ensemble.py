@@ -39,7 +39,7 @@ SETS: Mapping[str, Mapping[str, str]] = {
 }
 WITH_ENTITIES, WITHOUT = 1300, 300
 """Documents to train on, at most."""
-ROLES_ON, SCORED_ON = 300, 600
+ROLES_ON, SCORED_ON = 200, 400
 """Documents of btc's valid split on which roles are chosen, and of wikigold on which all is scored."""
 TRAINING = ("--base", "bundled", "--preset", "tiny", "--epochs", "1", "--types", ",".join(LABELS))
 
