@@ -27,8 +27,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """By strict F1 over all labels, and by its mean over the labels. `oracle`: the micro F1 of taking the better of both
-    for each document: what a selection between the two could reach."""
+    """By strict F1 over all labels, and by its mean over the labels. `oracle`: the micro F1 of the better of both for
+    each document: what a selection between the two could reach."""
 
     micro: Difference
     macro: Difference
