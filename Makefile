@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick test-real test-prebuilt test-recipes soak lint docs bench bench-full
+.PHONY: demo test quick test-real test-prebuilt test-recipes soak lint docs bench bench-full methods
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --restart -o .venv/entities.jsonl
@@ -54,6 +54,10 @@ bench: .venv/bench
 
 bench-full: .venv/bench
 	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--server $(SERVER)) $(addprefix --model ,$(MODELS))
+
+# The table of methods (docs/methods.md); NER=folder adds three fine-tunes of the bundled model, which takes an hour.
+methods: .venv/test
+	$(BIN)/python benchmarks/methods.py $(if $(NER),--ner $(NER) --ensemble runs/methods)
 
 .venv/base: pyproject.toml hatch_build.py constraints.txt
 	$(PYTHON) -m venv .venv

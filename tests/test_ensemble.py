@@ -6,6 +6,7 @@ import random
 from itertools import chain, combinations
 
 import pytest
+from methods_planted import polled
 
 from genner_cli.methods.candidates import OVERLAP, VALID, Candidate, preferred
 from genner_cli.methods.ensemble import (
@@ -19,37 +20,13 @@ from genner_cli.methods.ensemble import (
 )
 
 
-def polled(rng: random.Random, *, documents: int = 30) -> list[Polled]:
-    """Random documents: each source finds each gold entity with its own probability, and invents some; each voter is
-    right with its own."""
-    recall = {"a": 0.9, "b": 0.7, "c": 0.5}
-    skill = {"A": 0.9, "B": 0.8, "C": 0.55}
-    made = []
-    for _ in range(documents):
-        gold = {(10 * at, 10 * at + 4, "PER") for at in range(4)}
-        false = {(10 * at, 10 * at + 6, "PER") for at in range(4)} | {
-            (10 * at + 5, 10 * at + 8, "ORG") for at in range(4)
-        }
-        candidates = []
-        for key in sorted(gold | false):
-            sources = tuple(name for name, rate in recall.items() if rng.random() < (rate if key in gold else 0.3))
-            votes = {}
-            for name, rate in skill.items():
-                odds = abs(rng.gauss(1, 1))
-                votes[name] = odds if (rng.random() < rate) == (key in gold) else -odds
-            if sources:
-                candidates.append(Candidate(*key, sources, {VALID: votes}))
-        made.append(Polled(frozenset(gold), tuple(candidates)))
-    return made
-
-
 def nonempty(names: str) -> list[tuple[str, ...]]:
     return list(chain.from_iterable(combinations(names, size) for size in range(1, len(names) + 1)))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_greedy_roles_are_nearly_those_of_an_exhaustive_search(seed: int) -> None:
-    documents = polled(random.Random(seed))
+    documents = polled(random.Random(seed), documents=30)
     found = choose_roles(documents, "abc", "ABC")
     thresholds = {name: threshold(documents, name) for name in "ABC"}
     best = max(
@@ -64,7 +41,7 @@ def test_greedy_roles_are_nearly_those_of_an_exhaustive_search(seed: int) -> Non
 @pytest.mark.parametrize("seed", range(3))
 def test_they_are_no_worse_than_the_best_single_file_there_and_elsewhere(seed: int) -> None:
     rng = random.Random(seed)
-    chosen_on, elsewhere = polled(rng), polled(rng, documents=200)
+    chosen_on, elsewhere = polled(rng, documents=30), polled(rng, documents=200)
     roles = choose_roles(chosen_on, "abc", "ABC")
     for documents in (chosen_on, elsewhere):
         singles = [f1(documents, lambda those, s=s: preferred(e for e in those if s in e.sources)) for s in "abc"]

@@ -64,15 +64,15 @@ def test_two_files_are_united_and_do_not_overlap(genner: Genner, tmp_path: Path)
 
 
 def test_killed_it_resumes_to_the_same_bytes(genner: Genner, tmp_path: Path) -> None:
-    path = extracted(genner, tmp_path, 3)
     many = tmp_path / "many.jsonl"
-    lines = path.read_bytes().splitlines()
-    many.write_bytes(b"".join(lines[at % len(lines)] + b"\n" for at in range(600)))
+    spans = [(0, 3, "PER"), (8, 12, "LOC")]
+    entities = [{"start": start, "end": end, "label": label} for start, end, label in spans]
+    write_documents(many, [{"id": at, "text": f"Ada saw Oslo {at}.", "entities": entities} for at in range(320)])
     whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     assert genner("judge", many, *TYPES, *CPU, "-o", whole).status == 0
     command = [sys.executable, "-m", "genner_cli", "judge", many, *TYPES, *CPU, "-o", output]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-    wait_for_lines(Path(f"{output}.partial"), 1)
+    wait_for_lines(Path(f"{output}.partial"), 1, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not output.exists()
@@ -128,3 +128,53 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     assert without_scores(judged) == without_scores(path)
     missing = genner("judge", wrong, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
     assert (missing.status, "'a'" in missing.stderr) == (2, True)
+
+
+def test_extraction_with_verification_is_extraction_then_judgement(genner: Genner, tmp_path: Path) -> None:
+    path = extracted(genner, tmp_path)
+    apart, at_once = tmp_path / "apart.jsonl", tmp_path / "once.jsonl"
+    assert genner("judge", path, *TYPES, *CPU, "-o", apart).status == 0
+    run = genner("extract", tmp_path / "in.jsonl", *TYPES, "--verify", "self", "-o", at_once)
+    assert run.status == 0, run.stderr
+    assert without_scores(at_once) == without_scores(apart)
+    assert genner("extract", tmp_path / "in.jsonl", *TYPES, "--verify", "self").status == 2
+
+
+ENDS = """
+import os
+from genner_cli.running import judges
+from genner_cli.engine.engine import Engine
+score = Engine.score
+def dying(self, questions):
+    if any("Oslo" in question.rest[0].text for question in questions):
+        os.abort()
+    return score(self, questions)
+Engine.score = dying
+judges.main()
+"""
+
+
+def test_a_question_that_kills_the_process_costs_its_vote(tmp_path: Path) -> None:
+    from genner_cli import hub
+    from genner_cli.methods.asking import answered
+    from genner_cli.methods.candidates import Candidate
+    from genner_cli.running.judges import open_judge
+    from genner_cli.running.spec import RunSpec
+    from genner_cli.types import Label
+
+    spec = RunSpec.of(labels=(Label("PER"),), threads=1, gpu_layers=0)
+    with open_judge(hub.BUNDLED, spec) as sound, open_judge(hub.BUNDLED, spec, ENDS) as dying:
+        texts = ("Ada saw Bergen.", "Ada saw Oslo.", "Ada slept.")
+        posed = [sound.poser.odds(text, Candidate(0, 3, "PER")) for text in texts]
+        first, _, last = answered(posed, sound.score)
+        assert answered(posed, dying.score) == [first, None, last]
+
+
+def test_a_model_that_is_broken_costs_its_votes(genner: Genner, tmp_path: Path) -> None:
+    path = extracted(genner, tmp_path)
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF and nothing else")
+    run = genner("judge", path, "--model", bad, *TYPES, *CPU, "-o", tmp_path / "out.jsonl")
+    assert run.status == 0
+    assert "bad.gguf" in run.stderr
+    assert all(each["entities"] == [] for each in records(tmp_path / "out.jsonl"))

@@ -146,3 +146,22 @@ def test_boundaries_around_a_candidate() -> None:
     assert spans == {
         "New York", "in New York", "York", "New", "in New", "New York City", "in New York City", "York City",
     }  # fmt: skip
+
+
+def test_chat_questions_go_through_the_engine_alike_in_any_batch(bundled: Model) -> None:
+    """A model without a chat template is asked in plain text."""
+    asked = Asked(JUDGE_PROMPT, LABELS)
+    posed = []
+    for text in news()[:5]:
+        spans = around(text, Candidate(0, len(text.split()[0]), "PER"))
+        posed += [asked.odds(text, spans[0]), asked.label(text, spans[0], LABELS)]
+        posed.append(asked.choice(text, [(span,) for span in spans]))
+    found = []
+    for slots in (1, 16):
+        with Engine(bundled, replace(ONE_THREAD, slots=slots)) as engine:
+            found.append(answered(posed, engine.score))
+    assert found[0] == found[1]
+    for scores in found[0]:
+        assert scores is not None
+        assert all(math.isfinite(score) for score in scores)
+    assert [len(scores or ()) for scores in found[0][:2]] == [1, len(LABELS)]

@@ -199,3 +199,14 @@ def test_counts_of_one_document_hold_every_mode_but_the_sum_of_labels() -> None:
     counts = document_counts(EXTRACTIONS[0])
     assert {key.name for key in counts if key.kind == "mode"} == {"exact", "partial", "type"}
     assert counts[Key("label", "ORG")] == Counts(0, 1, 1)
+
+
+def test_the_oracle_takes_the_better_of_both_for_each_document() -> None:
+    key = Key("label", "PER")
+    first = [{key: Counts(2, 0, 0)}, {key: Counts(0, 2, 1)}]
+    second = [{key: Counts(1, 1, 0)}, {key: Counts(1, 1, 1)}]
+    found = compare(first, second, resamples=10)
+    assert found.oracle == Counts(3, 1, 1).f1
+    assert found.oracle > max(found.micro.first, found.micro.second)
+    assert compare(first, first, resamples=10).oracle == found.micro.first
+    assert compare([], [], resamples=10).oracle == 0

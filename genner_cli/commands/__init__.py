@@ -26,7 +26,7 @@ class _Commands(LazyGroup):
         "extract": "Extract named entities from documents, with exact character offsets.",
         "entities": "List distinct mentions by label, with counts, number of documents, mean score and first contexts.",
         "evaluate": "Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.",
-        "judge": "Let models judge extracted entities: verify, vote, relabel, choose between overlaps or two answers.",
+        "judge": "Let models judge entities: verify, vote, relabel, resolve overlaps, choose between two answers.",
         "calibrate": "Calibrate a model's scores on validation data, and choose which entities to keep.",
         "plan": "Time a sample of the documents, and estimate how long all of them will take.",
         "grammar": "Print the GBNF grammar of an output format.",

@@ -90,6 +90,7 @@ def comparison_lines(found: Comparison, other: str) -> Iterator[str]:
     for name, each in (("micro", found.micro), ("macro", found.macro)):
         rates = f"{percent(each.first)} against {percent(each.second)} of {other}"
         yield f"{name} F1 {rates}: {change(each.difference)}, p = {each.p:.3g}"
+    yield f"the better of both for each document (oracle): {percent(found.oracle)}"
 
 
 def roles_lines(found: Roles) -> Iterator[Table | str]:

@@ -34,10 +34,17 @@ StatisticsFile = Annotated[
         show_default="none", rich_help_panel=Panel.OUTPUT.value,
     ),
 ]  # fmt: skip
+Verify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL", help="Model that verifies each entity, or self for the one that extracts: entities it does not"
+        " find right are left out (see genner judge).", show_default="none", rich_help_panel=Panel.OUTPUT.value,
+    ),
+]  # fmt: skip
 
 
 @run_options(*Panel)
-def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None:
+def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify: Verify = None) -> None:
     """Extract named entities from documents, with exact character offsets.
 
     A .txt, .html, .eml or .xml file is one document. Its id is its file name, or its path in the folder that is named;
@@ -56,6 +63,7 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
     - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
     - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
     - `genner extract letters/ -o entities.csv`
+    - `genner extract news.jsonl --types PER,ORG --verify qwen.gguf -o verified.jsonl`
     - `genner extract mails.csv --text-field subject,body --labels-field wanted -o entities.jsonl`
     - `genner extract big.jsonl --shard 2/5 -o entities-2.jsonl`
     - `genner extract big.jsonl --cluster ray --address head:6379 -o entities.jsonl`
@@ -66,6 +74,7 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
     talk_on_stderr()
     spec = replace(spec, inputs=tuple(inputs)).expanded()
     report = _report_writer(stats, spec.inputs)
+    verified, spec = spec, _to_be_verified(spec) if verify else spec
     done = run_spec(spec, document_progress)
     sys.stderr.write(done.summary() + "\n")
     if report:
@@ -74,6 +83,31 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None) -> None
     if done.ledger.failed:
         sys.stderr.write("".join(f"genner: {line}\n" for line in _failures(done, spec.output)))
         raise typer.Exit(1)
+    if verify:
+        _verify(spec.output, verified, verify)
+
+
+def _to_be_verified(spec: RunSpec) -> RunSpec:
+    """The same run into a file beside its output. Raises UsageError where that cannot be."""
+    from genner_cli.files.writing import check_target
+    from genner_cli.running.judging import stages_folder
+
+    if spec.output == STDIO or spec.shard or spec.cluster:
+        raise UsageError("--verify needs -o FILE, and cannot be combined with --shard and --cluster")
+    check_target(spec.output, inputs=spec.inputs)
+    return replace(spec, output=str(stages_folder(spec.output) / "extracted.jsonl"))
+
+
+def _verify(extracted: str, spec: RunSpec, model: str) -> None:
+    from genner_cli.commands.judge import run_judge
+    from genner_cli.methods.candidates import VALID
+    from genner_cli.methods.ruling import Ruling
+    from genner_cli.running.judges import voters
+
+    if model == "self" and spec.adapter:
+        raise UsageError("--verify self cannot be combined with --adapter; merge it with genner export")
+    asked = voters([spec.model if model == "self" else model], spec)
+    run_judge([extracted], spec, asked, (VALID,), Ruling())
 
 
 def _failures(done: Run, output: str) -> Iterator[str]:

@@ -63,7 +63,7 @@ def judge(
     beam: Beam = 1,
     whole: Whole = False,
 ) -> None:
-    """Let models judge extracted entities: verify, vote, relabel, choose between overlaps or between two answers.
+    """Let models judge entities: verify, vote, relabel, resolve overlaps, choose between two answers.
 
     The entities of all files are candidates. Each model in turn votes on each of them, one model in memory at a time;
     the majority of all models that were asked decides. A model that genner trained is asked how probably it would
@@ -95,7 +95,7 @@ def judge(
         beam=beam,
         whole=whole,
     )
-    run_judge(inputs, spec, voters(list(model or [None]), spec), asks, ruling, chosen)
+    run_judge(inputs, spec, voters(model or [None], spec), asks, ruling, chosen)
 
 
 def run_judge(

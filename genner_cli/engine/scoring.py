@@ -162,7 +162,8 @@ class Scorer:
         lock, vocabulary = asked.lock.segmented(self._model.pieces), self._model.vocabulary
         canonical = None if lock.by_token else self._model.plain(asked.completion)
         start, end = len(asked.completion[: asked.start].encode()), 0
-        before, forced = [], []
+        before: list[int] = []
+        forced: list[tuple[int, Sequence[int]]] = []
         for id, _, places, _ in follow(asked.completion, lock, vocabulary, canonical, legal=False):
             end += len(vocabulary.bytes_of(id, lock) or b"")
             if end <= start:

@@ -21,6 +21,8 @@ from genner_cli.methods.candidates import (
 
 T = TypeVar("T")
 Key = tuple[int, int, str]
+Members = tuple[tuple[str, ...], tuple[str, ...]]
+"""Extractors and voters, or deciders and nobody."""
 KEEP_ALL = -1e6
 """The threshold of a voter that says yes to everything."""
 AT_ONCE = 2
@@ -100,7 +102,7 @@ def choose_roles(documents: Sequence[Polled], extractors: Sequence[str], voters:
     def value(members: tuple[tuple[str, ...], tuple[str, ...]]) -> float:
         return f1(documents, lambda found: preferred(judged(found, *members, thresholds)))
 
-    pairs = [((one,), (other,)) for one in extractors for other in voters]
+    pairs: list[Members] = [((one,), (other,)) for one in extractors for other in voters]
     best, score = _best(pairs, value)
     while True:
         wider = _additions(best, extractors, voters)
@@ -134,9 +136,6 @@ def by_deciders(candidates: Iterable[Candidate], names: Collection[str]) -> list
         )
         for each in candidates
     ]
-
-
-Members = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def _additions(members: Members, extractors: Sequence[str], voters: Sequence[str]) -> list[Members]:

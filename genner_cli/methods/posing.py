@@ -44,7 +44,9 @@ class Poser(Protocol):
     """A way to ask one model. `before`: entities that stand before what is asked about, as far as is known. None stands
     for what cannot be asked."""
 
-    passage_bytes: int
+    @property
+    def passage_bytes(self) -> int:
+        """UTF-8 bytes of what is shown with a question, at most."""
 
     def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """Whether a candidate is right: one score, the log-odds."""

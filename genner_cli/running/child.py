@@ -120,7 +120,7 @@ def _task_or_error(labels: tuple[Label, ...], task_of: TaskOf) -> Task | UsageEr
         return error
 
 
-def _offer_to_be_killed_first() -> None:
+def offer_to_be_killed_first() -> None:
     """Where memory runs out, the system ends this process and not the one that holds the output."""
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
@@ -128,6 +128,6 @@ def _offer_to_be_killed_first() -> None:
 
 def main() -> None:
     """Serves at the file descriptor that the first argument names."""
-    _offer_to_be_killed_first()
+    offer_to_be_killed_first()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(int(sys.argv[1])) as connection:
         serve(connection)

@@ -190,7 +190,7 @@ class SupervisedEngine:
     def _start(self) -> ModelFacts:
         self._connection, theirs = Pipe()
         with theirs:
-            self._process = _spawned(self._child, theirs)
+            self._process = spawned(self._child, theirs)
         try:
             return self._opened()
         except BaseException:
@@ -207,7 +207,7 @@ class SupervisedEngine:
         return ready.facts
 
 
-def _spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
+def spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
     """Python that runs `child`, with this process's module path: `-m` would look in the working folder first.
 
     It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
