@@ -50,8 +50,9 @@ from genner_cli.scoring import score
 from genner_cli.types import Document, Extraction, Label
 
 KEPT = Path(__file__).parents[1] / "runs" / "quality"
-PARTS = ("sets", "baselines", "obedience", "speed", "transformers")
-"""`baselines` are in the table of the sets."""
+PARTS = ("sets", "baselines", "described", "obedience", "speed", "transformers")
+"""`baselines` are in the table of the sets, as are models that are given definitions (`described`), for sets that nothing
+was trained on."""
 WEB = "uner_ewt"
 """What obedience, speed and the transformers model are measured on."""
 SENTENCES, WARM_UP, ROUNDS = 200, 8, 3
@@ -70,7 +71,7 @@ class Options:
     sample: int | None
     threads: int | None
     kept: Path
-    baselines: bool = True
+    parts: tuple[str, ...] = PARTS
 
     @property
     def models(self) -> dict[str, str | None]:
@@ -105,15 +106,19 @@ def measure_set(chosen: Set, split: str, options: Options) -> dict[str, Any]:
     labels = quality_sets.asked_for(chosen.name)
     found: dict[str, Found] = {}
     failed, errors = {}, {}
-    for name, model in options.models.items():
-        results = extractions(documents, options.extracting(labels, model=model, nested=chosen.nested))
+    asked = {name: (model, labels) for name, model in options.models.items()}
+    if not chosen.train and "described" in options.parts:
+        of_set = quality_sets.described(chosen.name)
+        asked |= {f"{name}, described": (model, of_set) for name, model in options.models.items()}
+    for name, (model, wanted) in asked.items():
+        results = extractions(documents, options.extracting(wanted, model=model, nested=chosen.nested))
         found[name], failed[name] = entities(results), sum(bool(result.error) for result in results)
         errors[name] = expected_error([point for result in results for point in judged(result)])
-    if chosen.train and options.baselines:
+    if chosen.train and "baselines" in options.parts:
         train = quality_sets.train_documents(options.ner, chosen)
         found["crf"] = with_crf(chosen, train, documents, options.kept)
         found["gazetteer"] = with_gazetteer(train, documents)
-    if options.baselines and {label.name for label in labels} == set(NAMES.values()):
+    if "baselines" in options.parts and {label.name for label in labels} == set(NAMES.values()):
         found["spacy"] = with_spacy(documents)
     measured = {
         "split": split,
@@ -268,7 +273,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     options = Options(
         args.ner, args.model, tuple(args.other), args.transformers, args.final, args.documents, args.threads, args.kept,
-        "baselines" in parts,
+        tuple(parts),
     )  # fmt: skip
     results = measure(parts, [each for each in SETS if each.name in wanted], options, Console(stderr=True))
     console = Console(width=None if sys.stdout.isatty() else WIDE)

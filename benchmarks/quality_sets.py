@@ -20,6 +20,8 @@ from genner_cli.files.gold import read_gold
 from genner_cli.types import Document, Entity, Label
 
 LABELS = Path(__file__).parents[1] / "examples" / "bundled_model" / "labels.json"
+DEFINITIONS = Path(__file__).with_name("definitions.json")
+"""Of the labels of sets that models must do without training on; like LABELS written before anything was scored."""
 NEWS = ("btc", "wnut17", "gmb")
 """What baselines learn from where a set has no train split."""
 
@@ -83,6 +85,13 @@ def names_of(name: str) -> dict[str, str | None]:
 def asked_for(name: str) -> tuple[Label, ...]:
     """The labels of a set as a model is asked for them, each once."""
     return tuple(Label(name) for name in dict.fromkeys(names_of(name).values()) if name)
+
+
+def described(name: str) -> tuple[Label, ...]:
+    """The labels of a set with definitions, for a model that was not trained on them. Raises KeyError where one has
+    none."""
+    table: dict[str, str] = json.loads(DEFINITIONS.read_text("utf-8"))
+    return tuple(Label(label.name, table[label.name]) for label in asked_for(name))
 
 
 def read(folder: Path, name: str, split: str) -> list[Document]:

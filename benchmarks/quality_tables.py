@@ -128,8 +128,9 @@ def _sets(sets: Results, results: Results) -> Rows:
 
 
 def _calibration(sets: Results) -> Rows:
-    models = list(next(iter(sets.values()))["calibration_error"])
-    rows = ((name, *(f"{each['calibration_error'][model]:.3f}" for model in models)) for name, each in sets.items())
+    models = list(dict.fromkeys(model for each in sets.values() for model in each["calibration_error"]))
+    errors = {name: each["calibration_error"] for name, each in sets.items()}
+    rows = ((name, *(f"{of[model]:.3f}" if model in of else NONE for model in models)) for name, of in errors.items())
     return Rows("Expected calibration error of the scores of what is kept", ("set", *models), tuple(rows))
 
 

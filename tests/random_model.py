@@ -17,6 +17,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from numpy.typing import NDArray
 
 from genner_cli import hub
+from genner_cli.files.calibrations import KEY
 
 LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_SIZE, FEED_FORWARD = 2, 128, 2, 1, 64, 192
 SPREAD = 4.0
@@ -45,12 +46,12 @@ CLOSED = {
 
 @cache
 def bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
-    """Value, type and, for arrays, the items' type of each pair of the bundled model."""
+    """Value, type and, for arrays, the items' type of each pair of the bundled model, without its calibration."""
     fields = GGUFReader(hub.BUNDLED).fields
     return {
         key: (field.contents(), field.types[0], field.types[1] if len(field.types) > 1 else None)
         for key, field in fields.items()
-        if not key.startswith("GGUF.")
+        if not key.startswith("GGUF.") and key != KEY
     }
 
 

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from genner_cli import hub
 from genner_cli.engine.model import Model
+from genner_cli.files.calibrations import KEY
 
 TOKENIZER = Path(__file__).parent.parent / "examples" / "bundled_model" / "tokenizer"
 
@@ -27,7 +28,8 @@ def write_small_base(folder: Path, *, words: bool = True) -> Path:
     tokenizer.save_pretrained(folder)
     if words:
         with Model(hub.BUNDLED, gpu_layers=0) as model:
-            (folder / "genner.json").write_text(json.dumps(model.metadata))
+            said = {key: value for key, value in model.metadata.items() if key != KEY}
+            (folder / "genner.json").write_text(json.dumps(said))
     return folder
 
 

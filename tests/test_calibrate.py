@@ -15,7 +15,8 @@ from scored import planted_scores, scored_extractions
 from genner_cli import hub
 from genner_cli.calibration import fit
 from genner_cli.commands.evaluation_tables import calibration_tables, show
-from genner_cli.files.calibrations import SUFFIX, read_calibration
+from genner_cli.engine.gguf_header import read_header
+from genner_cli.files.calibrations import SUFFIX, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint
 
 Genner = Callable[..., Run]
@@ -93,9 +94,27 @@ def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, gold:
     location = found["measured"]["thresholds"]["LOC"]
     assert location["hit"] / (location["hit"] + location["spurious"]) >= 0.8
     careful = genner("evaluate", gold, *TYPES, "--calibration", path, "--json")
-    plain = genner("evaluate", gold, *TYPES, "--json")
+    plain = genner("evaluate", gold, *TYPES, "--no-calibration", "--json")
     precisions = [orjson.loads(each.stdout)["micro"]["precision"]["value"] for each in (careful, plain)]
     assert precisions[0] > precisions[1] + 0.05
+
+
+def test_the_bundled_model_brings_a_calibration_that_raises_f1(genner: Genner, gold: Path) -> None:
+    own = own_calibration(read_header(hub.BUNDLED).metadata, {"format": "inserted", "constraint": "source"})
+    assert own
+    assert own.thresholds.keys() == {"PER", "ORG", "LOC"}
+    plain, used = (genner("extract", gold, *TYPES, *more) for more in (["--no-calibration"], []))
+    for before, after in zip(plain.records, used.records, strict=True):
+        over = [(e, e["score"] - own.thresholds[e["label"]]) for e in before["entities"]]
+        close = [(e["start"], e["end"]) for e, by in over if abs(by) <= SCORE_NOISE]
+        kept = [{**e, "score": pytest.approx(own.map(e["score"]), abs=5e-3)} for e, by in over if by > SCORE_NOISE]
+        assert [e for e in after["entities"] if (e["start"], e["end"]) not in close] == kept
+    raw, calibrated = (genner("evaluate", gold, *TYPES, "--json", *more) for more in (["--no-calibration"], []))
+    figures = [orjson.loads(each.stdout)["micro"] for each in (raw, calibrated)]
+    assert figures[1]["precision"]["value"] > figures[0]["precision"]["value"]
+    other = genner("extract", gold, *TYPES, "--format", "xml", "--limit", 1)
+    assert other.status == 0
+    assert "--format inserted, not xml" in other.stderr
 
 
 def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFixture[str]) -> None:

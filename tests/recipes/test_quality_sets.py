@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_sets import record, write
-from quality_sets import LABELS, SETS, asked_for, names_of, outermost, read, sampled, train_documents
+from quality_sets import LABELS, SETS, asked_for, described, names_of, outermost, read, sampled, train_documents
 
 from genner_cli.errors import UsageError
 from genner_cli.types import Entity, Label
@@ -80,3 +80,9 @@ def test_every_label_of_a_set_is_known() -> None:
     assert names_of("gmb") == {
         "per": "PER", "org": "ORG", "geo": "LOC", "gpe": "NORP", "tim": "TIME", "eve": "EVENT", "art": None, "nat": None
     }  # fmt: skip
+
+
+def test_every_label_of_a_set_that_nothing_is_trained_on_has_a_definition() -> None:
+    for each in SETS:
+        if not each.train:
+            assert all(label.definition for label in described(each.name))
