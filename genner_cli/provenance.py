@@ -23,7 +23,8 @@ BASE_FILE = "genner.base.file.hash"
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of the
-    training files; `base_file`: SHA-256 of the GGUF that those weights were read from, empty where there is none;
+    training files; `data_files`: of each training file; `base_file`: SHA-256 of the GGUF that those weights were read
+    from, empty where there is none;
     `options`: values of the training options; `versions`: packages and their versions."""
 
     base: str
@@ -32,6 +33,7 @@ class Provenance:
     options: dict[str, Any]
     versions: dict[str, str]
     base_file: str = ""
+    data_files: tuple[str, ...] = ()
 
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
@@ -39,6 +41,7 @@ class Provenance:
             "genner.base.reference": self.base,
             "genner.base.hash": self.base_hash,
             "genner.data.hash": self.data_hash,
+            "genner.data.files": json.dumps(self.data_files),
             "genner.training.options": json.dumps(self.options, ensure_ascii=False),
             "genner.training.versions": json.dumps(self.versions),
             **({BASE_FILE: self.base_file} if self.base_file else {}),
@@ -57,6 +60,7 @@ class Provenance:
                 options=dict(json.loads(metadata["genner.training.options"])),
                 versions=dict(json.loads(metadata["genner.training.versions"])),
                 base_file=metadata.get(BASE_FILE, ""),
+                data_files=tuple(json.loads(metadata.get("genner.data.files", "[]"))),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"what the model says of its training is broken ({error!r}); train it again") from error

@@ -142,7 +142,7 @@ def change(name: str, files: Files) -> Change:
         "no_model": Change(False, True, {"patterns": str(files.patterns[0])}),
         "examples": Change(*map(str, files.examples), foreign),
         "shots": Change(1, 2, shown),
-        "nearest": Change(Nearness.NONE, Nearness.WORDS, shown),
+        "nearest": Change(None, Nearness.WORDS, shown),
         "instruction": Change(*map(str, files.instructions), foreign),
         "no_chat_template": Change(False, True, foreign),
         "prompt_date": Change("2026-02-03", "2026-02-04", foreign),

@@ -27,7 +27,7 @@ Precision = Annotated[
 
 @run_options(
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
-    without=("strict_labels", "labels_field", "calibration", "no_calibration"), shown=FROM_GOLD,
+    without=("strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(gold: GoldFiles, spec: RunSpec, output: Output = None, precision: Precision = None) -> None:
     """Calibrate a model's scores on validation data, and choose which entities to keep.

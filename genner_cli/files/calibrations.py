@@ -18,7 +18,10 @@ from genner_cli.types import Calibration, Knot, ScoreMap
 
 VERSION = 1
 SUFFIX = ".calibration.json"
-ASKED = ("format", "constraint", "whole_words", "examples", "shots", "nearest", "instruction", "no_chat_template")
+ASKED = (
+    *("format", "constraint", "whole_words", "examples", "shots", "nearest", "hints", "example_hints"),
+    *("instruction", "no_chat_template"),
+)
 """Options that scores depend on beside the model; those that are not in a file were not used."""
 _UNSET = "unset"
 
