@@ -46,6 +46,10 @@ RETRIEVAL = "snips test"
 WAYS = ("nearest 4", "sentence 4", "entity 4", "span 4", "random 4", "random-1 4", "random-2 4", "permuted 4")
 """Ways of retrieval: those of --nearest (nearest: words), examples drawn with three seeds, and permuted labels."""
 POOL = 2000
+HINTED = "wikigold"
+HINTS = ("hints-own 4", "hints-other 4")
+"""The four nearest, with hints of the bundled model, which has not seen the set: in the examples, and of the text itself
+or of another one."""
 DOCUMENTS = 60
 SLOTS = 4
 SEED = 0
@@ -82,6 +86,7 @@ def planned(models: Sequence[str]) -> Iterator[Cell]:
     """All cells, those first whose results matter most: formats without examples, the worth of examples, the rest."""
     first = models[0]
     yield from (Cell(first, RETRIEVAL, "bracketed", shown) for shown in WAYS)
+    yield from (Cell(first, HINTED, "category", shown) for shown in ("nearest 4", *HINTS))
     for name in ("snips", "wikigold"):
         yield from (Cell(first, name, format, "none") for format in FORMATS)
     yield from (Cell(first, "snips", "bracketed", shown) for shown in ("nearest 4", *CONTROLS))
@@ -169,8 +174,29 @@ def measure(cell: Cell, reference: str, data: Data, threads: int) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         examples = Path(folder) / "examples.jsonl"
         examples.write_text("".join(map(_line, pool)), encoding="utf-8")
-        with LlamaBackend().open(spec_of(cell, reference, examples, threads)) as opened:
-            return {"cell": asdict(cell), **_answered(cell, opened, data.asked)}
+        spec, asked = spec_of(cell, reference, examples, threads), list(data.asked)
+        if cell.shown in HINTS:
+            of_pool = Path(folder) / "hints.jsonl"
+            shown = (replace(document, entities=found) for document, found in zip(pool, hints(pool, spec), strict=True))
+            of_pool.write_text("".join(map(_line, shown)), encoding="utf-8")
+            spec = replace(spec, hints=str(of_pool), example_hints=str(of_pool))
+            asked = [replace(each, hints=found) for each, found in zip(asked, hints(asked, spec), strict=True)]
+            asked = others_hints(asked) if cell.shown == "hints-other 4" else asked
+        with LlamaBackend().open(spec) as opened:
+            return {"cell": asdict(cell), **_answered(cell, opened, asked)}
+
+
+def hints(documents: Sequence[Document], spec: RunSpec) -> list[tuple[Entity, ...]]:
+    """What the bundled model finds."""
+    with LlamaBackend().open(RunSpec(labels=spec.labels, engine=spec.engine)) as opened:
+        return [each.entities for each in extractions(opened, documents)]
+
+
+def others_hints(documents: Sequence[Document]) -> list[Document]:
+    """Each with the hints of the next one, as if they stood at its beginning."""
+    following = [*documents[1:], documents[0]]
+    moved = (tuple(replace(hint, start=0, end=1) for hint in each.hints or ()) for each in following)
+    return [replace(document, hints=found) for document, found in zip(documents, moved, strict=True)]
 
 
 def _answered(cell: Cell, opened: OpenedEngine, documents: Sequence[Document]) -> dict[str, Any]:
@@ -198,7 +224,7 @@ def _drawn(nearest: Nearest | None, seed: int) -> Drawn:
 
 
 def _line(document: Document) -> str:
-    entities = [{"start": entity.start, "end": entity.end, "label": entity.label} for entity in document.entities]
+    entities = [{"start": e.start, "end": e.end, "label": e.label, "score": e.score} for e in document.entities]
     return json.dumps({"text": document.text, "entities": entities}) + "\n"
 
 
@@ -235,7 +261,7 @@ class Tables:
 
     def all(self) -> Iterator[Rows]:
         """One table for each model and set, then one for the constraint and one for the controls, if any."""
-        for model, name in dict.fromkeys((cell.model, cell.set) for cell in self._measured):
+        for model, name in dict.fromkeys((cell.model, cell.set) for cell in self._measured if cell.set != RETRIEVAL):
             rows = ((format, *(self._f1(Cell(model, name, format, shown)) for shown in SHOWN)) for format in FORMATS)
             yield Rows(f"{model}, {name}", ("format", *SHOWN), tuple(rows))
         if constraints := tuple(self._constraints()):
@@ -243,6 +269,20 @@ class Tables:
         if controls := tuple(self._controls()):
             columns = ("model, set, format", "nearest 4", *CONTROLS, *(f"nearest 4 - {name}" for name in CONTROLS))
             yield Rows("Controls", columns, controls)
+        columns = ("model, set, format", "examples", "F1", "less that of nearest 4")
+        for title, kinds in (("Ways of retrieval", WAYS), ("Hints", ("nearest 4", *HINTS))):
+            if rows := tuple(self._beside_nearest(kinds)):
+                yield Rows(title, columns, rows)
+
+    def _beside_nearest(self, kinds: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Each way that was measured, beside the nearest by words; nothing for models and sets with these alone."""
+        own = [kind for kind in kinds if kind not in ("nearest 4", *CONTROLS)]
+        for first in dict.fromkeys(replace(cell, shown="nearest 4") for cell in self._measured if cell.shown in own):
+            for kind in kinds:
+                cell = replace(first, shown=kind)
+                if cell in self._measured:
+                    where = f"{cell.model}, {cell.set}, {cell.format}"
+                    yield (where, kind, self._f1(cell), NONE if cell == first else self._difference(cell, first))
 
     def _constraints(self) -> Iterator[tuple[str, ...]]:
         for cell in (cell for cell in self._measured if cell.constraint == "off"):
