@@ -48,8 +48,8 @@ WAYS = ("nearest 4", "sentence 4", "entity 4", "span 4", "random 4", "random-1 4
 POOL = 2000
 HINTED = "wikigold"
 HINTS = ("hints-own 4", "hints-other 4")
-"""The four nearest, with hints of the bundled model, which has not seen the set: in the examples, and of the text itself
-or of another one."""
+"""The four nearest, with hints of the bundled model, which has not seen the set: of the examples, and of the text
+itself or of another one."""
 DOCUMENTS = 60
 SLOTS = 4
 SEED = 0
