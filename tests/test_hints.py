@@ -12,7 +12,7 @@ import orjson
 import pytest
 from fake_engine import FakeEngine
 from random_model import write_random_model
-from resuming import manifest, records, write_documents
+from resuming import Start, manifest, records, start, told, wait_for_lines, write_documents
 
 from genner_cli.demonstrations import Demonstrations, Nearest, Rendered
 from genner_cli.errors import UsageError
@@ -29,6 +29,7 @@ from genner_cli.running.spec import RunSpec
 from genner_cli.running.supervised import SupervisedBackend
 from genner_cli.types import Document, Entity, Label
 
+__all__ = ["start"]
 ENGINE = EngineOptions(threads=1, gpu_layers=0, slots=2)
 NAMES = {"text_field": "text", "id_field": "id"}
 
@@ -217,6 +218,28 @@ def test_one_slot_or_many_and_a_child_write_the_same(way: str, with_hints: bool,
     tokens = done.report()["tokens"]
     assert tokens["retrieved"] > 0
     assert (tokens["hints"] > 0) is with_hints
+
+
+def test_killed_and_resumed_writes_the_same(
+    start: Start, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked = write_documents(
+        tmp_path / "asked.jsonl", [{"id": str(n), "text": f"{n} {TEXTS[n % 5]}"} for n in range(40)]
+    )
+    pool, hints = write_documents(tmp_path / "pool.jsonl", POOL), tmp_path / "hints.jsonl"
+    write_documents(hints, [{**each, "entities": []} for each in map(orjson.loads, asked.read_bytes().splitlines())])
+    shown = ("--examples", pool, "--nearest", "span", "--shots", 2, "--hints", hints, "--format", "xml")
+    command = (asked, "--model", foreign, "--types", "PER,LOC", *shown, "-o")
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    told(start(*command, whole), 0)
+    killed = start(*command, out)
+    wait_for_lines(Path(f"{out}.partial"), 5, killed)
+    killed.kill()
+    killed.wait()
+    assert not out.exists()
+    told(start(*command, out), 0)
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_the_twin_of_a_text_is_never_shown_and_a_first_pass_finds_what_is_near(spec: Callable[..., RunSpec]) -> None:

@@ -61,12 +61,11 @@ def asked_options(task: Task, spec: RunSpec) -> dict[str, str]:
             "shots": str(spec.shots or SHOTS),
             "nearest": str(spec.nearest or Nearness.NONE),
         }
-    for name in ("hints", "example_hints"):
-        if path := getattr(spec, name):
-            asked[name] = _file(hash_files([Path(path)]))
+    if spec.example_hints:
+        asked["example_hints"] = _file(hash_files(map(Path, expand([spec.example_hints]))))
     if spec.instruction:
         asked["instruction"] = _file(hash_files([Path(spec.instruction)]))
-    on = {"whole_words": task.whole_words, "no_chat_template": spec.no_chat_template}
+    on = {"whole_words": task.whole_words, "hints": spec.hints, "no_chat_template": spec.no_chat_template}
     return asked | {name: "on" for name, used in on.items() if used}
 
 
@@ -74,7 +73,7 @@ def check_provenance(spec: RunSpec) -> None:
     """Refuses hints whose model was trained on the very texts (`files.hints.check_hints`). Raises UsageError."""
     if spec.hints:
         on_disk = [path for path in spec.inputs if path != STDIO and not is_address(path)]
-        check_hints(spec.hints, on_disk, option_name("hints"))
+        check_hints(spec.hints, expand(on_disk) if on_disk else (), option_name("hints"))
     if spec.example_hints and spec.examples:
         check_hints(spec.example_hints, expand([spec.examples]), option_name("example_hints"))
 
