@@ -6,7 +6,7 @@ Vectors of texts and of entities are made when they are first needed, and kept i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -72,27 +72,28 @@ class Retrieval:
 
     @cached_property
     def _texts(self) -> Index:
-        return self._index(Passage(each.text) for each in self._pool)
+        return Index((rows[:1] for rows in self._rows), self._open.width)
 
     @cached_property
     def _mentions(self) -> Index:
-        return self._index(Passage(each.text, spans_of(each)) for each in self._pool)
+        return Index((rows[1:] for rows in self._rows), self._open.width)
 
-    def _index(self, passages: Iterable[Passage]) -> Index:
+    @cached_property
+    def _rows(self) -> list[Vectors]:
+        """Of each document: the vector of its text, then those of its entities; one reading gives all."""
         file = VectorFile(vector_file(self._model, self._options, self._fingerprint))
         try:
-            return Index(embedded(self._open, self._writable(passages), file), self._open.width)
+            return list(embedded(self._open, map(self._passage, self._pool), file))
         finally:
             file.close()
 
-    def _writable(self, passages: Iterable[Passage]) -> Iterator[Passage]:
-        """The same, with nothing to compare in place of a text that the vocabulary cannot write."""
-        for passage in passages:
-            try:
-                self._model.plain(passage.text)
-            except DataError:
-                passage = Passage("", ())
-            yield passage
+    def _passage(self, document: Document) -> Passage:
+        """Nothing to compare where the vocabulary cannot write the text."""
+        try:
+            self._model.plain(document.text)
+        except DataError:
+            return Passage("", ())
+        return Passage(document.text, (Range(0, len(document.text)), *spans_of(document)))
 
 
 def vector_file(model: Model, options: EngineOptions, fingerprint: str) -> Path:
