@@ -8,7 +8,9 @@ what is missing there, so it can be interrupted at any time. The second writes t
 page, below the line MARK. DIR holds the sets (`quality_sets.py`).
 
 Nothing is scored on a test split that decides anything else: tasteset's valid split; of snips a part of the train
-split; of wikigold, which has one split only, a part of it. Examples come from the rest, or from the train split.
+split; of wikigold, which has one split only, a part of it. Examples come from the rest, or from the train split. Ways
+of retrieval, which decide nothing here, are compared on the test split of snips, with 2,000 of its train split to
+choose from.
 """
 
 from __future__ import annotations
@@ -27,11 +29,10 @@ import quality_sets
 from quality_scores import difference, scores
 from quality_tables import NONE, Rows
 
-from genner_cli.demonstrations import Nearest
-from genner_cli.extraction import extract
+from genner_cli.demonstrations import Nearest, Query
 from genner_cli.files.whole import write_whole
 from genner_cli.generation import Constraint, EngineOptions
-from genner_cli.running.backend import Opened
+from genner_cli.running.backend import OpenedEngine, extractions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import Nearness, RunSpec
 from genner_cli.types import Document, Entity
@@ -41,6 +42,14 @@ FORMATS = ("xml", "category", "bracketed", "occurrence", "offset")
 SHOWN = ("none", "fixed 4", "nearest 4", "nearest 8")
 CONTROLS = ("random 4", "permuted 4")
 """Four examples drawn for each text; and the four nearest, whose labels have changed places among each other."""
+RETRIEVAL = "snips test"
+WAYS = ("nearest 4", "sentence 4", "entity 4", "span 4", "random 4", "random-1 4", "random-2 4", "permuted 4")
+"""Ways of retrieval: those of --nearest (nearest: words), examples drawn with three seeds, and permuted labels."""
+POOL = 2000
+HINTED = "wikigold"
+HINTS = ("hints-own 4", "hints-other 4")
+"""The four nearest, with hints of the bundled model, which has not seen the set: of the examples, and of the text
+itself or of another one."""
 DOCUMENTS = 60
 SLOTS = 4
 SEED = 0
@@ -76,6 +85,8 @@ class Measured:
 def planned(models: Sequence[str]) -> Iterator[Cell]:
     """All cells, those first whose results matter most: formats without examples, the worth of examples, the rest."""
     first = models[0]
+    yield from (Cell(first, RETRIEVAL, "bracketed", shown) for shown in WAYS)
+    yield from (Cell(first, HINTED, "category", shown) for shown in ("nearest 4", *HINTS))
     for name in ("snips", "wikigold"):
         yield from (Cell(first, name, format, "none") for format in FORMATS)
     yield from (Cell(first, "snips", "bracketed", shown) for shown in ("nearest 4", *CONTROLS))
@@ -99,6 +110,9 @@ class Data:
         """The same ones each time."""
         if name == "tasteset":
             asked, pool = quality_sets.read(ner, name, "valid"), quality_sets.read(ner, name, "train")
+        elif name == RETRIEVAL:
+            asked, pool = (quality_sets.read(ner, source(name), split) for split in ("test", "train"))
+            pool = random.Random(SEED).sample(pool, min(POOL, len(pool)))
         elif name == "snips":
             pool = quality_sets.read(ner, name, "train")
             random.Random(SEED).shuffle(pool)
@@ -109,12 +123,20 @@ class Data:
         return cls(tuple(asked[at] for at in quality_sets.sampled(asked, DOCUMENTS)), tuple(pool))
 
 
+def source(name: str) -> str:
+    """The set whose labels and texts these are."""
+    return name.split()[0]
+
+
+@dataclass(frozen=True)
 class Drawn(Nearest):
     """Chooses at random, anew for each text, with a seed."""
 
-    def _ranked(self, document: str, text: str) -> list[int]:
+    seed: int = SEED
+
+    def _ranked(self, query: Query) -> list[int]:
         size = len(self.pool)
-        return random.Random(f"{SEED} {document}").sample(range(size), min(size, 2 * self.shots))
+        return random.Random(f"{self.seed} {query.document}").sample(range(size), min(size, 2 * self.shots))
 
 
 def permuted(documents: Sequence[Document], labels: Sequence[str]) -> list[Document]:
@@ -132,13 +154,13 @@ def spec_of(cell: Cell, reference: str, examples: Path, threads: int) -> RunSpec
     """How genner is asked. `examples`: the file of those to choose from."""
     kind, _, count = cell.shown.partition(" ")
     shots = {"examples": str(examples), "shots": int(count)} if count else {}
-    nearest = Nearness.WORDS if kind in ("nearest", "random", "permuted") else Nearness.NONE
+    nearest = kind if kind in list(Nearness) else Nearness.NONE if kind == "fixed" else Nearness.WORDS
     return RunSpec(
-        labels=quality_sets.asked_for(cell.set),
+        labels=quality_sets.asked_for(source(cell.set)),
         model=reference,
         format=cell.format,
         constraint=Constraint(cell.constraint),
-        nearest=nearest,
+        nearest=Nearness(nearest),
         no_calibration=True,
         engine=EngineOptions(slots=SLOTS, threads=threads, gpu_layers=0),
         **shots,
@@ -147,21 +169,43 @@ def spec_of(cell: Cell, reference: str, examples: Path, threads: int) -> RunSpec
 
 def measure(cell: Cell, reference: str, data: Data, threads: int) -> dict[str, Any]:
     """The line of a cell."""
-    names = [label.name for label in quality_sets.asked_for(cell.set)]
+    names = [label.name for label in quality_sets.asked_for(source(cell.set))]
     pool = permuted(data.pool, names) if cell.shown.startswith("permuted") else data.pool
     with tempfile.TemporaryDirectory() as folder:
         examples = Path(folder) / "examples.jsonl"
         examples.write_text("".join(map(_line, pool)), encoding="utf-8")
-        with LlamaBackend().open(spec_of(cell, reference, examples, threads)) as opened:
-            return {"cell": asdict(cell), **_answered(cell, opened, data.asked)}
+        spec, asked = spec_of(cell, reference, examples, threads), list(data.asked)
+        if cell.shown in HINTS:
+            of_pool = Path(folder) / "hints.jsonl"
+            shown = (replace(document, entities=found) for document, found in zip(pool, hints(pool, spec), strict=True))
+            of_pool.write_text("".join(map(_line, shown)), encoding="utf-8")
+            spec = replace(spec, hints=str(of_pool), example_hints=str(of_pool))
+            asked = [replace(each, hints=found) for each, found in zip(asked, hints(asked, spec), strict=True)]
+            asked = others_hints(asked) if cell.shown == "hints-other 4" else asked
+        with LlamaBackend().open(spec) as opened:
+            return {"cell": asdict(cell), **_answered(cell, opened, asked)}
 
 
-def _answered(cell: Cell, opened: Opened, documents: Sequence[Document]) -> dict[str, Any]:
+def hints(documents: Sequence[Document], spec: RunSpec) -> list[tuple[Entity, ...]]:
+    """What the bundled model finds."""
+    with LlamaBackend().open(RunSpec(labels=spec.labels, engine=spec.engine)) as opened:
+        return [each.entities for each in extractions(opened, documents)]
+
+
+def others_hints(documents: Sequence[Document]) -> list[Document]:
+    """Each with the hints of the next one, as if they stood at its beginning."""
+    following = [*documents[1:], documents[0]]
+    moved = (tuple(replace(hint, start=0, end=1) for hint in each.hints or ()) for each in following)
+    return [replace(document, hints=found) for document, found in zip(documents, moved, strict=True)]
+
+
+def _answered(cell: Cell, opened: OpenedEngine, documents: Sequence[Document]) -> dict[str, Any]:
     task = opened.facts.task
     if cell.shown.startswith("random"):
-        chosen = tuple(replace(each, nearest=_drawn(each.nearest)) for each in task.demonstrations)
+        seed = int(cell.shown.partition(" ")[0].partition("-")[2] or SEED)
+        chosen = tuple(replace(each, nearest=_drawn(each.nearest, seed)) for each in task.demonstrations)
         task = replace(task, demonstrations=chosen)
-    results = list(extract(documents, task, opened.generate))
+    results = list(extractions(replace(opened, facts=replace(opened.facts, task=task)), documents))
     return {
         "file": opened.facts.files[0].name,
         "fingerprint": opened.facts.fingerprint,
@@ -174,13 +218,13 @@ def _answered(cell: Cell, opened: Opened, documents: Sequence[Document]) -> dict
     }
 
 
-def _drawn(nearest: Nearest | None) -> Drawn:
+def _drawn(nearest: Nearest | None, seed: int) -> Drawn:
     assert nearest
-    return Drawn(nearest.pool, nearest.rendered, nearest.shots, nearest.budget)
+    return Drawn(nearest.pool, nearest.rendered, nearest.shots, nearest.budget, seed=seed)
 
 
 def _line(document: Document) -> str:
-    entities = [{"start": entity.start, "end": entity.end, "label": entity.label} for entity in document.entities]
+    entities = [{"start": e.start, "end": e.end, "label": e.label, "score": e.score} for e in document.entities]
     return json.dumps({"text": document.text, "entities": entities}) + "\n"
 
 
@@ -217,7 +261,7 @@ class Tables:
 
     def all(self) -> Iterator[Rows]:
         """One table for each model and set, then one for the constraint and one for the controls, if any."""
-        for model, name in dict.fromkeys((cell.model, cell.set) for cell in self._measured):
+        for model, name in dict.fromkeys((cell.model, cell.set) for cell in self._measured if cell.set != RETRIEVAL):
             rows = ((format, *(self._f1(Cell(model, name, format, shown)) for shown in SHOWN)) for format in FORMATS)
             yield Rows(f"{model}, {name}", ("format", *SHOWN), tuple(rows))
         if constraints := tuple(self._constraints()):
@@ -225,6 +269,20 @@ class Tables:
         if controls := tuple(self._controls()):
             columns = ("model, set, format", "nearest 4", *CONTROLS, *(f"nearest 4 - {name}" for name in CONTROLS))
             yield Rows("Controls", columns, controls)
+        columns = ("model, set, format", "examples", "F1", "less that of nearest 4")
+        for title, kinds in (("Ways of retrieval", WAYS), ("Hints", ("nearest 4", *HINTS))):
+            if rows := tuple(self._beside_nearest(kinds)):
+                yield Rows(title, columns, rows)
+
+    def _beside_nearest(self, kinds: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Each way that was measured, beside the nearest by words; nothing for models and sets with these alone."""
+        own = [kind for kind in kinds if kind not in ("nearest 4", *CONTROLS)]
+        for first in dict.fromkeys(replace(cell, shown="nearest 4") for cell in self._measured if cell.shown in own):
+            for kind in kinds:
+                cell = replace(first, shown=kind)
+                if cell in self._measured:
+                    where = f"{cell.model}, {cell.set}, {cell.format}"
+                    yield (where, kind, self._f1(cell), NONE if cell == first else self._difference(cell, first))
 
     def _constraints(self) -> Iterator[tuple[str, ...]]:
         for cell in (cell for cell in self._measured if cell.constraint == "off"):

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from genner_cli.errors import UsageError
+from genner_cli.files.hints import hinted
 from genner_cli.files.labels import parse_types, with_own_labels
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
@@ -77,7 +78,7 @@ class Extractor:
         opened, names = self._ready, {"text_field": self._spec.text_field, "id_field": self._spec.id_field}
         field = self._spec.labels_field
         read = (document_of(each, f"document {number}", **names) for number, each in enumerate(documents, 1))
-        asked = (with_own_labels(each, field) for each in read)
+        asked = hinted((with_own_labels(each, field) for each in read), self._spec.hints, **names)
         for result in extractions(opened, asked, own_labels=field is not None):
             yield record_of(result, **names, keep_completion=self._spec.keep_completion)
 

@@ -9,23 +9,48 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from hashlib import blake2b
 from heapq import nsmallest
 from itertools import chain
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from genner_cli.formats import output_format
 from genner_cli.merging import merge
-from genner_cli.prompting import Demonstration, Prompt
+from genner_cli.prompting import Demonstration, Prompt, hint_lines
 from genner_cli.types import Document, Entity, Label, Piece
 
 _WORD = re.compile(r"\w+")
 _MENTIONS = ("some {}", "another {}")
 Pieces = tuple[Piece, ...]
+
+
+class Way(StrEnum):
+    """How demonstrations are chosen for a text: by shared words; or by vectors of texts, of entities, or of spans."""
+
+    WORDS = "words"
+    SENTENCE = "sentence"
+    ENTITY = "entity"
+    SPAN = "span"
+
+
+class Query(NamedTuple):
+    """A text that demonstrations are chosen for: a chunk of a document, with entities in it, as far as any are known.
+
+    `entities` have offsets into the text.
+    """
+
+    document: str
+    text: str
+    entities: tuple[Entity, ...] = ()
+
+
+Rank = Callable[[Way, Query], Sequence[int]]
+"""The numbers of documents of a pool, the nearest to a query first, without its twins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +65,8 @@ class Rendered:
         """The document with its answer; None where the format cannot carry all its entities of the labels."""
         asked = merge((entity for entity in document.entities if entity.label in self.labels), self.depth)
         rendering = output_format(self.format).render(document.text, asked, self.labels, depth=self.depth)
-        return None if rendering.left_out else Demonstration(document.text, rendering.completion)
+        hints = "" if document.hints is None else hint_lines(document.hints, self.labels)
+        return None if rendering.left_out else Demonstration(document.text, rendering.completion, hints)
 
     def invented(self) -> Demonstration:
         """A short text made of the names of the first labels, with its answer."""
@@ -69,14 +95,15 @@ class Demonstrations:
     fixed: tuple[Demonstration, ...] = ()
     nearest: Nearest | None = None
 
-    def pieces(self, labels: Sequence[Label], document: str, text: str) -> tuple[Pieces, Pieces]:
-        """Prefix and rest of the prompt for a text of a document; neither of them is shown as a demonstration."""
-        others = [each for each in self.fixed if _other(each.text, document, text)]
-        shown = self.nearest.chosen(document, text, others) if self.nearest else others
+    def pieces(self, labels: Sequence[Label], query: Query) -> tuple[Pieces, Pieces, Prompt]:
+        """What stands before the text of a query: the prefix that all texts share, and the demonstrations for this one
+        alone; with the prompt that has a turn for each. The query itself is never shown as a demonstration."""
+        others = [each for each in self.fixed if _key(each.text) not in query_keys(query)]
+        shown = self.nearest.chosen(query, others) if self.nearest else others
         shown = shown or [self.invented]
         prompt = self.prompts[len(shown)]
-        prefix, demonstrations, rest = prompt.prefix(labels), prompt.shown(shown), prompt.rest(text)
-        return (prefix, demonstrations + rest) if self.nearest else (prefix + demonstrations, rest)
+        prefix, demonstrations = prompt.prefix(labels), prompt.shown(shown)
+        return (prefix, demonstrations, prompt) if self.nearest else (prefix + demonstrations, (), prompt)
 
     def content(self) -> list[Any]:
         """What a resumed run compares, as JSON values: the literal parts, and a hash of all that may be shown."""
@@ -90,34 +117,50 @@ class Demonstrations:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Documents to choose from by the words that they share with a text, weighted by inverse document frequency.
+    """Documents to choose from, by the words that they share with a text or by what `rank` says.
 
     `shots`: how many are shown at most; `budget`: the UTF-8 bytes that they and their answers may have together.
+    `rank`: who compares vectors; not needed for words, and set where the model is open.
     """
 
     pool: tuple[Document, ...]
     rendered: Rendered
     shots: int
     budget: int
+    way: Way = Way.WORDS
+    rank: Rank | None = field(default=None, compare=False, repr=False)
 
-    def chosen(self, document: str, text: str, others: Sequence[Demonstration] = ()) -> list[Demonstration]:
+    def chosen(self, query: Query, others: Sequence[Demonstration] = ()) -> list[Demonstration]:
         """The nearest to a text, the nearest last; `others` stand before them, where there are not enough.
 
-        Nearness is the weight of the shared words over the square root of the document's own weight. Equally near ones
-        stand in the order of the pool; what shares no word is not near. What does not fit into that which the nearer
-        ones leave of the budget is passed over.
+        What does not fit into that which the nearer ones leave of the budget is passed over, and so is a text that
+        stands in the pool a second time.
         """
-        near = map(self.rendered.of, (self.pool[number] for number in self._ranked(document, text)))
+        near = map(self.rendered.of, (self.pool[number] for number in self._ranked(query)))
         return _fitting(chain(filter(None, near), others), self.shots, self.budget)[::-1]
 
-    def _ranked(self, document: str, text: str) -> list[int]:
+    def _ranked(self, query: Query) -> Sequence[int]:
+        """The documents, the nearest first, without twins of the query."""
+        if self.way is Way.WORDS:
+            return self._by_words(query)
+        assert self.rank, "vectors are compared where the model is open"
+        return self.rank(self.way, query)
+
+    def _by_words(self, query: Query) -> list[int]:
+        """By the weight of the shared words, inverse document frequencies, over the square root of the document's own
+        weight. Equally near ones stand in the order of the pool; what shares no word is not near."""
         holders, weights, norms = self._index
         scores: dict[int, float] = defaultdict(float)
-        for word in sorted(set(words(text)) & weights.keys()):
+        for word in sorted(set(words(query.text)) & weights.keys()):
             for number in holders[word]:
                 scores[number] += weights[word] / norms[number]
-        candidates = (number for number in scores if _other(self.pool[number].text, document, text))
+        same = self._twins.of(query)
+        candidates = (number for number in scores if number not in same)
         return nsmallest(2 * self.shots, candidates, key=lambda number: (-scores[number], number))
+
+    @cached_property
+    def _twins(self) -> Twins:
+        return twins(self.pool)
 
     @cached_property
     def _index(self) -> tuple[dict[str, list[int]], dict[str, float], list[float]]:
@@ -164,18 +207,41 @@ def _labels_of(document: Document, labels: set[str]) -> set[str]:
     return {entity.label for entity in document.entities} & labels
 
 
-def _other(shown: str, *texts: str) -> bool:
-    """Whether a text is none of the others, whatever their white space."""
-    return all(shown.split() != text.split() for text in texts)
+def _key(text: str) -> str:
+    """The same for texts that differ in white space only."""
+    return " ".join(text.split())
+
+
+def query_keys(query: Query) -> set[str]:
+    """The keys of texts that must not be shown for a query: its own and its document's."""
+    return {_key(query.document), _key(query.text)}
+
+
+class Twins(NamedTuple):
+    """The numbers of the documents with each key."""
+
+    by_key: dict[str, list[int]]
+
+    def of(self, query: Query) -> set[int]:
+        """The documents that are the query's text, or its document, but for white space."""
+        return {number for key in query_keys(query) for number in self.by_key.get(key, ())}
+
+
+def twins(pool: Sequence[Document]) -> Twins:
+    """Of a pool."""
+    by_key: dict[str, list[int]] = defaultdict(list)
+    for number, document in enumerate(pool):
+        by_key[_key(document.text)].append(number)
+    return Twins(dict(by_key))
 
 
 def _fitting(ordered: Iterable[Demonstration], count: int, budget: int) -> list[Demonstration]:
-    """The first of them, each once and at most `count`, that fit into the budget together."""
-    chosen: list[Demonstration] = []
+    """The first of them, each text once and at most `count`, that fit into the budget together."""
+    chosen: dict[str, Demonstration] = {}
     for each in ordered:
         if len(chosen) == count:
             break
-        if each.size <= budget and each not in chosen:
-            chosen.append(each)
+        if each.size <= budget and _key(each.text) not in chosen:
+            chosen[_key(each.text)] = each
             budget -= each.size
-    return chosen
+    return list(chosen.values())

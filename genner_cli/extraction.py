@@ -16,13 +16,13 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
-from genner_cli.demonstrations import Demonstrations
+from genner_cli.demonstrations import Demonstrations, Query, Rank, Way
 from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import OutputFormat, output_format
 from genner_cli.generation import OUT_OF_TIME, Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.patterns import PatternFinder
-from genner_cli.prompting import Instructions, Prompt
+from genner_cli.prompting import Instructions, Prompt, hint_lines
 from genner_cli.types import (
     Calibration,
     Chunk,
@@ -61,7 +61,8 @@ class Task:
     was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
     for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
     the time that a document may be worked on before it fails; None for any. `patterns`: of what is found beside the
-    model; without any labels, of all that is found.
+    model; without any labels, of all that is found. `hinted`: the hints of documents stand in their prompts; else they
+    only help to choose demonstrations.
     """
 
     labels: tuple[Label, ...]
@@ -78,6 +79,7 @@ class Task:
     whole_words: bool = False
     seconds_per_document: float | None = None
     patterns: Patterns | None = None
+    hinted: bool = False
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -90,6 +92,27 @@ class Task:
     def names(self) -> tuple[str, ...]:
         """The labels' names."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def in_two_passes(self) -> bool:
+        """Whether demonstrations are chosen by the entities of a text, and nobody gives these as hints."""
+        by_entities = (each.nearest and each.nearest.way in (Way.ENTITY, Way.SPAN) for each in self.demonstrations)
+        return not self.hinted and any(by_entities)
+
+    def ranked_by(self, rank: Rank) -> Task:
+        """The same, with who compares vectors."""
+        return self._nearest_with(rank=rank)
+
+    def by_text(self) -> Task:
+        """The same, with demonstrations chosen by the whole text."""
+        return self._nearest_with(way=Way.SENTENCE)
+
+    def _nearest_with(self, **changes: Any) -> Task:
+        shown = (
+            replace(each, nearest=replace(each.nearest, **changes)) if each.nearest else each
+            for each in self.demonstrations
+        )
+        return replace(self, demonstrations=tuple(shown))
 
     def by_pass(self) -> list[Task]:
         """A task of one prompt for each pass."""
@@ -345,17 +368,31 @@ def _chunks(progress: _Progress) -> Iterator[Chunk]:
 
 
 def _request(item: _Item, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
-    text, rest = item.chunk.text, task.prompt.rest(item.chunk.text)
+    text, prompt, shown = item.chunk.text, task.prompt, tuple[Piece, ...]()
+    known = _hints(item)
     for demonstrations in task.demonstrations:  # of this pass: one, or none
-        prefix, rest = demonstrations.pieces(task.labels, item.progress.text, text)
+        prefix, shown, prompt = demonstrations.pieces(task.labels, Query(item.progress.text, text, known or ()))
+    hints = "" if known is None or not task.hinted else hint_lines(known, task.names)
     return Request(
         prefix=prefix,
-        rest=rest,
+        rest=shown + prompt.rest(text, hints),
+        retrieved=len(shown),
+        hinted=bool(hints),
         grammar=grammar,
         lock=output.lock(text, task.names, depth=task.depth, whole_words=task.whole_words),
         allowance=2 * len(text) + 64,
         constraint=task.constraint,
     )
+
+
+def _hints(item: _Item) -> tuple[Entity, ...] | None:
+    """The hints of the document that lie in the chunk, with offsets into it."""
+    document, chunk = item.progress.document, item.chunk
+    if not isinstance(document, Document) or document.hints is None:
+        return None
+    start, end = chunk.start, chunk.start + len(chunk.text)
+    inside = (hint for hint in document.hints if start <= hint.start and hint.end <= end)
+    return tuple(replace(hint, start=hint.start - start, end=hint.end - start) for hint in inside)
 
 
 def _part(completion: Completion, chunk: Chunk, task: Task) -> _Part:

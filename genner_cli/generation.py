@@ -116,7 +116,8 @@ class Request:
 
     `prefix` is shared by requests that follow each other and decoded once; `grammar` is GBNF.
     `allowance`: tokens beyond those that suffice for the shortest legal completion. `seconds`: the time that it may be
-    in a slot, after which it ends with the error OUT_OF_TIME; None for any.
+    in a slot, after which it ends with the error OUT_OF_TIME; None for any. `retrieved`: the leading pieces of `rest`
+    that are demonstrations; behind them come the text, its hints if it is `hinted`, and what ends the prompt.
     """
 
     prefix: tuple[Piece, ...]
@@ -126,6 +127,13 @@ class Request:
     allowance: int
     constraint: Constraint = Constraint.SOURCE
     seconds: float | None = None
+    retrieved: int = 0
+    hinted: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text that it is about."""
+        return self.rest[-3 if self.hinted else -2].text
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,9 @@ def survey(
             if count:
                 with_text += 1
                 if len(found.sample) < sample:
-                    found.sample.append(_sampled(head, task))
+                    found.sample.append(_sampled(document, head, task))
                 elif (place := random.randrange(with_text)) < sample:
-                    found.sample[place] = _sampled(head, task)
+                    found.sample[place] = _sampled(document, head, task)
         else:
             found.failed += 1
         note(found)
@@ -95,8 +95,10 @@ def _measure(text: str, task: Task) -> tuple[int, int, str]:
     return count, size, text[:end]
 
 
-def _sampled(text: str, task: Task) -> Sampled:
-    return Sampled(Document(text), _measure(text, task)[1])
+def _sampled(document: Document, head: str, task: Task) -> Sampled:
+    """The head of a document, with its hints."""
+    hints = None if document.hints is None else tuple(hint for hint in document.hints if hint.end <= len(head))
+    return Sampled(Document(head, hints=hints), _measure(head, task)[1])
 
 
 @dataclass(slots=True)
@@ -130,7 +132,7 @@ class Tally:
 def _measured(requests: Iterable[Request], sizes: dict[int, int]) -> Iterator[Request]:
     """The same requests; notes the bytes of each one's text by its number."""
     for number, request in enumerate(requests):
-        sizes[number] = len(request.rest[-2].text.encode())
+        sizes[number] = len(request.text.encode())
         yield request
 
 
@@ -203,7 +205,8 @@ def _timing(times: Sequence[float], sizes: Sequence[int], size: int, tally: Tall
 class Estimate:
     """What the whole input will take, as far as the sample shows.
 
-    `slots`: with which the sample was timed. `prefix`: tokens of the shared prefix. `passes`: over every chunk, each
+    `slots`: with which the sample was timed. `prefix`: tokens of the shared prefix. `retrieved`, `hints`: of the other
+    tokens of a prompt, the shares of examples for one text alone, and of hints. `passes`: over every chunk, each
     like the one that was timed. `invariance`: whether output depends on what is decoded side by side. `weights`: their
     type (`engine.type_speeds.report`).
     """
@@ -217,19 +220,24 @@ class Estimate:
     invariance: Invariance
     weights: Mapping[str, str] = field(default_factory=dict)
     passes: int = 1
+    retrieved: float = 0.0
+    hints: float = 0.0
 
     def value(self) -> dict[str, Any]:
         """The estimate as a JSON value: seconds at the mean speed, and at those of the fastest and the slowest pass."""
         survey, timing, tally = self.survey, self.timing, self.timing.tally
         size = self.passes * survey.bytes
         scale = size / tally.bytes
+        own = scale * tally.prompt_tokens
         return {
             "documents": survey.documents,
             "failed": survey.failed,
             "chunks": survey.chunks,
             "bytes": survey.bytes,
             "passes": self.passes,
-            "prompt_tokens": self._prefixes() * self.prefix + round(scale * tally.prompt_tokens),
+            "prompt_tokens": self._prefixes() * self.prefix + round(own),
+            "retrieved_tokens": round(self.retrieved * own),
+            "hint_tokens": round(self.hints * own),
             "new_tokens": round(scale * tally.new_tokens),
             "memory": {"model_bytes": self.model_bytes, "kv_cache_bytes": self.kv_cache_bytes},
             "sample": {"documents": len(survey.sample), "failed_chunks": tally.failed},

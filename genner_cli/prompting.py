@@ -10,27 +10,43 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.types import Label, Piece
+from genner_cli.types import Entity, Label, Piece
 
 PROMPT_VERSION = 1
 """How labels are written into a prompt and which metadata a model carries. Another version is refused."""
 
 
+HINTS = "\n\nEntities that another model found, each with the probability that it is right:\n"
+NO_HINTS = "none\n"
+
+
+def hint_lines(hints: Sequence[Entity], labels: Collection[str]) -> str:
+    """What stands behind a text that has hints (SuperContext, arXiv 2312.15918): one line `MENTION | LABEL | 0.97` for
+    each of them that has one of the labels, without a probability where it has no score; `none` without any."""
+    lines = (
+        " | ".join([" ".join(hint.text.split()), hint.label, *([] if hint.score is None else [f"{hint.score:.2f}"])])
+        for hint in hints
+        if hint.label in labels
+    )
+    return HINTS + ("".join(f"{line}\n" for line in lines) or NO_HINTS)
+
+
 class Demonstration(NamedTuple):
-    """A text with the answer to it."""
+    """A text with the answer to it; `hints`: what stands between both (`hint_lines`)."""
 
     text: str
     answer: str
+    hints: str = ""
 
     @property
     def size(self) -> int:
-        """UTF-8 bytes of both."""
-        return len(self.text.encode()) + len(self.answer.encode())
+        """UTF-8 bytes of all."""
+        return sum(len(part.encode()) for part in self)
 
 
 class Turn(NamedTuple):
@@ -62,14 +78,18 @@ class Prompt:
     def shown(self, demonstrations: Sequence[Demonstration]) -> tuple[Piece, ...]:
         """What stands between the prefix and the text, one demonstration for each turn, read as plain characters."""
         pieces: list[Piece] = []
-        for (text, answer), turn in zip(demonstrations, self.turns, strict=True):
-            pieces += [Piece(text), Piece(turn.before_answer, literal=True)]
+        for (text, answer, hints), turn in zip(demonstrations, self.turns, strict=True):
+            pieces += [Piece(text), *_hint_pieces(hints), Piece(turn.before_answer, literal=True)]
             pieces += [Piece(answer), Piece(turn.after_answer, literal=True)]
         return tuple(pieces)
 
-    def rest(self, text: str) -> tuple[Piece, ...]:
-        """The text, read as plain characters, and what stands behind it."""
-        return (Piece(text), Piece(self.after_text, literal=True))
+    def rest(self, text: str, hints: str = "") -> tuple[Piece, ...]:
+        """The text and the hints to it, read as plain characters, and what stands behind them."""
+        return (Piece(text), *_hint_pieces(hints), Piece(self.after_text, literal=True))
+
+
+def _hint_pieces(hints: str) -> tuple[Piece, ...]:
+    return (Piece(hints),) if hints else ()
 
 
 def label_passes(labels: Sequence[Label], fits: Callable[[Sequence[Label]], bool]) -> tuple[tuple[Label, ...], ...]:

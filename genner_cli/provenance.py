@@ -24,9 +24,9 @@ TEACHERS = "genner.training.teachers"
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of the
-    training files; `base_file`: SHA-256 of the GGUF that those weights were read from, empty where there is none;
-    `options`: values of the training options; `versions`: packages and their versions; `teachers`: SHA-256 of their
-    files, by reference."""
+    training files; `data_files`: of each training file; `base_file`: SHA-256 of the GGUF that those weights were read
+    from, empty where there is none; `options`: values of the training options; `versions`: packages and their versions;
+    `teachers`: SHA-256 of their files, by reference."""
 
     base: str
     base_hash: str
@@ -35,6 +35,7 @@ class Provenance:
     versions: dict[str, str]
     base_file: str = ""
     teachers: dict[str, str] = field(default_factory=dict)
+    data_files: tuple[str, ...] = ()
 
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
@@ -42,6 +43,7 @@ class Provenance:
             "genner.base.reference": self.base,
             "genner.base.hash": self.base_hash,
             "genner.data.hash": self.data_hash,
+            "genner.data.files": json.dumps(self.data_files),
             "genner.training.options": json.dumps(self.options, ensure_ascii=False),
             "genner.training.versions": json.dumps(self.versions),
             **({BASE_FILE: self.base_file} if self.base_file else {}),
@@ -62,6 +64,7 @@ class Provenance:
                 versions=dict(json.loads(metadata["genner.training.versions"])),
                 base_file=metadata.get(BASE_FILE, ""),
                 teachers=dict(json.loads(metadata.get(TEACHERS, "{}"))),
+                data_files=tuple(json.loads(metadata.get("genner.data.files", "[]"))),
             )
         except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise ModelError(f"what the model says of its training is broken ({error!r}); train it again") from error

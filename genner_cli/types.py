@@ -176,7 +176,8 @@ class Patterns:
 @dataclass(frozen=True, slots=True)
 class Document:
     """One input record. `source` names file and line for messages; `fields` are carried through. `labels`: those that
-    it asks for itself; None for those of the run."""
+    it asks for itself; None for those of the run. `hints`: entities that something else has found; None where nothing
+    has looked."""
 
     text: str
     id: str | None = None
@@ -184,6 +185,7 @@ class Document:
     fields: dict[str, Any] = field(default_factory=dict)
     source: str = ""
     labels: tuple[Label, ...] | None = None
+    hints: tuple[Entity, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,13 @@ class Piece(NamedTuple):
 
     text: str
     literal: bool = False
+
+
+class Passage(NamedTuple):
+    """A text, and ranges of it that are meant; None for the whole text."""
+
+    text: str
+    spans: tuple[Range, ...] | None = None
 
 
 class Reason(StrEnum):

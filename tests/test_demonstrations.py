@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, covering
+from genner_cli.demonstrations import Demonstrations, Nearest, Query, Rendered, covering
 from genner_cli.formats import FORMATS
 from genner_cli.prompting import Demonstration, Prompt, Turn
-from genner_cli.types import Document, Entity, Label
+from genner_cli.types import Document, Entity, Label, Piece
 
 LABELS = [Label("PER"), Label("LOC")]
 PROMPTS = tuple(Prompt("<", ":", ">", (Turn("=", ";"),) * count) for count in range(5))
@@ -30,6 +30,12 @@ def shown(*texts: str) -> tuple[Demonstration, ...]:
 def nearest(*texts: str, shots: int = 2, budget: int = 1000) -> Nearest:
     """Among documents without entities, whose answers in this format are their texts."""
     return Nearest(tuple(map(Document, texts)), Rendered("xml", ("PER",)), shots, budget)
+
+
+def prompted(demonstrations: Demonstrations, query: Query) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    """Prefix and rest of a query's prompt."""
+    prefix, shown, prompt = demonstrations.pieces(LABELS, query)
+    return prefix, shown + prompt.rest(query.text)
 
 
 def texts(chosen: list[Demonstration]) -> list[str]:
@@ -63,38 +69,38 @@ def test_covering_documents_are_few_and_each_once(count: int, seed: int) -> None
 
 def test_the_nearest_share_rare_words_and_stand_last() -> None:
     near = nearest("the cat sat", "the dog ran", "the zebra sat", "the rain")
-    assert texts(near.chosen("", "The zebra, THE zebra sat!")) == ["the cat sat", "the zebra sat"]
-    assert texts(near.chosen("", "no word shared")) == []
+    assert texts(near.chosen(Query("", "The zebra, THE zebra sat!"))) == ["the cat sat", "the zebra sat"]
+    assert texts(near.chosen(Query("", "no word shared"))) == []
     others = shown("the cat sat", "the dog ran")
-    assert texts(near.chosen("", "no word shared", others)) == ["the dog ran", "the cat sat"]
-    assert texts(near.chosen("", "a cat", others)) == ["the dog ran", "the cat sat"]
+    assert texts(near.chosen(Query("", "no word shared"), others)) == ["the dog ran", "the cat sat"]
+    assert texts(near.chosen(Query("", "a cat"), others)) == ["the dog ran", "the cat sat"]
 
 
 def test_the_document_itself_is_never_shown() -> None:
     near = nearest("the cat sat", "the dog ran")
-    assert texts(near.chosen("the  cat\nsat", "the cat")) == ["the dog ran"]
-    assert texts(near.chosen("a long text: the cat sat", " the cat sat ")) == ["the dog ran"]
+    assert texts(near.chosen(Query("the  cat\nsat", "the cat"))) == ["the dog ran"]
+    assert texts(near.chosen(Query("a long text: the cat sat", " the cat sat "))) == ["the dog ran"]
     fixed = Demonstrations(PROMPTS, Demonstration("i", "I"), shown("the cat sat", "the dog ran"))
-    prefix, rest = fixed.pieces(LABELS, "the cat sat", "the cat sat")
+    prefix, rest = prompted(fixed, Query("the cat sat", "the cat sat"))
     assert [piece.text for piece in prefix] == ["<", "PER\nLOC\n", ":", "the dog ran", "=", "the dog ran", ";"]
     assert [piece.text for piece in rest] == ["the cat sat", ">"]
 
 
 def test_what_does_not_fit_the_budget_is_passed_over() -> None:
     pool, text = ("a b c d e f g", "a b c", "a b", "a"), "a b c d e f g h"
-    assert texts(nearest(*pool, shots=4, budget=16).chosen("", text)) == ["a b", "a b c"]
-    assert texts(nearest(*pool, shots=4).chosen("", text)) == ["a", "a b", "a b c", "a b c d e f g"]
-    assert texts(nearest(*pool, shots=4, budget=1).chosen("", text)) == []
+    assert texts(nearest(*pool, shots=4, budget=16).chosen(Query("", text))) == ["a b", "a b c"]
+    assert texts(nearest(*pool, shots=4).chosen(Query("", text))) == ["a", "a b", "a b c", "a b c d e f g"]
+    assert texts(nearest(*pool, shots=4, budget=1).chosen(Query("", text))) == []
 
 
 def test_fixed_ones_are_in_the_prefix_and_nearest_ones_are_not() -> None:
     fixed = shown("the cat sat", "the dog ran")
     made = Demonstration("i", "I")
-    prefix, rest = Demonstrations(PROMPTS, made, fixed).pieces(LABELS, "x", "x")
+    prefix, rest = prompted(Demonstrations(PROMPTS, made, fixed), Query("x", "x"))
     assert [piece.text for piece in prefix[3::2]] == ["the cat sat"] * 2 + ["the dog ran"] * 2
     assert len(rest) == 2
     near = Demonstrations(PROMPTS, made, fixed[:1], nearest("the cat sat", "the dog ran", shots=1))
-    prefix, rest = near.pieces(LABELS, "dog", "dog")
+    prefix, rest = prompted(near, Query("dog", "dog"))
     assert [piece.text for piece in prefix] == ["<", "PER\nLOC\n", ":"]
     assert [piece.text for piece in rest] == ["the dog ran", "=", "the dog ran", ";", "dog", ">"]
     assert [piece.literal for piece in rest] == [False, True, False, True, False, True]
@@ -103,7 +109,7 @@ def test_fixed_ones_are_in_the_prefix_and_nearest_ones_are_not() -> None:
 def test_without_any_the_invented_one_is_shown() -> None:
     made = Demonstration("i", "I")
     for each in (Demonstrations(PROMPTS, made), Demonstrations(PROMPTS, made, (), nearest("y"))):
-        prefix, rest = each.pieces(LABELS, "x", "x")
+        prefix, rest = prompted(each, Query("x", "x"))
         assert "".join(piece.text for piece in prefix + rest) == "<PER\nLOC\n:i=I;x>"
 
 
@@ -121,14 +127,14 @@ def test_what_a_resumed_run_compares_is_all_that_may_be_shown() -> None:
     ]
     assert len({str(each.content()) for each in values}) == len(values)
     used = values[5]
-    used.pieces(LABELS, "a", "a")
+    prompted(used, Query("a", "a"))
     assert pickle.loads(pickle.dumps(used)).content() == used.content() == values[5].content()
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("labels", [["PER"], ["PER", "LOC", "事件"], ["a b/c", "PER"]])
 def test_the_invented_answer_is_one_of_the_format(name: str, labels: list[str]) -> None:
-    text, answer = Rendered(name, tuple(labels)).invented()
+    text, answer, _ = Rendered(name, tuple(labels)).invented()
     entities = FORMATS[name].parse(answer, text)
     assert [entity.label for entity in entities] == labels[:2]
     assert all(text[entity.start : entity.end] == entity.text for entity in entities)
@@ -146,4 +152,4 @@ def test_nested_entities_are_flattened_and_a_document_that_cannot_be_shown_whole
     inside = document("unhappy", PER="happy")
     assert Rendered("category", ("PER",)).of(inside) is None
     near = Nearest((inside, document("happy", PER="happy")), Rendered("category", ("PER",)), 2, 1000)
-    assert texts(near.chosen("", "unhappy or happy")) == ["happy"]
+    assert texts(near.chosen(Query("", "unhappy or happy"))) == ["happy"]

@@ -16,6 +16,7 @@ from resuming import write_documents
 from test_chat import CHAT
 
 from genner_cli import hub
+from genner_cli.demonstrations import Query
 from genner_cli.engine.chat import CHAT_TEMPLATE
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import extract
@@ -122,7 +123,7 @@ def test_a_fixed_example_is_not_shown_with_itself(spec: Callable[..., RunSpec]) 
 def test_without_examples_the_prompt_shows_one_in_the_format(name: str, spec: Callable[..., RunSpec]) -> None:
     with open_model(spec(examples=None, format=name)) as (facts, _):
         (shown,) = facts.task.demonstrations
-        prefix, _ = shown.pieces(facts.task.labels, "x", "x")
+        prefix, *_ = shown.pieces(facts.task.labels, Query("x", "x"))
         text, answer = plain(prefix)[1:]
         assert [entity.label for entity in FORMATS[name].parse(answer, text)] == ["PER", "LOC"]
         assert FORMATS[name].task in facts.task.prompt.before_labels
@@ -133,7 +134,7 @@ def test_examples_that_do_not_fit_a_quarter_of_the_context_are_fewer(
     spec: Callable[..., RunSpec], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "genner"), open_model(spec(shots=3, context=256)) as (facts, model):
-        prefix, _ = facts.task.demonstrations[0].pieces(facts.task.labels, "x", "x")
+        prefix, *_ = facts.task.demonstrations[0].pieces(facts.task.labels, Query("x", "x"))
         shown = len(model.prefix_ids(prefix)) - len(model.prefix_ids(facts.task.prompt.prefix(facts.task.labels)))
         assert 3 <= len(plain(prefix)) < 1 + 2 * 3
         assert shown <= 64

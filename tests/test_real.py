@@ -21,6 +21,7 @@ from small_bases import RECORDS, write_jsonl
 
 from convert.gguf_to_hf import gguf_to_hf
 from genner_cli import hub
+from genner_cli.demonstrations import Query
 from genner_cli.engine.model import Model
 from genner_cli.errors import DataError, UsageError
 from genner_cli.extraction import extract
@@ -159,7 +160,8 @@ def test_the_prompt_is_what_transformers_renders(path: Path, folder: Path, tmp_p
     shown = write_jsonl(tmp_path / "shown.jsonl")
     with open_model(spec_of(path, examples=str(shown), shots=2, format="xml")) as (facts, model):
         (demonstrations,) = facts.task.demonstrations
-        prefix, rest = demonstrations.pieces(facts.task.labels, "", TEXTS[0])
+        prefix, shown, prompt = demonstrations.pieces(facts.task.labels, Query("", TEXTS[0]))
+        rest = shown + prompt.rest(TEXTS[0])
         written = model.begins + "".join(piece.text for piece in prefix + rest)
     task, first = facts.task.prompt, demonstrations.fixed
     instruction = task.before_labels.rpartition("user\n")[2]

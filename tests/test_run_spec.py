@@ -65,6 +65,7 @@ class Files(NamedTuple):
     adapters: tuple[Path, Path]
     calibrations: tuple[Path, Path]
     patterns: tuple[Path, Path]
+    hints: tuple[Path, Path]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     for path, text in zip(examples, ("Ann met Eve.", "Eve met Ann."), strict=True):
         entity = {"start": 0, "end": 3, "label": "PER"}
         write_documents(path, [{"text": text, "entities": [entity]}, {"text": "It rained.", "entities": []}])
+    hints = folder / "hints-a.jsonl", folder / "hints-b.jsonl"
+    for path, end in zip(hints, (3, 7), strict=True):
+        entity = {"start": 0, "end": end, "label": "PER", "score": 0.5}
+        write_documents(path, [{"text": "Ann met Eve.", "entities": [entity]}, {**values[0], "entities": [entity]}])
     instructions = folder / "one.txt", folder / "two.txt"
     for path, text in zip(instructions, ("Find people.", "Find men."), strict=True):
         path.write_text(text)
@@ -106,7 +111,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     patterns = folder / "one.yaml", folder / "two.yaml"
     for path, word in zip(patterns, ("the", "of"), strict=True):
         path.write_text(f"patterns:\n  - {{label: WORD, words: [{word}]}}\n")
-    return Files(inputs, models, foreign, examples, instructions, adapters, calibrations, patterns)
+    return Files(inputs, models, foreign, examples, instructions, adapters, calibrations, patterns, hints)
 
 
 class Change(NamedTuple):
@@ -140,7 +145,10 @@ def change(name: str, files: Files) -> Change:
         "no_model": Change(False, True, {"patterns": str(files.patterns[0])}),
         "examples": Change(*map(str, files.examples), foreign),
         "shots": Change(1, 2, shown),
-        "nearest": Change(Nearness.NONE, Nearness.WORDS, shown),
+        "nearest": Change(None, Nearness.WORDS, shown),
+        "choose": Change(False, True, {**shown, "format": "xml", "nearest": "words"}),
+        "hints": Change(*map(str, files.hints), foreign),
+        "example_hints": Change(*map(str, files.hints), {**shown, "hints": str(files.hints[0])}),
         "instruction": Change(*map(str, files.instructions), foreign),
         "no_chat_template": Change(False, True, foreign),
         "prompt_date": Change("2026-02-03", "2026-02-04", foreign),
@@ -185,7 +193,7 @@ def specs(name: str, files: Files) -> tuple[RunSpec, RunSpec]:
 
 
 def test_every_field_of_a_run_has_an_option() -> None:
-    assert {item.name for item in fields(RunSpec)} - OPTIONS.keys() == {"engine"}
+    assert {item.name for item in fields(RunSpec)} - OPTIONS.keys() == {"engine", "chosen"}
     assert {item.name for item in fields(EngineOptions)} - OPTIONS.keys() == {"flash_attention"}
 
 

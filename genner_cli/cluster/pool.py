@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,12 +23,13 @@ from ray.exceptions import RayError, RayTaskError
 
 from genner_cli.cluster.actor import Batch, Opened, Worker
 from genner_cli.cluster.sizing import Size
+from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError, ReadError, UsageError
 from genner_cli.extraction import Task
 from genner_cli.files import Block
 from genner_cli.generation import Completion, Request
-from genner_cli.running.backend import ModelFacts, no_other_labels
+from genner_cli.running.backend import ModelFacts, no_other_labels, no_vectors
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label
 from genner_cli.version import __version__
@@ -150,6 +151,11 @@ class Pool:
         """Those of the first actor that has opened the model."""
         assert self._first, "wait first"
         return self._first.facts
+
+    @staticmethod
+    def ranked(way: Way, query: Query, /) -> Sequence[int]:
+        """Refuses (`backend.no_vectors`): an actor ranks the examples for a block itself."""
+        return no_vectors(way, query)
 
     @staticmethod
     def task_of(labels: tuple[Label, ...], /) -> Task:

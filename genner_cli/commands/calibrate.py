@@ -36,7 +36,7 @@ Precision = Annotated[
 
 @run_options(
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
-    without=("strict_labels", "labels_field", "calibration", "no_calibration"), shown=FROM_GOLD,
+    without=("strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(
     gold: GoldFiles,
@@ -96,11 +96,11 @@ def _calibrate(gold: Sequence[str], spec: RunSpec, output: str | None, precision
 
     talk_on_stderr()
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
-    spec = replace(asked_of(spec, documents), no_calibration=True)
+    spec = replace(asked_of(spec, documents), inputs=tuple(gold), no_calibration=True)
     with LlamaBackend().open(spec) as opened:
         facts, task = opened.facts, opened.facts.task
         writer = Writer(output or str(calibration_path(facts.files)), inputs=gold, suffixes=(".json",))
-        done = extracted(opened, documents)
+        done = extracted(opened, documents, spec)
     fitted = fit((restricted(each, task.names) for each in done), precision=precision)
     more = {"aim": {"precision": precision} if precision is not None else {"f1": "best"}, "measured": fitted.value()}
     asked = asked_options(task, spec)

@@ -122,14 +122,14 @@ def _sides(
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
     names = {"text_field": spec.text_field, "id_field": spec.id_field}
     documents = read_gold_files(gold, **names)
-    asked = asked_of(spec, documents)
+    asked = replace(asked_of(spec, documents), inputs=tuple(gold))
     if predictions:
         sides = [_read(predictions, documents, **names)]
     else:
         from genner_cli.running.llama import LlamaBackend
 
         with LlamaBackend().open(asked) as opened:
-            sides = [extracted(opened, documents)]
+            sides = [extracted(opened, documents, asked)]
             asked = replace(asked, format=opened.facts.task.format)
     if compare:
         sides.append(_read(compare, documents, **names))

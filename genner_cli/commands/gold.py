@@ -57,9 +57,11 @@ def asked_of(spec: RunSpec, documents: Sequence[Document]) -> RunSpec:
     return replace(spec, labels=spec.labels or labels_in(documents) or None, depth=depth)
 
 
-def extracted(opened: Opened, documents: Sequence[Document]) -> list[Extraction]:
-    """What a model finds in the documents; a bar on stderr meanwhile."""
+def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec) -> list[Extraction]:
+    """What a model finds in the documents, with the hints of the run; a bar on stderr meanwhile."""
+    from genner_cli.files.hints import hinted
     from genner_cli.running.backend import extractions
 
+    asked = hinted(documents, spec.hints, text_field=spec.text_field, id_field=spec.id_field)
     with document_bar(len(documents)) as counted:
-        return list(counted(extractions(opened, documents)))
+        return list(counted(extractions(opened, asked)))

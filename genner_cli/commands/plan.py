@@ -36,7 +36,7 @@ Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in secon
     Panel.PROMPT,
     Panel.TEXT,
     Panel.SPEED,
-    without=("strict_labels", "labels_field", "calibration", "no_calibration"),
+    without=("strict_labels", "labels_field", "calibration", "no_calibration", "choose"),
 )
 def plan(
     call: typer.Context,
@@ -80,7 +80,7 @@ def _refuse_streams(spec: RunSpec) -> None:
 def _estimate(spec: RunSpec, sample: int, seconds: float) -> Estimate:
     """Counts all documents and times the sample."""
     from genner_cli.planning import survey
-    from genner_cli.running.llama import open_model
+    from genner_cli.running.llama import open_model, retrieval
 
     with status_line("reading") as show, open_model(spec) as (facts, model):
 
@@ -89,13 +89,15 @@ def _estimate(spec: RunSpec, sample: int, seconds: float) -> Estimate:
                 show(f"reading: {counts.documents:,} documents")
 
         counted = survey(spec.documents(), facts.task, sample, note)
-        return _timed(counted, facts.task, model, spec, seconds, show)
+        with retrieval(model, spec, facts) as ranked:
+            return _timed(counted, facts.task.ranked_by(ranked), model, spec, seconds, show)
 
 
 def _timed(
     counted: Survey, task: Task, model: Model, spec: RunSpec, seconds: float, show: Callable[[str], None]
 ) -> Estimate:
-    """Where labels take several passes, the first is timed, for no other has more labels in its prompt."""
+    """Where labels take several passes, the first is timed, for no other has more labels in its prompt; where entities
+    are found first, to choose examples by them, that pass takes as long."""
     from genner_cli.engine.engine import Engine
     from genner_cli.engine.type_speeds import report
     from genner_cli.planning import Estimate, time_sample
@@ -105,17 +107,19 @@ def _timed(
     show("timing the sample")
     with Engine(model, options) as engine:
         timing = time_sample(counted.sample, first, engine.generate, slots=options.slots, seconds=seconds)
-        prefix = engine.statistics.prefix
+        count = engine.statistics
     return Estimate(
         counted,
         timing,
         options.slots,
-        prefix,
+        count.prefix,
         model_bytes=model.file_bytes,
         kv_cache_bytes=model.header.kv_cache_bytes(options.context),
         invariance=engine.invariance,
         weights=report(model.header, options),
-        passes=1 + len(others),
+        passes=(1 + len(others)) * (2 if first.in_two_passes else 1),
+        retrieved=count.retrieved / max(1, count.prompt),
+        hints=count.hints / max(1, count.prompt),
     )
 
 
@@ -141,10 +145,12 @@ def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
     """The estimate for people to read."""
     failed = f", {found['failed']:,} of them unreadable" if found["failed"] else ""
     weights, cache = found["memory"]["model_bytes"], found["memory"]["kv_cache_bytes"]
-    passes = f", each in {found['passes']:,} passes, as the labels do not fit one prompt"
+    passes = f", each in {found['passes']:,} passes"
+    parts = [(found["retrieved_tokens"], "of examples for one text"), (found["hint_tokens"], "of hints")]
+    shown = "".join(f", {count:,} {what}" for count, what in parts if count)
     yield f"documents      {found['documents']:,}{failed}"
     yield f"chunks         {found['chunks']:,}{passes if found['passes'] > 1 else ''}"
-    yield f"prompt tokens  about {found['prompt_tokens']:,}"
+    yield f"prompt tokens  about {found['prompt_tokens']:,}{shown}"
     yield f"new tokens     about {found['new_tokens']:,}"
     yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"
     yield from (f"{what}: {answer}" for what, answer in found["engine"].items())

@@ -56,8 +56,11 @@ class _Run(NamedTuple):
 class Context:
     """A context and its batch buffers. `close` frees it."""
 
-    def __init__(self, model: Model, options: EngineOptions, threads: int, rows: Rows | None = None) -> None:
+    def __init__(
+        self, model: Model, options: EngineOptions, threads: int, rows: Rows | None = None, *, states: bool = False
+    ) -> None:
         """`rows`: the sizes of steps among which llama.cpp gives the same bits; None where there are none.
+        `states`: `decode` gives the states after the last layer in place of logits.
 
         Raises ModelError where llama.cpp cannot make a context of this size.
         """
@@ -77,7 +80,9 @@ class Context:
         params.no_perf = True
         flash = self._ordered or (on_gpu(options) if options.flash_attention is None else options.flash_attention)
         params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self._head = _output_head(model, options)
+        self._head = None if states else _output_head(model, options)
+        if states:
+            params.embeddings, params.pooling_type = True, llama.LLAMA_POOLING_TYPE_NONE
         if self._head:
             params.cb_eval = self._head.last_norm
         with llama_errors() as errors:
@@ -89,7 +94,8 @@ class Context:
                 )
         model.apply_adapter(self._handle)
         self._memory = llama.llama_get_memory(self._handle)
-        self._vocabulary_size = model.size
+        self.width = llama.llama_model_n_embd_out(model.handle) if states else model.size
+        self._get_rows = llama.llama_get_embeddings if states else llama.llama_get_logits
         self._ends = {PREFIX: 0}
         self._used_cells = 0
         self._allocate(params.n_batch)
@@ -123,8 +129,8 @@ class Context:
     def decode(self) -> Sequence[Row] | None:
         """Runs the batch and empties it; None where the KV cache has no room left (llama_decode).
 
-        Gives a row of logits for each output asked for, in order, valid until the next call. Raises ModelError where
-        llama.cpp fails.
+        Gives a row of logits, or a state, for each output asked for, in order, valid until the next call. Raises
+        ModelError where llama.cpp fails.
         """
         real, runs = self.filled, self._runs.copy()
         outputs = self._padded()
@@ -155,8 +161,8 @@ class Context:
         ]
 
     def _logits(self, count: int) -> Sequence[Row]:
-        pointer = ctypes.cast(llama.llama_get_logits(self._handle), ctypes.POINTER(ctypes.c_float))
-        return list(np.ctypeslib.as_array(pointer, (count, self._vocabulary_size)))
+        pointer = ctypes.cast(self._get_rows(self._handle), ctypes.POINTER(ctypes.c_float))
+        return list(np.ctypeslib.as_array(pointer, (count, self.width)))
 
     def _padded(self) -> int:
         """Fills the batch up to the least number of tokens and outputs, with what is forgotten afterwards. Gives the

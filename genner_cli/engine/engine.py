@@ -235,6 +235,8 @@ class Engine:
         self._slots.append(slot)
         self.statistics.requests += 1
         self.statistics.prompt += len(job.prompt)
+        self.statistics.retrieved += len(self._model.prompt(job.request.rest[: job.request.retrieved]))
+        self.statistics.hints += len(self._model.prompt(job.request.rest[-2:-1])) if job.request.hinted else 0
         self.statistics.reused += self._prefix_length
         return slot
 

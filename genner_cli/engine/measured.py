@@ -35,13 +35,13 @@ def kept(what: str, *headers: Header, threads: int, types: bool = True) -> Kept:
 def read(name: Kept) -> Any:
     """The JSON value that was written under this name; None where there is none."""
     with suppress(OSError, ValueError):
-        return json.loads(_file(name).read_bytes())
+        return json.loads(path_of(name).read_bytes())
     return None
 
 
 def write(name: Kept, value: Any) -> None:
     """Keeps a JSON value for later runs; without a folder to write to they measure again."""
-    file = _file(name)
+    file = path_of(name)
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")
@@ -67,7 +67,8 @@ def _processor() -> tuple[str, ...]:
     return platform.machine(), platform.processor()
 
 
-def _file(name: Kept) -> Path:
+def path_of(name: Kept, suffix: str = "json") -> Path:
+    """The file of a measurement, or of something else that is kept for a model."""
     what, key = name
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "genner" / what / f"{key}.json"
+    return Path(folder) / "genner" / what / f"{key}.{suffix}"

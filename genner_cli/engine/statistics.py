@@ -19,10 +19,11 @@ class Statistics:
     """Counts are tokens unless named otherwise; seconds are wall-clock time.
 
     `prefix`: of shared prefixes, decoded once. `reused`: of shared prefixes, not decoded again. `prompt`: of
-    prompts without prefix. `written`: of completions, `forced` ones among them. `drafted`: decoded in the hope
-    that they would be chosen; `accepted`: those that were. `decoded`: all that went through llama_decode, in
-    `steps` calls, `outputs` of them with logits. `others`: cells of other slots that attention passed over, summed
-    over the decoded tokens. `advances`: choices of one slot after a step.
+    prompts without prefix, of which `retrieved` ones of demonstrations for one text alone, and `hints`. `written`: of
+    completions, `forced` ones among them. `drafted`: decoded in the hope that they would be chosen; `accepted`: those
+    that were. `decoded`: all that went through llama_decode, in `steps` calls, `outputs` of them with logits.
+    `others`: cells of other slots that attention passed over, summed over the decoded tokens.
+    `advances`: choices of one slot after a step.
     `choosing_seconds`: finding the next tokens, of which `grammar_seconds` in llama.cpp's grammar and
     `scoring_seconds` in log-probabilities.
     """
@@ -31,6 +32,8 @@ class Statistics:
     prefix: int = 0
     reused: int = 0
     prompt: int = 0
+    retrieved: int = 0
+    hints: int = 0
     written: int = 0
     forced: int = 0
     drafted: int = 0

@@ -23,7 +23,10 @@ VERSION = 1
 KEY = "genner.calibration"
 """The GGUF metadata of a model's own calibration."""
 SUFFIX = ".calibration.json"
-ASKED = ("format", "constraint", "whole_words", "examples", "shots", "nearest", "instruction", "no_chat_template")
+ASKED = (
+    *("format", "constraint", "whole_words", "examples", "shots", "nearest", "hints", "example_hints"),
+    *("instruction", "no_chat_template"),
+)
 """Options that scores depend on beside the model; those that are not in a file were not used."""
 _UNSET = "unset"
 

@@ -1,1 +1,1 @@
-"""Published methods around a model: pure functions of candidates, answers and votes, handed what asks a model."""
+"""Published methods around an injected model: small pure files, one for each (docs/methods.md)."""

@@ -6,25 +6,33 @@ cluster (`cluster.pool`) are such backends. Loads no model library.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from genner_cli.demonstrations import Query, Rank, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
 from genner_cli.extraction import DocumentOrFailure, Task, TaskOf, extract
+from genner_cli.files.hashing import hash_files
 from genner_cli.files.manifest import Settings
+from genner_cli.files.reading import expand
 from genner_cli.generation import Completion, Request
 from genner_cli.options import Compared, key_of, options_in
 from genner_cli.prompting import PROMPT_VERSION
 from genner_cli.running.spec import RunSpec
-from genner_cli.types import Extraction, Label
+from genner_cli.types import Document, Extraction, Label
 
 PROMPT_DATE = "date in the prompt"
 """What a manifest calls the day that a chat template has written."""
+CHOSEN = "chosen"
+"""What a manifest calls the format and the way of retrieval that were chosen (`--choose`)."""
+FIRST_PASS_DOCUMENTS = 64
+"""Documents whose entities are found before the first of them is asked about again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +52,14 @@ class ModelFacts:
 
     def settings(self, spec: RunSpec) -> Settings:
         """What the manifest of an output says of a run with this model."""
-        task = self.task
+        task, spec = self.task, spec.with_choice(self.engine.get(CHOSEN))
         taken = {name: getattr(task, name) for name in ("labels", "format", "depth", "chunk_bytes", "whole_words")}
         chosen = replace(spec, **taken)
         way = {name: value for name, value in _values(chosen, Compared.WAY).items() if value is not None}
         model = {"file": str(self.files[0]) if self.files else None, **self.engine}
-        return Settings({**self._content(), **_values(chosen, Compared.VALUE)}, _share(spec), way, model)
+        return Settings({**self._content(spec), **_values(chosen, Compared.VALUE)}, _share(spec), way, model)
 
-    def _content(self) -> dict[str, Any]:
+    def _content(self, spec: RunSpec) -> dict[str, Any]:
         """What the model, its adapter and its calibration bring into a record."""
         task = self.task
         return {
@@ -63,6 +71,7 @@ class ModelFacts:
             "labels trained together": [
                 label.name for labels in task.passes for label in labels if label not in task.labels
             ],
+            **({"hints": hash_files(map(Path, expand([spec.hints])))} if spec.hints else {}),
             **({"patterns": sha256(repr(task.patterns).encode()).hexdigest()} if task.patterns else {}),
         }
 
@@ -111,19 +120,29 @@ class Opened(Engine, Protocol):
         """What the model is asked for these labels, in place of those of the spec. Raises UsageError."""
         ...
 
+    def ranked(self, way: Way, query: Query, /) -> Sequence[int]:
+        """The nearest examples by vectors (`demonstrations.Rank`)."""
+        ...
+
 
 def no_other_labels(labels: tuple[Label, ...]) -> Task:
     """Refuses them, where a model is open for one list of labels only."""
     raise UsageError("documents with labels of their own are extracted by llama.cpp on this machine only")
 
 
+def no_vectors(way: Way, query: Query) -> Sequence[int]:
+    """Refuses, where there is no llama.cpp that could read examples."""
+    raise UsageError(f"--nearest {way} needs vectors, which llama.cpp on this machine makes; use --nearest words")
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedEngine:
-    """An engine with the facts of its model: what is open in this process. `task_of`: see `Opened`."""
+    """An engine with the facts of its model: what is open in this process. `task_of`, `ranked`: see `Opened`."""
 
     facts: ModelFacts
     engine: Engine
     task_of: TaskOf = no_other_labels
+    ranked: Rank = no_vectors
 
     @property
     def statistics(self) -> Statistics:
@@ -150,4 +169,27 @@ def extractions(
     opened: Opened, documents: Iterable[DocumentOrFailure], *, own_labels: bool = False
 ) -> Iterator[Extraction]:
     """One extraction for each document, in order. `own_labels`: whether documents may have labels of their own."""
-    return extract(documents, opened.facts.task, opened.generate, opened.task_of if own_labels else None)
+    task = opened.facts.task.ranked_by(opened.ranked)
+    task_of = (lambda labels: opened.task_of(labels).ranked_by(opened.ranked)) if own_labels else None
+    if task.in_two_passes:
+        return _in_two_passes(opened, documents, task, task_of)
+    return extract(documents, task, opened.generate, task_of)
+
+
+def _in_two_passes(
+    opened: Opened, documents: Iterable[DocumentOrFailure], task: Task, task_of: TaskOf | None
+) -> Iterator[Extraction]:
+    """The same, for examples that are chosen by the entities of a text. A first pass finds these, with examples that
+    are chosen by the whole text; block by block, for one engine answers both."""
+    first = task.by_text()
+    first_of = (lambda labels: task_of(labels).by_text()) if task_of else None
+    source = iter(documents)
+    while block := list(islice(source, FIRST_PASS_DOCUMENTS)):
+        found = [each.entities for each in extract(block, first, opened.generate, first_of)]
+        known = (
+            replace(each, hints=entities) if isinstance(each, Document) else each
+            for each, entities in zip(block, found, strict=True)
+        )
+        results = extract(known, task, opened.generate, task_of)
+        for document, result in zip(block, results, strict=True):
+            yield replace(result, document=document)

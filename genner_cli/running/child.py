@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task, TaskOf
 from genner_cli.generation import Completion, Request
-from genner_cli.running.backend import ModelFacts
+from genner_cli.running.backend import ModelFacts, Opened
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label
 
@@ -60,6 +61,19 @@ class TaskMade(NamedTuple):
     task: Task | UsageError
 
 
+class NearestAsked(NamedTuple):
+    """In place of a request: which examples are nearest? `Ranked` is the answer."""
+
+    way: Way
+    query: Query
+
+
+class Ranked(NamedTuple):
+    """The numbers of examples, the nearest first."""
+
+    numbers: Sequence[int]
+
+
 class Logged(NamedTuple):
     """A line for the log."""
 
@@ -92,7 +106,7 @@ def serve(connection: Connection) -> None:
         with LlamaBackend().open(spec) as opened:
             connection.send(Ready(opened.facts))
             while True:
-                for number, completion in opened.generate(_requests(connection, opened.task_of)):
+                for number, completion in opened.generate(_requests(connection, opened)):
                     connection.send(Answer(number, completion, opened.statistics, opened.costs))
                 connection.send(Finished())
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -103,11 +117,14 @@ def serve(connection: Connection) -> None:
         connection.send(Raised(error))
 
 
-def _requests(connection: Connection, task_of: TaskOf) -> Iterator[Request]:
+def _requests(connection: Connection, opened: Opened) -> Iterator[Request]:
     while True:
         connection.send(Wanted())
-        while isinstance(message := connection.recv(), LabelsAsked):
-            connection.send(TaskMade(_task_or_error(message.labels, task_of)))
+        while isinstance(message := connection.recv(), LabelsAsked | NearestAsked):
+            if isinstance(message, LabelsAsked):
+                connection.send(TaskMade(_task_or_error(message.labels, opened.task_of)))
+            else:
+                connection.send(Ranked(opened.ranked(message.way, message.query)))
         if isinstance(message, Finished):
             return
         yield message

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, covering
+from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, Way, covering
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files
+from genner_cli.files.hints import check_hints, hinted
 from genner_cli.files.reading import expand
+from genner_cli.files.remote import is_address
 from genner_cli.formats import output_format
 from genner_cli.options import option_name
 from genner_cli.prompting import (
@@ -26,13 +28,14 @@ from genner_cli.prompting import (
     Prompt,
     general_prompt,
 )
-from genner_cli.running.spec import SHOTS, Nearness, RunSpec
+from genner_cli.running.spec import SHOTS, STDIO, Nearness, RunSpec
 from genner_cli.running.task import CountTokens, make_task
 from genner_cli.types import Document
 
 log = logging.getLogger("genner")
 BUDGET_SHARE = 4
 """Examples take at most this part of the context."""
+USE_HINTS = "Another model's entities stand below the text, each with the probability that it is right."
 SAMPLED = 64
 """About how many examples are taken to be like all."""
 Prompts = Callable[[Prompt, int], tuple[Prompt, ...]]
@@ -41,7 +44,7 @@ Prompts = Callable[[Prompt, int], tuple[Prompt, ...]]
 
 def refuse_examples(spec: RunSpec, model: Path) -> None:
     """Raises UsageError for options of prompts, where a model has a prompt of its own."""
-    for name in ("examples", "instruction", "no_chat_template"):
+    for name in ("examples", "instruction", "no_chat_template", "hints"):
         if getattr(spec, name):
             message = f"{model} was trained by genner and has a prompt of its own; leave it out"
             raise UsageError(f"{option_name(name)}: {message}")
@@ -53,11 +56,26 @@ def asked_options(task: Task, spec: RunSpec) -> dict[str, str]:
     asked = {"format": str(task.format), "constraint": str(task.constraint)}
     if spec.examples:
         digest = hash_files(map(Path, expand([spec.examples])))
-        asked |= {"examples": _file(digest), "shots": str(spec.shots or SHOTS), "nearest": str(spec.nearest)}
+        asked |= {
+            "examples": _file(digest),
+            "shots": str(spec.shots or SHOTS),
+            "nearest": str(spec.nearest or Nearness.NONE),
+        }
+    if spec.example_hints:
+        asked["example_hints"] = _file(hash_files(map(Path, expand([spec.example_hints]))))
     if spec.instruction:
         asked["instruction"] = _file(hash_files([Path(spec.instruction)]))
-    on = {"whole_words": task.whole_words, "no_chat_template": spec.no_chat_template}
+    on = {"whole_words": task.whole_words, "hints": spec.hints, "no_chat_template": spec.no_chat_template}
     return asked | {name: "on" for name, used in on.items() if used}
+
+
+def check_provenance(spec: RunSpec) -> None:
+    """Refuses hints whose model was trained on the very texts (`files.hints.check_hints`). Raises UsageError."""
+    if spec.hints:
+        on_disk = [path for path in spec.inputs if path != STDIO and not is_address(path)]
+        check_hints(spec.hints, expand(on_disk) if on_disk else (), option_name("hints"))
+    if spec.example_hints and spec.examples:
+        check_hints(spec.example_hints, expand([spec.examples]), option_name("example_hints"))
 
 
 def _file(digest: str) -> str:
@@ -71,14 +89,16 @@ def make_general_task(spec: RunSpec, *, context: int, tokens: CountTokens, promp
     """
     output = output_format(spec.format or UNTRAINED_FORMAT)
     instruction = _instruction(spec.instruction) if spec.instruction else f"{output.task} {ONLY_THESE_LABELS}"
-    pool, shots = (_examples(spec.examples, spec), spec.shots or SHOTS) if spec.examples else ((), 1)
+    instruction += f" {USE_HINTS}" if spec.hints and not spec.instruction else ""
+    pool, shots = (examples_of(spec), spec.shots or SHOTS) if spec.examples else ((), 1)
     made = prompts(general_prompt(instruction), shots)
     budget = context // BUDGET_SHARE
     task = make_task(
         spec, Instructions.untrained(made[0]), context=context, prefix_tokens=tokens, reserved=budget if pool else 0
     )
-    shown = [_Choice(each, made, tokens, shots, budget).demonstrations(pool, spec.nearest) for each in task.by_pass()]
-    return replace(task, demonstrations=tuple(shown))
+    way = spec.nearest.way if spec.nearest else None
+    shown = [_Choice(each, made, tokens, shots, budget).demonstrations(pool, way) for each in task.by_pass()]
+    return replace(task, demonstrations=tuple(shown), hinted=bool(spec.hints))
 
 
 def _instruction(path: str) -> str:
@@ -91,8 +111,10 @@ def _instruction(path: str) -> str:
     return text
 
 
-def _examples(path: str, spec: RunSpec) -> tuple[Document, ...]:
-    """The labelled documents of a file. Raises UsageError with the first thing that is wrong with it."""
+def examples_of(spec: RunSpec) -> tuple[Document, ...]:
+    """The labelled documents that a run is given to show, with their hints. Raises UsageError with the first thing
+    that is wrong with the file."""
+    path = spec.examples or ""
     gold = read_gold(expand([path]), text_field=spec.text_field, id_field=spec.id_field)
     if gold.problems:
         others = len(gold.problems) - 1
@@ -102,7 +124,9 @@ def _examples(path: str, spec: RunSpec) -> tuple[Document, ...]:
     if not any(entity.label in names for document in gold.documents for entity in document.entities):
         known = sorted({entity.label for document in gold.documents for entity in document.entities})
         raise UsageError(f"{path}: no example has an entity with a label asked for; theirs are {', '.join(known)}")
-    return tuple(Document(each.text, entities=each.entities) for each in gold.documents)
+    names_of_fields = {"text_field": spec.text_field, "id_field": spec.id_field}
+    documents = hinted(gold.documents, spec.example_hints, **names_of_fields, of="example")
+    return tuple(Document(each.text, entities=each.entities, hints=each.hints) for each in documents)
 
 
 class _Choice:
@@ -115,9 +139,9 @@ class _Choice:
         self._shots = shots
         self._budget = budget
 
-    def demonstrations(self, pool: Sequence[Document], nearness: Nearness) -> Demonstrations:
+    def demonstrations(self, pool: Sequence[Document], way: Way | None) -> Demonstrations:
         """Of labelled documents."""
-        nearest = self._nearest(pool) if nearness is Nearness.WORDS else None
+        nearest = self._nearest(pool, way) if way else None
         return Demonstrations(self._prompts, self._rendered.invented(), self._fixed(pool), nearest)
 
     def _fixed(self, pool: Sequence[Document]) -> tuple[Demonstration, ...]:
@@ -145,7 +169,7 @@ class _Choice:
             refused = [document for document, each in zip(chosen, shown, strict=True) if not each]
             pool = [document for document in pool if document not in refused]
 
-    def _nearest(self, pool: Sequence[Document]) -> Nearest:
+    def _nearest(self, pool: Sequence[Document], way: Way) -> Nearest:
         """Tokens of all documents would take long to count, so the budget is in bytes, by what a sample takes at most
         for one."""
         sample = [each for each in map(self._rendered.of, pool[:: 1 + len(pool) // SAMPLED]) if each]
@@ -155,7 +179,7 @@ class _Choice:
         if self._shots * max((each.size for each in sample), default=0) > budget:
             message = "texts get fewer than %d examples where these take more than %d tokens, a quarter of the context"
             log.warning(message, self._shots, self._budget)
-        return Nearest(tuple(pool), self._rendered, self._shots, budget)
+        return Nearest(tuple(pool), self._rendered, self._shots, budget, way)
 
     def _size(self, shown: Sequence[Demonstration]) -> int:
         """Tokens that they take."""

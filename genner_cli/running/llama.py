@@ -9,8 +9,10 @@ from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from genner_cli import hub
+from genner_cli.demonstrations import Rank
 from genner_cli.engine import llama
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
@@ -20,13 +22,26 @@ from genner_cli.errors import UsageError
 from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint
+from genner_cli.files.hints import TRAINING_DATA
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.running.backend import PROMPT_DATE, ModelFacts, OpenedEngine
+from genner_cli.provenance import Provenance
+from genner_cli.running.backend import CHOSEN, PROMPT_DATE, ModelFacts, OpenedEngine
 from genner_cli.running.by_patterns import patterns_of
-from genner_cli.running.examples import asked_options, make_general_task, refuse_examples
-from genner_cli.running.spec import RunSpec
+from genner_cli.running.choosing import choose
+from genner_cli.running.examples import (
+    asked_options,
+    check_provenance,
+    examples_of,
+    make_general_task,
+    refuse_examples,
+)
+from genner_cli.running.retrieval import Retrieval
+from genner_cli.running.spec import SHOTS, RunSpec
 from genner_cli.running.task import make_task
 from genner_cli.types import Calibration, Label, Piece
+
+RANKED = 4
+"""Examples that are ranked by vectors for each one to show: some do not fit."""
 
 
 class LlamaBackend:
@@ -35,14 +50,46 @@ class LlamaBackend:
     @contextmanager
     def open(self, spec: RunSpec, /) -> Iterator[OpenedEngine]:
         """Opens model and engine. Raises ModelError and UsageError with a remedy."""
-        with open_model(spec) as (facts, model), Engine(model, spec.engine) as engine:
+        with (
+            open_model(spec) as (facts, model),
+            Engine(model, spec.engine) as engine,
+            retrieval(model, spec, facts) as ranked,
+        ):
+            if spec.choose:
+                chosen = spec.chosen or choose(spec, partial(_opened, model, facts, engine, ranked))
+                spec = spec.with_choice(chosen)
+                facts = replace(_facts(model, spec, facts), engine={**facts.engine, CHOSEN: chosen})
             facts = replace(facts, engine={**facts.engine, **engine.invariance.report()})
-            yield OpenedEngine(facts, engine, partial(_task_of_others, model, spec, facts))
+            yield OpenedEngine(facts, engine, partial(_task_of_others, model, spec, facts), ranked)
+
+
+def _opened(model: Model, facts: ModelFacts, engine: Engine, ranked: Rank, spec: RunSpec) -> OpenedEngine:
+    """The same engine for another spec, asked without a calibration."""
+    return OpenedEngine(
+        _facts(model, replace(spec, calibration=None, no_calibration=True), facts), engine, ranked=ranked
+    )
+
+
+def _facts(model: Model, spec: RunSpec, facts: ModelFacts) -> ModelFacts:
+    """The same model's facts for another spec."""
+    task = replace(_task(model, spec, _day(facts, spec)), patterns=facts.task.patterns)
+    calibration = _calibration(task, facts.files, facts.fingerprint, spec)
+    return replace(facts, task=replace(task, calibration=calibration))
+
+
+@contextmanager
+def retrieval(model: Model, spec: RunSpec, facts: ModelFacts) -> Iterator[Rank]:
+    """What ranks the examples of a run by vectors."""
+    pools = [each.nearest.pool for each in facts.task.demonstrations if each.nearest]
+    pool = pools[0] if pools else examples_of(spec) if spec.choose else ()
+    with Retrieval(model, spec.engine, facts.fingerprint, pool, most=RANKED * (spec.shots or SHOTS)) as opened:
+        yield opened.ranked
 
 
 @contextmanager
 def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
+    check_provenance(spec)
     patterns = patterns_of(spec)
     references = (spec.model, spec.adapter) if spec.adapter else (spec.model,)
     files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
@@ -51,9 +98,11 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
         task = replace(task, calibration=_calibration(task, model, files, digest, spec), patterns=patterns)
-        engine = {llama.PACKAGE: version(llama.PACKAGE), **report(model.header, spec.engine)}
+        engine: dict[str, Any] = {llama.PACKAGE: version(llama.PACKAGE), **report(model.header, spec.engine)}
         if task.demonstrations and writes_date(_template(model, spec)):
             engine[PROMPT_DATE] = day
+        if provenance := Provenance.from_metadata(model.metadata):
+            engine[TRAINING_DATA] = [provenance.data_hash, *provenance.data_files]
         yield ModelFacts(task, files, digest, model.trained_context, engine), model
 
 
@@ -84,13 +133,16 @@ def _task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, labels: tupl
     """
     given = {label.name: label for label in spec.labels or ()}
     asked = tuple(label if label.definition else given.get(label.name, label) for label in labels)
-    day = facts.engine.get(PROMPT_DATE, spec.prompt_date or date.today().isoformat())
-    task = replace(_task(model, replace(spec, labels=asked), day), calibration=facts.task.calibration)
+    task = replace(_task(model, replace(spec, labels=asked), _day(facts, spec)), calibration=facts.task.calibration)
     context = min(spec.engine.context, model.trained_context)
     for each in task.by_pass():
         if len(model.prefix_ids(each.prompt.prefix(each.labels))) >= context // 2:
             raise UsageError(f"label {each.labels[0].name!r} takes half of the context; shorten its definition")
     return task
+
+
+def _day(facts: ModelFacts, spec: RunSpec) -> str:
+    return str(facts.engine.get(PROMPT_DATE, spec.prompt_date or date.today().isoformat()))
 
 
 def _template(model: Model, spec: RunSpec) -> str | None:

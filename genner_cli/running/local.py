@@ -18,7 +18,7 @@ from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Ledger, Outcome, outcome_of
 from genner_cli.plurals import counted
-from genner_cli.running.backend import PROMPT_DATE, Backend, Counting, Opened, extractions
+from genner_cli.running.backend import CHOSEN, PROMPT_DATE, Backend, Counting, Opened, extractions
 from genner_cli.running.spec import STDIO, RunSpec
 from genner_cli.running.stopping import Stopper
 from genner_cli.types import Extraction
@@ -204,7 +204,7 @@ def resumable(spec: RunSpec) -> ResumableOutput:
 
 
 def resumed(spec: RunSpec, output: ResumableOutput) -> RunSpec:
-    """The same run with the date that stands in the prompts of the one it resumes, on whatever day."""
+    """The same run with what the one it resumes has found out: the date in its prompts, and what it has chosen."""
     earlier = None if spec.restart else output.earlier()
-    day = earlier.model.get(PROMPT_DATE) if earlier else None
-    return replace(spec, prompt_date=spec.prompt_date or day)
+    known = earlier.model if earlier else {}
+    return replace(spec, prompt_date=spec.prompt_date or known.get(PROMPT_DATE), chosen=known.get(CHOSEN))

@@ -6,7 +6,7 @@ line, the Python functions, the manifest of an output and its check follow them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from difflib import get_close_matches
@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from genner_cli.demonstrations import Way
 from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.options import Compared, Panel, check_bounds, option, option_name
@@ -30,10 +31,18 @@ SHOTS = 4
 
 
 class Nearness(StrEnum):
-    """How examples are chosen for a text: the same for all, or those that share most words with it."""
+    """How examples are chosen for a text: the same for all, or one of `demonstrations.Way`."""
 
     NONE = "none"
     WORDS = "words"
+    SENTENCE = "sentence"
+    ENTITY = "entity"
+    SPAN = "span"
+
+    @property
+    def way(self) -> Way | None:
+        """How they are retrieved; None where they are not."""
+        return None if self is Nearness.NONE else Way(self.value)
 
 
 class ClusterName(StrEnum):
@@ -46,7 +55,8 @@ class ClusterName(StrEnum):
 class RunSpec:
     """One run; None leaves a choice to the model or the machine.
 
-    `labels`: those asked for; `depth`: levels of entities inside entities, 1 is flat. Raises UsageError for values out
+    `labels`: those asked for; `depth`: levels of entities inside entities, 1 is flat; `chosen`: what `choose` came to
+    in the run that this one resumes. Raises UsageError for values out
     of bounds and for options that contradict each other.
     """
 
@@ -106,10 +116,24 @@ class RunSpec:
         None, "Examples to show with each text, as far as they fit into a quarter of the context.", Panel.PROMPT,
         compared=Compared.VALUE, least=1, most=64, shown=str(SHOTS),
     )  # fmt: skip
-    nearest: Nearness = option(
-        Nearness.NONE, "Choose examples for each text: words = those that share most words with it.", Panel.PROMPT,
-        compared=Compared.VALUE,
+    nearest: Nearness | None = option(
+        None, "Choose examples for each text: words = those that share most words with it; sentence = by vectors of"
+        " texts; entity, span = by vectors of its entities, which a first pass finds, or --hints.", Panel.PROMPT,
+        compared=Compared.VALUE, shown="none: the same for all",
     )  # fmt: skip
+    choose: bool = option(
+        False, "Choose --format and --nearest, as far as not given, by F1 on 20 of the examples, each left out of those"
+        " it is shown.", Panel.PROMPT, compared=Compared.NEVER,
+    )  # fmt: skip
+    hints: str | None = option(
+        None, "Predictions of another model for these documents, shown with each text.", Panel.PROMPT,
+        compared=Compared.CONTENT, metavar="FILE", shown="none",
+    )  # fmt: skip
+    example_hints: str | None = option(
+        None, "Predictions for the examples, by models that have not seen them (genner data folds).", Panel.PROMPT,
+        compared=Compared.CONTENT, metavar="FILE", shown="none",
+    )  # fmt: skip
+    chosen: Mapping[str, Any] | None = None
     instruction: str | None = option(
         None, "Text file with the wording of the task, for a model that genner did not train.", Panel.PROMPT,
         compared=Compared.CONTENT, metavar="FILE", shown="by the output format",
@@ -184,7 +208,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give their names
-        object.__setattr__(self, "nearest", Nearness(self.nearest))
+        object.__setattr__(self, "nearest", self.nearest and Nearness(self.nearest))
         object.__setattr__(self, "cluster", self.cluster and ClusterName(self.cluster))
         check_bounds(self)
         for wrong, message in self._contradictions():
@@ -208,12 +232,14 @@ class RunSpec:
         yield both, "--calibration cannot be combined with --no-calibration"
         yield self.no_model and not self.patterns, "--no-model extracts by patterns alone; add --patterns FILE"
         if self.no_model:
-            names = ("labels", "model", "adapter", "calibration", "examples", "instruction", "cluster")
+            names = ("labels", "model", "adapter", "calibration", "examples", "instruction", "hints", "cluster")
             for name in names:
                 shown = "--types and --labels" if name == "labels" else option_name(name)
                 yield getattr(self, name), f"--no-model cannot be combined with {shown}"
-        chosen = self.shots is not None or self.nearest is not Nearness.NONE
-        yield chosen and not self.examples, "--shots and --nearest choose among examples; add --examples FILE"
+        chosen = self.shots is not None or self.nearest or self.choose or self.example_hints
+        needed = "--shots, --nearest, --choose and --example-hints are about examples; add --examples FILE"
+        yield chosen and not self.examples, needed
+        yield self.example_hints and not self.hints, "--example-hints go with hints for the documents; add --hints FILE"
         yield self.prompt_date and not _is_date(self.prompt_date), "--prompt-date is not a date; write it as 2026-01-31"
         again, to_stdout = self.restart or self.retry_errors, self.output == STDIO
         yield again and to_stdout, "--restart and --retry-errors need -o FILE"
@@ -225,6 +251,7 @@ class RunSpec:
             yield to_stdout, "--shard needs -o FILE"
             yield limited, "--limit cannot be combined with --shard"
         if self.cluster:
+            yield self.choose, "--choose measures on one machine; run it there, and give what it chose"
             yield limited, "--limit cannot be combined with --cluster"
             yield self.retry_errors, "--retry-errors runs on this machine only; drop --cluster"
         for name in ("address", "actors", "block_bytes") if not self.cluster else ():
@@ -246,6 +273,7 @@ class RunSpec:
         self, blocks: Sequence[str | Block] | None = None, *, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[DocumentOrFailure]:
         """The documents of blocks, or of the inputs; `progress` counts bytes of files. Raises UsageError."""
+        from genner_cli.files.hints import hinted
         from genner_cli.files.labels import with_own_labels
         from genner_cli.files.reading import read_documents
 
@@ -256,7 +284,15 @@ class RunSpec:
             max_document_bytes=self.max_document_bytes,
             progress=progress,
         )
-        return islice((with_own_labels(each, self.labels_field) for each in found), self.limit)
+        labelled = (with_own_labels(each, self.labels_field) for each in found)
+        return islice(hinted(labelled, self.hints, text_field=self.text_field, id_field=self.id_field), self.limit)
+
+    def with_choice(self, chosen: Mapping[str, Any] | None) -> RunSpec:
+        """The same run with the format and the way of retrieval that were chosen (`--choose`), if any were."""
+        if not chosen:
+            return self
+        nearest = self.nearest or Nearness(chosen["nearest"])
+        return replace(self, format=self.format or chosen["format"], nearest=nearest)
 
     def line(self, extraction: Extraction) -> bytes:
         """The record of an extraction. Raises DataError for fields that JSON cannot carry."""

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -20,13 +20,25 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request, smaller_context
 from genner_cli.openmp import short_waits
-from genner_cli.running.backend import ModelFacts
-from genner_cli.running.child import Answer, Finished, LabelsAsked, Logged, Raised, Ready, TaskMade, Wanted
+from genner_cli.running.backend import CHOSEN, ModelFacts
+from genner_cli.running.child import (
+    Answer,
+    Finished,
+    LabelsAsked,
+    Logged,
+    NearestAsked,
+    Raised,
+    Ranked,
+    Ready,
+    TaskMade,
+    Wanted,
+)
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label
 
@@ -103,16 +115,26 @@ class SupervisedEngine:
 
         Raises UsageError, and ModelError where the child dies of it.
         """
-        try:
-            self._connection.send(LabelsAsked(labels))
-            made = self._received()
-        except (*_GONE, ChildDied) as death:
-            remedy = "run the same command again to resume"
-            raise ModelError(f"the engine died when it was asked for other labels ({death}); {remedy}") from death
+        made = self._asked(LabelsAsked(labels), "for other labels")
         assert isinstance(made, TaskMade)
         if isinstance(made.task, UsageError):
             raise made.task
         return made.task
+
+    def ranked(self, way: Way, query: Query, /) -> Sequence[int]:
+        """The nearest examples by vectors, which the child has. Raises ModelError where the child dies of it."""
+        found = self._asked(NearestAsked(way, query), "for the nearest examples")
+        assert isinstance(found, Ranked)
+        return found.numbers
+
+    def _asked(self, question: LabelsAsked | NearestAsked, what: str) -> object:
+        """The child's answer to what is asked in place of a request."""
+        try:
+            self._connection.send(question)
+            return self._received()
+        except (*_GONE, ChildDied) as death:
+            remedy = "run the same command again to resume"
+            raise ModelError(f"the engine died when it was asked {what} ({death}); {remedy}") from death
 
     def _one_by_one(self) -> Iterator[tuple[int, Completion]]:
         """What was in hand when the child died. Whoever kills it alone is guilty."""
@@ -227,7 +249,8 @@ def spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
 def _resolved(spec: RunSpec, facts: ModelFacts) -> RunSpec:
     """The same, with the model's files in place of references to them."""
     model, *adapter = map(str, facts.files)
-    return replace(spec, model=model, adapter=adapter[0] if adapter else None, download=False)
+    chosen = facts.engine.get(CHOSEN)
+    return replace(spec, model=model, adapter=adapter[0] if adapter else None, download=False, chosen=chosen)
 
 
 def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:

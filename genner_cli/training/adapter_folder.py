@@ -15,7 +15,7 @@ from typing import Any
 from peft import PeftModel
 
 from genner_cli.files.gold import write_gold
-from genner_cli.files.hashing import hash_files, weight_files
+from genner_cli.files.hashing import hash_file, hash_files, weight_files
 from genner_cli.files.whole import sync, write_whole
 from genner_cli.plurals import counted
 from genner_cli.prompting import Instructions
@@ -39,6 +39,7 @@ def provenance_of(
         base=base.reference,
         base_hash=hash_files(weight_files(base.folder)),
         data_hash=hash_files(map(Path, data_files)),
+        data_files=tuple(map(hash_file, map(Path, data_files))),
         options=asdict(options),
         versions={name: version(name) for name in _PACKAGES},
         base_file=str(json.loads(source.read_text(encoding="utf-8"))["sha256"]) if source.exists() else "",

@@ -1,0 +1,62 @@
+"""`genner data folds`: predictions for labelled documents by models that have not seen them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genner_cli.commands.options import DownloadBase, IdField, TextField, Threads, TrainLabelsFile, TrainTypes
+from genner_cli.commands.train import BaseReference, NestedGold, OptionsFile, Preset, PresetName
+from genner_cli.generation import EngineOptions
+from genner_cli.plurals import counted
+
+Inputs = Annotated[list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="JSONL file of predictions to write.")]
+Count = Annotated[int, typer.Option("--folds", min=2, max=50, help="Models to train, each without one share.")]
+
+
+def folds(
+    inputs: Inputs,
+    base: BaseReference,
+    output: Output,
+    count: Count = 5,
+    types: TrainTypes = None,
+    labels: TrainLabelsFile = None,
+    preset: PresetName = Preset.fast,
+    options: OptionsFile = None,
+    nested: NestedGold = False,
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+    threads: Threads = None,
+    download: DownloadBase = False,
+) -> None:
+    """Predict labelled documents, each by a model trained on the others (cross-validation).
+
+    The predictions are hints for `genner extract --example-hints`: their scores are those of texts that were not seen,
+    calibrated on the gold entities of the other folds. Near-duplicates are in the same fold. An interrupted run resumes
+    when the same command is run again.
+
+    Example: `genner data folds train.jsonl --base bundled --preset tiny -o train-hints.jsonl`
+    """
+    from genner_cli.commands.options import asked_labels
+    from genner_cli.commands.terminal import talk_on_stderr
+    from genner_cli.commands.train import absolute, needs_training, train_options, training_progress
+    from genner_cli.files.reading import expand
+    from genner_cli.training.gold import Files, read
+
+    chosen = train_options(preset, options, {}, nested=nested)
+    talk_on_stderr()
+    files = Files(tuple(expand(inputs)), (), text_field, id_field)
+    gold = read(files, chosen, asked_labels(types, labels))
+    needs_training()
+    from convert.base import base_folder
+    from genner_cli.probing.folds import Folds, predict
+
+    engine = EngineOptions(threads=threads)
+    with base_folder(base, download=download) as folder, training_progress() as progress:
+        made = Folds(folder, absolute(base), gold, output, chosen, engine, count)
+        found = predict(made, progress)
+    sys.stderr.write(f"{output}: {counted(found, 'entity')} in {counted(len(gold.train), 'document')}\n")

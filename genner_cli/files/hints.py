@@ -1,0 +1,126 @@
+"""Hints: what another model has found in the same texts, from a file of its predictions.
+
+A document has the hints of the record with its id and its text. The records lie in a temporary database, so that any
+number takes the same memory. The manifest beside the file says by which model they were made, whether its scores are
+calibrated, and what it was trained on: a model that has seen the very texts is always right about them and nearly sure,
+which misleads whoever learns from its hints, so its file is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+
+from genner_cli.errors import UsageError
+from genner_cli.files.hashing import hash_file, hash_files
+from genner_cli.files.manifest import Manifest
+from genner_cli.files.predictions import read_predictions
+from genner_cli.files.reading import expand
+from genner_cli.types import Document, Entity, FailedDocument
+
+log = logging.getLogger("genner")
+TRAINING_DATA = "training data"
+"""What a manifest calls the hashes of the files that the model was trained on (`provenance.Provenance`)."""
+FOLDS = "folds"
+"""What a manifest records where each document was predicted by a model that has not seen it: the number of models."""
+D = TypeVar("D", Document, Document | FailedDocument)
+
+
+def hinted(
+    documents: Iterable[D], path: str | None, *, text_field: str, id_field: str, of: str = "document"
+) -> Iterator[D]:
+    """The documents, each with the hints that a file has for it. Without a file they stay as they are.
+
+    Warns of those without hints, once. Raises UsageError where the file is not one of predictions.
+    """
+    if path is None:
+        yield from documents
+        return
+    hints, missing = _read(path, text_field, id_field), 0
+    for document in documents:
+        if isinstance(document, Document):
+            found = hints.of(document)
+            missing += found is None
+            if found is None and missing == 1:
+                log.warning("%s: has no hints for %s, nor perhaps for others", path, document.source or f"a {of}")
+            document = replace(document, hints=found)
+        yield document
+
+
+class _Hints:
+    """Entities by the hash of id and text."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("")
+        self._database.execute("CREATE TABLE hint (key BLOB PRIMARY KEY, entities BLOB) WITHOUT ROWID")
+
+    def add(self, document: Document, entities: Iterable[Entity]) -> None:
+        value = [[entity.start, entity.end, entity.label, entity.score] for entity in entities]
+        row = (_key(document), orjson.dumps(value))
+        self._database.execute("INSERT OR REPLACE INTO hint VALUES (?, ?)", row)
+
+    def of(self, document: Document) -> tuple[Entity, ...] | None:
+        """None where there is no record."""
+        for (entities,) in self._database.execute("SELECT entities FROM hint WHERE key = ?", (_key(document),)):
+            return tuple(
+                Entity(start, end, label, document.text[start:end], score)
+                for start, end, label, score in orjson.loads(entities)
+            )
+        return None
+
+
+def _key(document: Document) -> bytes:
+    known = repr((document.id, document.text)).encode(errors="surrogatepass")
+    return blake2b(known, digest_size=16).digest()
+
+
+def _read(path: str, text_field: str, id_field: str) -> _Hints:
+    hints = _Hints()
+    for extraction in read_predictions(expand([path]), text_field=text_field, id_field=id_field):
+        if isinstance(extraction.document, Document) and extraction.error is None:
+            hints.add(extraction.document, extraction.entities)
+    return hints
+
+
+def check_hints(path: str, texts: Iterable[str], option: str) -> None:
+    """Refuses hints of a model that was trained on these files of texts; warns where that cannot be known, or where the
+    probabilities are raw scores.
+
+    Raises UsageError.
+    """
+    seen = _hashes(list(map(Path, texts)))
+    for file in expand([path]):
+        _check_file(file, seen, option)
+
+
+def _check_file(path: str, seen: set[str], option: str) -> None:
+    """`seen`: hashes that the texts have as training data."""
+    manifest = Manifest.read(f"{path}.run.json")
+    if manifest is None:
+        log.warning(
+            "%s %s: there is no %s.run.json beside it, so whether its model was trained on these texts, and whether its"
+            " scores are calibrated, is not known", option, path, path,
+        )  # fmt: skip
+        return
+    settings = manifest.settings
+    if not settings.model.get(FOLDS) and seen & set(settings.model.get(TRAINING_DATA, ())):
+        raise UsageError(
+            f"{option} {path}: its model was trained on these very texts, about which it is always right and nearly"
+            " sure; make hints for labelled texts with genner data folds"
+        )
+    if not settings.options.get("calibration"):
+        log.warning(
+            "%s %s: its scores are not calibrated, so they are no probabilities; see genner calibrate", option, path
+        )
+
+
+def _hashes(files: list[Path]) -> set[str]:
+    """The hashes that these files have as training data, together and one by one."""
+    return {hash_files(files), *(hash_files([file]) for file in files), *map(hash_file, files)}
