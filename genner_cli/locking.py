@@ -27,12 +27,20 @@ class Edge(NamedTuple):
     state: State
 
 
+class Guess(NamedTuple):
+    """Bytes that probably come next; those from `start` to `end` belong to a mention."""
+
+    data: bytes
+    start: int = 0
+    end: int = 0
+
+
 class Lock(Protocol):
     """What may be written for one text. States are immutable; a lock holds no position.
 
     `by_token`: every edge is exactly one token (the canonical one); otherwise tokens may begin and
     end anywhere inside the edges' bytes. `markup`: edges that are user-defined tokens; none unless
-    `by_token`. `source`: what a completion without entities says, where it repeats the text.
+    `by_token`.
     """
 
     @property
@@ -44,12 +52,6 @@ class Lock(Protocol):
     @property
     def start(self) -> State: ...
 
-    @property
-    def source(self) -> bytes: ...
-
-    def copied(self, state: State) -> int | None:
-        """How many bytes of `source` are written; None where something else must come next."""
-
     def edges(self, state: State) -> Sequence[Edge]:
         """What may come next. Empty only when the completion is whole."""
 
@@ -60,6 +62,9 @@ class Lock(Protocol):
     def inside(self, state: State) -> bool:
         """Whether the state lies within the rendering of an entity: a token that starts or ends
         here belongs to its decisions."""
+
+    def likely(self, state: State) -> Guess:
+        """What probably comes next. It need not be legal, and nothing that is written depends on it."""
 
     def segmented(self, segment: Segment) -> Lock:
         """This lock for a tokenizer; the lock itself where the tokenizer makes no difference."""
@@ -121,6 +126,13 @@ def remaining(lock: Lock, places: Places) -> int:
 def inside(lock: Lock, places: Places) -> bool:
     """Whether the completion stands within an entity's rendering, or in the middle of markup."""
     return any(place.rest or lock.inside(place.state) for place in places)
+
+
+def likely(lock: Lock, places: Places) -> Guess:
+    """What probably comes next at the first of these places."""
+    rest, state = places[0]
+    data, start, end = lock.likely(state)
+    return Guess(rest + data, len(rest) + start, len(rest) + end)
 
 
 def forced(lock: Lock, places: Places) -> bytes:

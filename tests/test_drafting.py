@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from asking import CORPORA, assert_same_texts, in_order, news, request
+from asking import CORPORA, assert_same_texts, default_labels, in_order, news, request
 from conftest import ONE_THREAD
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
 from genner_cli.engine import engine as engine_module
+from genner_cli.engine.decoder import Decoder, Grammar
 from genner_cli.engine.drafting import Acceptance, StepCosts, lengths, look
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
@@ -24,6 +27,7 @@ from genner_cli.engine.statistics import Statistics
 from genner_cli.engine.step_times import StepTimes
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.types import Entity
 
 Lengths = Callable[[Sequence[Sequence[float]], StepCosts, int, int, int], list[int]]
 
@@ -77,7 +81,7 @@ def assert_same(some: Sequence[Completion], others: Sequence[Completion]) -> Non
 
 
 @pytest.mark.parametrize("depth", [1, 4], ids=["flat", "nested"])
-@pytest.mark.parametrize("format", ["bracketed", "xml", "inserted"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_drafts_change_speed_never_output(model: Model, draft: Draft, format: str, depth: int) -> None:
     requests = [request(model, text, format=format, depth=depth) for text in TEXTS]
     without, _ = draft(model, requests, never, replace(ONE_THREAD, slots=4))
@@ -94,9 +98,6 @@ def test_formats_side_by_side_draft_where_they_repeat_the_text(random_model: Mod
     completions, statistics = draft(random_model, requests, always, replace(ONE_THREAD, slots=7))
     assert_same(without, completions)
     assert statistics.accepted > 0
-    listing = [asked for asked in requests if not asked.lock.source]
-    assert listing
-    assert draft(random_model, listing, always, ONE_THREAD)[1].drafted == 0
 
 
 def test_drafts_are_right_mostly_with_a_trained_model(bundled: Model, draft: Draft) -> None:
@@ -149,7 +150,7 @@ def test_all_of_a_draft_that_is_right_is_kept(bundled: Model, draft: Draft, monk
         before = engine.statistics.accepted
         choose(engine, slot, rows)
         accepted = engine.statistics.accepted - before
-        assert slot.pending[:1] != slot.copy[accepted : slot.drafted][:1] or not slot.pending
+        assert slot.pending[:1] != slot.draft.ids[accepted : slot.drafted][:1] or not slot.pending
         kept.append(accepted)
 
     monkeypatch.setattr(Engine, "_choose", checked)
@@ -366,7 +367,7 @@ def test_whatever_was_measured_the_costs_are_finite_and_not_negative(steps: list
     assert sum(drafted([[0.9] * 9] * 3, known, 20)) <= 20
 
 
-def test_the_source_is_expected_to_go_on_as_often_as_it_did_there() -> None:
+def test_drafts_are_expected_to_be_right_as_often_as_they_were_there_and_at_first_as_often_as_anywhere() -> None:
     acceptance = Acceptance((b" Bob", b"by", None))
     key, other = acceptance.key(False, 1, 0), acceptance.key(True, 1, 0)
     assert key != other
@@ -374,18 +375,66 @@ def test_the_source_is_expected_to_go_on_as_often_as_it_did_there() -> None:
     assert acceptance.probability(key) == 0.8
     for _ in range(995):
         acceptance.note(key, False)
-    assert acceptance.probability(key) == pytest.approx(0.004)
-    assert acceptance.probability(other) == 0.8
+    assert acceptance.probability(key) < 0.001
+    assert acceptance.probability(other) == pytest.approx(0.004)
     for _ in range(995):
         acceptance.note(key, True)
     assert acceptance.probability(key) == pytest.approx(0.5, abs=0.01)
     acceptance.note(other, True)
-    assert 0.8 < acceptance.probability(other) < 1
+    assert 0.5 < acceptance.probability(other) < 0.6
 
 
-def test_tokens_look_alike_by_their_blank_and_their_first_character() -> None:
-    alike = [(b"Ann", b"B"), (b"and", b"x."), (b"1", b"93a"), (b".", b"\xc3\xa9"), (b" A", b"\nBob")]
-    alike += [(b" a", b"\ta"), (b" 1", b" 2b"), (b" ", b" .", b"  a"), (b"", None)]
+def test_tokens_look_alike_by_their_space_and_their_first_character_and_punctuation_like_itself() -> None:
+    alike = [(b"Ann", b"B"), (b"and", b"x."), (b"1", b"93a"), (b".a", b"\xc3\xa9"), (b" A", b"\nBob")]
+    alike += [(b" a", b"\ta"), (b" 1", b" 2b"), (b" .a", b"  a"), (b"", None), (b" ",), (b'"],',), (b'",',)]
     looks = [{look(piece) for piece in pieces} for pieces in alike]
     assert [len(found) for found in looks] == [1] * len(alike)
     assert len(set.union(*looks)) == len(alike)
+
+
+EXPECTED = [
+    ("Angela Merkel met Mr. O'Neil of Coca-Cola in New York, then Angela Merkel left Berlin.", "xml", 16),
+    ("Angela Merkel met Mr. O'Neil of Coca-Cola in New York, then Angela Merkel left Berlin.", "bracketed", 16),
+    ("Angela Merkel met Mr. O'Neil of Coca-Cola in New York, then Angela Merkel left Berlin.", "category", 11),
+    ("Angela Merkel met Mr. O'Neil of Coca-Cola in New York, then Angela Merkel left Berlin.", "occurrence", 8),
+    ("Angela Merkel met Mr. O'Neil of Coca-Cola in New York, then Angela Merkel left Berlin.", "offset", 8),
+    ("nothing stands here, in many words", "category", 1),
+    ("nothing stands here, in many words", "offset", 1),
+]
+NAMES = {"Angela Merkel": "PER", "O'Neil": "PER", "Coca-Cola": "ORG", "New York": "LOC", "Berlin": "LOC"}
+
+
+def steps_of(model: Model, asked: Request, wanted: str) -> int:
+    """How often logits are needed by a model that writes this in canonical tokens, if all drafts are decoded along."""
+    ids = model.plain(wanted)
+    ends = accumulate((len(model.vocabulary.pieces[id] or b"") for id in ids), initial=0)
+    next_at = dict(zip(ends, ids, strict=False))
+    running = Decoder(model, asked, Grammar.compile(model, asked.grammar), 4000)
+    count = written = 0
+    while not running.done:
+        count += 1
+        draft, agreed = deque(running.draft().ids), True
+        while agreed and not running.done:
+            row = np.zeros(model.size, np.float32)
+            row[next_at[written]] = 9
+            for id in (running.take(row), *iter(running.force, None)):
+                written += len(model.vocabulary.pieces[id] or b"")
+                agreed = agreed and bool(draft) and draft.popleft() == id
+    completion = running.completion(0)
+    running.free()
+    assert completion.text == wanted
+    return count
+
+
+@pytest.mark.parametrize(("text", "format", "most"), EXPECTED)
+def test_a_model_that_writes_what_is_likely_needs_few_steps(bundled: Model, text: str, format: str, most: int) -> None:
+    found = [
+        Entity(match.start(), match.end(), label, name)
+        for name, label in NAMES.items()
+        for match in re.finditer(name, text)
+    ]
+    asked = request(bundled, text, format=format)
+    labels = [label.name for label in default_labels(bundled)]
+    wanted = FORMATS[format].render(text, found, labels)
+    assert not wanted.left_out
+    assert steps_of(bundled, asked, wanted.completion) <= most

@@ -229,6 +229,24 @@ def test_a_long_text_full_of_entities_takes_little_time(name: str) -> None:
     assert time.process_time() - started < 5  # every start against every end: a minute
 
 
+@pytest.mark.parametrize("name", JSON)
+@FLAT_AND_NESTED
+@given(text=hostile_text(most=8), labels=some_labels, seed=seeds)
+@examples(40)
+def test_what_is_likely_is_legal_in_json_and_its_mention_stands_in_the_text(
+    name: str, depth: int, text: str, labels: list[str], seed: int
+) -> None:
+    lock, rng = FORMATS[name].lock(text, labels, depth=depth), random.Random(seed)
+    places = locking.begin(lock)
+    while not locking.finished(lock, places):
+        data, start, end = locking.likely(lock, places)
+        assert locking.advance(lock, places, data)
+        if not places[0].rest:
+            assert json.loads(b'"' + data[start:end] + b'"') in text
+        edge = rng.choice(lock.edges(places[0].state))
+        places = locking.advance(lock, places, places[0].rest + edge.data)
+
+
 def test_a_tokenizer_that_changes_the_text_is_refused() -> None:
     lock = inserted.FORMAT.lock("e\u0301", ["A"])
     assert lock.segmented(lambda text: [text.encode()]).by_token

@@ -3,23 +3,23 @@
 A token is legal only if the source lock and llama.cpp's grammar sampler both accept it. The most probable
 token is asked first, then the next few; all legal ones are listed only when those are illegal, or where an
 entity is being decided, whose score needs its alternatives. Where only one continuation is legal it is taken
-without logits (`force`), and `copy` says what comes next if the source continues without markup. The lock's half of
-this is `constrained`.
+without logits (`force`), and `draft` says what probably comes next. The lock's half of this is `constrained`.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from functools import cached_property
 from itertools import accumulate, chain
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli import locking
 from genner_cli.constrained import Choice, ConstrainedCompletion
 from genner_cli.engine import llama
+from genner_cli.engine.drafting import LONGEST, NO_DRAFT, Cut, Draft
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model, llama_errors
 from genner_cli.engine.statistics import Statistics
@@ -81,6 +81,7 @@ class Decoder(ConstrainedCompletion):
         self._model = model
         self._grammar = grammar
         self._statistics = statistics or Statistics()
+        self._cut = Cut(model)
         super().__init__(request, model, room)
 
     def take(self, row: Row) -> int:
@@ -88,15 +89,22 @@ class Decoder(ConstrainedCompletion):
         self._forced.clear()
         return self._move(self._choose(row))
 
-    def copy(self) -> list[int]:
-        """The source tokens that come next as long as there is no markup; empty where something else must come.
+    def draft(self) -> Draft:
+        """The tokens that probably come next, at most LONGEST, in the vocabulary's own cut.
 
-        Without the last one of the text: nothing is left to be chosen behind it.
+        Without the last one: in its place a longer token may come, or nothing is left to be chosen behind it.
         """
-        if len(self._places) > 1 or self._places[0].rest or self._constraint is not Constraint.SOURCE:
-            return []
-        copied = self._lock.copied(self._places[0].state)
-        return self._source[self._source_at[copied] : -1] if copied in self._source_at else []
+        if self._constraint is not Constraint.SOURCE:
+            return NO_DRAFT
+        data, start, end = locking.likely(self._lock, self._places)
+        try:
+            ids = self._cut.ids(data, len(self._places[0].rest))[:-1][:LONGEST]
+        except (UnicodeDecodeError, DataError):
+            return NO_DRAFT
+        if end <= start or (start == 0 and end == len(data)):
+            return Draft(ids, [end > start] * len(ids))
+        begins = accumulate((len(self._vocabulary.pieces[id] or b"") for id in ids[:-1]), initial=0)
+        return Draft(ids, [start <= at < end for at in begins])
 
     @property
     def few(self) -> bool:
@@ -106,16 +114,6 @@ class Decoder(ConstrainedCompletion):
     def free(self) -> None:
         """Frees the grammar."""
         self._grammar.free()
-
-    @cached_property
-    def _source(self) -> list[int]:
-        return self._model.plain(self._lock.source.decode())
-
-    @cached_property
-    def _source_at(self) -> dict[int | None, int]:
-        """Bytes of the source that are written -> the number of the source token that comes next."""
-        sizes = (len(self._vocabulary.pieces[id] or b"") for id in self._source)
-        return {end: number for number, end in enumerate(accumulate(sizes, initial=0))}
 
     def _move(self, choice: Choice) -> int:
         if self._constraint is not Constraint.OFF:

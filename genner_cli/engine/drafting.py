@@ -1,26 +1,71 @@
-"""How many tokens of the source to decode ahead of the choice (copy-drafting, for formats that repeat the text).
+"""What is decoded ahead of the choice, and how much of it: text that the lock takes for likely.
 
 A drafted token that is then chosen makes a step larger, and larger steps take less time for each token; one that is not
-was decoded in vain. So both are measured: what a step costs, and how often the source continues, by what stands there.
+was decoded in vain. So both are measured: what a step costs, and how often drafts are right, by what stands there.
 A draft changes speed, never output.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from heapq import heapify, heapreplace
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genner_cli.constrained import Tokenizer
 from genner_cli.engine.step_times import TYPICAL, StepTimes
 
 LONGEST = 64
 """Tokens drafted for one slot in one step, at most."""
 
-Key = tuple[bool, int, int]
+Look = int | bytes
+Key = tuple[bool, Look, Look]
 """Whether an entity is open, the look of the last token, the look of the next one."""
+
+
+class Draft(NamedTuple):
+    """Tokens that may come next; `inside`: whether each of them belongs to a mention."""
+
+    ids: Sequence[int]
+    inside: Sequence[bool]
+
+
+NO_DRAFT = Draft((), ())
+
+
+class Cut:
+    """The tokens of what probably comes next. They are kept, since mostly the same text comes up again, without what
+    has been written meanwhile."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._data = b""
+        self._ids: list[int] = []
+        self._starts = [0]
+
+    def ids(self, data: bytes, fresh: int) -> list[int]:
+        """Tokens of these bytes, of which the first `fresh` did not belong to the text before.
+
+        Raises UnicodeDecodeError where they begin inside a character, DataError where the vocabulary lacks one.
+        """
+        at = len(self._data) - len(data) + fresh
+        if at < 0 or self._data[at:] != data[fresh:]:
+            self._ids = self._plain(data)
+            self._starts = [0, *accumulate(len(self._tokenizer.vocabulary.pieces[id] or b"") for id in self._ids)]
+            self._data, at, fresh = data, 0, 0
+        first = bisect_left(self._starts, at)
+        if not fresh and self._starts[first] == at:
+            return self._ids[first:]
+        first = min(first + 1, len(self._ids))
+        return self._plain(data[: fresh + self._starts[first] - at]) + self._ids[first:]
+
+    def _plain(self, data: bytes) -> list[int]:
+        return list(self._tokenizer.plain(data.decode()))
 
 
 class StepCosts:
@@ -82,36 +127,43 @@ class StepCosts:
 
 
 class Acceptance:
-    """How often the source continues without markup, by what is there."""
+    """How often a draft is right, by what is there."""
 
     def __init__(self, pieces: Sequence[bytes | None]) -> None:
         """`pieces[id]`: the bytes of a token."""
         self._look = lru_cache(maxsize=None)(lambda id: look(pieces[id]))
         self._tried: dict[Key, float] = {}
         self._agreed: dict[Key, float] = {}
+        self._all_tried, self._all_agreed = 5.0, 4.0
 
     def key(self, inside: bool, last: int, following: int) -> Key:
         """Where a choice is made, after the token `last` and before `following`."""
         return inside, self._look(last), self._look(following)
 
     def note(self, key: Key, agreed: bool) -> None:
-        """The source went on, or did not."""
+        """The draft was right, or was not."""
         self._tried[key] = self._tried.get(key, 0.0) + 1.0
         self._agreed[key] = self._agreed.get(key, 0.0) + agreed
+        self._all_tried += 1.0
+        self._all_agreed += agreed
 
     def probability(self, key: Key) -> float:
-        """The probability that the source continues; 0.8 where little is known."""
-        return (self._agreed.get(key, 0.0) + 4.0) / (self._tried.get(key, 0.0) + 5.0)
+        """The probability that the draft is right; where little is known, as often as anywhere."""
+        anywhere = self._all_agreed / self._all_tried
+        return (self._agreed.get(key, 0.0) + 5.0 * anywhere) / (self._tried.get(key, 0.0) + 5.0)
 
 
-def look(piece: bytes | None) -> int:
-    """A number for what a token looks like: begins with a blank or not; then capital, small letter, digit, or other."""
+def look(piece: bytes | None) -> Look:
+    """What a token looks like: ASCII without letters and digits like itself, others by whether they begin with a space,
+    and then with a capital, a small letter, a digit, or something else."""
     if not piece:
         return 0
-    blank = piece[:1].isspace()
-    first = piece[1:2] if blank else piece[:1]
+    if piece.isascii() and not any(chr(byte).isalnum() for byte in piece):
+        return piece
+    space = piece[:1].isspace()
+    first = piece[1:2] if space else piece[:1]
     kind = 1 + first.isupper() + 2 * first.islower() + 3 * first.isdigit()
-    return kind + 4 * blank
+    return kind + 4 * space
 
 
 def lengths(

@@ -1,6 +1,6 @@
 """Continuous batching: requests in, completions out as they finish.
 
-Every `llama_decode` carries the new tokens of each running slot, source tokens that it will probably choose next
+Every `llama_decode` carries the new tokens of each running slot, tokens that it will probably choose next
 (`drafting`), and as many prompt tokens of the next slots as fit. A slot that is done takes the next request at
 once. Knows nothing of labels or documents.
 """
@@ -16,7 +16,7 @@ from time import perf_counter
 
 from genner_cli.engine.context import PREFIX, Context
 from genner_cli.engine.decoder import Decoder, Grammar
-from genner_cli.engine.drafting import LONGEST, Acceptance, StepCosts, lengths
+from genner_cli.engine.drafting import NO_DRAFT, Acceptance, Draft, StepCosts, lengths
 from genner_cli.engine.head import Row
 from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
@@ -46,7 +46,7 @@ class _Slot:
     """A running sequence.
 
     `position`: tokens in the KV cache. `pending`: tokens still to be decoded, of the prompt or chosen. `last`: the
-    last of them that was. `copy`: what follows if the source continues, of which `drafted` are decoded along.
+    last of them that was. `draft`: what probably follows, of which `drafted` tokens are decoded along.
     `started`: when, on the clock of `perf_counter`.
     """
 
@@ -56,7 +56,7 @@ class _Slot:
     position: int
     pending: list[int]
     last: int = 0
-    copy: list[int] = field(default_factory=list)
+    draft: Draft = NO_DRAFT
     drafted: int = 0
     started: float = field(default_factory=perf_counter)
 
@@ -301,7 +301,7 @@ class Engine:
         self._draft([slot for slot, count in taken if count == len(slot.pending)], pending, room)
         for slot, count in taken:
             if count == len(slot.pending):
-                tokens = slot.pending + slot.copy[: slot.drafted]
+                tokens = [*slot.pending, *slot.draft.ids[: slot.drafted]]
                 few = slot.decoder.few
                 self._context.add(tokens, slot.position, slot.sequence, outputs=1 + slot.drafted, few=few)
             else:
@@ -309,25 +309,25 @@ class Engine:
         return taken
 
     def _draft(self, slots: list[_Slot], pending: int, room: int) -> None:
-        """Decides for each slot what may be copied, and how much of it is decoded along; nothing where a wrong draft
-        could not be taken back. `pending`: tokens of the step so far."""
+        """Decides for each slot how much of its draft is decoded along; nothing where a wrong one could not be taken
+        back. `pending`: tokens of the step so far."""
         if self._model.recurrent:
             return
         held, waiting = self._held(), sum(len(slot.pending) for slot in self._slots)
         room = min(room, self._options.context - held - waiting)
         chances = []
         for slot in slots:
-            slot.copy = slot.decoder.copy()
+            slot.draft = slot.decoder.draft()
             chances.append(self._chances(slot))
         others = held * (len(slots) - 1) // max(1, len(slots))
         for slot, count in zip(slots, lengths(chances, self._costs, pending, room, others), strict=True):
             slot.drafted = count
 
     def _chances(self, slot: _Slot) -> list[float]:
-        """How probably the choice reaches and agrees with each of the tokens to copy."""
-        inside, last, chance = slot.decoder.inside, slot.pending[-1], 1.0
+        """How probably the choice reaches and agrees with each token of the draft."""
+        last, chance = slot.pending[-1], 1.0
         found = []
-        for id in slot.copy[:LONGEST]:
+        for id, inside in zip(*slot.draft, strict=True):
             chance *= self._acceptance.probability(self._acceptance.key(inside, last, id))
             found.append(chance)
             last = id
@@ -351,9 +351,8 @@ class Engine:
         found: list[int] = []
         accepted = 0
         while not found and not slot.decoder.done:
-            inside = slot.decoder.inside
             found = [slot.decoder.take(rows[accepted]), *self._forced(slot)]
-            agreed = min(self._agreement(slot, inside, found, slot.copy[accepted:]), slot.drafted - accepted)
+            agreed = min(self._agreement(slot, found, accepted), slot.drafted - accepted)
             accepted += agreed
             del found[:agreed]
         self.statistics.drafted += slot.drafted
@@ -363,14 +362,16 @@ class Engine:
             self._context.forget(slot.sequence, slot.position)
         slot.pending = found
 
-    def _agreement(self, slot: _Slot, inside: bool, found: list[int], copy: list[int]) -> int:
-        """How many of the found tokens are those of the source; notes each."""
-        for agreed, (id, guess) in enumerate(zip(found, copy, strict=False)):
+    def _agreement(self, slot: _Slot, chosen: list[int], at: int) -> int:
+        """How many of the chosen tokens are those of the draft from `at` on; notes each."""
+        agreed = 0
+        for id, guess, inside in zip(chosen, slot.draft.ids[at:], slot.draft.inside[at:], strict=False):
             self._acceptance.note(self._acceptance.key(inside, slot.last, guess), id == guess)
             if id != guess:
-                return agreed
+                break
             slot.last = id
-        return min(len(found), len(copy))
+            agreed += 1
+        return agreed
 
     def _forced(self, slot: _Slot) -> Iterator[int]:
         """Tokens that need no logits."""

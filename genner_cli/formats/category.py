@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from genner_cli.formats import Claim, LeftOut, Rendering, select
@@ -159,12 +160,28 @@ class _Lock(ListingLock):
     def naming(self, state: Naming) -> Iterator[Edge]:
         raise AssertionError("category JSON names the label first")
 
+    def following(self, state: Opening) -> Edge:
+        if state.place is None:
+            return Edge(b"{" + self._key(0) + self._endings[0], Done())
+        return Edge(self._endings[state.place[0]], Done())
+
+    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
+        return (span for span in taken if span.label == self.labels[place[0]])
+
     def tail(self, state: State) -> int:
         if isinstance(state, Done):
             return 0
         number = -1 if state.place is None else state.place[0]  # type: ignore[attr-defined]
         keys = sum(len(self._key(n)) + len("], ") for n in range(number + 1, len(self.labels)))
         return keys + len("]}") + isinstance(state, Reading)
+
+    @cached_property
+    def _endings(self) -> list[bytes]:
+        """What ends the completion from the list of each label on, without further items."""
+        found = [b"]}"]
+        for number in range(len(self.labels) - 1, 0, -1):
+            found.append(b"], " + self._key(number) + found[-1])
+        return found[::-1]
 
     def _key(self, number: int) -> bytes:
         return json.dumps(self.labels[number], ensure_ascii=False).encode() + b": ["

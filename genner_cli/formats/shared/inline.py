@@ -20,7 +20,7 @@ from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Marked, OutputFormat, Rendering, select
 from genner_cli.formats.shared import gbnf
 from genner_cli.formats.shared.boundaries import is_boundary
-from genner_cli.locking import Edge, Segment, State
+from genner_cli.locking import Edge, Guess, Segment, State
 from genner_cli.types import Entity, Range, canonical_order
 
 _MAX_READINGS = 20_000  # partial ones, of a completion in which markup and text look alike
@@ -324,13 +324,13 @@ class InlineLock:
         offsets = tuple(offset_at.get(end) for end in _ends(units))
         return replace(self, units=units, offsets=offsets, closings=closings, by_token=True)
 
-    @cached_property
-    def source(self) -> bytes:
-        return b"".join(self.units)
-
-    def copied(self, state: State) -> int | None:
+    def likely(self, state: State) -> Guess:
+        """The source without further markup."""
         assert isinstance(state, Position)
-        return None if state.closing else self._ends[state.unit]
+        if state.closing:
+            return Guess(b"")
+        data = self._source[self._ends[state.unit] :]
+        return Guess(data, 0, len(data) if state.frames else 0)
 
     def edges(self, state: State) -> Sequence[Edge]:
         assert isinstance(state, Position)
@@ -424,6 +424,10 @@ class InlineLock:
                 end += 1
             taken[frame, end] += 1
         return end < ends
+
+    @cached_property
+    def _source(self) -> bytes:
+        return b"".join(self.units)
 
     @cached_property
     def _ends(self) -> list[int]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from genner_cli.errors import DataError
 from genner_cli.formats import Marked, OutputFormat
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.locking import Edge, Segment, State
+from genner_cli.locking import Edge, Guess, Segment, State
 from genner_cli.types import Entity, Range, canonical_order
 
 CHARACTER = r'[^"\\\x00-\x1f] | "\\" (["\\bfnrt] | "u" [0-9a-f] [0-9a-f] [0-9a-f] [0-9a-f])'
@@ -162,7 +162,6 @@ class ListingLock(ABC):
     depth: int
     by_token: bool = False
     markup: frozenset[bytes] = frozenset()
-    source: bytes = b""
     _edges: dict[State, Sequence[Edge]] = field(default_factory=dict, repr=False)
     _bounds: dict[State, int] = field(default_factory=dict, repr=False)
     _nearest: dict[tuple[Any, Taken, int, int], int | None] = field(default_factory=dict, repr=False)
@@ -171,9 +170,6 @@ class ListingLock(ABC):
     @abstractmethod
     def start(self) -> State:
         """The state of an empty completion."""
-
-    def copied(self, state: State) -> int | None:
-        return None  # mentions are copied, the text is not
 
     @abstractmethod
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
@@ -196,12 +192,61 @@ class ListingLock(ABC):
         """From a mention and its label to the item's end."""
 
     @abstractmethod
+    def following(self, state: Opening) -> Edge:
+        """What probably comes next between two items: a further one, or the end with all that belongs to it."""
+
+    @abstractmethod
+    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
+        """The listed spans behind which the next one probably stands."""
+
+    @abstractmethod
     def tail(self, state: State) -> int:
         """Bytes that suffice to finish once the mention is written."""
 
     def segmented(self, segment: Segment) -> ListingLock:
         """The lock itself: any tokens that spell a legal listing are legal."""
         return self
+
+    def likely(self, state: State) -> Guess:
+        """The mention that is being written or comes next, what belongs to it, and the end behind it."""
+        data, start, end = b"", 0, 0
+        while not isinstance(state, Done) and not (end and isinstance(state, Reading)):
+            if isinstance(state, Reading):
+                span = self.likely_mention(state)
+                if span is None:
+                    break
+                written = quoted(self.text[span[0] + state.length : span[1]])
+                start, end = len(data), len(data) + len(written)
+                data += written
+                edge = next(self.closing(state, self.text[slice(*span)]), None)
+            else:
+                assert isinstance(state, Opening | Naming)
+                edge = self.following(state) if isinstance(state, Opening) else next(self.naming(state), None)
+            if edge is None:
+                break
+            data += edge.data
+            state = edge.state
+        return Guess(data, start, end)
+
+    def likely_mention(self, state: Reading) -> tuple[int, int] | None:
+        """Start and end of the mention that is probably being written: of those that begin so, the first; of all, the
+        first capitalised one behind those listed. It ends where a listed one ended, or with its capitalised words."""
+        place, taken, starts, length = state
+        start: int | None = starts[0]
+        if not length:
+            behind = max((span.end for span in self.in_order(place, taken)), default=0)
+            inside = [span for span in taken if span.end > behind]
+            free = (s for s in starts if s >= behind and not any(span.start <= s < span.end for span in inside))
+            start = next((s for s in free if self.text[s].isupper()), None)
+        if start is None:
+            return None
+        again = (self.text[span.start : span.end] for span in taken if span.end - span.start >= length)
+        ends = [start + len(mention) for mention in again if self.text.startswith(mention, start)]
+        end = max(ends, default=_end_of_words(self.text, start))
+        if end >= start + max(length, 1) and self.listable(place, taken, start, end):
+            return start, end
+        nearest = self._end_of(place, taken, start, max(length, 1))
+        return None if nearest is None else (start, nearest)
 
     def edges(self, state: State) -> Sequence[Edge]:
         if state not in self._edges:
@@ -257,6 +302,22 @@ class ListingLock(ABC):
     @cached_property
     def _mentions(self) -> Mentions:
         return Mentions(self.text)
+
+
+_WORD = re.compile(r"\S*")
+
+
+def _end_of_words(text: str, start: int) -> int:
+    """The end of the word at `start` and of the capitalised ones that follow it, without punctuation."""
+    end = start
+    while end == start or (text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()):
+        begin = end + (end > start)
+        word = _WORD.match(text, begin)[0]  # type: ignore[index]
+        bare = word.rstrip(".,;:!?)]}\"'").removesuffix("'s")
+        end = begin + len(bare)
+        if bare != word:
+            break
+    return end
 
 
 def quoted(text: str) -> bytes:

@@ -160,6 +160,13 @@ class _Lock(ListingLock):
             if span.label == state.label:
                 yield Edge(self._numbered(state.mention, span.start), Opening(True, state.taken | {span}))
 
+    def following(self, state: Opening) -> Edge:
+        first, *_, end = (*self.edges(state), *self.edges(state))
+        return first if isinstance(first.state, Reading) and self.likely_mention(first.state) else end
+
+    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
+        return iter(taken)
+
     def tail(self, state: State) -> int:
         if isinstance(state, Done):
             return 0
