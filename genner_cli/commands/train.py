@@ -127,7 +127,8 @@ def train(
     """Train a LoRA adapter on labelled documents.
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
-    of it. An interrupted run is resumed with --resume. Under `torchrun` or `accelerate launch` all processes share it.
+    of it. Pairs of answers (`genner data preferences`) are learnt by DPO. An interrupted run is resumed with --resume.
+    Under `torchrun` or `accelerate launch` all processes share it.
 
     Examples:
 

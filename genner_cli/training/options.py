@@ -90,6 +90,7 @@ class TrainOptions:
     fusion: float | None = _option(
         None, "Weight of the teachers' probabilities against the labelled entities, 0 to 1.", shown="0.1 with --teacher"
     )
+    beta: float = _option(0.1, "How strongly the model is kept near what it was, where preferences are learnt (DPO).")
     rank: int = _option(16, "Rank of the LoRA matrices.")
     alpha: int = _option(32, "LoRA alpha: updates are scaled by alpha / rank.")
     dropout: float = _option(0.0, "Dropout before the LoRA matrices.")
@@ -121,7 +122,7 @@ class TrainOptions:
         if self.format is not None:
             output_format(self.format)
         positive = ("depth", "cutoff", "rank", "alpha", "learning_rate", "clip_norm", "epochs", "batch_size",
-                    "valid_limit", "checkpoint_every")  # fmt: skip
+                    "beta", "valid_limit", "checkpoint_every")  # fmt: skip
         _refuse(self, positive, lambda value: value > 0, "greater than 0")
         optional = ("chunk_bytes", "evaluate_every", "patience", "pack_tokens")
         _refuse(self, optional, lambda value: value is None or value > 0, "greater than 0")

@@ -32,7 +32,7 @@ from genner_cli.training.decoding import TorchBackend, evaluate
 from genner_cli.training.examples import Example
 from genner_cli.training.gold import CHECKPOINT, Gold, refuse_folder
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
-from genner_cli.training.loss import Amounts, Objective
+from genner_cli.training.loss import Amounts, Objective, PreferenceObjective, log_probabilities
 from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
 from genner_cli.training.teachers import Teachers, label_first, model_answers, refuse_format, teacher_hashes
@@ -99,6 +99,9 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         loop = _loop(job, adapted.get_base_model(), base, data, schedule, group, report)
         if job.resume and (step := _step_saved(job.out)):
             report.stage(f"resuming from step {step:,}")
+        if data.rejected:
+            report.stage("computing the reference")
+            schedule.references = _references(job, adapted.get_base_model(), data, schedule)
         teaching = _teaching(job, adapted.get_base_model(), data, schedule, provenance, group, report)
         with _interruption_noted(job.out, first=group.first), teaching as schedule.teach:
             best = loop.run(schedule)
@@ -108,6 +111,19 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         write_adapter(job.out, adapted, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
     return Outcome(steps_of(schedule, job.options), lines, best)
+
+
+@torch.no_grad()
+def _references(job: Job, model: PreTrainedModel, data: Dataset, schedule: Schedule) -> list[float]:
+    """The log-probabilities that the base gives to all answers, the better and the worse one in turn."""
+    model.eval()
+    found: list[float] = []
+    bfloat16 = number_type(job.options, model.device) is torch.bfloat16
+    for pack in schedule.in_pairs(range(len(data.rejected))):
+        batch = Batch.of(pack).to(model.device)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            found += log_probabilities(model, batch, job.options.loss).tolist()
+    return found
 
 
 @contextmanager
@@ -259,7 +275,7 @@ def _loop(
     )
     return Loop(
         model,
-        objective_of(options),
+        PreferenceObjective(options.loss, beta=options.beta) if data.rejected else objective_of(options),
         chosen,
         job.out / CHECKPOINT,
         log=job.out / LOG,

@@ -14,6 +14,7 @@ class _Commands(LazyGroup):
         "relabel": "Rename labels, merge them, or drop them.",
         "check": "Look for wrong offsets, duplicates, leaks between files, and inconsistent annotations.",
         "sample": "Choose the documents to annotate next: the least certain ones, from all labels alike.",
+        "preferences": "Pair better with worse answers, to train on with genner train.",
         "merge": "Join the outputs of all shards of a run into the output of the same run without shards.",
     }
 
