@@ -96,7 +96,7 @@ OptionsFile = Annotated[
 ]
 Augment = Annotated[
     bool,
-    typer.Option("--augment", help="Train the model to follow the label list: --subset 0.5 --shuffle --negatives 3."),
+    typer.Option("--augment", help="Train to follow the label list: --subset 0.5 --shuffle --negatives 3 --other 0.2."),
 ]
 NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
