@@ -86,7 +86,7 @@ def load(
         problems += [*more, *long]
     settle(problems, skip=gold.files.skip)
     refuse_nothing(gold.files, parts[0].examples, parts[1].examples)
-    return Dataset(instructions, *parts, rejected)
+    return Dataset(instructions, parts[0], parts[1], rejected)
 
 
 def _paired(better: Part, worse: Part, chunk_bytes: int) -> tuple[Part, tuple[Example, ...], list[Problem]]:
