@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
+from conftest import Run
+from small_bases import RECORDS, write_jsonl
 
 from genner_cli.errors import UsageError
+from genner_cli.files.labels import with_own_labels
+from genner_cli.files.reading import read_documents
 from genner_cli.training.augment import COMMON_TYPES, augmented
 from genner_cli.training.examples import Sample
 from genner_cli.training.options import Augmentation
-from genner_cli.types import Entity, Label
+from genner_cli.types import Document, Entity, Label
 
 LABELS = (Label("PER"), Label("ORG"), Label("LOC"))
 SAMPLE = Sample(
@@ -109,7 +114,50 @@ def test_no_common_type_has_two_names_in_two_places_and_all_can_be_labels() -> N
     assert all(Label(name.upper().replace(" ", "_"), text) for same, text in COMMON_TYPES.items() for name in same)
 
 
-@pytest.mark.parametrize("values", [{"subset": 1.5}, {"subset": -0.1}, {"negatives": -1}])
+def test_other_has_the_entities_of_all_labels_that_are_left_out_and_never_stands_beside_their_own() -> None:
+    count = 10_000
+    samples = draw(Augmentation(subset=0.5, other=0.3, shuffle=True, negatives=1), count)
+    with_other = [sample for sample in samples if "OTHER" in names(sample)]
+    assert abs(len(with_other) / count - 0.3) < 3 * (0.3 * 0.7 / count) ** 0.5
+    for sample in with_other:
+        left_out = {"PER", "ORG", "LOC"} - set(names(sample))
+        assert left_out
+        assert [entity.label for entity in sample.entities] == [
+            "OTHER" if entity.label in left_out else entity.label for entity in SAMPLE.entities
+        ]
+    assert {len(sample.labels) for sample in with_other} == {2, 3, 4}  # with a negative one
+
+
+def test_entities_of_one_place_are_one_other() -> None:
+    twice = (Entity(0, 3, "PER", "Ann"), Entity(0, 3, "ORG", "Ann"))
+    samples = draw(Augmentation(subset=1.0, other=1.0), 50, Sample("Ann", twice, LABELS))
+    assert (Entity(0, 3, "OTHER", "Ann"),) in {sample.entities for sample in samples}
+
+
+@pytest.mark.parametrize("names", [("PER",), ("person", "Misc"), ("person", "other"), ("person", "MISCELLANEOUS")])
+def test_there_is_no_other_where_a_label_may_mean_it_or_nothing_can_be_left_out(names: tuple[str, ...]) -> None:
+    sample = Sample("x", (), tuple(map(Label, names)))
+    assert {drawn.labels for drawn in draw(Augmentation(other=1.0), 20, sample)} == {sample.labels}
+
+
+@pytest.mark.parametrize("values", [{"subset": 1.5}, {"subset": -0.1}, {"negatives": -1}, {"other": 2.0}])
 def test_what_is_no_augmentation_is_a_usage_error(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="choose"):
         Augmentation(**values)  # type: ignore[arg-type]
+
+
+def test_documents_get_label_lists_of_their_own_the_same_for_a_seed(genner: Callable[..., Run], tmp_path: Path) -> None:
+    gold = write_jsonl(tmp_path / "gold.jsonl")
+    runs = [genner("data", "relabel", gold, "--dynamic", "--seed", seed) for seed in (7, 7, 8)]
+    assert [run.status for run in runs] == [0, 0, 0]
+    assert runs[0].stdout == runs[1].stdout != runs[2].stdout
+    assert len({tuple(record["labels"]) for record in runs[0].records}) > 5
+    for record, before in zip(runs[0].records, RECORDS, strict=True):
+        assert record["text"] == before["text"]
+        own = [(each["start"], each["end"]) for each in before["entities"] if each["label"] in record["labels"]]
+        kept = [(each["start"], each["end"]) for each in record["entities"] if each["label"] != "OTHER"]
+        assert (kept, {each["label"] for each in record["entities"]} <= set(record["labels"])) == (own, True)
+    drawn = write_jsonl(tmp_path / "drawn.jsonl", runs[0].records)
+    read = [with_own_labels(each, "labels") for each in read_documents([str(drawn)])]
+    assert all(isinstance(each, Document) and each.labels for each in read)
+    assert genner("data", "relabel", gold).status == genner("data", "relabel", gold, "--dynamic", "-m", "x").status == 2

@@ -96,7 +96,7 @@ OptionsFile = Annotated[
 ]
 Augment = Annotated[
     bool,
-    typer.Option("--augment", help="Train the model to follow the label list: --subset 0.5 --shuffle --negatives 3."),
+    typer.Option("--augment", help="Train to follow the label list: --subset 0.5 --shuffle --negatives 3 --other 0.2."),
 ]
 NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
@@ -127,7 +127,8 @@ def train(
     """Train a LoRA adapter on labelled documents.
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
-    of it. An interrupted run is resumed with --resume. Under `torchrun` or `accelerate launch` all processes share it.
+    of it. Pairs of answers (`genner data preferences`) are learnt by DPO. An interrupted run is resumed with --resume.
+    Under `torchrun` or `accelerate launch` all processes share it.
 
     Examples:
 

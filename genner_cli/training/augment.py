@@ -62,6 +62,10 @@ such a text has none would be to teach what is false.
 """
 
 
+_LIKE_OTHER = frozenset({"other", "misc", "miscellaneou", "unknown", "entity", "entitie"})
+"""Labels, as `_key` writes them, that a data set may have for the rest."""
+
+
 def augmented(sample: Sample, augmentation: Augmentation, random: Random) -> Sample:
     """The sample, asked for with other labels; without the entities of labels that are not asked for.
 
@@ -71,25 +75,43 @@ def augmented(sample: Sample, augmentation: Augmentation, random: Random) -> Sam
     if random.random() < augmentation.subset:
         chosen = random.sample(range(len(labels)), random.randint(1, len(labels)))
         labels = [labels[at] for at in sorted(chosen)]
+    other = _other(sample.labels) if augmentation.other and random.random() < augmentation.other else None
+    if other:
+        if len(labels) > 1:  # a single one is a part of the label set, so that others are left out already
+            del labels[random.randrange(len(labels))]
+        labels.append(other)
     if augmentation.shuffle:
         random.shuffle(labels)
     for negative in _negatives(sample.labels, random.randint(0, augmentation.negatives), random):
         labels.insert(random.randint(0, len(labels)), negative)
     asked = {label.name for label in labels}
-    entities = tuple(entity for entity in sample.entities if entity.label in asked)
+    renamed = (
+        replace(each, label=other.name) if other and each.label not in asked else each for each in sample.entities
+    )
+    entities = tuple(dict.fromkeys(entity for entity in renamed if entity.label in asked))
     return replace(sample, entities=entities, labels=tuple(labels))
+
+
+def _other(labels: Sequence[Label]) -> Label | None:
+    """The label of all entities whose own is not asked for; None where one of these may mean that, or there is only
+    one."""
+    if len(labels) == 1 or any(_key(label.name) in _LIKE_OTHER for label in labels):
+        return None
+    return _alike(labels, "other", "entities of all other types")
 
 
 def _negatives(labels: Sequence[Label], count: int, random: Random) -> list[Label]:
     """Common types that none of these labels may mean, in capitals or with a definition where all of these are."""
     taken = {_key(label.name) for label in labels}
     free = [(names[0], text) for names, text in COMMON_TYPES.items() if not taken & {_key(name) for name in names}]
+    return [_alike(labels, name, text) for name, text in random.sample(free, min(count, len(free)))]
+
+
+def _alike(labels: Sequence[Label], name: str, definition: str) -> Label:
+    """A label in capitals, or with a definition, where all of these are."""
     capitals = all(label.name.isupper() for label in labels)
     defined = all(label.definition for label in labels)
-    return [
-        Label(name.upper().replace(" ", "_") if capitals else name, text if defined else "")
-        for name, text in random.sample(free, min(count, len(free)))
-    ]
+    return Label(name.upper().replace(" ", "_") if capitals else name, definition if defined else "")
 
 
 def _key(name: str) -> str:

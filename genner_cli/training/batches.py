@@ -30,7 +30,8 @@ class Batch:
     the same of the documents' text. decision_at: (decisions,); legal: (decisions, most legal tokens), the right one
     first, -1 as padding; opens: (decisions,), whether the right one opens an entity. parts: (decisions, most legal
     tokens), the group of each, -1 for none; targets: (decisions, most groups), a teacher's probability of each, all 0
-    where there is none; both None where no decision has a target.
+    where there is none; both None where no decision has a target. completion_of, decision_of: the number of the example
+    in the pack that each completion token and each decision belongs to; references: (examples,) see `Example`.
     """
 
     ids: torch.Tensor
@@ -44,6 +45,9 @@ class Batch:
     decision_at: torch.Tensor
     legal: torch.Tensor
     opens: torch.Tensor
+    completion_of: torch.Tensor
+    decision_of: torch.Tensor
+    references: torch.Tensor
     parts: torch.Tensor | None = None
     targets: torch.Tensor | None = None
 
@@ -72,6 +76,9 @@ class Batch:
             decision_at=torch.tensor([at for at, _ in decisions], dtype=torch.long),
             legal=legal,
             opens=torch.tensor([decision.opens for _, decision in decisions], dtype=torch.bool),
+            completion_of=_numbers([len(each.ids) - each.completion_start for each in pack.examples]),
+            decision_of=_numbers([len(each.decisions) for each in pack.examples]),
+            references=torch.tensor([each.reference for each in pack.examples], dtype=torch.float64),
             **_taught([decision for _, decision in decisions], legal.shape[1]),
         )
 
@@ -159,6 +166,11 @@ class _Row:
         for placed in self._placed:
             for decision in placed.example.decisions:
                 yield start + placed.before(decision.position), decision
+
+
+def _numbers(counts: Sequence[int]) -> torch.Tensor:
+    """Each number, from 0, as often as it counts."""
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
 
 def _taught(decisions: Sequence[Decision], width: int) -> dict[str, torch.Tensor]:

@@ -5,8 +5,9 @@ Knows nothing of torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 from genner_cli.files.gold import Problem
@@ -16,7 +17,7 @@ from genner_cli.training.base import Base
 from genner_cli.training.examples import Example, Sample, encode
 from genner_cli.training.gold import Gold, refuse_nothing, settle
 from genner_cli.training.options import Loss, TrainOptions
-from genner_cli.training.packing import Pack, in_a_row, order, side_by_side
+from genner_cli.training.packing import Pack, in_a_row, in_pairs, order, side_by_side
 from genner_cli.training.samples import encode_samples, make_samples
 from genner_cli.types import Document
 
@@ -41,11 +42,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What to train on, what to validate on, and the instructions that the model gets."""
+    """What to train on, what to validate on, and the instructions that the model gets. `rejected`: the worse answer to
+    each of the examples to train on, in their order, where preferences are learnt."""
 
     instructions: Instructions
     train: Part
     valid: Part
+    rejected: tuple[Example, ...] = ()
 
 
 def load(
@@ -76,9 +79,31 @@ def load(
         part, more = _encoded(documents, instructions, base, options, progress, meanings=wanted)
         parts.append(part)
         problems += more
+    rejected: tuple[Example, ...] = ()
+    if gold.rejected:
+        worse, more = _encoded(gold.rejected, instructions, base, options, progress, meanings=False)
+        parts[0], rejected, long = _paired(parts[0], worse, instructions.chunk_bytes)
+        problems += [*more, *long]
     settle(problems, skip=gold.files.skip)
     refuse_nothing(gold.files, parts[0].examples, parts[1].examples)
-    return Dataset(instructions, *parts)
+    return Dataset(instructions, parts[0], parts[1], rejected)
+
+
+def _paired(better: Part, worse: Part, chunk_bytes: int) -> tuple[Part, tuple[Example, ...], list[Problem]]:
+    """The documents whose two answers are one example each, the worse example of each, and what is too long."""
+    counts = Counter(sample.source for sample in (*better.samples, *worse.samples))
+    long = f"is longer than a chunk of {chunk_bytes} bytes; make chunks longer (--chunk-bytes), or split it"
+    problems = [Problem(f"{source}: {long}", source) for source, count in counts.items() if count > 2]
+    of_source = {sample.source: example for sample, example in zip(worse.samples, worse.examples, strict=True)}
+    kept = [
+        (sample, example)
+        for sample, example in zip(better.samples, better.examples, strict=True)
+        if counts[sample.source] == 2 and sample.source in of_source
+    ]
+    sources = {sample.source for sample, _ in kept}
+    documents = tuple(document for document in better.documents if document.source in sources)
+    part = Part(documents, tuple(sample for sample, _ in kept), tuple(example for _, example in kept))
+    return part, tuple(of_source[sample.source] for sample in part.samples), problems
 
 
 def _encoded(
@@ -126,6 +151,7 @@ class Schedule:
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self.steps_in_epoch = -(-len(data.train.examples) // options.batch_size)
         self.teach: Teach | None = None
+        self.references: Sequence[float] = ()
 
     def __call__(self, step: int) -> list[Pack]:
         """The packs of a step, from 0."""
@@ -135,6 +161,8 @@ class Schedule:
             seed = f"{self._options.seed} {epoch}"
             by_length = not self._options.packed
             self._epoch = (epoch, order(lengths, self._options.batch_size, seed, by_length=by_length))
+        if self._data.rejected:
+            return self.in_pairs(self._epoch[1][number])
         pairs = [self._pair(at, epoch) for at in self._epoch[1][number]]
         return self.packed([self.teach(*pair) if self.teach else pair[1] for pair in pairs])
 
@@ -142,6 +170,15 @@ class Schedule:
         """Examples as they are computed."""
         share = -(-sum(len(example.ids) for example in examples) // self._processes)
         return (in_a_row if self._options.packed else side_by_side)(examples, min(self._pack_tokens, share))
+
+    def in_pairs(self, numbers: Iterable[int]) -> list[Pack]:
+        """Answers to prefer, each with the worse one behind it, and with their reference where that is known."""
+        better, worse = self._data.train.examples, self._data.rejected
+        examples = [example for at in numbers for example in (better[at], worse[at])]
+        if self.references:
+            both = [reference for at in numbers for reference in self.references[2 * at : 2 * at + 2]]
+            examples = [replace(example, reference=each) for example, each in zip(examples, both, strict=True)]
+        return in_pairs(examples, self._pack_tokens, packed=self._options.packed)
 
     def to_teach(self) -> list[tuple[Sample, Example]]:
         """All that is asked for in any epoch, with the example of each."""

@@ -75,6 +75,7 @@ class Example:
 
     The first `prefix` ids are those of the prompt before the text, which other examples may begin with too; the
     prompt ends before `completion_start`. `left_out`: entities that the completion does not say, as its format cannot.
+    `reference`: the log-probability (nats) of the completion before training, where preferences are learnt.
     """
 
     ids: tuple[int, ...]
@@ -82,6 +83,7 @@ class Example:
     completion_start: int
     decisions: tuple[Decision, ...]
     left_out: tuple[LeftOut, ...]
+    reference: float = 0.0
 
 
 def encode(

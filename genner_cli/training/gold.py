@@ -13,6 +13,7 @@ from pathlib import Path
 
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files.gold import GoldData, Problem, read_gold, summarized
+from genner_cli.files.preferences import has_preferences, read_preferences
 from genner_cli.plurals import counted
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.options import TrainOptions
@@ -38,12 +39,16 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """Files as they were read: the documents without a problem, and the label set."""
+    """Files as they were read: the documents without a problem, and the label set.
+
+    `rejected`: the documents of `train` once more with worse answers as their entities, where preferences are learnt.
+    """
 
     files: Files
     train: tuple[Document, ...]
     valid: tuple[Document, ...]
     labels: tuple[Label, ...]
+    rejected: tuple[Document, ...] = ()
 
 
 def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> Gold:
@@ -53,6 +58,8 @@ def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) ->
     """
     if options.patience and not files.valid:
         raise UsageError("--patience needs --valid, by which training is judged")
+    if has_preferences(files.train):
+        return _read_preferences(files, options, labels)
     trained = _read(files.train, files, options, labels)
     asked = tuple(labels) if labels else label_set(trained.documents)
     valid = _read(files.valid, files, options, asked)
@@ -61,6 +68,32 @@ def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) ->
     if not asked:
         raise UsageError(f"{', '.join(files.train)}: no entities to train on; give labelled documents")
     return Gold(files, trained.documents, valid.documents, asked)
+
+
+def _read_preferences(files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> Gold:
+    """As `read`, for pairs of answers."""
+    if not options.augmentation.none or options.text_weight or options.fusion:
+        raise UsageError(
+            f"{files.train[0]} holds preferences; they are learnt without --augment, --teacher and --text-weight"
+        )
+    nested = options.depth > 1
+    found = read_preferences(files.train, text_field=files.text_field, id_field=files.id_field, nested=nested)
+    asked = tuple(labels) if labels else label_set((*found.chosen, *found.rejected))
+    known = {label.name for label in asked}
+    strange = [
+        Problem(f"{document.source}: the label {entity.label!r} was not asked for; add it to --types", document.source)
+        for document in (*found.chosen, *found.rejected)
+        for entity in document.entities
+        if entity.label not in known
+    ]
+    valid = _read(files.valid, files, options, asked)
+    settle([*found.problems, *strange, *valid.problems], skip=files.skip)
+    bad = {problem.source for problem in strange}
+    chosen, rejected = (tuple(d for d in each if d.source not in bad) for each in (found.chosen, found.rejected))
+    refuse_nothing(files, chosen, valid.documents)
+    if not asked:
+        raise UsageError(f"{', '.join(files.train)}: no entities to train on; give answers with entities")
+    return Gold(files, chosen, valid.documents, asked, rejected)
 
 
 def _read(paths: Sequence[str], files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> GoldData:

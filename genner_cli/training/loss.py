@@ -5,7 +5,8 @@ the same however its examples are packed.
 - locked: at every decision, -log softmax over the legal tokens alone. Where one token is legal there is nothing to
   learn, so the hidden states meet a handful of rows of the output matrix. Where a teacher says what it thinks of a
   decision, its probabilities take the place of a share of the right token's (FuseLLM, arXiv 2401.10491, eq. 7).
-- beside either, a share of the ordinary loss over the documents' own text keeps the model a language model.
+- preferences (DPO, arXiv 2305.18290): of two answers, the one that is right should gain more than the other.
+- beside the first two, a share of the ordinary loss over the documents' own text keeps the model a language model.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, logsigmoid
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
@@ -75,6 +76,45 @@ class Objective:
     def whole(self, main: Any, text: Any, amounts: Amounts) -> Any:
         """The loss of a step, or a batch's part of it, from sums; `amounts` are the step's."""
         return main / max(amounts.main, 1e-9) + self.text_weight * text / max(amounts.text, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceObjective(Objective):
+    """Of each two examples that follow each other, the first is the better answer (arXiv 2305.18290, eq. 7).
+
+    `loss`: which log-probability an answer has, over the whole vocabulary or under the lock; `beta`: how strongly the
+    model is kept near what it was.
+    """
+
+    beta: float = 0.1
+
+    def _main(self, example: Example) -> float:
+        return 0.5  # a pair is one
+
+    def sums(self, model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        gained = log_probabilities(model, batch, self.loss).double() - batch.references
+        chosen, rejected = gained.reshape(-1, 2).unbind(1)
+        return -logsigmoid(self.beta * (chosen - rejected)).sum(), gained.new_zeros(())
+
+
+def log_probabilities(model: PreTrainedModel, batch: Batch, loss: Loss) -> torch.Tensor:
+    """(examples,): of each completion, with its end over the whole vocabulary, or of its decisions under the lock."""
+    states, count = hidden_states(model, batch), len(batch.references)
+
+    def whole(states: torch.Tensor, targets: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+        losses = cross_entropy(logits(model, states), targets, reduction="none")
+        return losses.new_zeros(count).index_add(0, owner, -losses)
+
+    def locked(states: torch.Tensor, legal: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+        found = logits_of(model, states, legal.clamp(min=0)).masked_fill(legal < 0, float("-inf"))
+        losses = cross_entropy(found, torch.zeros(len(legal), dtype=torch.long, device=legal.device), reduction="none")
+        return losses.new_zeros(count).index_add(0, owner, -losses)
+
+    if loss is Loss.LOCKED:
+        width = batch.legal.shape[1] * states.shape[1]
+        return _in_parts(locked, width, states[batch.decision_at], batch.legal, batch.decision_of)
+    size = model.config.get_text_config().vocab_size
+    return _in_parts(whole, size, states[batch.completion_at], batch.completion, batch.completion_of)
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
@@ -158,4 +198,4 @@ def _in_parts(part: Callable[..., torch.Tensor], numbers: int, *values: torch.Te
     slices = list(zip(*(torch.split(value, size) for value in values), strict=True))
     if len(slices) == 1:
         return part(*slices[0])
-    return torch.stack([checkpoint(part, *slice, use_reentrant=False) for slice in slices]).sum()
+    return torch.stack([checkpoint(part, *slice, use_reentrant=False) for slice in slices]).sum(0)

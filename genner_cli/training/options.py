@@ -37,24 +37,26 @@ class Augmentation:
 
     `subset`: the probability with which a random part of the labels is asked for; `shuffle`: whether labels come in
     random order; `negatives`: labels that are added, at most, of which the data has no entities; they come from
-    `augment.COMMON_TYPES`.
+    `augment.COMMON_TYPES`; `other`: the probability with which a label is taken out, and all entities whose labels are
+    not asked for are "other" (DynamicNER, arXiv 2409.11022).
     """
 
     subset: float = 0.0
     shuffle: bool = False
     negatives: int = 0
+    other: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.subset <= 1 or self.negatives < 0:
+        if not (0 <= self.subset <= 1 and 0 <= self.other <= 1) or self.negatives < 0:
             raise UsageError(
-                f"a subset of {self.subset} and {self.negatives} negatives are not an augmentation; choose a"
-                " probability from 0 to 1, and 0 or more negative labels"
+                f"a subset of {self.subset}, {self.negatives} negatives and other {self.other} are not an augmentation;"
+                " choose probabilities from 0 to 1, and 0 or more negative labels"
             )
 
     @property
     def none(self) -> bool:
         """Whether samples stay as they are."""
-        return not (self.subset or self.shuffle or self.negatives)
+        return not (self.subset or self.shuffle or self.negatives or self.other)
 
 
 class Attention(StrEnum):
@@ -90,6 +92,7 @@ class TrainOptions:
     fusion: float | None = _option(
         None, "Weight of the teachers' probabilities against the labelled entities, 0 to 1.", shown="0.1 with --teacher"
     )
+    beta: float = _option(0.1, "How strongly the model is kept near what it was, where preferences are learnt (DPO).")
     rank: int = _option(16, "Rank of the LoRA matrices.")
     alpha: int = _option(32, "LoRA alpha: updates are scaled by alpha / rank.")
     dropout: float = _option(0.0, "Dropout before the LoRA matrices.")
@@ -103,6 +106,7 @@ class TrainOptions:
     subset: float = _option(0.0, "Probability of asking for a random subset of the labels.")
     shuffle: bool = _option(False, "Ask for labels in random order.")
     negatives: int = _option(0, "Maximum number of added labels of which the data has no entities.")
+    other: float = _option(0.0, "Probability of taking a label out and asking for `other` in its place.")
     evaluate_every: int | None = _option(None, "Steps between validations.", shown="one epoch")
     patience: int | None = _option(None, "Stop after this many validations without a better F1.", shown="never")
     valid_limit: int = _option(500, "Maximum number of validation documents to measure F1 on.")
@@ -121,7 +125,7 @@ class TrainOptions:
         if self.format is not None:
             output_format(self.format)
         positive = ("depth", "cutoff", "rank", "alpha", "learning_rate", "clip_norm", "epochs", "batch_size",
-                    "valid_limit", "checkpoint_every")  # fmt: skip
+                    "beta", "valid_limit", "checkpoint_every")  # fmt: skip
         _refuse(self, positive, lambda value: value > 0, "greater than 0")
         optional = ("chunk_bytes", "evaluate_every", "patience", "pack_tokens")
         _refuse(self, optional, lambda value: value is None or value > 0, "greater than 0")
@@ -140,7 +144,7 @@ class TrainOptions:
     @property
     def augmentation(self) -> Augmentation:
         """With which other labels examples are asked for."""
-        return Augmentation(self.subset, self.shuffle, self.negatives)
+        return Augmentation(self.subset, self.shuffle, self.negatives, self.other)
 
 
 def _refuse(options: TrainOptions, names: Iterable[str], right: Any, rule: str) -> None:
@@ -180,7 +184,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """What differs from the defaults. `paper`: arXiv 2601.17898, its repository's LoRA configuration; `tiny`: for CPUs."""
 
-AUGMENTED: Mapping[str, Any] = {"subset": 0.5, "shuffle": True, "negatives": 3}
+AUGMENTED: Mapping[str, Any] = {"subset": 0.5, "shuffle": True, "negatives": 3, "other": 0.2}
 """What --augment stands for."""
 
 

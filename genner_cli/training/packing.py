@@ -63,6 +63,23 @@ def side_by_side(examples: Iterable[Example], tokens: int) -> list[Pack]:
     return [Pack(tuple(((example,),) for example in pack)) for pack in packs]
 
 
+def in_pairs(examples: Sequence[Example], tokens: int, *, packed: bool) -> list[Pack]:
+    """Packs of pairs, each two examples that follow each other: at most `tokens` behind the first prefix, or one pair.
+
+    In one row without padding if `packed`; both of a pair must begin with the same prefix then.
+    """
+    packs: list[list[Example]] = []
+    size = tokens + 1
+    for first, second in zip(examples[::2], examples[1::2], strict=True):
+        added = len(first.ids) + len(second.ids) - first.prefix - second.prefix
+        if size + added > tokens or prefix_of(packs[-1][0]) != prefix_of(first):
+            packs.append([])
+            size = 0
+        packs[-1] += first, second
+        size += added
+    return [Pack(((tuple(pack),),) if packed else tuple(((example,),) for example in pack)) for pack in packs]
+
+
 def order(lengths: Sequence[int], batch: int, seed: str, *, by_length: bool) -> list[list[int]]:
     """The numbers of the examples of each step of an epoch; `by_length` puts examples of like length together."""
     random = Random(seed)

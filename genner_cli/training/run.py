@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,12 @@ from genner_cli.training import checkpoints
 from genner_cli.training.adapter_folder import LOG, provenance_of, write_adapter
 from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
 from genner_cli.training.batches import Batch
-from genner_cli.training.dataset import Dataset, Schedule, load
+from genner_cli.training.dataset import Dataset, Schedule, Teach, load
 from genner_cli.training.decoding import TorchBackend, evaluate
 from genner_cli.training.examples import Example
 from genner_cli.training.gold import CHECKPOINT, Gold, refuse_folder
 from genner_cli.training.loop import STATE, Line, Loop, LoopOptions, read_log
-from genner_cli.training.loss import Amounts, Objective
+from genner_cli.training.loss import Amounts, Objective, PreferenceObjective, log_probabilities
 from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
 from genner_cli.training.teachers import Teachers, label_first, model_answers, refuse_format, teacher_hashes
@@ -95,12 +96,14 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         schedule = Schedule(
             data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
         )
-        if job.options.fusion:
-            schedule.teach = _teachers(job, adapted.get_base_model(), data, schedule, provenance, group, report).teach
         loop = _loop(job, adapted.get_base_model(), base, data, schedule, group, report)
         if job.resume and (step := _step_saved(job.out)):
             report.stage(f"resuming from step {step:,}")
-        with _interruption_noted(job.out, first=group.first):
+        if data.rejected:
+            report.stage("computing the reference")
+            schedule.references = _references(job, adapted.get_base_model(), data, schedule)
+        teaching = _teaching(job, adapted.get_base_model(), data, schedule, provenance, group, report)
+        with _interruption_noted(job.out, first=group.first), teaching as schedule.teach:
             best = loop.run(schedule)
         if not group.first:
             return None
@@ -110,7 +113,21 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
     return Outcome(steps_of(schedule, job.options), lines, best)
 
 
-def _teachers(
+@torch.no_grad()
+def _references(job: Job, model: PreTrainedModel, data: Dataset, schedule: Schedule) -> list[float]:
+    """The log-probabilities that the base gives to all answers, the better and the worse one in turn."""
+    model.eval()
+    found: list[float] = []
+    bfloat16 = number_type(job.options, model.device) is torch.bfloat16
+    for pack in schedule.in_pairs(range(len(data.rejected))):
+        batch = Batch.of(pack).to(model.device)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            found += log_probabilities(model, batch, job.options.loss).tolist()
+    return found
+
+
+@contextmanager
+def _teaching(
     job: Job,
     model: PreTrainedModel,
     data: Dataset,
@@ -118,31 +135,33 @@ def _teachers(
     provenance: Provenance,
     group: Processes,
     progress: TrainingProgress,
-) -> Teachers:
-    """All teachers' answers, those that were given before included; asked for in the first process."""
+) -> Iterator[Teach | None]:
+    """Has the teachers, if there are any, answer in the first process what they have not yet; how they teach."""
+    if not job.options.fusion:
+        yield None
+        return
     refuse_format(data.instructions.format)
-
-    def opened() -> Teachers:
-        return Teachers(job.out / CHECKPOINT, provenance.base_hash, provenance.teachers)
+    opened = partial(Teachers, job.out / CHECKPOINT, provenance.base_hash, provenance.teachers)
 
     def base_answers(examples: Sequence[Example]) -> list[Answer]:
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
             return model_answers(model, schedule.packed(examples), examples)
 
     def ask() -> None:
-        answers, pairs = opened(), schedule.to_teach()
-        samples = [sample for sample, _ in pairs]
-        progress.stage("asking the base model")
-        answers.ask_base(pairs, base_answers)
-        for reference in job.teachers:
-            progress.stage(f"asking the teacher {reference}")
-            answers.ask(reference, samples, data.instructions.depth, label_first(data.instructions.format))
-        progress.stage(answers.report(samples))
-        answers.close()
+        with closing(opened()) as teachers:
+            pairs = schedule.to_teach()
+            samples = [sample for sample, _ in pairs]
+            progress.stage("asking the base model")
+            teachers.ask_base(pairs, base_answers)
+            for reference in job.teachers:
+                progress.stage(f"asking the teacher {reference}")
+                teachers.ask(reference, samples, data.instructions.depth, label_first(data.instructions.format))
+            progress.stage(teachers.report(samples))
 
     bfloat16 = number_type(job.options, model.device) is torch.bfloat16
     group.first_only(ask)
-    return opened()
+    with closing(opened()) as teachers:
+        yield teachers.teach
 
 
 def _step_saved(out: Path) -> int:
@@ -256,7 +275,7 @@ def _loop(
     )
     return Loop(
         model,
-        objective_of(options),
+        PreferenceObjective(options.loss, beta=options.beta) if data.rejected else objective_of(options),
         chosen,
         job.out / CHECKPOINT,
         log=job.out / LOG,

@@ -37,6 +37,8 @@ from genner_cli.training.packing import Pack
 from genner_cli.types import Label, Piece
 
 BUNDLED, BASE = "bundled", "base"
+CONTEXT = 4096
+"""Tokens that a teacher reads, prompt and completion together."""
 BLOCK = 64
 """Examples that the base answers at once, the same ones in every run: how they are packed shows in the last bits."""
 
@@ -136,9 +138,14 @@ def _answers(path: Path, samples: Iterable[Sample], depth: int, order: bool | No
             raise ModelError(f"{path} was not trained by genner, so it is no teacher; train it first (genner train)")
         if label_first(instructions.format) != order:
             raise ModelError(f"{path} writes {instructions.format}, whose decisions the student's format does not have")
-        with Engine(model, EngineOptions(slots=1, context=min(4096, model.trained_context))) as engine:
+        with Engine(model, _options(model)) as engine:
             for sample in samples:
                 yield sample, _answer(engine, model, instructions, sample, depth)
+
+
+def _options(model: Model) -> EngineOptions:
+    """One sequence at a time, on as many threads as torch computes with."""
+    return EngineOptions(slots=1, context=min(CONTEXT, model.trained_context), threads=torch.get_num_threads())
 
 
 def _answer(engine: Engine, model: Model, instructions: Instructions, sample: Sample, depth: int) -> Answer:

@@ -12,9 +12,10 @@ class _Commands(LazyGroup):
         "stats": "Count documents, characters and entities by label; lengths, nesting, and documents without entities.",
         "split": "Split documents into train, valid and test, by label, with near-duplicates in the same split.",
         "folds": "Predict labelled documents, each by a model trained on the others (cross-validation).",
-        "relabel": "Rename labels, merge them, or drop them.",
+        "relabel": "Rename labels, merge them, or drop them; or draw a label list for each document.",
         "check": "Look for wrong offsets, duplicates, leaks between files, and inconsistent annotations.",
         "sample": "Choose the documents to annotate next: the least certain ones, from all labels alike.",
+        "preferences": "Pair better with worse answers, to train on with genner train.",
         "merge": "Join the outputs of all shards of a run into the output of the same run without shards.",
     }
 

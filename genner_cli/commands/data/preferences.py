@@ -1,0 +1,63 @@
+"""`genner data preferences`: gold and predictions in, pairs of a better and a worse answer out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from genner_cli.commands.options import IdField, TextField
+from genner_cli.plurals import counted
+
+GoldFile = Annotated[str, typer.Argument(metavar="GOLD", help="Labelled JSONL.", show_default=False)]
+Predictions = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PREDICTIONS...", help="Output of genner extract for the same documents.", show_default=False
+    ),
+]
+Output = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
+]
+
+
+def preferences(
+    gold: GoldFile,
+    predictions: Predictions,
+    output: Output = "-",
+    text_field: TextField = "text",
+    id_field: IdField = "id",
+) -> None:
+    """Pair better with worse answers, to train on with genner train.
+
+    For each document of which two predictions have different strict F1, a record with `text`, `chosen` (the best one's
+    entities) and `rejected` (the worst one's). A single file of predictions is compared with gold itself.
+
+    Examples:
+
+    - `genner data preferences gold.jsonl without.jsonl with.jsonl -o prefs.jsonl`
+    - `genner train prefs.jsonl --base tuned.gguf --loss locked --learning-rate 5e-5 -o adapter/`
+    """
+    from genner_cli.commands.gold import read_gold_files
+    from genner_cli.commands.terminal import talk_on_stderr
+    from genner_cli.files.predictions import read_predictions
+    from genner_cli.files.preferences import preference_line
+    from genner_cli.files.writing import Writer
+    from genner_cli.pairing import in_order
+    from genner_cli.scoring.preferences import preference
+
+    talk_on_stderr()
+    fields = {"text_field": text_field, "id_field": id_field}
+    documents = read_gold_files([gold], **fields)
+    answers = [in_order(documents, read_predictions([path], **fields)) for path in predictions]
+    pairs = failed = 0
+    with Writer(output, inputs=[gold, *predictions]) as writer:
+        for document, found in zip(documents, zip(*answers, strict=True), strict=True):
+            if any(each.error is not None for each in found):
+                failed += 1
+            elif pair := preference(document.entities, [each.entities for each in found]):
+                writer.write(preference_line(document, text_field, *pair))
+                pairs += 1
+    left_out = f"; {counted(failed, 'document')} left out, in which a prediction failed" if failed else ""
+    sys.stderr.write(f"{counted(pairs, 'pair')} of {counted(len(documents), 'document')}{left_out}\n")
