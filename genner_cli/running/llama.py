@@ -73,7 +73,7 @@ def _opened(model: Model, facts: ModelFacts, engine: Engine, ranked: Rank, spec:
 def _facts(model: Model, spec: RunSpec, facts: ModelFacts) -> ModelFacts:
     """The same model's facts for another spec."""
     task = replace(_task(model, spec, _day(facts, spec)), patterns=facts.task.patterns)
-    calibration = _calibration(task, facts.files, facts.fingerprint, spec)
+    calibration = _calibration(task, model, facts.files, facts.fingerprint, spec)
     return replace(facts, task=replace(task, calibration=calibration))
 
 
