@@ -39,7 +39,7 @@ def folds(
     calibrated on the gold entities of the other folds. Near-duplicates are in the same fold. An interrupted run resumes
     when the same command is run again.
 
-    Example: `genner data folds train.jsonl --base bundled --preset tiny -o train-hints.jsonl`
+    Example: `genner data folds train.jsonl --base small --preset tiny -o train-hints.jsonl`
     """
     from genner_cli.commands.options import asked_labels
     from genner_cli.commands.terminal import talk_on_stderr
