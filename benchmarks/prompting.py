@@ -85,11 +85,11 @@ class Measured:
 def planned(models: Sequence[str]) -> Iterator[Cell]:
     """All cells, those first whose results matter most: formats without examples, the worth of examples, the rest."""
     first = models[0]
-    yield from (Cell(first, RETRIEVAL, "bracketed", shown) for shown in WAYS)
-    yield from (Cell(first, HINTED, "category", shown) for shown in ("nearest 4", *HINTS))
     for name in ("snips", "wikigold"):
         yield from (Cell(first, name, format, "none") for format in FORMATS)
     yield from (Cell(first, "snips", "bracketed", shown) for shown in ("nearest 4", *CONTROLS))
+    yield from (Cell(first, RETRIEVAL, "bracketed", shown) for shown in WAYS)
+    yield from (Cell(first, HINTED, "category", shown) for shown in ("nearest 4", *HINTS))
     yield from (Cell(first, "snips", format, "nearest 4") for format in FORMATS)
     yield from (Cell(first, "wikigold", format, "nearest 4") for format in FORMATS)
     yield from (Cell(first, "snips", "bracketed", "nearest 4", constraint) for constraint in ("format", "off"))

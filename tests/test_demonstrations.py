@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genner_cli.demonstrations import Demonstrations, Nearest, Query, Rendered, covering
+from genner_cli.demonstrations import Demonstrations, Nearest, Query, Rendered, Way, covering
 from genner_cli.formats import FORMATS
 from genner_cli.prompting import Demonstration, Prompt, Turn
 from genner_cli.types import Document, Entity, Label, Piece
@@ -124,6 +125,7 @@ def test_what_a_resumed_run_compares_is_all_that_may_be_shown() -> None:
         Demonstrations(PROMPTS, made, fixed, nearest("a", "b")),
         Demonstrations(PROMPTS, made, fixed, nearest("a", "b", budget=8)),
         Demonstrations(PROMPTS, made, fixed, nearest("b", "a")),
+        Demonstrations(PROMPTS, made, fixed, replace(nearest("b", "a"), way=Way.SPAN)),
     ]
     assert len({str(each.content()) for each in values}) == len(values)
     used = values[5]

@@ -25,7 +25,7 @@ from genner_cli.prompting import HINTS, Demonstration, Prompt, Turn, hint_lines
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.local import run
-from genner_cli.running.spec import RunSpec
+from genner_cli.running.spec import Nearness, RunSpec
 from genner_cli.running.supervised import SupervisedBackend
 from genner_cli.types import Document, Entity, Label
 
@@ -294,6 +294,10 @@ def test_what_is_chosen_is_in_the_manifest_and_a_resumed_run_keeps_it(
 def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         RunSpec(**{"labels": (Label("PER"),), "examples": "pool.jsonl", **options})
+
+
+def test_no_retrieval_needs_no_examples() -> None:
+    assert RunSpec(nearest="none").nearest is Nearness.NONE  # type: ignore[arg-type]  # callers may give its name
 
 
 def test_a_leak_ends_a_run_before_the_model_is_opened(spec: Callable[..., RunSpec], tmp_path: Path) -> None:

@@ -76,16 +76,16 @@ def embedded(embedder: Embedder, passages: Iterable[Passage], file: VectorFile) 
 
     Raises DataError where the vocabulary cannot write a text.
     """
-    source, done, reported = iter(passages), 0, 0
+    source, read = iter(passages), 0
     while batch := list(islice(source, BATCH)):
         known = file.read(batch, embedder.width)
         missing = [passage for passage, rows in zip(batch, known, strict=True) if rows is None]
         made = list(embedder.embed(missing))
         if missing:
             file.write(missing, made)
-            reported += len(missing)
-            log.info("%d texts of the examples read, %d of them anew", done + len(batch), reported)
-        done += len(batch)
+            read += len(missing)
+            if len(batch) == BATCH:  # there may be many more
+                log.warning("%d examples read for their vectors, which are kept for later runs", read)
         fresh = iter(made)
         yield from (next(fresh) if rows is None else rows for rows in known)
 

@@ -42,7 +42,7 @@ def choose(spec: RunSpec, opened: Callable[[RunSpec], Opened]) -> dict[str, Any]
         name = f"{format}, {nearest}"
         if name not in tried:
             tried[name] = _f1(opened(replace(spec, format=format, nearest=nearest, choose=False)), asked)
-            log.info("choosing on %d examples: %s: F1 %.3f", len(asked), name, tried[name])
+            log.warning("choosing on %d examples: %s: F1 %.3f", len(asked), name, tried[name])
         return tried[name]
 
     first = spec.nearest or Nearness.WORDS

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.embedding import Embedder, Vectors
@@ -23,6 +24,13 @@ from genner_cli.types import Document, Passage, Range
 
 VERSION = 1
 """Of how vectors are made; another one does not read what this one kept."""
+
+
+class _Indexes(NamedTuple):
+    """Of a pool: vectors of its texts, and of the entities in them."""
+
+    texts: Index
+    mentions: Index
 
 
 class Retrieval:
@@ -56,10 +64,10 @@ class Retrieval:
             return []
 
     def _to_texts(self, passage: Passage) -> list[list[float]]:
-        return self._texts.similarities(self._vectors(passage))
+        return self._indexes.texts.similarities(self._vectors(passage))
 
     def _to_mentions(self, passage: Passage) -> list[list[float]]:
-        return self._mentions.similarities(self._vectors(passage))
+        return self._indexes.mentions.similarities(self._vectors(passage))
 
     def _vectors(self, passage: Passage) -> Vectors:
         (rows,) = self._open.embed([passage])
@@ -71,21 +79,14 @@ class Retrieval:
         return self._embedder
 
     @cached_property
-    def _texts(self) -> Index:
-        return Index((rows[:1] for rows in self._rows), self._open.width)
-
-    @cached_property
-    def _mentions(self) -> Index:
-        return Index((rows[1:] for rows in self._rows), self._open.width)
-
-    @cached_property
-    def _rows(self) -> list[Vectors]:
-        """Of each document: the vector of its text, then those of its entities; one reading gives all."""
-        file = VectorFile(vector_file(self._model, self._options, self._fingerprint))
+    def _indexes(self) -> _Indexes:
+        """One reading gives all: of each document the vector of its text, then those of its entities."""
+        width, file = self._open.width, VectorFile(vector_file(self._model, self._options, self._fingerprint))
         try:
-            return list(embedded(self._open, map(self._passage, self._pool), file))
+            rows = list(embedded(self._open, map(self._passage, self._pool), file))
         finally:
             file.close()
+        return _Indexes(Index((each[:1] for each in rows), width), Index((each[1:] for each in rows), width))
 
     def _passage(self, document: Document) -> Passage:
         """Nothing to compare where the vocabulary cannot write the text."""

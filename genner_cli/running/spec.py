@@ -236,7 +236,8 @@ class RunSpec:
             for name in names:
                 shown = "--types and --labels" if name == "labels" else option_name(name)
                 yield getattr(self, name), f"--no-model cannot be combined with {shown}"
-        chosen = self.shots is not None or self.nearest or self.choose or self.example_hints
+        retrieved = self.nearest and self.nearest.way
+        chosen = self.shots is not None or retrieved or self.choose or self.example_hints
         needed = "--shots, --nearest, --choose and --example-hints are about examples; add --examples FILE"
         yield chosen and not self.examples, needed
         yield self.example_hints and not self.hints, "--example-hints go with hints for the documents; add --hints FILE"

@@ -9,14 +9,15 @@ from pathlib import Path
 import prompting
 import pytest
 from made_sets import record, write
-from prompting import CONTROLS, MARK, SHOWN, Cell, Data, permuted, planned, read_cells
+from prompting import CONTROLS, HINTS, MARK, RETRIEVAL, SHOWN, Cell, Data, permuted, planned, read_cells
 from random_model import write_random_model
 
 PLACES = ("Paris", "London", "Oslo", "Rome", "Lima", "Cairo", "Bern", "Kyiv", "Doha", "Seoul", "Accra", "Quito")
 CELLS = [
     *(Cell("made", "snips", "bracketed", shown) for shown in (*SHOWN, *CONTROLS)),
     *(Cell("made", "snips", "bracketed", "nearest 4", kind) for kind in ("format", "off")),
-    Cell("made", "wikigold", "category", "none"),
+    *(Cell("made", RETRIEVAL, "bracketed", shown) for shown in ("nearest 4", "sentence 4", "span 4", "random-1 4")),
+    *(Cell("made", "wikigold", "category", shown) for shown in ("nearest 4", *HINTS, "none")),
 ]
 
 
@@ -26,6 +27,7 @@ def ner(tmp_path: Path) -> Path:
     songs = [record(f"play some jazz in {place}", ("jazz", "genre"), (place, "city")) for place in PLACES]
     trips = [record(f"Ann flew to {place}.", ("Ann", "PER"), (place, "LOC")) for place in PLACES]
     write(folder, "snips", "train", *songs)
+    write(folder, "snips", "test", record("play jazz in Bonn", ("jazz", "genre"), ("Bonn", "city")), record("stop"))
     write(folder, "wikigold", "test", *trips)
     return folder
 
@@ -64,12 +66,12 @@ def test_cells_are_measured_once_and_become_tables(
     written = page.read_text("utf-8")
     assert written.startswith(f"What is known.\n{MARK}\n")
     assert "stale" not in written
-    for title in ("made, snips", "made, wikigold", "Constraint", "Controls"):
+    for title in ("made, snips", "made, wikigold", "Constraint", "Controls", "Ways of retrieval", "Hints"):
         assert f"**{title}**" in written
 
 
 def test_what_is_asked_about_is_never_among_what_is_chosen_from(small: None, ner: Path) -> None:
-    for name in ("snips", "wikigold"):
+    for name in ("snips", "wikigold", RETRIEVAL):
         data = Data.read(ner, name)
         assert len(data.asked) == 2
         assert data == Data.read(ner, name)
@@ -91,5 +93,5 @@ def test_permuted_labels_are_all_others(small: None, ner: Path) -> None:
 def test_what_matters_most_is_measured_first() -> None:
     cells = list(dict.fromkeys(planned(["one", "two"])))
     assert all(cell.model == "one" and cell.shown == "none" for cell in cells[:10])
-    tables = [cell for cell in cells if cell.shown in SHOWN and cell.constraint == "source"]
+    tables = [cell for cell in cells if cell.shown in SHOWN and cell.constraint == "source" and cell.set != RETRIEVAL]
     assert len(tables) == 2 * 3 * 5 * 4
