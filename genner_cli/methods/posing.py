@@ -30,7 +30,7 @@ JUDGE_PROMPT = Prompt(
 YES, NO = ("Yes", "yes"), ("No", "no")
 MOST_NUMBERED = 9
 """Options of a numbered question."""
-_LEAST_DOUBT = 1e-9
+_LEAST = -20.0
 
 
 class Posed(NamedTuple):
@@ -168,7 +168,8 @@ def _log_sum(logs: Sequence[float]) -> float:
 
 class Rendered:
     """How probably a model that genner trained writes a candidate, in its own prompt and format, after the entities
-    before it: the score that it would give the entity (`extraction.score`), for entities that it did not choose."""
+    before it: the score that it would give the entity (`extraction.score`), for entities that it did not choose,
+    against that of going on without an entity there."""
 
     def __init__(self, instructions: Instructions, labels: Sequence[Label] = ()) -> None:
         """`labels`: those asked for; its own without any."""
@@ -180,7 +181,7 @@ class Rendered:
         self.passage_bytes = instructions.chunk_bytes
 
     def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
-        """See `Poser`; those of its rendering against all else that the model may write there."""
+        """See `Poser`; those of its rendering against all that the model may write in place of its first token."""
         return self.choice(passage, ((candidate,),), before)
 
     def label(
@@ -226,6 +227,6 @@ def _entity(passage: str, candidate: Candidate) -> Entity:
     return Entity(candidate.start, candidate.end, candidate.label, passage[candidate.start : candidate.end])
 
 
-def _log_odds(log_probability: float) -> float:
-    """Of a probability, which llama.cpp may round to 1."""
-    return log_probability - math.log(max(_LEAST_DOUBT, -math.expm1(log_probability)))
+def _log_odds(log_probability: float, of_others: float) -> float:
+    """Of what may be certain in one place, for llama.cpp rounds."""
+    return log_probability - max(of_others, _LEAST)
