@@ -28,6 +28,8 @@ JUDGE_PROMPT = Prompt(
     "\n\nAnswer:\n",
 )
 YES, NO = ("Yes", "yes"), ("No", "no")
+NOTHING = '"N/A"'
+"""In place of a mention."""
 MOST_NUMBERED = 9
 """Options of a numbered question."""
 _LEAST = -20.0
@@ -83,8 +85,8 @@ def moved(candidate: Candidate, chunk: Chunk) -> Candidate:
 class Asked:
     """Questions in a chat. `prompt`: `JUDGE_PROMPT` in the model's chat template; `labels`: what stands in it.
 
-    A model's inclination to an answer is subtracted: what it says to the same question about an empty text (contextual
-    calibration, Zhao et al. 2021, arXiv 2102.09690).
+    A model's inclination to an answer is subtracted: what it says to the same question about nothing in an empty text
+    (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
     """
 
     prompt: Prompt
@@ -93,17 +95,17 @@ class Asked:
 
     def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """See `Poser`; those of yes against no."""
-        question = f"Is {_quoted(passage, candidate)} {self._kind(candidate.label)}? Answer yes or no."
-        return Posed(self._with_empty(passage, question, (*YES, *NO), whole=False), _yes_against_no)
+        asked = "Is {} " + f"{self._kind(candidate.label)}? Answer yes or no."
+        return Posed(self._with_nothing(passage, candidate, asked, (*YES, *NO), whole=False), _yes_against_no)
 
     def label(
         self, passage: str, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
     ) -> Posed | None:
         """See `Poser`; the log-probability of its name."""
         lines = "".join(f"{_line(label)}\n" for label in labels)
-        question = f"Which label is right for {_quoted(passage, candidate)}?\n{lines}Answer with the label."
+        asked = "Which label is right for {}?\n" + f"{lines}Answer with the label."
         names = tuple(label.name for label in labels)
-        return Posed(self._with_empty(passage, question, names, whole=True), _without_inclination)
+        return Posed(self._with_nothing(passage, candidate, asked, names, whole=True), _without_inclination)
 
     def choice(self, passage: str, options: Sequence[Option], before: Option = (), /) -> Posed | None:
         """See `Poser`; the log-probability of its number, the mean of both orders, so that its place does not count."""
@@ -118,8 +120,15 @@ class Asked:
         numbers = tuple(str(number) for number in range(1, len(shown) + 1))
         return self._question(passage, f"Which answer is right?\n{lines}Answer with its number.", numbers, whole=False)
 
-    def _with_empty(self, passage: str, question: str, options: Sequence[str], *, whole: bool) -> tuple[Question, ...]:
-        return tuple(self._question(text, question, options, whole=whole) for text in (passage, ""))
+    def _with_nothing(
+        self, passage: str, candidate: Candidate, asked: str, options: Sequence[str], *, whole: bool
+    ) -> tuple[Question, ...]:
+        """The question about a candidate, and that about nothing; `{}` stands for the mention."""
+        before, _, behind = asked.partition("{}")
+        mentions = (passage, _quoted(passage, candidate)), ("", NOTHING)
+        return tuple(
+            self._question(text, f"{before}{mention}{behind}", options, whole=whole) for text, mention in mentions
+        )
 
     def _question(self, passage: str, question: str, options: Sequence[str], *, whole: bool) -> Question:
         rest = self.prompt.rest(f"{passage}\n\nQuestion: {question}")
