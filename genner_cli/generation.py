@@ -182,7 +182,8 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`log_probabilities`: natural logarithm of the probability that a text is this option and ends after it, for each;
-    where options are not whole, that it begins with the option; or the one of a continuation.
+    where options are not whole, that it begins with the option. Of a continuation, and of all that may be written in
+    place of its first token.
 
     Of options over the whole vocabulary, in the vocabulary's own cut into tokens. `error` says why there are none.
     """

@@ -31,16 +31,15 @@ def without_scores(path: Path) -> list[list[tuple[int, int, str]]]:
     return [[(e["start"], e["end"], e["label"]) for e in each["entities"]] for each in records(path)]
 
 
-def test_a_model_keeps_of_its_own_entities_those_it_gives_more_than_half(genner: Genner, tmp_path: Path) -> None:
+def test_a_model_keeps_nearly_all_of_its_own_entities(genner: Genner, tmp_path: Path) -> None:
+    """It opened them because that was more probable than not; so only one with a doubtful end or label is left out."""
     path = extracted(genner, tmp_path)
     run = genner("judge", path, *TYPES, *CPU, "-o", tmp_path / "out.jsonl")
     assert (run.status, run.stdout) == (0, b"")
     assert "6 documents" in run.stderr
     for before, after in zip(records(path), records(tmp_path / "out.jsonl"), strict=True):
         kept = {(each["start"], each["label"]) for each in after["entities"]}
-        for each in before["entities"]:
-            if abs(each["score"] - 0.5) > 0.03:
-                assert ((each["start"], each["label"]) in kept) == (each["score"] > 0.5)
+        assert kept >= {(each["start"], each["label"]) for each in before["entities"] if each["score"] > 0.52}
 
 
 def test_two_files_are_united_and_do_not_overlap(genner: Genner, tmp_path: Path) -> None:

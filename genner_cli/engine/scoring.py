@@ -87,11 +87,15 @@ class _Walk:
         return [self.node.token]
 
     def read_forced(self, rows: Sequence[NDArray[np.float32]]) -> None:
-        """Takes rows of logits, one before each token of the continuation."""
+        """Takes rows of logits, one before each token of the continuation; the first also says how probable all other
+        tokens are in its place."""
         for row in rows:
             token, legal = self.job.forced[self.rows_read]
-            logits = row[list(legal)].astype(np.float64)
-            self.found[0] += float(row[token]) - float(np.logaddexp.reduce(logits))
+            total = np.logaddexp.reduce(row[list(legal)].astype(np.float64))
+            self.found[0] += float(row[token]) - float(total)
+            if not self.rows_read:
+                others = row[[id for id in legal if id != token]].astype(np.float64)
+                self.found[1] = float(np.logaddexp.reduce(others, initial=-np.inf) - total)
             self.rows_read += 1
 
     def read(self, row: NDArray[np.float32], ends: Sequence[int]) -> None:
@@ -178,7 +182,7 @@ class Scorer:
     def _start(self, job: _Job) -> None:
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
-        found = [0.0] if job.forced else [float("-inf")] * len(job.options)
+        found = [0.0, float("-inf")] if job.forced else [float("-inf")] * len(job.options)
         start = self._prefix_length
         pending = job.prompt + [token for token, _ in job.forced[:-1]]
         walk = _Walk(sequence, job, start + len(job.prompt), start, pending, _trie(job.options), found)

@@ -47,13 +47,13 @@ class _Shown(NamedTuple):
 
 
 def answered(posed: Sequence[Posed | None], score: Score) -> list[_Scores | None]:
-    """The scores of each; None for what could not be asked or not be answered."""
-    questions = [question for each in posed if each for question in each.questions]
+    """The scores of each; None for what could not be asked or not be answered. Equal questions are asked once."""
+    questions = list(dict.fromkeys(question for each in posed if each for question in each.questions))
     found = dict(score(iter(questions))) if questions else {}
-    answers = (found[number] for number in range(len(questions)))
+    answers = {question: found[number] for number, question in enumerate(questions)}
     scores: list[_Scores | None] = []
     for each in posed:
-        own = [next(answers) for _ in each.questions] if each else []
+        own = [answers[question] for question in each.questions] if each else []
         scores.append(each.read(own) if each and not any(answer.error for answer in own) else None)
     return scores
 

@@ -28,9 +28,11 @@ JUDGE_PROMPT = Prompt(
     "\n\nAnswer:\n",
 )
 YES, NO = ("Yes", "yes"), ("No", "no")
+NOTHING = '"N/A"'
+"""In place of a mention."""
 MOST_NUMBERED = 9
 """Options of a numbered question."""
-_LEAST_DOUBT = 1e-9
+_LEAST = -20.0
 
 
 class Posed(NamedTuple):
@@ -83,8 +85,8 @@ def moved(candidate: Candidate, chunk: Chunk) -> Candidate:
 class Asked:
     """Questions in a chat. `prompt`: `JUDGE_PROMPT` in the model's chat template; `labels`: what stands in it.
 
-    A model's inclination to an answer is subtracted: what it says to the same question about an empty text (contextual
-    calibration, Zhao et al. 2021, arXiv 2102.09690).
+    A model's inclination to an answer is subtracted: what it says to the same question about nothing in an empty text
+    (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
     """
 
     prompt: Prompt
@@ -93,17 +95,17 @@ class Asked:
 
     def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """See `Poser`; those of yes against no."""
-        question = f"Is {_quoted(passage, candidate)} {self._kind(candidate.label)}? Answer yes or no."
-        return Posed(self._with_empty(passage, question, (*YES, *NO), whole=False), _yes_against_no)
+        asked = "Is {} " + f"{self._kind(candidate.label)}? Answer yes or no."
+        return Posed(self._with_nothing(passage, candidate, asked, (*YES, *NO), whole=False), _yes_against_no)
 
     def label(
         self, passage: str, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
     ) -> Posed | None:
         """See `Poser`; the log-probability of its name."""
         lines = "".join(f"{_line(label)}\n" for label in labels)
-        question = f"Which label is right for {_quoted(passage, candidate)}?\n{lines}Answer with the label."
+        asked = "Which label is right for {}?\n" + f"{lines}Answer with the label."
         names = tuple(label.name for label in labels)
-        return Posed(self._with_empty(passage, question, names, whole=True), _without_inclination)
+        return Posed(self._with_nothing(passage, candidate, asked, names, whole=True), _without_inclination)
 
     def choice(self, passage: str, options: Sequence[Option], before: Option = (), /) -> Posed | None:
         """See `Poser`; the log-probability of its number, the mean of both orders, so that its place does not count."""
@@ -118,8 +120,15 @@ class Asked:
         numbers = tuple(str(number) for number in range(1, len(shown) + 1))
         return self._question(passage, f"Which answer is right?\n{lines}Answer with its number.", numbers, whole=False)
 
-    def _with_empty(self, passage: str, question: str, options: Sequence[str], *, whole: bool) -> tuple[Question, ...]:
-        return tuple(self._question(text, question, options, whole=whole) for text in (passage, ""))
+    def _with_nothing(
+        self, passage: str, candidate: Candidate, asked: str, options: Sequence[str], *, whole: bool
+    ) -> tuple[Question, ...]:
+        """The question about a candidate, and that about nothing; `{}` stands for the mention."""
+        before, _, behind = asked.partition("{}")
+        mentions = (passage, _quoted(passage, candidate)), ("", NOTHING)
+        return tuple(
+            self._question(text, f"{before}{mention}{behind}", options, whole=whole) for text, mention in mentions
+        )
 
     def _question(self, passage: str, question: str, options: Sequence[str], *, whole: bool) -> Question:
         rest = self.prompt.rest(f"{passage}\n\nQuestion: {question}")
@@ -168,7 +177,8 @@ def _log_sum(logs: Sequence[float]) -> float:
 
 class Rendered:
     """How probably a model that genner trained writes a candidate, in its own prompt and format, after the entities
-    before it: the score that it would give the entity (`extraction.score`), for entities that it did not choose."""
+    before it: the score that it would give the entity (`extraction.score`), for entities that it did not choose,
+    against that of going on without an entity there."""
 
     def __init__(self, instructions: Instructions, labels: Sequence[Label] = ()) -> None:
         """`labels`: those asked for; its own without any."""
@@ -180,7 +190,7 @@ class Rendered:
         self.passage_bytes = instructions.chunk_bytes
 
     def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
-        """See `Poser`; those of its rendering against all else that the model may write there."""
+        """See `Poser`; those of its rendering against all that the model may write in place of its first token."""
         return self.choice(passage, ((candidate,),), before)
 
     def label(
@@ -226,6 +236,6 @@ def _entity(passage: str, candidate: Candidate) -> Entity:
     return Entity(candidate.start, candidate.end, candidate.label, passage[candidate.start : candidate.end])
 
 
-def _log_odds(log_probability: float) -> float:
-    """Of a probability, which llama.cpp may round to 1."""
-    return log_probability - math.log(max(_LEAST_DOUBT, -math.expm1(log_probability)))
+def _log_odds(log_probability: float, of_others: float) -> float:
+    """Of what may be certain in one place, for llama.cpp rounds."""
+    return log_probability - max(of_others, _LEAST)
