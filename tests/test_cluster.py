@@ -35,6 +35,16 @@ said = partial(told, patience=PATIENCE)
 TWO = ("--cluster", "ray", "--actors", 2, "--block-bytes", 400)
 FIXED = ("--max-document-bytes", 500)
 WHOLE = 480  # documents; a machine is noticed to be lost only after seconds
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+cluster = Cluster(True, head_node_args=head)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+"""A cluster on this machine that runs join, up to a line on standard input."""
 BAD = [b"{torn", b"", b'{"text": 5}', b'{"text": "%s"}' % (b"x" * 600), b'{"text": ""}']
 
 
@@ -55,6 +65,30 @@ def local(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     said(next(begin)(docs, *FIXED, "-o", out), 1)
     begin.close()
     return out
+
+
+def joining() -> dict[str, str]:
+    """The environment of a cluster that keeps to the loopback address, and of what joins it."""
+    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a cluster for the tests that need no cluster of their own: to start one takes seconds."""
+    with subprocess.Popen(
+        (sys.executable, "-c", CLUSTER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=joining()
+    ) as cluster:
+        assert cluster.stdout
+        yield next(line for line in cluster.stdout if line.startswith("127.0.0.1:")).strip()
+        cluster.communicate("\n")
+
+
+@pytest.fixture
+def joined(address: str, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
+    """The options of a run with two actors on that cluster, whose processes keep to the loopback address."""
+    for name, value in joining().items():
+        monkeypatch.setenv(name, value)
+    return (*TWO, "--address", address)
 
 
 @pytest.fixture
@@ -148,8 +182,9 @@ def test_an_actor_that_is_killed_in_the_middle_is_replaced_and_the_output_is_tha
 
 
 def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is_missing(
-    start: Start, docs: Path, out: Path, local: Path
+    start: Start, docs: Path, out: Path, local: Path, joined: tuple[object, ...]
 ) -> None:
+    """The first on a cluster of its own, the next ones on another."""
     process = start(docs, *FIXED, "-o", out, *TWO)
     wait_for_parts(out, 4, process)
     started = [pid for pid, name in descendants(process.pid) if "ray::Worker" in name or "genner_cli" in name]
@@ -160,7 +195,7 @@ def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is
     before = parts(out)
     error = said(start(docs, *FIXED, "-o", out), 2)
     assert "block-bytes: 400" in error
-    process = start(docs, *FIXED, "-o", out, *TWO)
+    process = start(docs, *FIXED, "-o", out, *joined)
     wait_for_parts(out, len(before) + 2, process)
     process.send_signal(signal.SIGINT)
     error = said(process, 130)
@@ -172,7 +207,7 @@ def test_a_driver_that_is_killed_leaves_its_parts_and_the_next_does_only_what_is
         name: (kept[name].st_ino, kept[name].st_mtime_ns) for name in before
     }
     done = sum(len(records(path)) for path in Path(f"{out}.parts").glob("*.part"))
-    error = said(start(docs, *FIXED, "-o", out, *TWO), 1)
+    error = said(start(docs, *FIXED, "-o", out, *joined), 1)
     assert re.search(rf"\b{done}\b", error)
     assert_like_local(out, local)
     inode = out.stat().st_ino
@@ -224,15 +259,15 @@ cluster.shutdown()
 def test_a_cluster_is_joined_and_the_blocks_of_a_lost_machine_are_done_by_another(
     start: Start, docs: Path, out: Path, local: Path
 ) -> None:
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    environment = joining()
     with subprocess.Popen(
         (sys.executable, "-c", TWO_MACHINES), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as cluster:
         assert cluster.stdin
         assert cluster.stdout
         address = next(line for line in cluster.stdout if line.startswith("127.0.0.1:")).strip()
-        joining = ("--cluster", "ray", "--block-bytes", 400, "--address", address)
-        process = start(docs, *FIXED, "-o", out, *joining, env=environment)
+        options = ("--cluster", "ray", "--block-bytes", 400, "--address", address)
+        process = start(docs, *FIXED, "-o", out, *options, env=environment)
         wait_for_parts(out, 4, process)
         cluster.stdin.write("\n")
         cluster.stdin.flush()
@@ -257,14 +292,16 @@ def test_a_model_of_the_hub_is_fetched_once_for_the_actors_of_a_machine(
     assert_same(records(out), records(local))
 
 
-def test_what_is_wrong_in_an_actor_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
-    error = said(start(docs, "-o", out, *TWO, "--model", out.parent / "none.gguf"), 1)
+def test_what_is_wrong_in_an_actor_is_reported_in_one_line(
+    start: Start, docs: Path, out: Path, joined: tuple[object, ...]
+) -> None:
+    error = said(start(docs, "-o", out, *joined, "--model", out.parent / "none.gguf"), 1)
     assert "none.gguf" in error
     assert f"machine {socket.gethostname()}" in error
     assert not list(out.parent.iterdir())
 
 
-def test_no_cluster_at_an_address_is_told_in_a_line(start: Start, docs: Path, out: Path) -> None:
+def test_no_cluster_at_an_address_is_reported_in_one_line(start: Start, docs: Path, out: Path) -> None:
     error = said(start(docs, "-o", out, *TWO, "--address", "127.0.0.1:9"), 2)
     assert error.startswith("genner: --address 127.0.0.1:9: ")
 
@@ -281,7 +318,7 @@ from genner_cli.running.spec import RunSpec
 
 spec = RunSpec(engine=EngineOptions(threads=1, gpu_layers=0))
 blocks = list(surveyed([Block(sys.argv[1], 0, 300), Block(sys.argv[1], 300, 600)]))
-with connected(None, cpus=1):
+with connected(sys.argv[2]):
     from genner_cli.cluster import pool as pools  # not before: ray reads its settings when it is imported
     from genner_cli.cluster.pool import Given, Pool, Worker
 
@@ -311,28 +348,30 @@ with connected(None, cpus=1):
         ("raise KeyError('a bug')", "KeyError('a bug')"),
     ],
 )
+@pytest.mark.usefixtures("joined")
 def test_a_block_that_ends_every_actor_ends_the_run_and_not_the_blocks_before_it(
-    docs: Path, fault: str, reason: str
+    docs: Path, address: str, fault: str, reason: str
 ) -> None:
-    lines = poisoned(docs, fault)
+    lines = poisoned(docs, address, fault)
     starts = [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")]
     assert starts == ["0", "300", "300", "300"], "done, then lost three times"
     assert lines[-1].startswith(f"{docs}, bytes 300 to 600: ")
     assert reason in lines[-1]
 
 
-def test_a_block_that_cannot_be_read_for_a_moment_is_done_again(docs: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("joined")
+def test_a_block_that_cannot_be_read_for_a_moment_is_done_again(docs: Path, address: str, tmp_path: Path) -> None:
     fault = f"""if not os.path.exists({str(tmp_path / "once")!r}):
                     open({str(tmp_path / "once")!r}, "w").close()
                     raise ReadError("the server hung up")"""
-    lines = poisoned(docs, fault)
+    lines = poisoned(docs, address, fault)
     assert [line.split("start=")[1].split(",")[0] for line in lines if line.startswith("Block(")] == ["0", "300", "300"]
     assert "(the server hung up)" in "\n".join(lines)
 
 
-def poisoned(docs: Path, fault: str) -> list[str]:
+def poisoned(docs: Path, address: str, fault: str) -> list[str]:
     """What was lost, done and said with a fault at the second block."""
-    command = (sys.executable, "-c", POISON.replace("FAULT", fault), str(docs))
+    command = (sys.executable, "-c", POISON.replace("FAULT", fault), str(docs), address)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     return [line for line in said(process, 0).splitlines() if line]
 
@@ -342,17 +381,19 @@ import sys
 import orjson
 from genner_cli import Extractor
 texts = orjson.loads(sys.argv[1])
-with Extractor(types="PER,ORG", cluster="ray", actors=2, slots=1, threads=1, gpu_layers=0) as extractor:
+small = {"actors": 2, "slots": 1, "threads": 1, "gpu_layers": 0}
+with Extractor(types="PER,ORG", cluster="ray", address=sys.argv[2], **small) as extractor:
     found = [list(extractor.extract(texts)), list(extractor.extract(texts[:3]))]
 sys.stderr.buffer.write(orjson.dumps(found))
 """
 
 
-def test_an_extractor_on_a_cluster_gives_what_one_here_gives() -> None:
+@pytest.mark.usefixtures("joined")
+def test_an_extractor_on_a_cluster_gives_what_one_here_gives(address: str) -> None:
     from genner_cli import extract
 
     texts = [value["text"] for value in documents(200)]
-    command = (sys.executable, "-c", EXTRACTOR, orjson.dumps(texts).decode())
+    command = (sys.executable, "-c", EXTRACTOR, orjson.dumps(texts).decode(), address)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     whole, part = orjson.loads(said(process, 0))
     here = list(extract(texts, types="PER,ORG", slots=1, threads=1, gpu_layers=0))
