@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from transformers_models import VOCABULARY, new_model
 
 from genner_cli.errors import ModelError
 from genner_cli.files.teaching import Answer, Belief, Teaching
+from genner_cli.formats import select
 from genner_cli.locking import Vocabulary
 from genner_cli.prompting import Prompt
 from genner_cli.training.batches import Batch
@@ -50,9 +52,14 @@ class Bytes:
         return [id for piece in pieces for id in piece.text.encode()]
 
 
+@cache
+def small_tokens() -> Tokens:
+    return Tokens(AutoTokenizer.from_pretrained(TOKENIZER))
+
+
 @pytest.fixture(scope="module")
 def tokens() -> Tokens:
-    return Tokens(AutoTokenizer.from_pretrained(TOKENIZER))
+    return small_tokens()
 
 
 def sample(text: str, **labels: str) -> Sample:
@@ -143,6 +150,32 @@ def test_a_target_says_of_each_token_what_the_teacher_says_of_what_it_decides(
     if formats[0] == "inserted":
         places = [d.meaning.situation.offset for d in student.decisions if d.meaning]
         assert [offset for offset, *_ in found] == places
+
+
+@st.composite
+def nested(draw: st.DrawFn) -> Sample:
+    """A text of words, white space and marks, and entities in it, some in others."""
+    text = draw(st.text("Ab é\n[|👩", min_size=1, max_size=24))
+    words = [at for at in range(len(text)) if not text[at].isspace()]
+    ends = st.tuples(st.sampled_from(words), st.sampled_from(words)).map(sorted) if words else st.nothing()
+    spans = draw(st.lists(ends, max_size=4, unique_by=tuple)) if words else []
+    found = [Entity(a, b + 1, draw(st.sampled_from(["PER", "LOC"])), text[a : b + 1]) for a, b in spans]
+    kept, _ = select(text, found, ["PER", "LOC"], 3)
+    return Sample(text, tuple(kept), LABELS[:2])
+
+
+@given(nested())
+@settings(max_examples=150, deadline=None)
+def test_what_is_planted_arrives_at_every_decision_of_nested_entities_too(spoken: Sample) -> None:
+    student = example(spoken, small_tokens(), "bracketed", 3)
+    teacher = planted(example(spoken, Bytes(), "bracketed", 3), open=0.2, close=0.5, label=0.8)
+    for offset, right, said in targets(taught(student, teacher)):
+        labels = {outcome for each in said for outcome in each.split("|") if outcome.startswith("close")}
+        if "continue" not in said:
+            assert said == {each: 0.8 if each in right else 0.2 for each in labels}, offset
+        else:
+            expected = {"continue": 1 - 0.2 * ("open" in said) - 0.5 * bool(labels), "open": 0.2}
+            assert said == {each: pytest.approx(expected.get(each, 0.5)) for each in said}, offset
 
 
 @given(st.lists(st.sets(st.sampled_from("abcdef"), min_size=1).map(lambda each: tuple(sorted(each))), min_size=1))

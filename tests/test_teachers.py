@@ -113,9 +113,9 @@ def test_the_base_answers_the_same_blocks_whatever_is_there(tmp_path: Path) -> N
 
 @pytest.fixture
 def train(genner: Callable[..., Run], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Trains a small base on a few sentences, three steps, into a folder."""
+    """Trains a small base on a few sentences, one step, into a folder."""
     base, data = write_small_base(tmp_path / "base"), write_jsonl(tmp_path / "train.jsonl")
-    fast = ("--preset", "tiny", "--epochs", 1, "--batch-size", 8, "--rank", 4)
+    fast = ("--preset", "tiny", "--epochs", 1, "--batch-size", 24, "--rank", 4)
 
     def run(out: str, *options: object) -> Run:
         return genner("train", data, "--base", base, "-o", tmp_path / out, *fast, *options)

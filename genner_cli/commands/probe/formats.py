@@ -103,4 +103,4 @@ def _finish(cells: Cells, path: Path) -> None:
     show([cells_table("format", {(name, held): cell for name, row in cells.items() for held, cell in row.items()})])
 
 
-with_options(formats, {}, without=("format",))
+with_options(formats, {}, without=("format", "fusion", "beta"))

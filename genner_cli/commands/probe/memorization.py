@@ -122,4 +122,4 @@ def _swap_line(swapped: Swapped) -> str:
     return f"entity-swap: {counted(swapped.replaced, 'entity')} replaced{rest}"
 
 
-with_options(memorization, {"format": FormatName})
+with_options(memorization, {"format": FormatName}, without=("fusion", "beta"))
