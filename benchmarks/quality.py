@@ -51,8 +51,8 @@ from genner_cli.types import Document, Extraction, Label
 
 KEPT = Path(__file__).parents[1] / "runs" / "quality"
 PARTS = ("sets", "baselines", "described", "obedience", "speed", "transformers")
-"""`baselines` are in the table of the sets, as are models that are given definitions (`described`), for sets that nothing
-was trained on."""
+"""`baselines` are in the table of the sets, as are models that are given definitions (`described`), for sets that
+nothing was trained on."""
 WEB = "uner_ewt"
 """What obedience, speed and the transformers model are measured on."""
 SENTENCES, WARM_UP, ROUNDS = 200, 8, 3

@@ -50,7 +50,7 @@ def requantize(
     """
     header = read_header(source)
     with TemporaryDirectory(prefix=out.name, dir=_folder(out)) as work:
-        speeds = {}
+        speeds: TypeSpeeds = {}
         if type == FASTEST:
             speeds = measured_speeds(source, (header.quantization, *CANDIDATES), Path(work), engine, say)
         chosen = fastest(speeds) if speeds else type
