@@ -135,19 +135,21 @@ def _calibration(sets: Results) -> Rows:
 
 
 def _obedience(obedience: Results) -> Rows:
-    """A row for each model: labels alone, what is found for a label alone, and recall among many labels."""
-    rows = []
-    for name, each in obedience["models"].items():
-        kinds, many = each["kinds"], each["many"]
-        found = ", ".join(f"{kind} {count}" for kind, count in kinds["found"].items())
-        recalls = (f"{100 * many[key]:.1f}" for key in ("alone", "among_many"))
-        agreements = ", ".join(f"{label} {100 * value:.1f}" for label, value in each["labels"].items())
-        rows.append((name, agreements, f"{found or 'nothing'} (gold {kinds['gold']})", *recalls))
-    first = next(iter(obedience["models"].values()))
-    found_for = f"found for {first['kinds']['label']} alone, by gold label"
-    among = "F1 of a label alone against it among all"
-    columns = ("", among, found_for, "recall", f"recall among {first['many']['labels']} labels")
-    return Rows(f"Label obedience ({_where(obedience)})", columns, tuple(rows))
+    """A column for each model: labels alone, what is found for a label alone, and recall among many labels."""
+    models = obedience["models"]
+    first = next(iter(models.values()))
+    rows = [
+        (f"{label} alone against it among all: F1", *(f"{100 * each['labels'][label]:.1f}" for each in models.values()))
+        for label in first["labels"]
+    ]
+    label, gold = first["kinds"]["label"], first["kinds"]["gold"]
+    found = [each["kinds"]["found"] for each in models.values()]
+    for kind in dict.fromkeys(kind for counts in found for kind in counts):
+        counts = (str(each.get(kind, 0)) for each in found)
+        rows.append((f"found for {label} alone ({gold} are), gold: {kind}", *counts))
+    for title, key in (("recall", "alone"), (f"recall among {first['many']['labels']} labels", "among_many")):
+        rows.append((title, *(f"{100 * each['many'][key]:.1f}" for each in models.values())))
+    return Rows(f"Label obedience ({_where(obedience)})", ("", *models), tuple(rows))
 
 
 def _interval(scored: Results | None) -> str:

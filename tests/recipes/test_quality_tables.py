@@ -81,5 +81,6 @@ def test_obedience_and_the_calibration_error_have_rows_for_each_model() -> None:
     found = {**results(btc=measured(genner=figures(0.5))), "obedience": obedience}
     _, calibration, obeyed, *_ = (table.markdown() for table in tables(found))
     assert "| btc | 0.051 |" in calibration
-    assert "recall among 100 labels" in obeyed
-    assert "| base | PER 100.0 | politician 5, political party 2 (gold 9) | 50.0 | 25.0 |" in obeyed
+    assert "| PER alone against it among all: F1 | 100.0 | 100.0 |" in obeyed
+    assert "| found for politician alone (9 are), gold: political party | 2 | 2 |" in obeyed
+    assert "| recall among 100 labels | 25.0 | 25.0 |" in obeyed
