@@ -130,13 +130,14 @@ class StepCosts:
         `cells`: of the running slots; `needed`: of one more; `tokens`: of a slot in a step; `most`: of a step.
         """
         without = self._each(min(slots * tokens, most), cells * (1 - 1 / slots))
-        return self._each(min((slots + 1) * tokens, most), (cells + needed) * slots / (slots + 1)) < without
+        with_it = self._each(min((slots + 1) * tokens, most), (cells + needed) * slots / (slots + 1))
+        return with_it < without
 
     def _each(self, tokens: float, others: float) -> float:
         """Seconds for each token of a step, logits aside."""
         low = int(tokens)
         seconds = self._of(low) + (tokens - low) * (self._of(low + 1) - self._of(low))
-        return (self.fixed + self.scale * seconds) / tokens + self.cell * others
+        return float((self.fixed + self.scale * seconds) / tokens + self.cell * others)
 
 
 class Acceptance:

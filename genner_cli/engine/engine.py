@@ -296,7 +296,7 @@ class Engine:
         room = max(0, min(room, self._options.context - held - waiting))
         chances = []
         for slot in slots:
-            slot.draft = slot.decoder.draft()
+            slot.draft = slot.decoder.draft() if room else NO_DRAFT
             chances.append(self._acceptance.chances(slot.pending[-1], slot.draft, room))
         others = held * (len(slots) - 1) // max(1, len(slots))
         for slot, count in zip(slots, lengths(chances, self._costs, pending, room, others), strict=True):
