@@ -2,15 +2,15 @@
 
     python benchmarks/bench.py [--server LLAMA-SERVER] [--full] [--threads N] [--model MODEL ...] [--only]
 
-On the bundled model, on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`), and on models that genner
-did not train (`--model`, with `--only` on these alone). Peers take the same GGUF, prompt token ids, grammar, threads
-and flash attention, and may write as many tokens for a document as genner wrote. Rounds take turns; figures are
-medians with ranges. First it is checked on every document that the loop under the grammar and genner under the same
-grammar alone write the same text (control tokens left out, which genner never writes), and that genner writes the
-same with one slot as with its own choice of slots, but for choices closer than NOISE. A model that was not trained
-for it is often undecided, so that the loop's batches of one token may choose otherwise: there it is counted for how
-many texts both are the same. Prints the figures beside their targets and writes results.json and results.svg beside
-this file. Without a server, its rows are left out.
+On the bundled model, on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`), and on others (`--model`,
+with `--only` on these alone): in their own format if genner trained them, else in two. Peers take the same GGUF, prompt
+token ids, grammar, threads and flash attention, and may write as many tokens for a document as genner wrote. Rounds
+take turns; figures are medians with ranges. First it is checked on every document that the loop under the grammar and
+genner under the same grammar alone write the same text (control tokens left out, which genner never writes), and that
+genner writes the same with one slot as with its own choice of slots, but for choices closer than NOISE. A model like
+those given with `--model` is often undecided, so that the loop's batches of one token may choose otherwise: there it is
+counted for how many texts both are the same. Prints the figures beside their targets and writes results.json and
+results.svg beside this file. Without a server, its rows are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from peers import Loop, Peer, Server
 from plot import plot
 from rich.console import Console
 from rich.table import Table
-from workloads import Workload, general_workloads, workloads
+from workloads import Workload, workloads, workloads_of
 
 from genner_cli import hub
 from genner_cli.engine.engine import Engine
@@ -280,9 +280,7 @@ def main() -> None:
     parser.add_argument("--server", type=Path)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--model", action="append", default=[], help="a model that genner did not train; repeat for more"
-    )
+    parser.add_argument("--model", action="append", default=[], help="a model besides; repeat for more")
     parser.add_argument("--only", action="store_true", help="these models alone")
     parser.add_argument("--sentences", type=int, help="texts for each of these models")
     parser.add_argument("--rounds", type=int)
@@ -297,7 +295,8 @@ def main() -> None:
         "general": {},
     }
     for reference in args.model:
-        path, asked = hub.resolve(reference), general_workloads(size.general)
+        path = hub.resolve(reference)
+        asked = workloads_of(path, size.general)
         results["general"][path.name] = measured(path.name, path, args, size.rounds, asked, trained=False)
     if not args.only:
         (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

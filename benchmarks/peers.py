@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from itertools import takewhile
 from pathlib import Path
@@ -60,7 +61,8 @@ class Loop(Peer):
 
     def __init__(self, model: Path, *, threads: int, flash_attention: bool, context: int) -> None:
         """`context`: the most tokens of a prompt and its completion together."""
-        with mock.patch.object(llama_cpp.llama_cpp, "llama_model_default_params", loading_parameters):
+        of_loop = partial(loading_parameters, llama_cpp.llama_cpp.llama_model_default_params)
+        with mock.patch.object(llama_cpp.llama_cpp, "llama_model_default_params", of_loop):
             self._llama = llama_cpp.Llama(
                 str(model),
                 n_ctx=context,

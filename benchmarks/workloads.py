@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from genner_cli.engine.gguf_header import read_header
 from genner_cli.extraction import extract
 from genner_cli.files.labels import parse_types, read_labels
 from genner_cli.generation import Completion, Request
@@ -51,9 +52,12 @@ def workloads(sentences: int, articles: int) -> Iterator[Workload]:
     yield Workload("many labels", short, tuple(read_labels(str(DOCUMENTS / "many_labels.yaml"))))
 
 
-def general_workloads(sentences: int) -> Iterator[Workload]:
-    """Short sentences for a model that genner did not train: in a format that repeats the text, and in one that does
-    not."""
+def workloads_of(path: Path, sentences: int) -> Iterator[Workload]:
+    """Short sentences for any model: in the format and with the labels that it was trained on; where it was not, in a
+    format that repeats the text, and in one that does not."""
+    if any(key.startswith("genner.") for key in read_header(path).metadata):
+        yield Workload("own format, short", _sample("short.jsonl", sentences))
+        return
     for format in ("xml", "category"):
         yield Workload(f"{format}, short", _sample("short.jsonl", sentences), tuple(parse_types("PER,ORG,LOC")), format)
 

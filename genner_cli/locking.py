@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from genner_cli.errors import DataError
@@ -115,11 +116,14 @@ def advance(lock: Lock, places: Places, data: bytes) -> Places:
 
 def finished(lock: Lock, places: Places) -> bool:
     """Whether the completion is whole: nothing more may come."""
-    return bool(places) and all(not place.rest and not lock.remaining(place.state) for place in places)
+    return bool(places) and not any(place.rest or lock.remaining(place.state) for place in places)
 
 
 def remaining(lock: Lock, places: Places) -> int:
     """Tokens that always suffice to finish from these places."""
+    if len(places) == 1:  # mostly
+        (rest, state), *_ = places
+        return len(rest) + lock.remaining(state)
     return min(len(place.rest) + lock.remaining(place.state) for place in places)
 
 
@@ -160,6 +164,9 @@ def forced_tokens(lock: Lock, places: Places, plain: Callable[[str], Sequence[in
     except UnicodeDecodeError:
         return []
     return ids if ends else ids[:-1]
+
+
+_id = itemgetter(0)
 
 
 def _common(literals: Sequence[bytes]) -> bytes:
@@ -208,19 +215,23 @@ class Vocabulary:
         if lock.by_token:
             found = self._legal_edges(lock, places)
         else:
-            found = self._legal_prefixes(lock, places, b"", 0, len(self._sorted))
+            found = list(self._legal_prefixes(lock, places, b"", 0, len(self._sorted)))
         if tokens_left is not None:
-            found = ((id, after) for id, after in found if remaining(lock, after) < tokens_left)
-        return dict(sorted(found))
+            found = [(id, after) for id, after in found if remaining(lock, after) < tokens_left]
+        found.sort(key=_id)
+        return dict(found)
 
-    def _legal_edges(self, lock: Lock, places: Places) -> Iterator[tuple[int, Places]]:
-        by_data: dict[bytes, list[Place]] = {}
-        for data, state in _step(lock, places):
-            by_data.setdefault(data, []).append(Place(b"", state))
-        for data, after in by_data.items():
-            known = self._added_ids if data in lock.markup else self._ids_of
-            for id in known.get(data, ()):
-                yield id, tuple(after)
+    def _legal_edges(self, lock: Lock, places: Places) -> list[tuple[int, Places]]:
+        by_data: dict[bytes, Places] = {}
+        for _, here in places:
+            for data, state in lock.edges(here):
+                by_data[data] = (*by_data.get(data, ()), Place(b"", state))
+        markup = lock.markup
+        return [
+            (id, after)
+            for data, after in by_data.items()
+            for id in (self._added_ids if data in markup else self._ids_of).get(data, ())
+        ]
 
     def _legal_prefixes(
         self, lock: Lock, places: Places, prefix: bytes, low: int, high: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from genner_cli.errors import DataError
 from genner_cli.locking import Vocabulary
@@ -31,6 +32,7 @@ class Segmenter:
         self._vocabulary = vocabulary
         self._added = added
         self._encode = encode
+        self._plain = lru_cache(maxsize=64)(self._plain_ids)  # prompt, lock and draft ask for the same text
         self._spelled: dict[str, list[str]] = {}
         for token in [*added, *((BLANK, "\0") if encode(BLANK) == encode(" ") else ())]:
             self._spelled.setdefault(token[:4], []).append(token)
@@ -41,6 +43,9 @@ class Segmenter:
 
         Raises DataError where the vocabulary cannot write the text, and where it is too long without white space.
         """
+        return list(self._plain(text))
+
+    def _plain_ids(self, text: str) -> Sequence[int]:
         if len(text) > LONGEST_RUN and (longest := max(map(len, _runs(text)))) > LONGEST_RUN:
             raise DataError(f"{longest} characters stand without a word boundary; give shorter chunks")
         ids = plain_ids(text, self._likely(text), self._encode, self._byte_id)

@@ -106,7 +106,10 @@ class Context:
         self._positions = np.ctypeslib.as_array(self._batch.pos, (size,))
         self._outputs = np.ctypeslib.as_array(self._batch.logits, (size,))
         np.ctypeslib.as_array(self._batch.n_seq_id, (size,))[:] = 1
-        self._sequences = [np.ctypeslib.as_array(self._batch.seq_id[at], (1,)) for at in range(size)]
+        self._sequences = np.zeros(size, np.int32)
+        self._allocated = ctypes.cast(self._batch.seq_id, ctypes.c_void_p)
+        self._addresses = self._sequences.ctypes.data + self._sequences.itemsize * np.arange(size, dtype=np.uintp)
+        self._batch.seq_id = ctypes.cast(self._addresses.ctypes.data, type(self._batch.seq_id))
         self._wanted = np.zeros(size, np.int8)
         self._runs: list[_Run] = []
         self.filled = 0
@@ -121,8 +124,7 @@ class Context:
         self._positions[start:end] = np.arange(position, position + len(tokens))
         self._wanted[start : end - outputs] = _NONE
         self._wanted[end - outputs : end] = _FEW if few else _ALL
-        for at in range(start, end):
-            self._sequences[at][0] = sequence
+        self._sequences[start:end] = sequence
         self._runs.append(_Run(sequence, position + len(tokens)))
         self.filled = end
 
@@ -157,7 +159,9 @@ class Context:
         states = self._head.rows() if self._head and _FEW in kinds else None
         logits = self._logits(outputs) if _ALL in kinds or (_FEW in kinds and not states) else []
         return [
-            states[row] if states and kind == _FEW else logits[row] for row, kind in enumerate(kinds) if kind != _NONE
+            states[row] if states and kind == _FEW else logits[row]
+            for row, kind in enumerate(kinds.tolist())
+            if kind != _NONE
         ]
 
     def _logits(self, count: int) -> Sequence[Row]:
@@ -243,6 +247,7 @@ class Context:
     def close(self) -> None:
         """Frees the context, once."""
         if self._handle:
+            self._batch.seq_id = ctypes.cast(self._allocated, type(self._batch.seq_id))
             llama.llama_batch_free(self._batch)
             llama.llama_free(self._handle)
             self._handle = None

@@ -8,7 +8,7 @@ A draft changes speed, never output.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from heapq import heapify, heapreplace
 from itertools import accumulate
@@ -22,6 +22,9 @@ from genner_cli.engine.step_times import TYPICAL, StepTimes
 
 LONGEST = 64
 """Tokens drafted for one slot in one step, at most."""
+
+HOPELESS = 0.05
+"""Tokens of a draft that are reached more seldom are never worth their time: a step's fixed cost is that of a few."""
 
 Look = int | bytes
 Key = tuple[bool, Look, Look]
@@ -86,9 +89,11 @@ class StepCosts:
 
     def __init__(self, times: StepTimes = TYPICAL) -> None:
         self._times = times
+        self._of: Callable[[int], float] = lru_cache(maxsize=None)(lambda tokens: float(times.of(tokens)))
         self._squares = np.zeros((4, 4))
         self._products = np.zeros(4)
-        self._noted = 0
+        self._steps: list[tuple[float, float, float, float]] = []
+        self._fading = self.FADING ** np.arange(self.EVERY)[::-1]
         self._guess = np.array((0.0, 1.0, 0.0, self.CELL * float(times.of(64)) / 64))
         self.fixed, self.scale, self.row, self.cell = self._guess.tolist()
 
@@ -96,15 +101,19 @@ class StepCosts:
         """A step of this many tokens, with logits for `outputs` of them, took `seconds`; 0 seconds are ignored."""
         if seconds <= 0:
             return
-        terms = np.array((1.0, float(self._times.of(tokens)), outputs, others)) / seconds
-        self._squares = self.FADING * self._squares + np.outer(terms, terms)
-        self._products = self.FADING * self._products + terms
-        self._noted += 1
-        if self._noted % self.EVERY == 0:
-            size = np.sqrt(np.diag(self._squares)) + 1e-12
-            squares = self._squares / np.outer(size, size) + self.DOUBT * np.eye(4)
-            found = np.linalg.solve(squares, self._products / size + self.DOUBT * self._guess * size) / size
-            self.fixed, self.scale, self.row, self.cell = (max(0.0, float(value)) for value in found)
+        self._steps.append((1.0 / seconds, self._of(tokens) / seconds, outputs / seconds, others / seconds))
+        if len(self._steps) == self.EVERY:
+            self._solve(np.array(self._steps))
+            self._steps.clear()
+
+    def _solve(self, terms: NDArray[np.float64]) -> None:
+        faded = self._fading[:, None] * terms
+        self._squares = self.FADING**self.EVERY * self._squares + faded.T @ terms
+        self._products = self.FADING**self.EVERY * self._products + faded.sum(0)
+        size = np.sqrt(np.diag(self._squares)) + 1e-12
+        squares = self._squares / np.outer(size, size) + self.DOUBT * np.eye(4)
+        found = np.linalg.solve(squares, self._products / size + self.DOUBT * self._guess * size) / size
+        self.fixed, self.scale, self.row, self.cell = (max(0.0, float(value)) for value in found)
 
     def seconds(self, tokens: NDArray[np.int64], outputs: NDArray[np.int64], others: int = 0) -> NDArray[np.float64]:
         """What steps of these sizes cost; `others`: cells for each token."""
@@ -120,10 +129,15 @@ class StepCosts:
 
         `cells`: of the running slots; `needed`: of one more; `tokens`: of a slot in a step; `most`: of a step.
         """
-        counts = np.minimum(np.array((slots, slots + 1)) * tokens, most)
-        others = self.cell * np.array((cells * (1 - 1 / slots), (cells + needed) * slots / (slots + 1)))
-        without, with_it = (self.fixed + self.scale * self._times.of(counts)) / counts + others
-        return bool(with_it < without)
+        without = self._each(min(slots * tokens, most), cells * (1 - 1 / slots))
+        with_it = self._each(min((slots + 1) * tokens, most), (cells + needed) * slots / (slots + 1))
+        return with_it < without
+
+    def _each(self, tokens: float, others: float) -> float:
+        """Seconds for each token of a step, logits aside."""
+        low = int(tokens)
+        seconds = self._of(low) + (tokens - low) * (self._of(low + 1) - self._of(low))
+        return float((self.fixed + self.scale * seconds) / tokens + self.cell * others)
 
 
 class Acceptance:
@@ -132,9 +146,8 @@ class Acceptance:
     def __init__(self, pieces: Sequence[bytes | None]) -> None:
         """`pieces[id]`: the bytes of a token."""
         self._look = lru_cache(maxsize=None)(lambda id: look(pieces[id]))
-        self._tried: dict[Key, float] = {}
-        self._agreed: dict[Key, float] = {}
-        self._all_tried, self._all_agreed = 5.0, 4.0
+        self._counts: dict[Key, tuple[int, int]] = {}  # tried, agreed
+        self._all_tried, self._all_agreed = 5, 4
 
     def key(self, inside: bool, last: int, following: int) -> Key:
         """Where a choice is made, after the token `last` and before `following`."""
@@ -142,15 +155,27 @@ class Acceptance:
 
     def note(self, key: Key, agreed: bool) -> None:
         """The draft was right, or was not."""
-        self._tried[key] = self._tried.get(key, 0.0) + 1.0
-        self._agreed[key] = self._agreed.get(key, 0.0) + agreed
-        self._all_tried += 1.0
+        tried, right = self._counts.get(key, (0, 0))
+        self._counts[key] = tried + 1, right + agreed
+        self._all_tried += 1
         self._all_agreed += agreed
 
     def probability(self, key: Key) -> float:
         """The probability that the draft is right; where little is known, as often as anywhere."""
-        anywhere = self._all_agreed / self._all_tried
-        return (self._agreed.get(key, 0.0) + 5.0 * anywhere) / (self._tried.get(key, 0.0) + 5.0)
+        tried, right = self._counts.get(key, (0, 0))
+        return (right + 5.0 * self._all_agreed / self._all_tried) / (tried + 5)
+
+    def chances(self, last: int, draft: Draft, most: int) -> list[float]:
+        """How probably the choices behind the token `last` reach and agree with each token of a draft, with the first
+        `most` of them, as long as that is likely enough."""
+        chance, found = 1.0, []
+        for id, inside in zip(draft.ids[:most], draft.inside, strict=False):
+            chance *= self.probability(self.key(inside, last, id))
+            if chance < HOPELESS:
+                break
+            found.append(chance)
+            last = id
+        return found
 
 
 def look(piece: bytes | None) -> Look:

@@ -314,24 +314,14 @@ class Engine:
         if self._model.recurrent:
             return
         held, waiting = self._held(), sum(len(slot.pending) for slot in self._slots)
-        room = min(room, self._options.context - held - waiting)
+        room = max(0, min(room, self._options.context - held - waiting))
         chances = []
         for slot in slots:
-            slot.draft = slot.decoder.draft()
-            chances.append(self._chances(slot))
+            slot.draft = slot.decoder.draft() if room else NO_DRAFT
+            chances.append(self._acceptance.chances(slot.pending[-1], slot.draft, room))
         others = held * (len(slots) - 1) // max(1, len(slots))
         for slot, count in zip(slots, lengths(chances, self._costs, pending, room, others), strict=True):
             slot.drafted = count
-
-    def _chances(self, slot: _Slot) -> list[float]:
-        """How probably the choice reaches and agrees with each token of the draft."""
-        last, chance = slot.pending[-1], 1.0
-        found = []
-        for id, inside in zip(*slot.draft, strict=True):
-            chance *= self._acceptance.probability(self._acceptance.key(inside, last, id))
-            found.append(chance)
-            last = id
-        return found
 
     def _advance(self, slot: _Slot, rows: Sequence[Row]) -> Iterator[tuple[int, Completion]]:
         """Chooses a token for each row, as far as the draft is right: 1 + drafted of them."""
@@ -364,8 +354,8 @@ class Engine:
 
     def _agreement(self, slot: _Slot, chosen: list[int], at: int) -> int:
         """How many of the chosen tokens are those of the draft from `at` on; notes each."""
-        agreed = 0
-        for id, guess, inside in zip(chosen, slot.draft.ids[at:], slot.draft.inside[at:], strict=False):
+        agreed, end = 0, at + len(chosen)
+        for id, guess, inside in zip(chosen, slot.draft.ids[at:end], slot.draft.inside[at:end], strict=False):
             self._acceptance.note(self._acceptance.key(inside, slot.last, guess), id == guess)
             if id != guess:
                 break

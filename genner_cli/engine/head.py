@@ -89,8 +89,10 @@ class OutputHead:
         self._row_bytes = self.width // traits.block * traits.bytes
         self._weights = np.memmap(model, np.uint8, "r", matrix.offset, (size * self._row_bytes,))
         self._bias = np.memmap(model, np.float32, "r", bias.offset, (size,)) if bias else None
+        self._source = self._weights.ctypes.data
         self._states = np.empty((0, self.width), np.float32)
         self._keeping = self._stopping = False
+        self._node = self._norm_node = 0
         self.last_norm = llama.ggml_backend_sched_eval_callback(self._on_node)
 
     @staticmethod
@@ -104,12 +106,23 @@ class OutputHead:
 
     def keep(self, *, states: bool, stop: bool) -> None:
         """Whether the next decode keeps the last hidden states, and whether it ends with them."""
+        if not self._states.size:
+            self._norm_node = 0  # it was not found there: all names are looked at
         self._keeping, self._stopping = states or stop, stop
+        self._node = 0
+        self._states = self._states[:0]
 
     def _on_node(self, tensor: int, ask: bool, _: object) -> bool:
-        """Asked: whether this node's data are wanted. Then, with the data there: whether to continue."""
+        """Asked: whether this node's data are wanted. Then, with the data there: whether to continue.
+
+        A graph has up to a thousand nodes, so names are looked at from the place on where the norm was before.
+        """
         if ask:
-            return self._keeping and _name(tensor) == LAST_NORM
+            self._node += 1
+            if self._node < self._norm_node or not self._keeping or _name(tensor) != LAST_NORM:
+                return False
+            self._norm_node = self._node
+            return True
         self._states = np.empty((_bytes(tensor) // (4 * self.width), self.width), np.float32)
         _get(tensor, self._states.ctypes.data, 0, self._states.nbytes)
         return not self._stopping
@@ -121,9 +134,9 @@ class OutputHead:
     def logits(self, state: NDArray[np.float32], ids: list[int]) -> NDArray[np.float32]:
         """state: (width,). Gives (len(ids),)."""
         weights = np.empty((len(ids), self.width), np.float32)
-        source, target = self._weights.ctypes.data, weights.ctypes.data
+        target, row_bytes = weights.ctypes.data, 4 * self.width
         for number, id in enumerate(ids):
-            self._to_float(source + id * self._row_bytes, target + number * weights.strides[0], self.width)
+            self._to_float(self._source + id * self._row_bytes, target + number * row_bytes, self.width)
         found = weights @ state
         return found if self._bias is None else found + self._bias[ids]
 

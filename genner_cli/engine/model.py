@@ -9,7 +9,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,6 @@ class Model:
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
         # Of a sequence's state nothing can be taken back: it is removed whole or not (llama_memory_recurrent::seq_rm).
         self.recurrent = bool(llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
-        self._plain = lru_cache(maxsize=64)(self._plain_ids)  # prompt, lock and draft ask for the same text
 
     def __enter__(self) -> Model:
         return self
@@ -177,10 +176,7 @@ class Model:
 
         Raises DataError where the vocabulary cannot write the text.
         """
-        return list(self._plain(text))
-
-    def _plain_ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._segmenter.plain(text))
+        return self._segmenter.plain(text)
 
     def pieces(self, text: str) -> list[bytes]:
         """The bytes of the canonical tokens of a plain text."""

@@ -142,14 +142,14 @@ class _Lock(ListingLock):
 
     def between(self, state: Opening) -> Iterator[Edge]:
         if state.place is None:
-            yield Edge(b"{" + self._key(0), Opening((0, False), state.taken))
+            yield Edge(b"{" + self._keys[0], Opening((0, False), state.taken))
             return
         number, any_item = state.place
         reading = self.readable((number, True), state.taken)
         if reading:
             yield Edge(b', "' if any_item else b'"', reading)
         if number + 1 < len(self.labels):
-            yield Edge(b"], " + self._key(number + 1), Opening((number + 1, False), state.taken))
+            yield Edge(b"], " + self._keys[number + 1], Opening((number + 1, False), state.taken))
         else:
             yield Edge(b"]}", Done())
 
@@ -162,7 +162,7 @@ class _Lock(ListingLock):
 
     def following(self, state: Opening) -> Edge:
         if state.place is None:
-            return Edge(b"{" + self._key(0) + self._endings[0], Done())
+            return Edge(b"{" + self._keys[0] + self._endings[0], Done())
         return Edge(self._endings[state.place[0]], Done())
 
     def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
@@ -171,20 +171,22 @@ class _Lock(ListingLock):
     def tail(self, state: State) -> int:
         if isinstance(state, Done):
             return 0
-        number = -1 if state.place is None else state.place[0]  # type: ignore[attr-defined]
-        keys = sum(len(self._key(n)) + len("], ") for n in range(number + 1, len(self.labels)))
-        return keys + len("]}") + isinstance(state, Reading)
+        assert isinstance(state, Opening | Reading)
+        if state.place is None:
+            return len(self._keys[0]) + len("], ") + len(self._endings[0])
+        return len(self._endings[state.place[0]]) + isinstance(state, Reading)
 
     @cached_property
     def _endings(self) -> list[bytes]:
         """What ends the completion from the list of each label on, without further items."""
         found = [b"]}"]
         for number in range(len(self.labels) - 1, 0, -1):
-            found.append(b"], " + self._key(number) + found[-1])
+            found.append(b"], " + self._keys[number] + found[-1])
         return found[::-1]
 
-    def _key(self, number: int) -> bytes:
-        return json.dumps(self.labels[number], ensure_ascii=False).encode() + b": ["
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return [json.dumps(label, ensure_ascii=False).encode() + b": [" for label in self.labels]
 
 
 FORMAT = Category()

@@ -164,7 +164,7 @@ class ListingLock(ABC):
     markup: frozenset[bytes] = frozenset()
     _edges: dict[State, Sequence[Edge]] = field(default_factory=dict, repr=False)
     _bounds: dict[State, int] = field(default_factory=dict, repr=False)
-    _nearest: dict[tuple[Any, Taken, int, int], int | None] = field(default_factory=dict, repr=False)
+    _nearest: dict[tuple[Any, Taken, int], tuple[int, int | None]] = field(default_factory=dict, repr=False)
 
     @property
     @abstractmethod
@@ -293,11 +293,13 @@ class ListingLock(ABC):
 
     def _end_of(self, place: Any, taken: Taken, start: int, length: int) -> int | None:
         """The nearest end, at least `length` behind `start`, of a mention that may be listed."""
-        key = (place, taken, start, length)
-        if key not in self._nearest:
+        key = (place, taken, start)
+        shortest, nearest = self._nearest.get(key, (sys.maxsize, None))
+        if length < shortest or (nearest is not None and nearest < start + length):
             ends = self._mentions.ends_between(start + length, reach(taken, start, self.depth))
-            self._nearest[key] = next((end for end in ends if self.listable(place, taken, start, end)), None)
-        return self._nearest[key]
+            nearest = next((end for end in ends if self.listable(place, taken, start, end)), None)
+            self._nearest[key] = length, nearest
+        return nearest
 
     @cached_property
     def _mentions(self) -> Mentions:
@@ -320,9 +322,12 @@ def _end_of_words(text: str, start: int) -> int:
     return end
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def quoted(text: str) -> bytes:
     """The text inside a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
+    return _encode(text)[1:-1].encode()
 
 
 _TOKEN = re.compile(r'[ \t\n\r]*("(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9]+|[{}\[\],:])')
