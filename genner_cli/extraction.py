@@ -422,7 +422,7 @@ def _finish(progress: _Progress) -> Extraction:
         reason = Reason.ENGINE if any(part.reason is Reason.ENGINE for part in failed) else Reason.COMPLETION
         return replace(result, error=f"{document.source}: {failed[0].error}", reason=reason)
     entities: Iterable[Entity] = merge((entity for part in parts for entity in part.entities), task.depth)
-    if task.calibration:
+    if task.calibration and task.calibration.holds_for(task.names):
         entities = task.calibration.applied(entities)
     names = set(task.names)
     kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)

@@ -274,10 +274,16 @@ class ScoreMap:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`thresholds`: for each label the lowest score, before it is mapped, of entities that are kept."""
+    """`thresholds`: for each label the lowest score, before it is mapped, of entities that are kept. `labels`: it holds
+    where no others are asked for, since scores fall with the number of labels in a prompt; empty for any."""
 
     map: ScoreMap
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    def holds_for(self, names: Iterable[str]) -> bool:
+        """Whether it may be applied where these labels are asked for."""
+        return not self.labels or set(names) <= set(self.labels)
 
     def applied(self, entities: Iterable[Entity]) -> Iterator[Entity]:
         """The entities that are kept, with their mapped scores; those without a score stay as they are."""

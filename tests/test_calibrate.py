@@ -112,6 +112,8 @@ def test_the_bundled_model_brings_a_calibration_that_raises_f1(genner: Genner, g
     raw, calibrated = (genner("evaluate", gold, *TYPES, "--json", *more) for more in (["--no-calibration"], []))
     figures = [orjson.loads(each.stdout)["micro"] for each in (raw, calibrated)]
     assert figures[1]["precision"]["value"] > figures[0]["precision"]["value"]
+    among = [genner("extract", gold, "--types", "PER,ORG,LOC,plant", *more) for more in (["--no-calibration"], [])]
+    assert among[0].records == among[1].records, "it does not hold where other labels are asked for"
     other = genner("extract", gold, *TYPES, "--format", "xml", "--limit", 1)
     assert other.status == 0
     assert "--format inserted, not xml" in other.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ def test_a_fingerprint_tells_size_start_end_and_order(tmp_path: Path) -> None:
 
 def own(**changes: Any) -> dict[str, str]:
     return {KEY: json.dumps({**own_calibration_value(CALIBRATION, USED), **changes})}
+
+
+def test_it_holds_for_its_labels_alone() -> None:
+    own_one = replace(CALIBRATION, labels=("PER", "ORG"))
+    assert own_calibration({KEY: json.dumps(own_calibration_value(own_one, USED))}, USED) == own_one
+    assert own_one.holds_for(["ORG"])
+    assert not own_one.holds_for(["ORG", "LOC"])
+    assert CALIBRATION.holds_for(["LOC"])
 
 
 def test_a_model_may_bring_its_own(caplog: pytest.LogCaptureFixture) -> None:

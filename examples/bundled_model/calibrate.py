@@ -60,10 +60,10 @@ def fitted(model: Path, ner: Path, count: int, engine: EngineOptions) -> tuple[F
 
 
 def rounded(calibration: Calibration) -> Calibration:
-    """To DIGITS; knots whose scores become equal are one."""
+    """To DIGITS, for LABELS alone; knots whose scores become equal are one."""
     knots = {round(score, DIGITS): round(value, DIGITS) for score, value in calibration.map.knots}
     thresholds = {label: round(score, DIGITS) for label, score in calibration.thresholds.items()}
-    return Calibration(ScoreMap(tuple(Knot(*pair) for pair in knots.items())), thresholds)
+    return Calibration(ScoreMap(tuple(Knot(*pair) for pair in knots.items())), thresholds, LABELS)
 
 
 @contextmanager

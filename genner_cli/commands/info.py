@@ -167,7 +167,10 @@ def _instruction_rows(instructions: Mapping[str, Any] | None) -> Iterator[tuple[
     yield "chunk", f"up to {instructions['chunk_bytes']:,} UTF-8 bytes"
     if instructions["calibration"]:
         kept = (f"{label} from {score:.2f}" for label, score in instructions["calibration"]["thresholds"].items())
-        yield "calibrated", f"kept by score: {', '.join(kept) or 'all'} (--no-calibration keeps all, with raw scores)"
+        alone = f"where only {', '.join(instructions['calibration']['labels'])} are asked for, " * bool(
+            instructions["calibration"].get("labels")
+        )
+        yield "calibrated", f"{alone}kept by score: {', '.join(kept) or 'all'} (--no-calibration: all, with raw scores)"
 
 
 def _number(value: object) -> str:

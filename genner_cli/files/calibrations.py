@@ -63,6 +63,7 @@ def own_calibration_value(calibration: Calibration, asked: Mapping[str, str]) ->
         **asked,
         "map": [list(knot) for knot in calibration.map.knots],
         "thresholds": dict(calibration.thresholds),
+        "labels": list(calibration.labels),
     }
 
 
@@ -119,7 +120,8 @@ def _calibration(value: Mapping[str, Any]) -> Calibration:
     rising = all(one.score < other.score and one.probability <= other.probability for one, other in pairwise(knots))
     if not (knots and rising and knots[0].probability >= 0 and knots[-1].probability <= 1):
         raise ValueError("its map does not rise from 0 to 1")
-    return Calibration(ScoreMap(knots), {str(label): float(score) for label, score in value["thresholds"].items()})
+    thresholds = {str(label): float(score) for label, score in value["thresholds"].items()}
+    return Calibration(ScoreMap(knots), thresholds, tuple(map(str, value.get("labels", ()))))
 
 
 def _check(path: Path, value: Mapping[str, Any], files: Sequence[Path], digest: str, asked: Mapping[str, str]) -> None:

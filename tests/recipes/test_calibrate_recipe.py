@@ -66,4 +66,6 @@ def test_it_is_fitted_on_the_sets_and_written_into_the_model(
 
 def test_knots_that_rounding_makes_one_are_one() -> None:
     given = Calibration(ScoreMap((Knot(0.1, 0.2), Knot(0.100001, 0.3), Knot(0.9, 0.4))), {"PER": 0.123456})
-    assert calibrate.rounded(given) == Calibration(ScoreMap((Knot(0.1, 0.3), Knot(0.9, 0.4))), {"PER": 0.1235})
+    assert calibrate.rounded(given) == Calibration(
+        ScoreMap((Knot(0.1, 0.3), Knot(0.9, 0.4))), {"PER": 0.1235}, calibrate.LABELS
+    )
