@@ -18,9 +18,9 @@ test: lint
 quick: .venv/test
 	$(BIN)/pytest -n 2 --dist loadfile --quick -m "not slow" -rfE
 
-# The tests on a real language model, which genner pull fetches once (98 MB).
+# The tests on a real language model, which genner pull fetches once (98 MB), and on genner-base, made of it.
 test-real: .venv/test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m real tests/test_real.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m real tests/test_real.py tests/test_real_base.py
 
 # The engine's tests on the llama.cpp of the extra `prebuilt`, which needs no compiler; CI runs two of the files.
 PREBUILT ?= $(addprefix tests/test_, llama.py engine.py engine_adapter.py engine_batching.py engine_formats.py decoder.py \
