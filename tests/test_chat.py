@@ -69,7 +69,7 @@ def whole(prompt: Prompt, count: int) -> str:
     pieces = prompt.prefix([Label("PER")]) + prompt.shown(SHOWN[:count]) + prompt.rest("x")
     assert {piece.text for piece in pieces if not piece.literal} >= {
         "x",
-        *(part for each in SHOWN[:count] for part in each),
+        *(part for text, answer, _ in SHOWN[:count] for part in (text, answer)),
     }
     return "".join(piece.text for piece in pieces)
 

@@ -364,41 +364,45 @@ def test_what_was_to_be_forced_is_forgotten_where_a_token_is_taken_instead(bundl
 
 @pytest.mark.parametrize("format", ["inserted", "xml"])
 @pytest.mark.parametrize("constraint", [Constraint.FORMAT, Constraint.OFF])
-def test_nothing_is_forced_or_copied_where_the_source_does_not_hold(
+def test_nothing_is_forced_or_drafted_where_the_source_does_not_hold(
     bundled: Model, constraint: Constraint, format: str
 ) -> None:
     running = decoder(bundled, request(bundled, "\n\t\n\t\na b", format=format, constraint=constraint))
     for _ in range(3):
         assert running.force() is None
-        assert running.copy() == []
+        assert not running.draft().ids
         running.take(favouring(bundled, a=1.0, _b=2.0))
     running.free()
 
 
 @pytest.mark.parametrize("format", ["bracketed", "xml", "inserted"])
-def test_a_copy_is_the_source_from_here_on_but_for_its_last_token(bundled: Model, format: str) -> None:
+def test_a_draft_is_the_source_from_here_on_but_for_its_last_token(bundled: Model, format: str) -> None:
     text = "Ann met Bob in ⟦Ely & York." if format == "inserted" else "Ann met Bob, in  Ely."
     asked = request(bundled, text, format=format)
-    source = bundled.plain(asked.lock.source.decode())
+    source = bundled.plain(FORMATS[format].render(text, [], ["PER"]).completion)
     running = decoder(bundled, asked)
     for at, id in enumerate(source):
-        assert running.copy() == source[at:-1]
+        assert running.draft() == (source[at:-1], [False] * len(source[at:-1]))
         assert running.take(np.eye(1, bundled.size, id, dtype=np.float32)[0] * 90) == id
     assert running.done
     running.free()
 
 
-def test_nothing_is_copied_within_markup_and_a_closing(bundled: Model) -> None:
-    running = decoder(bundled, request(bundled, "a b", labels=[Label("X")]))
+def test_a_draft_goes_on_within_markup_and_not_behind_the_mark_of_an_unknown_label(bundled: Model) -> None:
+    def drafted() -> tuple[bytes, list[bool]]:
+        draft = running.draft()
+        return b"".join(bundled.vocabulary.pieces[id] or b"" for id in draft.ids), list(draft.inside)
+
+    running = decoder(bundled, request(bundled, "a b c", labels=[Label("X")]))
     running.take(favouring(bundled, **{"⟦": 9.0}))
-    assert running.copy() == bundled.plain("a b")[:-1]
+    assert drafted() == (b"a b", [True, True])
     running.take(favouring(bundled, a=9.0))
     running.take(favouring(bundled, **{"⦂": 9.0}))
-    assert running.copy() == []
+    assert drafted() == (b"", [])
     running.free()
-    running = decoder(bundled, request(bundled, "a b", format="xml", labels=[Label("X")]))
+    running = decoder(bundled, request(bundled, "a b c", format="xml", labels=[Label("X")]))
     running.take(favouring(bundled, **{"<": 9.0}))
-    assert running.copy() == []
+    assert drafted() == (b"X>a b", [False, False, True, True])
     running.free()
 
 
