@@ -21,16 +21,21 @@ BATCH = 512
 
 
 def gguf_logits(
-    path: Path, sequences: Sequence[Sequence[int]], *, threads: int = 1, adapter: Path | None = None
+    path: Path,
+    sequences: Sequence[Sequence[int]],
+    *,
+    threads: int = 1,
+    adapter: Path | None = None,
+    made_of: Path | None = None,
 ) -> Iterator[Logits]:
     """Logits [tokens, vocabulary] of each sequence: row i is what llama.cpp expects after its first i + 1 tokens.
 
     Keys and values are kept in F32 and attention is computed without flash attention, so that what differs from
-    transformers comes from the weights. `adapter`: an adapter GGUF that is applied. Raises ModelError where llama.cpp
-    cannot load or run the model.
+    transformers comes from the weights. `adapter`: an adapter GGUF that is applied; `made_of`: see `Model`. Raises
+    ModelError where llama.cpp cannot load or run the model.
     """
     longest = max(map(len, sequences), default=0)
-    with Model(path, gpu_layers=0, adapter=adapter) as model, llama_errors() as errors:
+    with Model(path, gpu_layers=0, adapter=adapter, made_of=made_of) as model, llama_errors() as errors:
         context = llama.llama_init_from_model(model.handle, _parameters(longest, threads))
         if not context:
             raise ModelError(f"{path}: llama.cpp cannot run it ({'; '.join(errors) or 'no reason given'})")

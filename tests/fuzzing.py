@@ -153,7 +153,7 @@ def check_lines(content: bytes, folder: Path) -> None:
 
 
 def _source(request: Any) -> str:
-    return str(request.lock.source.decode())
+    return str(request.lock.likely(request.lock.start).data.decode())
 
 
 def _refuses_or_reads(read: Callable[[bytes, Path], object]) -> Callable[[bytes, Path], None]:

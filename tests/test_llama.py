@@ -139,7 +139,7 @@ def test_a_function_that_llama_cpp_lacks_is_an_error() -> None:
 
 
 def extracted(package: str, path: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "genner_cli", "extract", str(path), "--types", "PER,ORG,LOC", "--threads", "1"]
+    command = [sys.executable, "-m", "genner_cli", "extract", str(path), "--no-calibration", "--threads", "1"]
     done = subprocess.run(
         command, env={**os.environ, llama.CHOICE: package}, capture_output=True, text=True, check=False
     )

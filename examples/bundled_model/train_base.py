@@ -117,7 +117,7 @@ def save(model: PeftModel, base: Base, ner: Path, folder: Path) -> None:
     base.tokens.tokenizer.save_pretrained(folder)
     write_gold(folder / VERIFY, documents_to_verify(ner))
     files = [str(path) for name in CORPORA if (path := ner / name / "train.jsonl.gz").exists()]
-    words = {**INSTRUCTIONS.to_metadata(), **provenance_of(base, files, OPTIONS).to_metadata()}
+    words = {**INSTRUCTIONS.to_metadata(), **provenance_of(base, files, OPTIONS, {}).to_metadata()}
     (folder / "genner.json").write_text(json.dumps(words, indent=2, ensure_ascii=False), encoding="utf-8")
 
 

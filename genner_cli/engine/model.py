@@ -53,17 +53,20 @@ def llama_errors() -> Iterator[list[str]]:
 class Model:
     """A loaded model. `close` frees it; also a context manager."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = -1, adapter: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, *, gpu_layers: int = -1, adapter: Path | None = None, made_of: Path | None = None
+    ) -> None:
         """Loads a GGUF, and an adapter GGUF on it; `gpu_layers` -1 puts all layers on a GPU if there is one.
 
-        Raises ModelError where a file is missing, broken, or larger than the memory there is, and for an adapter that
-        does not fit the model.
+        `made_of`: the GGUF that this one is in another type of weights, if the adapter was trained on that. Raises
+        ModelError where a file is missing, broken, or larger than the memory there is, and for an adapter that does
+        not fit the model.
         """
         header = read_header(path)
         refuse_as_model(path, header)
         self.path = path
         self.header = header
-        self.adapter_header = _fitting(adapter, path, header) if adapter else None
+        self.adapter_header = _fitting(adapter, made_of or path, header) if adapter else None
         self.file_bytes = header.file_bytes + (self.adapter_header.file_bytes if self.adapter_header else 0)
         check_memory(path, self.file_bytes, "the model's weights")
         with llama_errors() as errors:
