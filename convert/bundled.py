@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from convert.fastest import fastest, logit_noise, measured_speeds
+from convert.logits import NOISE_LIMIT
 from convert.merged import merge_checked
 from convert.quantize import quantize
 from genner_cli.engine.gguf_header import read_header
@@ -27,8 +28,6 @@ from genner_cli.provenance import Provenance
 TYPES = ("Q8_0", "BF16")
 """Types of weights that genner-base may get, the more compact first; those of 4 bits lost 4 points of F1 (docs/LOG.md,
 2026-11-28)."""
-NOISE_LIMIT = 0.25
-"""Root mean square difference of logits that a type of weights may make, in standard deviations."""
 _FILES = 3
 """Files that lie in the work folder at the same time, each at most as large as the F16 model."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convert.gguf_numbers import numbers_of
-from convert.logits import Logits, gguf_logits, noise
+from convert.logits import NOISE_LIMIT, Logits, gguf_logits, noise
 from convert.probe import Probe
 from convert.report import Finding
 from genner_cli.engine.engine import Engine
@@ -27,9 +27,6 @@ from genner_cli.types import Entity
 ERROR_LIMIT, LEAST_ERROR, MOST_ERROR = 6.0, 0.01, 0.95
 """A tensor's error, relative to its size, is about 2 to 3 times 2 ** -(bits of a number) on normal weights (Q8_0 0.005,
 Q4_K 0.07, Q2_K 0.3), and up to 4 on heavy tails. F16 and BF16 are compared with the second; at 1, nothing is left."""
-NOISE_LIMIT = 0.5
-"""Root mean square difference of logits, in their standard deviations. The bundled model: 0.004 for Q8_0, 0.02 for
-Q4_K_M, 0.06 for Q2_K. Beyond one half, noise decides what is written."""
 AGREEMENT_LIMIT = 0.75
 """F1 of the entities, with the unquantized model's as gold. The bundled model, on any twenty of 200 tweets, which it
 does badly: 0.88 and more for Q4_K_M, 0.83 and more for Q2_K."""
