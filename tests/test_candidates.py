@@ -112,6 +112,14 @@ def test_of_too_many_those_with_the_most_yes_votes_count() -> None:
     assert wanted <= {each.start for each in best}
 
 
+def test_a_long_candidate_across_many_costs_none_of_these() -> None:
+    """Those that are not among the ones that options are made of are kept where nothing overlaps them."""
+    many = [Candidate(3 * at, 3 * at + 2, "PER", ("a",)) for at in range(20)]
+    assert preferred([*many, Candidate(0, 60, "ORG", ("a",))]) == many
+    [chosen, *_] = options([*many, Candidate(0, 60, "ORG", ("a",))])
+    assert chosen == tuple(many)
+
+
 def test_the_majority_is_of_all_who_were_asked() -> None:
     assert is_majority({"a": 1.0, "b": 0.1, "c": None})
     assert not is_majority({"a": 1.0, "b": None})
