@@ -112,7 +112,8 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     values = records(path)
     gold.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
     for value in values:
-        value["entities"] = [{"start": 0, "end": 3, "label": "LOC", "text": value["text"][:3]}]
+        begin = value["text"][:3].rstrip()
+        value["entities"] = [{"start": 0, "end": len(begin), "label": "LOC", "text": begin}]
     wrong.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
     roles = tmp_path / "roles.json"
     run = genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES)
@@ -125,8 +126,16 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     run = genner("judge", path, wrong, "--roles", roles, *TYPES, *CPU, "-o", judged)
     assert run.status == 0, run.stderr
     assert without_scores(judged) == without_scores(path)
-    missing = genner("judge", wrong, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
-    assert (missing.status, "'a'" in missing.stderr) == (2, True)
+    nobody = genner(
+        "judge", path, wrong, "--roles", roles, "--ask", "overlap", *TYPES, *CPU, "-o", tmp_path / "o.jsonl"
+    )
+    assert (nobody.status, "valid" in nobody.stderr) == (2, True)
+    gold.write_bytes(wrong.read_bytes())  # other gold, other roles: what was asked about both is not asked again
+    run = genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES)
+    assert run.status == 0, run.stderr
+    assert orjson.loads(roles.read_bytes())["extractors"] == ["wrong"]
+    missing = genner("judge", path, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
+    assert (missing.status, "'wrong'" in missing.stderr) == (2, True)
 
 
 def test_extraction_with_verification_is_extraction_then_judgement(genner: Genner, tmp_path: Path) -> None:

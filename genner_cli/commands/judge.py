@@ -123,6 +123,8 @@ def run_judge(
     if roles:
         paths, sources = roles.files_of(paths, sources)
     unasked = roles is not None and not roles.deciders
+    if unasked and OVERLAP in asks and VALID not in asks:
+        raise UsageError("--roles: no model decides on overlaps; ask valid too, which resolves them then")
     ruling = replace(ruling, sources=tuple(sources), flat=unasked and OVERLAP in asks)
     plan = planned([ask for ask in asks if not (unasked and ask == OVERLAP)], asked, roles)
     files = Files(
