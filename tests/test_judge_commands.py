@@ -146,6 +146,21 @@ def test_extraction_with_verification_is_extraction_then_judgement(genner: Genne
     assert run.status == 0, run.stderr
     assert without_scores(at_once) == without_scores(apart)
     assert genner("extract", tmp_path / "in.jsonl", *TYPES, "--verify", "self").status == 2
+    missing = genner("extract", tmp_path / "in.jsonl", *TYPES, "--verify", "missing.gguf", "-o", tmp_path / "no.jsonl")
+    assert missing.status != 0
+    assert not (tmp_path / "no.jsonl.stages").exists()  # nothing was extracted first
+
+
+def test_a_document_that_failed_does_not_keep_the_others_from_being_verified(genner: Genner, tmp_path: Path) -> None:
+    texts = [*news()[:6], 7]
+    inputs = write_documents(tmp_path / "in.jsonl", [{"id": at, "text": text} for at, text in enumerate(texts)])
+    run = genner("extract", inputs, *TYPES, "--verify", "self", "-o", tmp_path / "out.jsonl")
+    assert run.status == 1
+    *sound, failed = records(tmp_path / "out.jsonl")
+    entities = [each for record in sound for each in record["entities"]]
+    assert entities
+    assert all("genner-small" in each["votes"]["valid"] for each in entities)
+    assert "error" in failed
 
 
 ENDS = """
