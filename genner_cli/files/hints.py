@@ -9,9 +9,11 @@ which misleads whoever learns from its hints, so its file is refused.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -43,7 +45,7 @@ def hinted(
     if path is None:
         yield from documents
         return
-    hints, missing = _read(path, text_field, id_field), 0
+    hints, missing = _read(tuple(map(_stamp, expand([path]))), text_field, id_field), 0
     for document in documents:
         if isinstance(document, Document):
             found = hints.of(document)
@@ -58,7 +60,7 @@ class _Hints:
     """Entities by the hash of id and text."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("")
+        self._database = sqlite3.connect("", check_same_thread=False)  # one thread at a time, not always the same
         self._database.execute("CREATE TABLE hint (key BLOB PRIMARY KEY, entities BLOB) WITHOUT ROWID")
 
     def add(self, document: Document, entities: Iterable[Entity]) -> None:
@@ -81,9 +83,17 @@ def _key(document: Document) -> bytes:
     return blake2b(known, digest_size=16).digest()
 
 
-def _read(path: str, text_field: str, id_field: str) -> _Hints:
+def _stamp(path: str) -> tuple[str, int, int]:
+    """A file, and what changes with its content."""
+    found = os.stat(path)
+    return path, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=1)
+def _read(files: tuple[tuple[str, int, int], ...], text_field: str, id_field: str) -> _Hints:
+    """The hints of files, with their `_stamp`. They are kept, for a cluster reads its documents block by block."""
     hints = _Hints()
-    for extraction in read_predictions(expand([path]), text_field=text_field, id_field=id_field):
+    for extraction in read_predictions([path for path, *_ in files], text_field=text_field, id_field=id_field):
         if isinstance(extraction.document, Document) and extraction.error is None:
             hints.add(extraction.document, extraction.entities)
     return hints
