@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import combinations
 
 from hypothesis import given
@@ -12,6 +11,7 @@ from genner_cli.methods.candidates import (
     BOUNDARY,
     LABEL,
     MOST_OPTIONS,
+    MOST_SPANS,
     OVERLAP,
     VALID,
     Candidate,
@@ -97,11 +97,10 @@ def test_thirty_overlapping_candidates_are_resolved_at_once() -> None:
     """All subsets of a chain of 30 would be a million; of 30 that overlap each other with labels, more."""
     chain = [Candidate(at, at + 2, "PER", ("a",)) for at in range(30)]
     bush = [Candidate(at, 40 + at, label, ("a",)) for at in range(15) for label in ("PER", "ORG")]
-    began = time.perf_counter()
     for candidates in (chain, bush):
         assert len(options(candidates)) <= MOST_OPTIONS
+        assert len(options(candidates, most=10**6)) <= 2**MOST_SPANS
         assert resolved(candidates)
-    assert time.perf_counter() - began < 1
 
 
 def test_of_too_many_those_with_the_most_yes_votes_count() -> None:
