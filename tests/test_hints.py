@@ -102,6 +102,11 @@ def test_a_file_of_hints_is_read_once_until_it_changes(tmp_path: Path, monkeypat
     assert [each.hints for each in hinted([Document("Ann ran.")], str(path), **NAMES)] == [()]
 
 
+def test_hints_from_standard_input_are_refused() -> None:
+    with pytest.raises(UsageError):
+        check_hints("-", [], "--hints")
+
+
 @pytest.mark.parametrize(
     ("trained", "more", "refused"),
     [

@@ -21,6 +21,7 @@ from typing import TypeVar
 import orjson
 
 from genner_cli.errors import UsageError
+from genner_cli.files import STDIO
 from genner_cli.files.hashing import hash_file, hash_files
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.predictions import read_predictions
@@ -45,7 +46,7 @@ def hinted(
     if path is None:
         yield from documents
         return
-    hints, missing = _read(tuple(map(_stamp, expand([path]))), text_field, id_field), 0
+    hints, missing = _read(tuple(map(_stamp, _files(path))), text_field, id_field), 0
     for document in documents:
         if isinstance(document, Document):
             found = hints.of(document)
@@ -83,6 +84,13 @@ def _key(document: Document) -> bytes:
     return blake2b(known, digest_size=16).digest()
 
 
+def _files(path: str) -> list[str]:
+    """What a path or a glob names. Raises UsageError, for standard input too, for hints are read more than once."""
+    if path == STDIO:
+        raise UsageError("hints cannot come from standard input; name a file of them")
+    return expand([path])
+
+
 def _stamp(path: str) -> tuple[str, int, int]:
     """A file, and what changes with its content."""
     found = os.stat(path)
@@ -106,7 +114,7 @@ def check_hints(path: str, texts: Iterable[str], option: str) -> None:
     Raises UsageError.
     """
     seen = _hashes(list(map(Path, texts)))
-    for file in expand([path]):
+    for file in _files(path):
         _check_file(file, seen, option)
 
 
