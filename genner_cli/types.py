@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -63,8 +64,8 @@ class LabelTree:
     nodes: tuple[LabelNode, ...] = ()
 
     def __post_init__(self) -> None:
-        paths = [self.path(nodes) for nodes in self.walk()]
-        twice = next((path for at, path in enumerate(paths) if path in paths[:at]), None)
+        counts = Counter(self.path(nodes) for nodes in self.walk())
+        twice = next((path for path, count in counts.items() if count > 1), None)
         if twice:
             raise UsageError(f"label {twice!r} comes twice; remove one")
         wrong = next((nodes[-1].label.name for nodes in self.walk() if self.SEPARATOR in nodes[-1].label.name), None)
@@ -107,17 +108,15 @@ class LabelTree:
     def leaves(self) -> tuple[Label, ...]:
         """The labels without others below them, called by their paths where their names are not unique."""
         found = [nodes for nodes in self.walk() if not nodes[-1].children]
-        names = [nodes[-1].label.name for nodes in self.walk()]
+        counts = Counter(nodes[-1].label.name for nodes in self.walk())
         return tuple(
-            nodes[-1].label
-            if names.count(nodes[-1].label.name) == 1
-            else replace(nodes[-1].label, name=self.path(nodes))
+            nodes[-1].label if counts[nodes[-1].label.name] == 1 else replace(nodes[-1].label, name=self.path(nodes))
             for nodes in found
         )
 
-    def value(self) -> dict[str, str]:
-        """Paths with definitions, as a JSON value."""
-        return {self.path(nodes): nodes[-1].label.definition for nodes in self.walk()}
+    def value(self) -> list[list[str | bool]]:
+        """Path, definition and `stop` of each label, in order, as a JSON value."""
+        return [[self.path(nodes), nodes[-1].label.definition, nodes[-1].stop] for nodes in self.walk()]
 
 
 def has_control(text: str) -> bool:

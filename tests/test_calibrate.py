@@ -145,6 +145,7 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
     ("args", "message"),
     [
         (["calibrate", WEB, "--precision", "1.5"], "--precision"),
+        (["calibrate", WEB, "--precision", "0.5", "--predictions", WEB, "-o", "roles.json"], "--precision"),
         (["calibrate", WEB, "-o", "x.yaml"], "x.yaml: unknown kind"),
         (["calibrate", "none.jsonl"], "none.jsonl: no such file"),
         (["extract", WEB, "--calibration", "none.json"], "none.json: cannot be read"),

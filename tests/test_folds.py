@@ -12,7 +12,11 @@ from small_bases import RECORDS, write_jsonl, write_small_base
 
 from genner_cli.errors import UsageError
 from genner_cli.files.hints import FOLDS, check_hints
+from genner_cli.generation import EngineOptions
 from genner_cli.probing import folds
+from genner_cli.training.gold import Files, Gold
+from genner_cli.training.options import TrainOptions
+from genner_cli.types import Document, Extraction
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -61,3 +65,14 @@ def test_each_document_is_predicted_by_a_model_that_has_not_seen_it(
     assert genner(*command, "--threads", 1, "-o", again).status == 0
     assert again.read_bytes() == out.read_bytes()
     assert genner(*command, "--threads", 1, "-o", out).status == 2
+
+
+def test_a_document_whose_extraction_failed_is_no_document_without_entities(tmp_path: Path) -> None:
+    data, out = write_jsonl(tmp_path / "train.jsonl"), tmp_path / "hints.jsonl"
+    gold = Gold(Files((str(data),)), tuple(Document(each["text"]) for each in RECORDS), (), ())
+    asked = folds.Folds(tmp_path, "base", gold, out, TrainOptions(), EngineOptions(), 2)
+    results = [[Extraction(gold.train[at]) for at in side] for side in asked.sides]
+    results[0][0] = Extraction(gold.train[asked.sides[0][0]], error="it is too long")
+    assert folds._write(asked, results, None) == 0
+    failed = [at for at, each in enumerate(records(out)) if "error" in each]
+    assert failed == [asked.sides[0][0]]

@@ -17,6 +17,7 @@ from resuming import Start, manifest, records, start, told, wait_for_lines, writ
 from genner_cli.demonstrations import Demonstrations, Nearest, Rendered
 from genner_cli.errors import UsageError
 from genner_cli.extraction import Task, extract
+from genner_cli.files import hints as hints_file
 from genner_cli.files.hashing import hash_file, hash_files
 from genner_cli.files.hints import FOLDS, TRAINING_DATA, check_hints, hinted
 from genner_cli.files.manifest import Manifest, Settings
@@ -80,6 +81,30 @@ def test_hints_belong_to_the_document_of_their_id_and_text(tmp_path: Path, caplo
     assert [hint.score for hint in found[0].hints or ()] == [0.5]
     assert len(caplog.messages) == 1
     assert list(hinted(asked, None, **NAMES)) == asked
+
+
+def test_a_file_of_hints_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster's actor draws its documents block by block."""
+    reads = []
+    real = hints_file.read_predictions
+
+    def noting(*args: Any, **options: Any) -> Any:
+        reads.append(args)
+        return real(*args, **options)
+
+    monkeypatch.setattr(hints_file, "read_predictions", noting)
+    ann = entity("Ann ran.", "Ann", "PER", 0.5)
+    path = write_documents(tmp_path / "hints.jsonl", [record("Ann ran.", ann)])
+    for _ in range(2):
+        assert [each.hints for each in hinted([Document("Ann ran.")], str(path), **NAMES)] == [(ann,)]
+    assert len(reads) == 1
+    write_documents(path, [record("Ann ran.")])
+    assert [each.hints for each in hinted([Document("Ann ran.")], str(path), **NAMES)] == [()]
+
+
+def test_hints_from_standard_input_are_refused() -> None:
+    with pytest.raises(UsageError):
+        check_hints("-", [], "--hints")
 
 
 @pytest.mark.parametrize(

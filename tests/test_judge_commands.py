@@ -112,7 +112,8 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     values = records(path)
     gold.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
     for value in values:
-        value["entities"] = [{"start": 0, "end": 3, "label": "LOC", "text": value["text"][:3]}]
+        begin = value["text"][:3].rstrip()
+        value["entities"] = [{"start": 0, "end": len(begin), "label": "LOC", "text": begin}]
     wrong.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
     roles = tmp_path / "roles.json"
     run = genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES)
@@ -125,8 +126,15 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     run = genner("judge", path, wrong, "--roles", roles, *TYPES, *CPU, "-o", judged)
     assert run.status == 0, run.stderr
     assert without_scores(judged) == without_scores(path)
-    missing = genner("judge", wrong, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
-    assert (missing.status, "'a'" in missing.stderr) == (2, True)
+    for ask, remedy in (("overlap", "valid"), ("best", "two files")):
+        run = genner("judge", path, wrong, "--roles", roles, "--ask", ask, *TYPES, *CPU, "-o", tmp_path / "no.jsonl")
+        assert (run.status, remedy in run.stderr) == (2, True)
+    gold.write_bytes(wrong.read_bytes())  # other gold, other roles: what was asked about both is not asked again
+    run = genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES)
+    assert run.status == 0, run.stderr
+    assert orjson.loads(roles.read_bytes())["extractors"] == ["wrong"]
+    missing = genner("judge", path, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
+    assert (missing.status, "'wrong'" in missing.stderr) == (2, True)
 
 
 def test_extraction_with_verification_is_extraction_then_judgement(genner: Genner, tmp_path: Path) -> None:
@@ -137,6 +145,21 @@ def test_extraction_with_verification_is_extraction_then_judgement(genner: Genne
     assert run.status == 0, run.stderr
     assert without_scores(at_once) == without_scores(apart)
     assert genner("extract", tmp_path / "in.jsonl", *TYPES, "--verify", "self").status == 2
+    missing = genner("extract", tmp_path / "in.jsonl", *TYPES, "--verify", "missing.gguf", "-o", tmp_path / "no.jsonl")
+    assert missing.status != 0
+    assert not (tmp_path / "no.jsonl.stages").exists()  # nothing was extracted first
+
+
+def test_a_document_that_failed_does_not_keep_the_others_from_being_verified(genner: Genner, tmp_path: Path) -> None:
+    texts = [*news()[:6], 7]
+    inputs = write_documents(tmp_path / "in.jsonl", [{"id": at, "text": text} for at, text in enumerate(texts)])
+    run = genner("extract", inputs, *TYPES, "--verify", "self", "-o", tmp_path / "out.jsonl")
+    assert run.status == 1
+    *sound, failed = records(tmp_path / "out.jsonl")
+    entities = [each for record in sound for each in record["entities"]]
+    assert entities
+    assert all("genner-small" in each["votes"]["valid"] for each in entities)
+    assert "error" in failed
 
 
 ENDS = """

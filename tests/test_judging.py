@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from genner_cli.generation import Answer, Question
 from genner_cli.methods.ruling import Ruling
 from genner_cli.running.judging import Voter, candidates_of, judge, proposals, stages
 from genner_cli.running.rewriting import Done, Files
-from genner_cli.types import Document, Label, LabelTree
+from genner_cli.types import Document, Label, LabelNode, LabelTree
 
 PLAIN = Ruling()
 TEXT = "Ada Lovelace of Acme met Bob in New York City."
@@ -274,6 +275,25 @@ def test_other_voters_are_refused_where_a_run_is_resumed(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="model's name"):
         run([path], ("valid",), [voter("n", knowing())], tmp_path / "out.jsonl")
     run([path], ("valid",), [voter("n", knowing())], tmp_path / "out.jsonl", restart=True)
+
+
+def test_models_of_the_same_file_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *GOLD)
+    names = [str(tmp_path / folder / "model") for folder in ("one", "two")]
+    (record,) = run([path], ("valid",), [voter(name, knowing()) for name in names], tmp_path / "out.jsonl")
+    assert all(list(each["votes"]["valid"]) == names for each in record["entities"])
+
+
+@pytest.mark.parametrize("change", ["order", "stop"])
+def test_another_tree_of_labels_is_refused_where_a_run_is_resumed(tmp_path: Path, change: str) -> None:
+    path = write(tmp_path / "a.jsonl", *GOLD)
+    top = LabelNode(Label("ORG"), (LabelNode(Label("firm")),), stop=change == "stop")
+    nodes = (LabelNode(Label("PER")), replace(top, stop=False))
+    other = (nodes[0], top) if change == "stop" else nodes[::-1]
+    rulings = [Ruling(tree=LabelTree(each)) for each in (nodes, other)]
+    run([path], ("label",), [voter("m", knowing())], tmp_path / "out.jsonl", rulings[0])
+    with pytest.raises(UsageError, match="labels to choose from"):
+        run([path], ("label",), [voter("m", knowing())], tmp_path / "out.jsonl", rulings[1])
 
 
 def test_a_question_is_asked_once_for_each_candidate_and_once_about_nothing_for_each_label(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_tree_is_read_by_paths(tree: LabelTree, tmp_path: Path) -> None:
-    assert list(tree.value()) == [
+    assert [path for path, _, _ in tree.value()] == [
         "weapon", "weapon/biological", "weapon/nuclear", "science", "science/biological", "science/physics", "place",
     ]  # fmt: skip
     science = tree.nodes[1]
@@ -164,7 +164,7 @@ def test_hierarchical_figures_by_hand(tree: LabelTree) -> None:
     """weapon/biological for weapon/nuclear: one of two is right; the span of physics is missed; one is spurious."""
     gold = {(0, 2): "weapon/nuclear", (3, 5): "SCI", (6, 9): "physics"}
     found = {(0, 2): "weapon/biological", (3, 5): "science", (10, 11): "place"}
-    figures = hierarchy([resolved(extraction(gold, found), tree)], tree)
+    figures = hierarchy(resolved([extraction(gold, found)], tree), tree)
     assert figures.micro.counts is not None
     assert (figures.micro.counts.hit, figures.micro.counts.missed, figures.micro.counts.spurious) == (2, 3, 2)
     assert [(each.spans, each.right) for each in figures.levels] == [(2, 2), (1, 0)]
@@ -174,13 +174,13 @@ def test_hierarchical_figures_by_hand(tree: LabelTree) -> None:
 def test_what_the_published_evaluation_loses_is_counted(tree: LabelTree) -> None:
     """A label outside the tree drops the sentence there; later sentences meet others' gold; predictions that occur
     nowhere in gold vanish."""
-    outside = resolved(extraction({(0, 2): "chemistry", (3, 5): "place"}, {(3, 5): "place"}), tree)
-    later = resolved(extraction({(0, 2): "place"}, {(0, 2): "place", (5, 9): "physics"}), tree)
-    figures = hierarchy([outside, later], tree)
+    outside = extraction({(0, 2): "chemistry", (3, 5): "place"}, {(3, 5): "place"})
+    later = extraction({(0, 2): "place"}, {(0, 2): "place", (5, 9): "physics"})
+    figures = hierarchy(resolved([outside, later], tree), tree)
     assert figures.micro.counts is not None
     assert (figures.micro.counts.hit, figures.micro.counts.missed, figures.micro.counts.spurious) == (2, 1, 2)
     assert figures.unknown == 1
-    failed = hierarchy([resolved(extraction({(0, 2): "place"}, {}, error="failed"), tree)], tree)
+    failed = hierarchy(resolved([extraction({(0, 2): "place"}, {}, error="failed")], tree), tree)
     assert failed.micro.counts is not None
     assert failed.micro.counts.missed == 1
 

@@ -141,3 +141,6 @@ def test_what_is_wrong_with_pairs_is_reported_with_its_line(genner: Callable[...
     assert run.status == 1
     assert all(f"{path}:{number}: rejected: " in run.stderr for number in (2, 3))
     assert genner("train", path, "--base", tmp_path, "-o", out, "--augment").status == 2
+    renamed = write_jsonl(tmp_path / "renamed.jsonl", [{"body": each.pop("text"), **each} for each in (good, *bad)])
+    run = genner("train", renamed, "--base", tmp_path, "-o", out, "--text-field", "body")
+    assert all(f"{renamed}:{number}: rejected: " in run.stderr for number in (2, 3))

@@ -56,6 +56,8 @@ def calibrate(
     - `genner calibrate valid.jsonl --precision 0.95 -o careful.json`
     - `genner calibrate valid.jsonl --predictions a.jsonl,b.jsonl --model a.gguf,b.gguf -o roles.json`
     """
+    if predictions is not None and precision is not None:
+        raise UsageError("--precision chooses thresholds of labels, and --predictions roles; give one of them")
     if predictions is not None:
         _choose_roles(gold, spec, predictions, output)
     else:

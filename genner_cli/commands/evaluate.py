@@ -136,7 +136,7 @@ def _sides(
     if tree.nested:
         from genner_cli.scoring.hierarchy import resolved
 
-        sides = [[resolved(each, tree) for each in side] for side in sides]
+        sides = [resolved(side, tree) for side in sides]
     elif spec.labels:
         sides = [_restricted(side, {label.name for label in spec.labels}) for side in sides]
     return sides, asked

@@ -74,40 +74,45 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify:
     talk_on_stderr()
     spec = replace(spec, inputs=tuple(inputs)).expanded()
     report = _report_writer(stats, spec.inputs)
-    verified, spec = spec, _to_be_verified(spec) if verify else spec
-    done = run_spec(spec, document_progress)
+    verifying = _Verifying(spec, verify) if verify else None
+    done = run_spec(verifying.extracted if verifying else spec, document_progress)
     sys.stderr.write(done.summary() + "\n")
     if report:
         with report:
             report.write(encode_value(done.report()))
     if done.ledger.failed:
         sys.stderr.write("".join(f"genner: {line}\n" for line in _failures(done, spec.output)))
+    if verifying:
+        verifying.run()
+    if done.ledger.failed:
         raise typer.Exit(1)
-    if verify:
-        _verify(spec.output, verified, verify)
 
 
-def _to_be_verified(spec: RunSpec) -> RunSpec:
-    """The same run into a file beside its output. Raises UsageError where that cannot be."""
-    from genner_cli.files.writing import check_target
-    from genner_cli.running.judging import stages_folder
+class _Verifying:
+    """What is extracted into a file beside the output is judged by a model, record by record, failed ones too."""
 
-    if spec.output == STDIO or spec.shard or spec.cluster:
-        raise UsageError("--verify needs -o FILE, and cannot be combined with --shard and --cluster")
-    check_target(spec.output, inputs=spec.inputs)
-    return replace(spec, output=str(stages_folder(spec.output) / "extracted.jsonl"))
+    def __init__(self, spec: RunSpec, model: str) -> None:
+        """Raises UsageError and ModelError where that cannot be, before anything is extracted."""
+        from genner_cli.files.writing import check_target
+        from genner_cli.running.judges import voters
+        from genner_cli.running.judging import stages_folder
 
+        if spec.output == STDIO or spec.shard or spec.cluster:
+            raise UsageError("--verify needs -o FILE, and cannot be combined with --shard and --cluster")
+        if model == "self" and spec.adapter:
+            raise UsageError("--verify self cannot be combined with --adapter; merge it with genner export")
+        check_target(spec.output, inputs=spec.inputs)
+        self._spec = spec
+        self._voters = voters([spec.model if model == "self" else model], spec)
+        self.extracted = replace(spec, output=str(stages_folder(spec.output) / "extracted.jsonl"))
 
-def _verify(extracted: str, spec: RunSpec, model: str) -> None:
-    from genner_cli.commands.judge import run_judge
-    from genner_cli.methods.candidates import VALID
-    from genner_cli.methods.ruling import Ruling
-    from genner_cli.running.judges import voters
+    def run(self) -> None:
+        """Judges what was extracted. Raises typer.Exit(1) where records failed."""
+        from genner_cli.commands.judge import run_judge
+        from genner_cli.methods.candidates import VALID
+        from genner_cli.methods.ruling import Ruling
 
-    if model == "self" and spec.adapter:
-        raise UsageError("--verify self cannot be combined with --adapter; merge it with genner export")
-    asked = voters([spec.model if model == "self" else model], spec)
-    run_judge([extracted], spec, asked, (VALID,), Ruling())
+        run_judge([self.extracted.output], self._spec, self._voters, (VALID,), Ruling())
 
 
 def _failures(done: Run, output: str) -> Iterator[str]:

@@ -117,12 +117,14 @@ def run_judge(
     if spec.output == STDIO:
         raise UsageError("the stages of a judgement are files beside its output; name one with -o FILE")
     paths = expand(list(inputs))
-    if BEST in asks and len(paths) != 2:
-        raise UsageError(f"--ask best chooses between two files, and {len(paths)} are named")
     sources = source_names(paths)
     if roles:
         paths, sources = roles.files_of(paths, sources)
+    if BEST in asks and len(paths) != 2:
+        raise UsageError(f"--ask best chooses between two files, and here are {len(paths)}")
     unasked = roles is not None and not roles.deciders
+    if unasked and OVERLAP in asks and VALID not in asks:
+        raise UsageError("--roles: no model decides on overlaps; ask valid too, which resolves them then")
     ruling = replace(ruling, sources=tuple(sources), flat=unasked and OVERLAP in asks)
     plan = planned([ask for ask in asks if not (unasked and ask == OVERLAP)], asked, roles)
     files = Files(

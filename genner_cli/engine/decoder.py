@@ -28,10 +28,6 @@ from genner_cli.generation import Constraint, Request
 
 Logits = NDArray[np.float32]
 
-FIRST_FEW = 8
-CLOSE_CALL = 0.5
-"""Where the best token leads the second by less, the margin among legal tokens is looked at (logits)."""
-
 
 class Grammar:
     """llama.cpp's grammar sampler for one GBNF; `clone` is cheap (llama_sampler_clone)."""

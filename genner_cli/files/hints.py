@@ -9,9 +9,11 @@ which misleads whoever learns from its hints, so its file is refused.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +21,7 @@ from typing import TypeVar
 import orjson
 
 from genner_cli.errors import UsageError
+from genner_cli.files import STDIO
 from genner_cli.files.hashing import hash_file, hash_files
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.predictions import read_predictions
@@ -43,7 +46,7 @@ def hinted(
     if path is None:
         yield from documents
         return
-    hints, missing = _read(path, text_field, id_field), 0
+    hints, missing = _read(tuple(map(_stamp, _files(path))), text_field, id_field), 0
     for document in documents:
         if isinstance(document, Document):
             found = hints.of(document)
@@ -58,7 +61,7 @@ class _Hints:
     """Entities by the hash of id and text."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("")
+        self._database = sqlite3.connect("", check_same_thread=False)  # one thread at a time, not always the same
         self._database.execute("CREATE TABLE hint (key BLOB PRIMARY KEY, entities BLOB) WITHOUT ROWID")
 
     def add(self, document: Document, entities: Iterable[Entity]) -> None:
@@ -81,9 +84,24 @@ def _key(document: Document) -> bytes:
     return blake2b(known, digest_size=16).digest()
 
 
-def _read(path: str, text_field: str, id_field: str) -> _Hints:
+def _files(path: str) -> list[str]:
+    """What a path or a glob names. Raises UsageError, for standard input too, for hints are read more than once."""
+    if path == STDIO:
+        raise UsageError("hints cannot come from standard input; name a file of them")
+    return expand([path])
+
+
+def _stamp(path: str) -> tuple[str, int, int]:
+    """A file, and what changes with its content."""
+    found = os.stat(path)
+    return path, found.st_mtime_ns, found.st_size
+
+
+@lru_cache(maxsize=1)
+def _read(files: tuple[tuple[str, int, int], ...], text_field: str, id_field: str) -> _Hints:
+    """The hints of files, with their `_stamp`. They are kept, for a cluster reads its documents block by block."""
     hints = _Hints()
-    for extraction in read_predictions(expand([path]), text_field=text_field, id_field=id_field):
+    for extraction in read_predictions([path for path, *_ in files], text_field=text_field, id_field=id_field):
         if isinstance(extraction.document, Document) and extraction.error is None:
             hints.add(extraction.document, extraction.entities)
     return hints
@@ -96,7 +114,7 @@ def check_hints(path: str, texts: Iterable[str], option: str) -> None:
     Raises UsageError.
     """
     seen = _hashes(list(map(Path, texts)))
-    for file in expand([path]):
+    for file in _files(path):
         _check_file(file, seen, option)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 from genner_cli.files.documents import document_format
@@ -25,10 +24,10 @@ class Preferences(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def has_preferences(paths: Sequence[str]) -> bool:
+def has_preferences(paths: Sequence[str], *, text_field: str) -> bool:
     """Whether the first record of the files has two answers in place of its entities."""
     plain = [path for path in paths if not document_format(path)]
-    first = next(iter(islice(read_documents(plain, dropped=()), 1)), None) if plain else None
+    first = next(read_documents(plain, text_field=text_field, dropped=()), None) if plain else None
     return isinstance(first, Document) and {CHOSEN, REJECTED} <= first.fields.keys()
 
 

@@ -94,11 +94,20 @@ def components(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
 def options(component: Sequence[Candidate], most: int = MOST_OPTIONS) -> list[tuple[Candidate, ...]]:
     """The best ways to resolve an overlap, the best first: sets of disjoint candidates to which none can be added.
 
-    Of more than `MOST_SPANS` candidates those with the most yes votes count.
+    Of more than `MOST_SPANS` candidates those with the most yes votes count; the others fill what room these leave.
     """
     ranked = sorted(component, key=lambda each: (-each.yes(), each.start - each.end, each.key))
     sets = _disjoint(sorted(ranked[:MOST_SPANS], key=lambda each: each.key))
-    return sorted(sets, key=preference)[:most]
+    return sorted((_filled(each, ranked[MOST_SPANS:]) for each in sets), key=preference)[:most]
+
+
+def _filled(option: tuple[Candidate, ...], others: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The option with each of the others, in turn, that overlaps nothing in it."""
+    chosen = list(option)
+    for other in others:
+        if all(other.end <= each.start or each.end <= other.start for each in chosen):
+            chosen.append(other)
+    return tuple(sorted(chosen, key=lambda each: each.key))
 
 
 def preference(option: Sequence[Candidate]) -> tuple[Any, ...]:

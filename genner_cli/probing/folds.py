@@ -34,7 +34,7 @@ from genner_cli.running.spec import RunSpec
 from genner_cli.training.gold import Files, Gold
 from genner_cli.training.options import TrainOptions
 from genner_cli.training.run import Job, TrainingProgress, train
-from genner_cli.types import Document, Entity, Extraction, ScoreMap
+from genner_cli.types import Extraction, ScoreMap
 
 SILENT = TrainingProgress()
 
@@ -151,25 +151,22 @@ def _maps(folds: Folds, results: Sequence[Sequence[Extraction]]) -> list[ScoreMa
 
 
 def _write(folds: Folds, results: Sequence[Sequence[Extraction]], maps: Sequence[ScoreMap] | None) -> int:
-    """The records in the order of the documents."""
-    records: dict[int, tuple[Entity, ...]] = {}
+    """The records in the order of the documents; those that failed, with their errors."""
+    records: dict[int, Extraction] = {}
     for number, (side, extractions) in enumerate(zip(folds.sides, results, strict=True)):
         for at, extraction in zip(side, extractions, strict=True):
             scored = ((e, e.score) for e in extraction.entities)
             mapped = (replace(e, score=maps[number](s)) if maps and s is not None else e for e, s in scored)
-            records[at] = tuple(mapped)
+            document = replace(folds.gold.train[at], entities=())
+            records[at] = replace(extraction, document=document, entities=tuple(mapped))
     spec = RunSpec(text_field=folds.gold.files.text_field, id_field=folds.gold.files.id_field)
     with Writer(str(folds.output), inputs=folds.gold.files.train) as writer:
-        for at, document in enumerate(folds.gold.train):
-            writer.write(spec.line(Extraction(_plain(document), records[at])))
+        for at in range(len(folds.gold.train)):
+            writer.write(spec.line(records[at]))
     settings = folds.settings()
     calibration = f"on the gold entities of the other folds: {maps!r}" if maps else None
     data = hash_files(map(Path, folds.gold.files.train))
     model = {"file": None, FOLDS: folds.count, TRAINING_DATA: [data]}
     options = {**settings, "calibration": calibration}
     Manifest(Settings(options, model=model), COMPLETE, None, {}).write(f"{folds.output}.run.json")
-    return sum(map(len, records.values()))
-
-
-def _plain(document: Document) -> Document:
-    return replace(document, entities=())
+    return sum(len(each.entities) for each in records.values())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from genner_cli.files.hashing import hash_file
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.reading import read_documents
 from genner_cli.files.roles import Roles
@@ -38,8 +39,11 @@ def choose(
     polled = _polled(gold, polled_file, files)
     roles = choose_roles(polled, sources, names)
     kept = folder / "kept.jsonl"
+    before = hash_file(kept) if kept.exists() else None
     _write_kept(polled_file, kept, files, lambda found: judged(found, *roles[:3]))
-    decided_file = _asked(OVERLAP, replace(files, inputs=(str(kept),)), (), voters, folder, progress)
+    others = hash_file(kept) != before  # where gold was changed, other candidates are kept, and asked about anew
+    of_kept = replace(files, inputs=(str(kept),), restart=others)
+    decided_file = _asked(OVERLAP, of_kept, (), voters, folder, progress)
     deciders, score = choose_deciders(_polled(gold, decided_file, files), names)
     return Roles(roles.extractors, roles.voters, deciders, roles.thresholds, _measured(polled, sources, score))
 

@@ -42,7 +42,7 @@ def voters(models: Sequence[str | None], spec: RunSpec) -> list[Voter]:
         raise UsageError("--model names a model twice; name each once")
     names = source_names([str(file) for file in files])
     settings = {
-        "labels": {label.name: label.definition for label in spec.labels or ()},
+        "labels": [[label.name, label.definition] for label in spec.labels or ()],
         "no-chat-template": spec.no_chat_template,
     }
     return [

@@ -63,7 +63,8 @@ class Stage:
 
     @property
     def name(self) -> str:
-        return f"{self.ask}-{self.voter.name}"
+        """Without the folders that a model's name has where its file name does not tell it apart."""
+        return f"{self.ask}-{os.path.basename(self.voter.name)}"
 
 
 def stages(asks: Iterable[str], voters: Mapping[str, Sequence[Voter]], *, decide: bool = True) -> list[Stage]:

@@ -6,8 +6,9 @@ label sets), with strict boundaries. Labels are resolved to paths: by path, by a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from genner_cli.scoring.counts import counts_by_label
@@ -45,16 +46,20 @@ class Hierarchy:
         return {"micro": self.micro.value(), "levels": levels, "unknown": self.unknown}
 
 
-def resolved(extraction: Extraction, tree: LabelTree) -> Extraction:
-    """The same with labels as paths; one that is not in the tree stays as it is."""
+def resolved(extractions: Iterable[Extraction], tree: LabelTree) -> list[Extraction]:
+    """The same with labels as paths; those that are not in the tree stay as they are."""
+    find = cache(tree.find)
 
     def in_tree(entities: Sequence[Entity]) -> tuple[Entity, ...]:
-        return tuple(replace(each, label=tree.find(each.label) or each.label) for each in entities)
+        return tuple(replace(each, label=find(each.label) or each.label) for each in entities)
 
-    document = extraction.document
-    if isinstance(document, Document):
-        document = replace(document, entities=in_tree(document.entities))
-    return replace(extraction, document=document, entities=in_tree(extraction.entities))
+    found = []
+    for extraction in extractions:
+        document = extraction.document
+        if isinstance(document, Document):
+            document = replace(document, entities=in_tree(document.entities))
+        found.append(replace(extraction, document=document, entities=in_tree(extraction.entities)))
+    return found
 
 
 def hierarchy(
@@ -62,43 +67,43 @@ def hierarchy(
 ) -> Hierarchy:
     """Scores extractions with resolved labels against the gold entities of their documents."""
     both = [sides(each) for each in extractions if isinstance(each.document, Document)]
+    above = _above_each(tree)
     counted = [
         {
             Key("label", label): counts
-            for label, counts in counts_by_label(_with_ancestors(gold, tree), _with_ancestors(found, tree)).items()
+            for label, counts in counts_by_label(_with_ancestors(gold, above), _with_ancestors(found, above)).items()
         }
         for gold, found in both
     ]
-    known = set(tree.value())
     return Hierarchy(
         micro=figures(counted, resamples=resamples, seed=seed)[MICRO],
-        levels=_levels(both, tree),
-        unknown=sum(each.label not in known for pair in both for side in pair for each in side),
+        levels=_levels(both, above),
+        unknown=sum(each.label not in above for pair in both for side in pair for each in side),
     )
 
 
-def _with_ancestors(entities: Sequence[Entity], tree: LabelTree) -> set[Entity]:
-    return {replace(each, label=label) for each in entities for label in _above(each.label, tree)}
+Above = Mapping[str, Sequence[str]]
+"""By the path of a label, the paths from the top down to it. A label outside the tree has none above."""
 
 
-def _above(label: str, tree: LabelTree) -> list[str]:
-    """The paths of a label and of all above it; a label outside the tree has none above."""
-    if label not in tree.value():
-        return [label]
-    names = label.split(tree.SEPARATOR)
-    return [tree.SEPARATOR.join(names[:count]) for count in range(1, len(names) + 1)]
+def _above_each(tree: LabelTree) -> Above:
+    return {tree.path(nodes): [tree.path(nodes[:count]) for count in range(1, len(nodes) + 1)] for nodes in tree.walk()}
 
 
-def _levels(both: Sequence[tuple[Sequence[Entity], Sequence[Entity]]], tree: LabelTree) -> tuple[Level, ...]:
+def _with_ancestors(entities: Sequence[Entity], above: Above) -> set[Entity]:
+    return {replace(each, label=label) for each in entities for label in above.get(each.label, (each.label,))}
+
+
+def _levels(both: Sequence[tuple[Sequence[Entity], Sequence[Entity]]], above: Above) -> tuple[Level, ...]:
     spans: dict[int, int] = {}
     right: dict[int, int] = {}
     for gold, found in both:
         predicted: dict[tuple[int, int], set[str]] = {}
         for each in found:
-            predicted.setdefault((each.start, each.end), set()).update(_above(each.label, tree))
+            predicted.setdefault((each.start, each.end), set()).update(above.get(each.label, (each.label,)))
         for each in gold:
             known = predicted.get((each.start, each.end))
-            for depth, path in enumerate(_above(each.label, tree) if known is not None else ()):
+            for depth, path in enumerate(above.get(each.label, (each.label,)) if known is not None else ()):
                 spans[depth] = spans.get(depth, 0) + 1
                 right[depth] = right.get(depth, 0) + (path in (known or ()))
     return tuple(Level(spans[depth], right[depth]) for depth in sorted(spans))

@@ -58,7 +58,7 @@ def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) ->
     """
     if options.patience and not files.valid:
         raise UsageError("--patience needs --valid, by which training is judged")
-    if has_preferences(files.train):
+    if has_preferences(files.train, text_field=files.text_field):
         return _read_preferences(files, options, labels)
     trained = _read(files.train, files, options, labels)
     asked = tuple(labels) if labels else label_set(trained.documents)
