@@ -85,7 +85,6 @@ def test_a_base_for_what_is_no_adapter_is_refused(files: tuple[Path, Path], genn
 
 
 def test_merging_loads_no_torch() -> None:
-    code = (
-        "import sys, convert.merged, convert.fastest; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    )
+    loaded = "import sys, convert.merged, convert.fastest, convert.bundled"
+    code = f"{loaded}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
