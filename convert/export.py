@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from convert.degradation import check_quantization, observe
 from convert.hf_to_gguf import hf_to_gguf
 from convert.lora_to_gguf import lora_to_gguf
@@ -24,6 +26,7 @@ from convert.quantize import file_type, quantize
 from convert.report import Finding, Report
 from convert.source import Source, opened, read_source
 from convert.transformers_folder import Weights
+from convert.virtual_tokens import read_virtual_tokens, tokens_to_gguf
 from genner_cli.engine import llama
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import ModelError, UsageError
@@ -68,8 +71,10 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
     source = read_source(folder, verify=options.verify, check=options.check)
     if not source.is_adapter and (options.adapter_only or options.base):
         raise UsageError(f"{folder} is a whole model, not an adapter; drop --adapter-only and --base")
+    if source.is_virtual and not options.adapter_only:
+        raise UsageError(f"{folder} holds virtual tokens, which change no weight of the base; give --adapter-only")
     with _work_folder(out) as work:
-        if source.is_adapter:
+        if source.is_adapter and not source.is_virtual:
             say(f"merging the adapter into its base model {options.base or source.base}")
         with opened(source, work / "merged", base=options.base, download=options.download) as (whole, base):
             job = _Job(source, whole, work, names, options.dtype or _stored(whole), options, say)
@@ -136,21 +141,29 @@ class _Job:
         return findings
 
     def adapter(self, base: Path) -> list[Finding]:
-        """Converts the adapter, and holds base and adapter together against the merged model."""
+        """Converts the adapter, and holds base and adapter together against what transformers computes."""
         self.say("converting the adapter")
-        made = lora_to_gguf(self.source.folder, base, self.made(ADAPTER))
+        folder, virtual = self.source.folder, None
+        if self.source.is_virtual:
+            virtual = read_virtual_tokens(folder)
+            made = tokens_to_gguf(folder, base, self.made(ADAPTER))
+        else:
+            made = lora_to_gguf(folder, base, self.made(ADAPTER))
         if not self.options.check:
             return []
-        return self._compare(self._probe(), self._convert(base, "base.gguf"), adapter=made)
+        probe = self._probe(0 if virtual is None else len(virtual))
+        return self._compare(probe, self._convert(base, "base.gguf"), adapter=made, virtual=virtual)
 
     def _convert(self, folder: Path, name: str) -> Path:
         self.say(f"converting to GGUF in {self.dtype.upper()}")
         return hf_to_gguf(folder, self.work / name, dtype=self.dtype)
 
-    def _probe(self) -> Probe:
-        return make_probe(self.whole, self.source.documents, self.source.instructions)
+    def _probe(self, virtual: int = 0) -> Probe:
+        return make_probe(self.whole, self.source.documents, self.source.instructions, virtual=virtual)
 
-    def _compare(self, probe: Probe, gguf: Path, *, adapter: Path | None = None) -> list[Finding]:
+    def _compare(
+        self, probe: Probe, gguf: Path, *, adapter: Path | None = None, virtual: torch.Tensor | None = None
+    ) -> list[Finding]:
         """Tokens, then logits."""
         self.say("comparing prompt tokens with transformers")
         tokens = check_tokens(probe, gguf)
@@ -158,7 +171,10 @@ class _Job:
             return [tokens]
         self.say("comparing logits with transformers")
         threads = self.options.engine.threads or os.cpu_count() or 1
-        return [tokens, check_logits(probe, self.whole, gguf, dtype=self.dtype, threads=threads, adapter=adapter)]
+        logits = check_logits(
+            probe, self.whole, gguf, dtype=self.dtype, threads=threads, adapter=adapter, virtual=virtual
+        )
+        return [tokens, logits]
 
     def _quantize(self, gguf: Path, type: str) -> Path:
         made = self.made(type)

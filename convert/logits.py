@@ -6,6 +6,7 @@ Knows nothing of text and of where the model comes from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def gguf_logits(
     """Logits [tokens, vocabulary] of each sequence: row i is what llama.cpp expects after its first i + 1 tokens.
 
     Keys and values are kept in F32 and attention is computed without flash attention, so that what differs from
-    transformers comes from the weights. `adapter`: an adapter GGUF that is applied; `made_of`: see `Model`. Raises
-    ModelError where llama.cpp cannot load or run the model.
+    transformers comes from the weights. `adapter`: an adapter GGUF that is applied; of virtual tokens, the id -1 in a
+    sequence is the first one, and so on; `made_of`: see `Model`. Raises ModelError where llama.cpp cannot load or run
+    the model.
     """
     longest = max(map(len, sequences), default=0)
     with Model(path, gpu_layers=0, adapter=adapter, made_of=made_of) as model, llama_errors() as errors:
@@ -47,10 +49,19 @@ def gguf_logits(
             model.apply_adapter(context)
             for ids in sequences:
                 llama.llama_memory_clear(llama.llama_get_memory(context), True)
-                parts = (_decoded(model, context, ids[at : at + BATCH], at) for at in range(0, len(ids), BATCH))
+                parts = (_decoded(model, context, ids[start:end], start) for start, end in _batches(ids))
                 yield np.concatenate([np.empty((0, model.size), np.float32), *parts])
         finally:
             llama.llama_free(context)
+
+
+def _batches(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where batches begin and end: each of tokens alone, or of virtual tokens alone."""
+    start = 0
+    for _, run in groupby(ids, lambda id: id < 0):
+        end = start + sum(1 for _ in run)
+        yield from ((at, min(at + BATCH, end)) for at in range(start, end, BATCH))
+        start = end
 
 
 def _parameters(length: int, threads: int) -> Any:
@@ -65,13 +76,21 @@ def _parameters(length: int, threads: int) -> Any:
 
 
 def _decoded(model: Model, context: Any, ids: Sequence[int], start: int) -> Logits:
-    if unknown := [id for id in ids if not 0 <= id < model.size]:
+    virtual = ids[0] < 0
+    known = range(-len(model.virtual_tokens), 0) if virtual else range(model.size)
+    if unknown := [id for id in ids if id not in known]:
         raise ModelError(f"{model.path}: no token has the id {unknown[0]} in a vocabulary of {model.size}; retokenize")
-    batch = llama.llama_batch_init(len(ids), 0, 1)
+    width = model.virtual_tokens.shape[1]
+    batch = llama.llama_batch_init(len(ids), width if virtual else 0, 1)
     try:
         batch.n_tokens = len(ids)
+        if virtual:
+            rows = model.virtual_tokens[[-1 - id for id in ids]]
+            np.ctypeslib.as_array(batch.embd, rows.shape)[:] = rows
         for at, id in enumerate(ids):
-            batch.token[at], batch.pos[at], batch.logits[at] = id, start + at, True
+            if not virtual:
+                batch.token[at] = id
+            batch.pos[at], batch.logits[at] = start + at, True
             batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
         if llama.llama_decode(context, batch):
             raise ModelError(f"{model.path}: llama.cpp cannot decode {start + len(ids)} tokens; export it again")

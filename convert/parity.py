@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from convert.logits import Logits, gguf_logits
@@ -71,16 +72,23 @@ def _parting(source: str, theirs: Sequence[int], ours: Sequence[int]) -> str:
 
 
 def check_logits(
-    probe: Probe, folder: Path, gguf: Path, *, dtype: str, threads: int, adapter: Path | None = None
+    probe: Probe,
+    folder: Path,
+    gguf: Path,
+    *,
+    dtype: str,
+    threads: int,
+    adapter: Path | None = None,
+    virtual: torch.Tensor | None = None,
 ) -> Finding:
     """Whether the GGUF, with the adapter applied if there is one, computes the logits that transformers computes with
-    the folder, on prompts and completions.
+    the folder, on prompts and completions. `virtual`: the embeddings that the adapter holds, if it is of that kind.
 
     `dtype`: the GGUF's number type. LOGIT_LIMITS and what follows it document what may differ; another token may be the
     most probable one only where that difference explains it.
     """
     sequences = [example.ids for example in probe.examples]
-    reference, computed_in = reference_logits(folder, sequences)
+    reference, computed_in = reference_logits(folder, sequences, virtual=virtual)
     limit = _limit(gguf, dtype) if computed_in == "float32" else MOST
     found = gguf_logits(gguf, sequences, threads=threads, adapter=adapter)
     compared = [_compared(theirs, ours, limit) for theirs, ours in zip(reference, found, strict=True)]
@@ -144,7 +152,8 @@ def _compared(reference: Logits, found: Logits, limit: float) -> _Compared:
 def _where(probe: Probe, example: int, part: _Compared) -> str:
     """Which document and token, by how much, and which tensors it can be."""
     at = int(np.argmax((part.differences > part.limit) | (part.margins > part.limit)))
-    token = probe.tokens.tokenizer.convert_ids_to_tokens(probe.examples[example].ids[at])
+    id = probe.examples[example].ids[at]
+    token = probe.tokens.tokenizer.convert_ids_to_tokens(id) if id >= 0 else f"virtual token {-id}"
     if np.isfinite(part.largest):
         what = f"differ by up to {part.largest:.2g} standard deviations, {part.limit:g} are allowed"
     else:

@@ -14,6 +14,7 @@ from genner_cli.extraction import Task
 from genner_cli.prompting import Instructions
 from genner_cli.training.samples import encode_samples, make_samples
 from genner_cli.training.tokens import Tokens, load_tokenizer
+from genner_cli.training.virtual_tokens import placed
 from genner_cli.types import Document
 
 MOST_TOKENS, MOST_LOGITS = 4096, 2**28
@@ -45,11 +46,11 @@ class Probe:
     examples: tuple[Example, ...]
 
 
-def make_probe(folder: Path, documents: Sequence[Document], instructions: Instructions) -> Probe:
+def make_probe(folder: Path, documents: Sequence[Document], instructions: Instructions, *, virtual: int = 0) -> Probe:
     """The documents as the model of a folder was trained on them: all its labels that they have, and its default ones.
 
-    Without documents there is nothing to extract from, and logits are computed of OWN_TEXTS. Raises UsageError where
-    none of them can be used.
+    `virtual`: how many virtual tokens stand in each example. Without documents there is nothing to extract from, and
+    logits are computed of OWN_TEXTS. Raises UsageError where none of them can be used.
     """
     tokens = Tokens(load_tokenizer(folder))
     gold = {entity.label for document in documents for entity in document.entities}
@@ -58,7 +59,8 @@ def make_probe(folder: Path, documents: Sequence[Document], instructions: Instru
     samples = make_samples(documents or OWN_TEXTS, labels=task.labels, chunk_bytes=task.chunk_bytes).samples
     encoded = encode_samples(samples, tokens, instructions, longest=MOST_TOKENS)
     found = [
-        Example(sample.source, example.ids) for sample, example in zip(encoded.samples, encoded.examples, strict=True)
+        Example(sample.source, placed(example, virtual).ids)
+        for sample, example in zip(encoded.samples, encoded.examples, strict=True)
     ]
     if not found:
         raise UsageError("no document to verify with can be rendered for this model; name others with --verify")

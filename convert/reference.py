@@ -19,15 +19,21 @@ from genner_cli.engine.model import free_memory
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import weight_files
 from genner_cli.training.quiet import quiet
+from genner_cli.training.virtual_tokens import inputs, set_virtual_tokens
 
 
-def reference_logits(folder: Path, sequences: Sequence[Sequence[int]]) -> tuple[list[Logits], str]:
+def reference_logits(
+    folder: Path, sequences: Sequence[Sequence[int]], *, virtual: torch.Tensor | None = None
+) -> tuple[list[Logits], str]:
     """Logits [tokens, vocabulary] of each sequence, and the number type they were computed in.
 
-    Computed on the CPU in F32, with attention written out; in the folder's own type where F32 does not fit into
-    memory. Raises ModelError where not even that does, and where the model cannot be opened.
+    Computed on the CPU in F32, with attention written out; in the folder's own type where F32 does not fit into memory.
+    `virtual`: embeddings (tokens, width) that the ids -1, -2 and so on stand for. Raises ModelError where not even that
+    does, and where the model cannot be opened.
     """
     with _opened(folder, _number_type(folder)) as model:
+        if virtual is not None:
+            set_virtual_tokens(model, virtual)
         found = [_logits(model, sequence) for sequence in sequences]
         name = str(model.dtype).removeprefix("torch.")
     gc.collect()
@@ -65,6 +71,6 @@ def _opened(folder: Path, number: torch.dtype | str) -> Iterator[Any]:
 
 def _logits(model: Any, ids: Sequence[int]) -> Logits:
     with torch.inference_mode():
-        output = model(torch.tensor([list(ids)]), use_cache=False).logits[0]
+        output = model(**inputs(model, torch.tensor([list(ids)])), use_cache=False).logits[0]
     numbers: Logits = output.float().numpy()
     return numbers

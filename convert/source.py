@@ -13,7 +13,7 @@ from pathlib import Path
 
 from convert.base import base_folder
 from convert.merge_lora import merge_lora
-from convert.transformers_folder import read_model_metadata
+from convert.transformers_folder import read_model_metadata, read_object
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.gold import GoldData, read_gold
 from genner_cli.files.reading import expand
@@ -43,6 +43,11 @@ class Source:
     def is_adapter(self) -> bool:
         """Whether it is only what changes a base model."""
         return (self.folder / ADAPTER_CONFIG).exists()
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is virtual tokens, which change no weight."""
+        return self.is_adapter and read_object(self.folder / ADAPTER_CONFIG).get("peft_type") == "PROMPT_TUNING"
 
 
 def read_source(folder: Path, *, verify: Path | None = None, check: bool = True) -> Source:
@@ -102,7 +107,8 @@ def _good(path: Path, data: GoldData) -> tuple[Document, ...]:
 def opened(
     source: Source, merged: Path, *, base: str | None = None, download: bool = False
 ) -> Iterator[tuple[Path, Path | None]]:
-    """The folder of the whole model, and that of the base under an adapter, which is merged into `merged`.
+    """The folder of the whole model, and that of the base under an adapter, which is merged into `merged`
+    if it changes weights.
 
     `base`: another reference of the base. Raises ModelError where it cannot be found or is not the adapter's.
     """
@@ -113,4 +119,4 @@ def opened(
     if not reference:
         raise UsageError(f"{source.folder} does not name the base model that it was trained on; name it with --base")
     with base_folder(reference, download=download) as folder:
-        yield merge_lora(folder, source.folder, merged), folder
+        yield folder if source.is_virtual else merge_lora(folder, source.folder, merged), folder

@@ -6,6 +6,7 @@ Knows nothing of llama.cpp's handles. Layout: llama-adapter.cpp.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,47 @@ OUTPUT, EMBEDDINGS = "output.weight", "token_embd.weight"
 BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
 """Keys of the hash of the weights that an adapter was trained on, and of those that a GGUF was converted from."""
 REMEDY = "give the GGUF of the base that the adapter was trained on"
+_COUNTED = re.compile(r"(.+\.gguf):([0-9]+)", re.DOTALL)
+
+
+def split_count(reference: str) -> tuple[str, int | None]:
+    """The reference of an adapter, and how many of its virtual tokens are asked for: `tokens.gguf:16`."""
+    found = _COUNTED.fullmatch(reference)
+    return (found[1], int(found[2])) if found else (reference, None)
+
+
+def with_count(path: str, reference: str) -> str:
+    """The path of an adapter with as many virtual tokens as the reference of it asks for."""
+    count = split_count(reference)[1]
+    return path if count is None else f"{path}:{count}"
 
 
 def refuse_misfit(path: Path, adapter: Header, model: Path, base: Header) -> None:
-    """Raises ModelError, naming the adapter's path, where the adapter does not fit the base, whose file is `model`.
+    """Raises ModelError, naming the adapter's path, where a LoRA adapter does not fit the base.
+
+    `model`: the file of the base.
+    """
+    refuse_other_base(path, adapter, model, base)
+    if adapter.metadata.get("adapter.type") != "lora":
+        raise ModelError(f"{path}: this is not a LoRA adapter in GGUF; make one with genner export --adapter-only")
+    names = _pairs(path, adapter)
+    for name in names:
+        _refuse_shapes(path, name, adapter, base)
+    if EMBEDDINGS in names and OUTPUT not in base.tensors:
+        raise ModelError(
+            f"{path}: the adapter changes embeddings that are the output matrix too, which llama.cpp cannot apply;"
+            " merge it into the model (genner export without --adapter-only)"
+        )
+
+
+def refuse_other_base(path: Path, adapter: Header, model: Path, base: Header) -> None:
+    """Raises ModelError for what is not an adapter, and for one of another base.
 
     An adapter fits the weights that a base's GGUF was converted from, and the GGUF that it was trained on itself.
     """
     said = adapter.metadata
-    kind = said.get("general.type"), said.get("adapter.type")
-    if kind != ("adapter", "lora"):
-        raise ModelError(f"{path}: this is not a LoRA adapter in GGUF; make one with genner export --adapter-only")
+    if said.get("general.type") != "adapter":
+        raise ModelError(f"{path}: this is not an adapter in GGUF; make one with genner export --adapter-only")
     own, other = (header.metadata.get("general.architecture") for header in (adapter, base))
     if own != other:
         raise ModelError(f"{path}: an adapter for {own!r}, and the model is {other!r}; {REMEDY}")
@@ -38,14 +69,6 @@ def refuse_misfit(path: Path, adapter: Header, model: Path, base: Header) -> Non
         raise ModelError(
             f"{path}: the adapter was trained on {said.get('genner.base.reference')!r} (SHA-256 {trained_on[:12]}), and"
             f" the model was made from other weights (SHA-256 {made_from[:12]}); {REMEDY}"
-        )
-    names = _pairs(path, adapter)
-    for name in names:
-        _refuse_shapes(path, name, adapter, base)
-    if EMBEDDINGS in names and OUTPUT not in base.tensors:
-        raise ModelError(
-            f"{path}: the adapter changes embeddings that are the output matrix too, which llama.cpp cannot apply;"
-            " merge it into the model (genner export without --adapter-only)"
         )
 
 

@@ -103,6 +103,7 @@ class Context:
     def _allocate(self, size: int) -> None:
         self._batch = llama.llama_batch_init(size, 0, 1)
         self._tokens = np.ctypeslib.as_array(self._batch.token, (size,))
+        self._token_address = ctypes.cast(self._batch.token, ctypes.c_void_p)
         self._positions = np.ctypeslib.as_array(self._batch.pos, (size,))
         self._outputs = np.ctypeslib.as_array(self._batch.logits, (size,))
         np.ctypeslib.as_array(self._batch.n_seq_id, (size,))[:] = 1
@@ -153,6 +154,20 @@ class Context:
         if self._batch.n_tokens > real:
             self._remove(runs[-1].sequence, runs[-1].end)
         return self._rows(kinds[self._outputs[:real] != 0], outputs)
+
+    def decode_embeddings(self, rows: NDArray[np.float32], position: int, sequence: int) -> None:
+        """Decodes embeddings (tokens, width) as a sequence's next tokens, without logits, as a step of their own:
+        a batch of llama.cpp holds tokens or embeddings. The batch must be empty."""
+        self.add([0] * len(rows), position, sequence, outputs=0)
+        values = np.zeros((self._allowed.padded(len(rows)), rows.shape[1]), np.float32)
+        values[: len(rows)] = rows
+        self._batch.token = None
+        self._batch.embd = values.ctypes.data_as(type(self._batch.embd))
+        try:
+            self.decode()
+        finally:
+            self._batch.token = ctypes.cast(self._token_address, type(self._batch.token))
+            self._batch.embd = None
 
     def _rows(self, kinds: NDArray[np.int8], outputs: int) -> list[Row]:
         """`kinds`: of each output that is not padding; `outputs`: how many llama.cpp computed."""

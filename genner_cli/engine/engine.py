@@ -249,18 +249,22 @@ class Engine:
         return self._grammars[gbnf].clone()
 
     def _read_prefix(self, prefix: tuple[Piece, ...]) -> None:
-        ids = self._model.prefix_ids(prefix)
-        if len(ids) >= self._options.context:
-            raise UsageError(f"the labels take {len(ids)} tokens; ask for fewer or choose a larger --context")
+        ids, virtual = self._model.prefix_ids(prefix), self._model.virtual_tokens
+        length = self._model.prefix_length(prefix)
+        if length >= self._options.context:
+            raise UsageError(f"the labels take {length} tokens; ask for fewer or choose a larger --context")
         self._context.forget(PREFIX)
         started = perf_counter()
         for start in range(0, len(ids), self._context.capacity):
             part = ids[start : start + self._context.capacity]
             self._context.add(part, start, PREFIX, outputs=0)
             self._context.decode()
+        for start in range(0, len(virtual), self._context.capacity):
+            rows = virtual[start : start + self._context.capacity]
+            self._context.decode_embeddings(rows, len(ids) + start, PREFIX)
         self.statistics.decode_seconds += perf_counter() - started
-        self._prefix, self._prefix_length = prefix, len(ids)
-        self.statistics.prefix += len(ids)
+        self._prefix, self._prefix_length = prefix, length
+        self.statistics.prefix += length
 
     def _step(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
         """One llama_decode, and all choices that it allows."""

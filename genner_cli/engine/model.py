@@ -14,8 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from genner_cli.engine import llama
-from genner_cli.engine.adapter import metadata_of, refuse_as_model, refuse_misfit
+import numpy as np
+
+from genner_cli.engine import llama, virtual_tokens
+from genner_cli.engine.adapter import metadata_of, refuse_as_model, refuse_misfit, refuse_other_base
 from genner_cli.engine.gguf_header import Header, read_header
 from genner_cli.errors import ModelError
 from genner_cli.locking import Vocabulary
@@ -54,10 +56,17 @@ class Model:
     """A loaded model. `close` frees it; also a context manager."""
 
     def __init__(
-        self, path: Path, *, gpu_layers: int = -1, adapter: Path | None = None, made_of: Path | None = None
+        self,
+        path: Path,
+        *,
+        gpu_layers: int = -1,
+        adapter: Path | None = None,
+        tokens: int | None = None,
+        made_of: Path | None = None,
     ) -> None:
         """Loads a GGUF, and an adapter GGUF on it; `gpu_layers` -1 puts all layers on a GPU if there is one.
 
+        `tokens`: how many of the adapter's virtual tokens to use, None for all; with 0 the model is its base.
         `made_of`: the GGUF that this one is in another type of weights, if the adapter was trained on that. Raises
         ModelError where a file is missing, broken, or larger than the memory there is, and for an adapter that does
         not fit the model.
@@ -66,7 +75,18 @@ class Model:
         refuse_as_model(path, header)
         self.path = path
         self.header = header
-        self.adapter_header = _fitting(adapter, made_of or path, header) if adapter else None
+        given = _fitting(adapter, made_of or path, header) if adapter else None
+        self._adapter_says = given.metadata if given and tokens != 0 else {}
+        virtual = given if given and virtual_tokens.are_in(given) else None
+        if tokens is not None and not virtual:
+            raise ModelError(f"{adapter}: holds no virtual tokens, of which {tokens} are asked for; drop :{tokens}")
+        self.virtual_tokens = np.empty((0, 0), np.float32)
+        """(tokens, width): embeddings that stand at the end of every shared prefix."""
+        if adapter and virtual:
+            self.virtual_tokens = virtual_tokens.read_virtual_tokens(adapter, virtual, tokens)
+        self.adapter_header = None if virtual else given
+        """Of a LoRA adapter, which changes what weights compute."""
+        lora = adapter if self.adapter_header else None
         self.file_bytes = header.file_bytes + (self.adapter_header.file_bytes if self.adapter_header else 0)
         check_memory(path, self.file_bytes, "the model's weights")
         with llama_errors() as errors:
@@ -77,10 +97,10 @@ class Model:
             self.handle = llama.llama_model_load_from_file(str(path).encode(), params)
             if not self.handle:
                 raise _cannot_load(path, header, errors)
-            self._adapter = llama.llama_adapter_lora_init(self.handle, str(adapter).encode()) if adapter else None
-            if adapter and not self._adapter:
+            self._adapter = llama.llama_adapter_lora_init(self.handle, str(lora).encode()) if lora else None
+            if lora and not self._adapter:
                 self.close()
-                raise ModelError(f"{adapter}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
+                raise ModelError(f"{lora}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.trained_context = llama.llama_model_n_ctx_train(self.handle)
@@ -108,7 +128,7 @@ class Model:
     @cached_property
     def metadata(self) -> dict[str, str]:
         """The `genner.*` pairs of the adapter, or of the GGUF where that has none, and the chat template."""
-        pairs = metadata_of(self.header.metadata, self.adapter_header.metadata if self.adapter_header else {})
+        pairs = metadata_of(self.header.metadata, self._adapter_says)
         wanted = [key for key in pairs if key.startswith("genner.") or key == "tokenizer.chat_template"]
         return {key: str(pairs[key]) for key in wanted}
 
@@ -193,6 +213,10 @@ class Model:
         """Ids of what stands before every text, with BOS."""
         return self.begin_ids + self.prompt(prefix)
 
+    def prefix_length(self, prefix: Sequence[Piece]) -> int:
+        """Positions that what stands before every text takes, with virtual tokens."""
+        return len(self.prefix_ids(prefix)) + len(self.virtual_tokens)
+
     def _encode(self, text: str) -> list[int]:
         data = text.encode()
         buffer = (llama.llama_token * (len(data) + 8))()
@@ -213,7 +237,11 @@ def _cannot_load(path: Path, header: Header, errors: Sequence[str]) -> ModelErro
 
 def _fitting(path: Path, base: Path, of_base: Header) -> Header:
     header = read_header(path)
-    refuse_misfit(path, header, base, of_base)
+    if virtual_tokens.are_in(header):
+        refuse_other_base(path, header, base, of_base)
+        virtual_tokens.refuse_width(path, header, of_base)
+    else:
+        refuse_misfit(path, header, base, of_base)
     return header
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from genner_cli import hub
 from genner_cli.demonstrations import Rank
 from genner_cli.engine import llama
+from genner_cli.engine.adapter import split_count
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
@@ -91,10 +92,12 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
     check_provenance(spec)
     patterns = patterns_of(spec)
-    references = (spec.model, spec.adapter) if spec.adapter else (spec.model,)
+    adapter, tokens = split_count(spec.adapter or "")
+    references = (spec.model, adapter) if adapter else (spec.model,)
     files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
-    with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=files[-1] if spec.adapter else None) as model:
-        digest = fingerprint(files)
+    loaded = files[-1] if adapter else None
+    with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=loaded, tokens=tokens) as model:
+        digest = fingerprint(files) if tokens is None else f"{fingerprint(files)}:{tokens}"
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
         task = replace(task, calibration=_calibration(task, model, files, digest, spec), patterns=patterns)
@@ -111,7 +114,7 @@ def _task(model: Model, spec: RunSpec, day: str) -> Task:
     instructions = Instructions.from_metadata(model.metadata)
 
     def tokens(pieces: tuple[Piece, ...]) -> int:
-        return len(model.prefix_ids(pieces))
+        return model.prefix_length(pieces)
 
     if instructions is None:
         if not spec.labels:
@@ -136,7 +139,7 @@ def _task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, labels: tupl
     task = replace(_task(model, replace(spec, labels=asked), _day(facts, spec)), calibration=facts.task.calibration)
     context = min(spec.engine.context, model.trained_context)
     for each in task.by_pass():
-        if len(model.prefix_ids(each.prompt.prefix(each.labels))) >= context // 2:
+        if model.prefix_length(each.prompt.prefix(each.labels)) >= context // 2:
             raise UsageError(f"label {each.labels[0].name!r} takes half of the context; shorten its definition")
     return task
 

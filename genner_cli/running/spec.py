@@ -80,7 +80,8 @@ class RunSpec:
         shown="small",
     )  # fmt: skip
     adapter: str | None = option(
-        None, "Path or Hub reference of an adapter GGUF to apply to the model.", Panel.MODEL,
+        None, "Path or Hub reference of an adapter GGUF to apply to the model; FILE.gguf:K takes"
+        " the first K of its virtual tokens.", Panel.MODEL,
         compared=Compared.CONTENT, metavar="ADAPTER", shown="none",
     )  # fmt: skip
     download: bool = option(

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from genner_cli.demonstrations import Query, Way
+from genner_cli.engine.adapter import with_count
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.extraction import Task
@@ -248,9 +249,9 @@ def spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
 
 def _resolved(spec: RunSpec, facts: ModelFacts) -> RunSpec:
     """The same, with the model's files in place of references to them."""
-    model, *adapter = map(str, facts.files)
-    chosen = facts.engine.get(CHOSEN)
-    return replace(spec, model=model, adapter=adapter[0] if adapter else None, download=False, chosen=chosen)
+    model, *adapters = map(str, facts.files)
+    adapter = with_count(adapters[0], spec.adapter or "") if adapters else None
+    return replace(spec, model=model, adapter=adapter, download=False, chosen=facts.engine.get(CHOSEN))
 
 
 def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, ...]]:

@@ -12,7 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
+from peft import PeftModel, PromptTuningConfig, TaskType
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_file, hash_files, weight_files
@@ -22,9 +24,12 @@ from genner_cli.prompting import Instructions
 from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE, Provenance
 from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
-from genner_cli.training.options import TrainOptions
+from genner_cli.training.options import Method, TrainOptions
+from genner_cli.training.virtual_tokens import virtual_tokens
 
 LOG, CURVE, CARD, VERIFY = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl"
+WEIGHTS, PROMPT_EMBEDDINGS = "adapter_model.safetensors", "prompt_embeddings"
+"""peft's names of an adapter's file, and of the tensor of virtual tokens in it."""
 VERIFIED = 20
 """Documents that are kept for the export's checks."""
 _PACKAGES = ("genner", "torch", "transformers", "peft")
@@ -48,17 +53,40 @@ def provenance_of(
 
 
 def write_adapter(
-    folder: Path, model: PeftModel, base: Base, data: Dataset, provenance: Provenance, best: Mapping[str, float] | None
+    folder: Path,
+    model: PeftModel | PreTrainedModel,
+    base: Base,
+    data: Dataset,
+    provenance: Provenance,
+    best: Mapping[str, float] | None,
 ) -> None:
     """Writes all but the log, which is there already, and the curve, which whoever draws adds."""
-    model.peft_config["default"].base_model_name_or_path = base.reference
-    model.save_pretrained(folder, save_embedding_layers=False)  # to find out for itself peft would ask the Hub
+    if isinstance(model, PeftModel):
+        model.peft_config["default"].base_model_name_or_path = base.reference
+        model.save_pretrained(folder, save_embedding_layers=False)  # to find out for itself peft would ask the Hub
+    else:
+        _write_virtual_tokens(folder, model, base.reference)
     base.tokens.tokenizer.save_pretrained(folder)
     write_gold(folder / VERIFY, (data.valid if data.valid.documents else data.train).some(VERIFIED).documents)
     write_whole(folder / CARD, _card(data, provenance, best))
     sync(folder)
     metadata = {**data.instructions.to_metadata(), **provenance.to_metadata()}
     write_whole(folder / MODEL_METADATA_FILE, json.dumps(metadata, ensure_ascii=False, indent=2) + "\n")
+
+
+def _write_virtual_tokens(folder: Path, model: PreTrainedModel, reference: str) -> None:
+    """As peft saves a prompt that it tuned."""
+    rows = virtual_tokens(model)
+    if rows is None:
+        raise TypeError("the model has no virtual tokens")
+    save_file({PROMPT_EMBEDDINGS: rows.detach().cpu().contiguous()}, folder / WEIGHTS)
+    PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        base_model_name_or_path=reference,
+        num_virtual_tokens=rows.shape[0],
+        token_dim=rows.shape[1],
+        inference_mode=True,
+    ).save_pretrained(folder)
 
 
 def _card(data: Dataset, provenance: Provenance, best: Mapping[str, float] | None) -> str:
@@ -76,17 +104,16 @@ def _card(data: Dataset, provenance: Provenance, best: Mapping[str, float] | Non
     return f"""---
 base_model: {json.dumps(provenance.base)}
 library_name: peft
-tags: [named-entity-recognition, genner, lora]
+tags: [named-entity-recognition, genner, {provenance.options["method"]}]
 ---
 
 # Named entity recognition: {", ".join(label.name for label in instructions.labels)}
 
-A LoRA adapter for `{provenance.base}`, trained with genner. The licences of the base model and of the data
+{_kind(provenance)} for `{provenance.base}`, trained with genner. The licences of the base model and of the data
 apply.
 
 ```
-genner export {{this folder}} -o model.gguf
-genner extract docs.jsonl --model model.gguf
+{_usage(provenance)}
 ```
 
 | | |
@@ -111,6 +138,23 @@ genner extract docs.jsonl --model model.gguf
 
 `{LOG}` has one line per step, `{CURVE}` plots the loss.
 """
+
+
+def _is_virtual(provenance: Provenance) -> bool:
+    return bool(provenance.options["method"] == Method.VIRTUAL_TOKENS)
+
+
+def _kind(provenance: Provenance) -> str:
+    return f"{provenance.options['tokens']} virtual tokens" if _is_virtual(provenance) else "A LoRA adapter"
+
+
+def _usage(provenance: Provenance) -> str:
+    if _is_virtual(provenance):
+        return (
+            "genner export {this folder} --adapter-only -o tokens.gguf\n"
+            "genner extract docs.jsonl --model base.gguf --adapter tokens.gguf"
+        )
+    return "genner export {this folder} -o model.gguf\ngenner extract docs.jsonl --model model.gguf"
 
 
 def _teachers(provenance: Provenance) -> str:

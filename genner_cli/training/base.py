@@ -29,6 +29,7 @@ from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.options import Attention, Number, TrainOptions
 from genner_cli.training.quiet import quiet
 from genner_cli.training.tokens import DATA_ONLY, Tokens, load_tokenizer
+from genner_cli.training.virtual_tokens import add_virtual_tokens
 
 DEFAULT_FORMAT = "bracketed"
 """The best of the paper's five, on average (arXiv 2601.17898, micro F1 of eight models)."""
@@ -130,6 +131,16 @@ def _four_bits() -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
+
+
+def adapted(model: PreTrainedModel, base: Base, options: TrainOptions) -> PeftModel | PreTrainedModel:
+    """The model with what is trained on it: LoRA matrices, or virtual tokens."""
+    if not options.virtual:
+        return with_lora(model, options)
+    if options.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    add_virtual_tokens(model, base.tokens, options.virtual)
+    return model
 
 
 def with_lora(model: PreTrainedModel, options: TrainOptions) -> PeftModel:

@@ -19,6 +19,7 @@ from genner_cli.training.gold import Gold, refuse_nothing, settle
 from genner_cli.training.options import Loss, TrainOptions
 from genner_cli.training.packing import Pack, in_a_row, in_pairs, order, side_by_side
 from genner_cli.training.samples import encode_samples, make_samples
+from genner_cli.training.virtual_tokens import drawn
 from genner_cli.types import Document
 
 
@@ -120,7 +121,7 @@ def _encoded(
         samples.samples,
         base.tokens,
         instructions,
-        longest=min(options.cutoff, base.context),
+        longest=min(options.cutoff, base.context - options.virtual),
         decisions=options.loss is Loss.LOCKED,
         meanings=meanings,
         progress=progress,
@@ -144,7 +145,7 @@ class Schedule:
         """`pack_tokens`: most tokens of a pack; packs are smaller where `processes` would have nothing to do."""
         self._data = data
         self._tokens = base.tokens
-        self._longest = min(options.cutoff, base.context)
+        self._longest = min(options.cutoff, base.context - options.virtual)
         self._options = options
         self._pack_tokens = pack_tokens
         self._processes = processes
@@ -162,22 +163,28 @@ class Schedule:
             by_length = not self._options.packed
             self._epoch = (epoch, order(lengths, self._options.batch_size, seed, by_length=by_length))
         if self._data.rejected:
-            return self.in_pairs(self._epoch[1][number])
+            return self.in_pairs(self._epoch[1][number], step)
         pairs = [self._pair(at, epoch) for at in self._epoch[1][number]]
-        return self.packed([self.teach(*pair) if self.teach else pair[1] for pair in pairs])
+        return self.packed(self._drawn([self.teach(*pair) if self.teach else pair[1] for pair in pairs], step))
+
+    def _drawn(self, examples: Sequence[Example], step: int) -> list[Example]:
+        return drawn(examples, self._options.virtual, self._options.seed, step)
 
     def packed(self, examples: Sequence[Example]) -> list[Pack]:
         """Examples as they are computed."""
         share = -(-sum(len(example.ids) for example in examples) // self._processes)
         return (in_a_row if self._options.packed else side_by_side)(examples, min(self._pack_tokens, share))
 
-    def in_pairs(self, numbers: Iterable[int]) -> list[Pack]:
-        """Answers to prefer, each with the worse one behind it, and with their reference where that is known."""
+    def in_pairs(self, numbers: Iterable[int], step: int | None = None) -> list[Pack]:
+        """Answers to prefer, each with the worse one behind it, and with their reference where that is known; with the
+        virtual tokens of a step, if one is given."""
         better, worse = self._data.train.examples, self._data.rejected
         examples = [example for at in numbers for example in (better[at], worse[at])]
         if self.references:
             both = [reference for at in numbers for reference in self.references[2 * at : 2 * at + 2]]
             examples = [replace(example, reference=each) for example, each in zip(examples, both, strict=True)]
+        if step is not None:
+            examples = self._drawn(examples, step)
         return in_pairs(examples, self._pack_tokens, packed=self._options.packed)
 
     def to_teach(self) -> list[tuple[Sample, Example]]:

@@ -25,6 +25,7 @@ from genner_cli.running.task import make_task
 from genner_cli.scoring import Scores, score
 from genner_cli.training.head import logits_of
 from genner_cli.training.tokens import Tokens
+from genner_cli.training.virtual_tokens import ids_of, inputs, virtual_tokens
 from genner_cli.types import Document, Piece
 
 WINDOW = 8
@@ -144,7 +145,8 @@ class TorchEngine:
         return _Row(number, request.prefix, len(rest), rest + _forced(decoder), decoder)
 
     def _prefix_ids(self, prefix: tuple[Piece, ...]) -> list[int]:
-        return self._tokens.begins + self._tokens.prompt(prefix)
+        rows = virtual_tokens(self._model)
+        return self._tokens.begins + self._tokens.prompt(prefix) + ids_of(0 if rows is None else len(rows))
 
     def _run(self, rows: Iterable[_Row]) -> Iterator[tuple[int, Completion]]:
         """All completions; the prefix that requests in a row have in common is fed once."""
@@ -238,7 +240,7 @@ class _Sequences:
         lengths = torch.tensor(self._lengths, device=device)[:, None]
         cells, new = torch.arange(past + most, device=device), torch.arange(most, device=device)
         hidden = self._model.get_decoder()(
-            input_ids=torch.tensor([ids + [0] * (most - len(ids)) for ids in tokens], device=device),
+            **inputs(self._model, torch.tensor([ids + [0] * (most - len(ids)) for ids in tokens], device=device)),
             attention_mask=cells >= past - lengths,
             position_ids=lengths + torch.minimum(new, counts - 1),
             past_key_values=self._cache,

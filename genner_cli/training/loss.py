@@ -24,6 +24,7 @@ from genner_cli.training.batches import Batch, text_positions
 from genner_cli.training.examples import Example
 from genner_cli.training.head import logits, logits_of
 from genner_cli.training.options import Loss
+from genner_cli.training.virtual_tokens import inputs
 
 MOST_LOGITS = 2**26
 """Logits that are in memory at a time."""
@@ -120,7 +121,7 @@ def log_probabilities(model: PreTrainedModel, batch: Batch, loss: Loss) -> torch
 def hidden_states(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """(tokens of all rows, width): the last layer's states behind its norm."""
     found = model.get_decoder()(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=_masks(model, batch), use_cache=False
+        **inputs(model, batch.ids), position_ids=batch.positions, attention_mask=_masks(model, batch), use_cache=False
     ).last_hidden_state
     return torch.as_tensor(found).flatten(0, 1)
 

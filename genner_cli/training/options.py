@@ -59,6 +59,13 @@ class Augmentation:
         return not (self.subset or self.shuffle or self.negatives or self.other)
 
 
+class Method(StrEnum):
+    """What is trained: LoRA matrices on the base, or embeddings at the end of the prompt's shared prefix."""
+
+    LORA = "lora"
+    VIRTUAL_TOKENS = "virtual-tokens"
+
+
 class Attention(StrEnum):
     """transformers' implementations of attention; the last one takes no mask of which tokens see each other."""
 
@@ -93,6 +100,8 @@ class TrainOptions:
         None, "Weight of the teachers' probabilities against the labelled entities, 0 to 1.", shown="0.1 with --teacher"
     )
     beta: float = _option(0.1, "How strongly the model is kept near what it was, where preferences are learnt (DPO).")
+    method: Method = _option(Method.LORA, "What to train: LoRA matrices, or virtual tokens before a frozen base.")
+    tokens: int = _option(50, "Number of virtual tokens; the first K of them can be used alone.")
     rank: int = _option(16, "Rank of the LoRA matrices.")
     alpha: int = _option(32, "LoRA alpha: updates are scaled by alpha / rank.")
     dropout: float = _option(0.0, "Dropout before the LoRA matrices.")
@@ -125,7 +134,7 @@ class TrainOptions:
         if self.format is not None:
             output_format(self.format)
         positive = ("depth", "cutoff", "rank", "alpha", "learning_rate", "clip_norm", "epochs", "batch_size",
-                    "beta", "valid_limit", "checkpoint_every")  # fmt: skip
+                    "tokens", "beta", "valid_limit", "checkpoint_every")  # fmt: skip
         _refuse(self, positive, lambda value: value > 0, "greater than 0")
         optional = ("chunk_bytes", "evaluate_every", "patience", "pack_tokens")
         _refuse(self, optional, lambda value: value is None or value > 0, "greater than 0")
@@ -135,6 +144,11 @@ class TrainOptions:
         _refuse(self, ("dropout", "warm_up"), lambda value: 0 <= value < 1, "0 or more and less than 1")
         _refuse(self, ("seed",), lambda value: 0 <= value < 2**63, "from 0 to 2**63 - 1")
         self.augmentation  # noqa: B018  raises for what is not an augmentation
+
+    @property
+    def virtual(self) -> int:
+        """How many virtual tokens are trained."""
+        return self.tokens if self.method is Method.VIRTUAL_TOKENS else 0
 
     @property
     def packed(self) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from genner_cli.errors import ModelError, UsageError
@@ -25,7 +26,7 @@ from genner_cli.provenance import Provenance
 from genner_cli.running.spec import RunSpec
 from genner_cli.training import checkpoints
 from genner_cli.training.adapter_folder import LOG, provenance_of, write_adapter
-from genner_cli.training.base import Base, find_base, number_type, open_model, with_lora
+from genner_cli.training.base import Base, adapted, find_base, number_type, open_model
 from genner_cli.training.batches import Batch
 from genner_cli.training.dataset import Dataset, Schedule, Teach, load
 from genner_cli.training.decoding import TorchBackend, evaluate
@@ -36,6 +37,7 @@ from genner_cli.training.loss import Amounts, Objective, PreferenceObjective, lo
 from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.processes import Processes, chosen_device, processes
 from genner_cli.training.teachers import Teachers, label_first, model_answers, refuse_format, teacher_hashes
+from genner_cli.training.virtual_tokens import placed
 
 PACK_TOKENS = {"cpu": 512, "cuda": 8192}
 """More would have more tokens look over each other than the larger products save (docs/LOG.md)."""
@@ -92,23 +94,24 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         report.stage(f"opening the base model {job.reference}")
         provenance = provenance_of(base, job.gold.files.train, job.options, hashes)
         group.first_only(lambda: _begin(job, {**provenance.to_metadata(), **data.instructions.to_metadata()}))
-        adapted = with_lora(open_model(base, job.options, device), job.options)
+        made = adapted(open_model(base, job.options, device), base, job.options)
+        model = made.get_base_model() if isinstance(made, PeftModel) else made
         schedule = Schedule(
             data, base, job.options, pack_tokens=pack_tokens(job.options, device), processes=group.count
         )
-        loop = _loop(job, adapted.get_base_model(), base, data, schedule, group, report)
+        loop = _loop(job, model, base, data, schedule, group, report)
         if job.resume and (step := _step_saved(job.out)):
             report.stage(f"resuming from step {step:,}")
         if data.rejected:
             report.stage("computing the reference")
-            schedule.references = _references(job, adapted.get_base_model(), data, schedule)
-        teaching = _teaching(job, adapted.get_base_model(), data, schedule, provenance, group, report)
+            schedule.references = _references(job, model, data, schedule)
+        teaching = _teaching(job, model, data, schedule, provenance, group, report)
         with _interruption_noted(job.out, first=group.first), teaching as schedule.teach:
             best = loop.run(schedule)
         if not group.first:
             return None
         lines = read_log(job.out / LOG)
-        write_adapter(job.out, adapted, base, data, provenance, best)
+        write_adapter(job.out, made, base, data, provenance, best)
         shutil.rmtree(job.out / CHECKPOINT)
     return Outcome(steps_of(schedule, job.options), lines, best)
 
@@ -296,7 +299,7 @@ class _Validation:
         self._objective = objective_of(options)
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
-        self._packs = schedule.packed(chosen.examples)
+        self._packs = schedule.packed([placed(example, options.virtual) for example in chosen.examples])
         self._spec = RunSpec(labels=instructions.labels, depth=instructions.depth)
         self._backend = TorchBackend(model, base.tokens, instructions)
 
