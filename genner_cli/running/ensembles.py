@@ -32,7 +32,7 @@ def choose(
 ) -> Roles:
     """The roles; `files`: predictions for the gold documents, `sources`: their names; the stages are in a folder beside
     the output. Raises DataError where gold and predictions part, UsageError, GennerError."""
-    for path in set(files.inputs) - {"-"}:  # before hours of asking; stdin can be read only once
+    for path in (each for each in files.inputs if each != "-"):  # before hours of asking; stdin is read only once
         for _ in pair_with_gold(gold, map(extraction_of, _records(path, files))):
             pass
     folder = stages_folder(files.output)
