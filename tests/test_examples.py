@@ -206,6 +206,16 @@ def test_what_cannot_be_shown_is_a_usage_error(
         open_model(spec(**options)).__enter__()
 
 
+@pytest.mark.parametrize("content", ["", '{"text": "Ann", "entities": []}\n'])
+def test_a_file_without_any_example_is_a_usage_error(
+    content: str, spec: Callable[..., RunSpec], tmp_path: Path
+) -> None:
+    path = tmp_path / "empty.jsonl"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"empty\.jsonl: .* at all"):
+        open_model(spec(examples=str(path))).__enter__()
+
+
 @pytest.mark.parametrize("line", ['{"text": "Ann"}', '{"text": "Ann", "entities": [{"start": 0, "end": 9}]}'])
 def test_a_wrong_example_is_named(line: str, spec: Callable[..., RunSpec], tmp_path: Path) -> None:
     path = tmp_path / "wrong.jsonl"

@@ -137,6 +137,20 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     assert (missing.status, "'wrong'" in missing.stderr) == (2, True)
 
 
+def test_predictions_of_other_documents_are_named_before_any_model_is_asked(genner: Genner, tmp_path: Path) -> None:
+    gold = write_documents(tmp_path / "gold.jsonl", [{"id": "1", "text": "In Oslo.", "entities": []}])
+    other = write_documents(tmp_path / "other.jsonl", [{"id": "9", "text": "In Rome.", "entities": []}])
+    run = genner("calibrate", gold, "--predictions", other, "-o", tmp_path / "roles.json", *TYPES)
+    assert (run.status, f"{other}:1" in run.stderr) == (1, True)
+    assert not (tmp_path / "roles.json.stages").exists()
+
+
+def test_a_threshold_below_all_votes_reads_as_yes_to_everything(genner: Genner, tmp_path: Path) -> None:
+    path = extracted(genner, tmp_path, 1)
+    run = genner("calibrate", path, "--predictions", path, "-o", tmp_path / "roles.json", *TYPES)
+    assert b"voters: genner-small (yes to everything)\n" in run.stdout
+
+
 def test_extraction_with_verification_is_extraction_then_judgement(genner: Genner, tmp_path: Path) -> None:
     path = extracted(genner, tmp_path)
     apart, at_once = tmp_path / "apart.jsonl", tmp_path / "once.jsonl"

@@ -93,10 +93,16 @@ def comparison_lines(found: Comparison, other: str) -> Iterator[str]:
     yield f"the better of both for each document (oracle): {percent(found.oracle)}"
 
 
+def _yes(threshold: float) -> str:
+    from genner_cli.methods.ensemble import KEEP_ALL
+
+    return "yes to everything" if threshold <= KEEP_ALL else f"yes above {threshold:.4g}"
+
+
 def roles_lines(found: Roles) -> Iterator[Table | str]:
     """The roles of an ensemble, and its F1 beside that of each of the files."""
     yield f"extractors: {', '.join(found.extractors)}"
-    yield "voters: " + ", ".join(f"{name} (yes above {found.thresholds[name]:.4g})" for name in found.voters)
+    yield "voters: " + ", ".join(f"{name} ({_yes(found.thresholds[name])})" for name in found.voters)
     yield f"deciders: {', '.join(found.deciders) or 'none; the longest of overlapping entities is kept'}"
     measured = {**found.measured["f1 of each file"], "with these roles": found.measured["f1"]}
     yield Table.of(("entities of", "F1"), ((name, percent(value)) for name, value in measured.items()))

@@ -3,7 +3,7 @@ overlaps of what was chosen; both are stages that are resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from genner_cli.methods.ruling import Ruling
 from genner_cli.pairing import pair_with_gold
 from genner_cli.running.judging import Voter, candidate_value, candidates_of, judge, stages, stages_folder
 from genner_cli.running.local import Progress, silent
-from genner_cli.running.rewriting import Files
+from genner_cli.running.rewriting import Files, Record
 from genner_cli.types import Document
 
 Keep = Callable[[Sequence[Candidate]], Iterable[Candidate]]
@@ -33,6 +33,9 @@ def choose(
 ) -> Roles:
     """The roles; `files`: predictions for the gold documents, `sources`: their names; the stages are in a folder beside
     the output. Raises DataError where gold and predictions part, UsageError, GennerError."""
+    for path in (each for each in files.inputs if each != "-"):  # before hours of asking; stdin is read only once
+        for _ in pair_with_gold(gold, map(extraction_of, _records(path, files))):
+            pass
     folder = stages_folder(files.output)
     names = [voter.name for voter in voters]
     polled_file = _asked(VALID, files, sources, voters, folder, progress)
@@ -57,8 +60,12 @@ def _asked(
     return of_ask.output
 
 
+def _records(path: str, files: Files) -> Iterator[Record]:
+    return read_documents([path], text_field=files.text_field, id_field=files.id_field, dropped=())
+
+
 def _polled(gold: Sequence[Document], path: str, files: Files) -> list[Polled]:
-    records = list(read_documents([path], text_field=files.text_field, id_field=files.id_field, dropped=()))
+    records = list(_records(path, files))
     pairs = pair_with_gold(gold, map(extraction_of, records))
     return [
         Polled(frozenset((e.start, e.end, e.label) for e in document.entities), tuple(candidates_of(record)))
@@ -69,7 +76,7 @@ def _polled(gold: Sequence[Document], path: str, files: Files) -> list[Polled]:
 def _write_kept(path: str, target: Path, files: Files, keep: Keep) -> None:
     """Records with the candidates that are kept."""
     with Writer(str(target)) as writer:
-        for record in read_documents([path], text_field=files.text_field, id_field=files.id_field, dropped=()):
+        for record in _records(path, files):
             if isinstance(record, Document):
                 found = keep(candidates_of(record))
                 values = [candidate_value(each, record.text) for each in found]

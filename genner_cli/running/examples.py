@@ -123,7 +123,8 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
     names = {label.name for label in spec.labels or ()}
     if not any(entity.label in names for document in gold.documents for entity in document.entities):
         known = sorted({entity.label for document in gold.documents for entity in document.entities})
-        raise UsageError(f"{path}: no example has an entity with a label asked for; theirs are {', '.join(known)}")
+        theirs = f"with a label asked for; theirs are {', '.join(known)}" if known else "at all"
+        raise UsageError(f"{path}: no example has an entity {theirs}")
     names_of_fields = {"text_field": spec.text_field, "id_field": spec.id_field}
     documents = hinted(gold.documents, spec.example_hints, **names_of_fields, of="example")
     return tuple(Document(each.text, entities=each.entities, hints=each.hints) for each in documents)
