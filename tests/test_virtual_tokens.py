@@ -183,6 +183,8 @@ def test_from_training_to_extraction(genner: Callable[..., Run], folder: Path, t
 
     assert extracted("--adapter", f"{tokens}:0") == extracted() != extracted("--adapter", tokens)
     assert extracted("--adapter", f"{tokens}:6") == extracted("--adapter", tokens)
+    probed = genner("probe", "constraint", data, "--model", gguf, "--adapter", f"{tokens}:2", "-o", tmp_path / "probe")
+    assert probed.status == 0, probed.stderr
     assert genner("extract", data, "--model", gguf, "--adapter", f"{tokens}:7").status != 0
 
 

@@ -30,7 +30,7 @@ class _Commands(LazyGroup):
         "calibrate": "Calibrate a model's scores on validation data, and choose which entities to keep.",
         "plan": "Time a sample of the documents, and estimate how long all of them will take.",
         "grammar": "Print the GBNF grammar of an output format.",
-        "train": "Train a LoRA adapter on labelled documents.",
+        "train": "Train a LoRA adapter, or virtual tokens, on labelled documents.",
         "export": "Merge, convert and quantize a trained model, and verify each GGUF against the model.",
         "info": "Show what a GGUF contains: architecture, quantization, labels with definitions, prompt, provenance.",
         "pull": "Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.",

@@ -100,7 +100,9 @@ class _Verifying:
         if spec.output == STDIO or spec.shard or spec.cluster:
             raise UsageError("--verify needs -o FILE, and cannot be combined with --shard and --cluster")
         if model == "self" and spec.adapter:
-            raise UsageError("--verify self cannot be combined with --adapter; merge it with genner export")
+            raise UsageError(
+                "--verify self cannot be combined with --adapter; merge it (genner export) or name a judge"
+            )
         check_target(spec.output, inputs=spec.inputs)
         self._spec = spec
         self._voters = voters([spec.model if model == "self" else model], spec)

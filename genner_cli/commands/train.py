@@ -1,4 +1,4 @@
-"""`genner train`: labelled documents and a base model in, a LoRA adapter out."""
+"""`genner train`: labelled documents and a base model in, an adapter out."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def train(
     download: DownloadBase = False,
     **values: Any,
 ) -> None:
-    """Train a LoRA adapter on labelled documents.
+    """Train a LoRA adapter, or virtual tokens, on labelled documents.
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
     of it. Pairs of answers (`genner data preferences`) are learnt by DPO. An interrupted run is resumed with --resume.
