@@ -206,7 +206,9 @@ def test_with_one_mapping_wrong_the_gate_fails(
     monkeypatch.setattr("convert.hf_to_gguf.architecture", lambda config: mutated)
     for dtype in ("f32", "bf16") if "," not in case and mutation not in TOO_SMALL else ("f32",):
         right = known(case, dtype)
-        monkeypatch.setattr("convert.parity.reference_logits", lambda *_, right=right, **__: ([right.logits], "float32"))
+        monkeypatch.setattr(
+            "convert.parity.reference_logits", lambda *_, right=right, **__: ([right.logits], "float32")
+        )
         path = hf_to_gguf(right.folder, tmp_path / "model.gguf", dtype=dtype)
         finding = check_logits(probe, right.folder, path, dtype=dtype, threads=1)
         assert not finding.passed, (dtype, finding.measured)
