@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from convert.fastest import fastest, logit_noise, measured_speeds
+from convert.fastest import fastest, measured_speeds
+from convert.logit_noise import logit_noise
 from convert.logits import NOISE_LIMIT
 from convert.merged import merge_checked
 from convert.quantize import quantize

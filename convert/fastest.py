@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from convert.logits import gguf_logits, noise
-from convert.probe_texts import TEXTS
+from convert.logit_noise import logit_noise
 from convert.quantize import quantize
 from genner_cli.engine.gguf_header import Header, read_header
-from genner_cli.engine.model import Model
 from genner_cli.engine.type_speeds import TypeSpeeds, keep_speeds, read_speeds, tokens_per_second
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.whole import rename_durably
@@ -108,11 +106,3 @@ def fastest(speeds: TypeSpeeds) -> str:
 def _listed(speeds: TypeSpeeds) -> str:
     order = sorted(speeds, key=lambda type: -speeds[type])
     return "tokens per second " + ", ".join(f"{type} {speeds[type]:.0f}" for type in order)
-
-
-def logit_noise(source: Path, made: Path, threads: int) -> float:
-    """How far the logits of one GGUF are from those of another (`convert.logits.noise`), on a few texts."""
-    with Model(source, gpu_layers=0) as model:
-        prompts = [model.begin_ids + model.plain(text) for text in TEXTS]
-    logits = (gguf_logits(path, prompts, threads=threads) for path in (source, made))
-    return max(map(noise, *logits))

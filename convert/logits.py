@@ -21,8 +21,7 @@ Logits = NDArray[np.float32]
 BATCH = 512
 NOISE_LIMIT = 0.5
 """Root mean square difference of logits, in their standard deviations. The bundled model: 0.004 for Q8_0, 0.02 for
-Q4_K_M, 0.06 for Q2_K;
-genner-base: 0.27 for Q8_0. Beyond one half, noise decides what is written."""
+Q4_K_M, 0.06 for Q2_K; genner-base: 0.27 for Q8_0. Beyond one half, noise decides what is written."""
 
 
 def gguf_logits(

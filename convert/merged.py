@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from convert.logits import gguf_logits, noise
+from convert.logit_noise import logit_noise
 from convert.merge_gguf import merge_gguf
-from convert.probe_texts import TEXTS
 from convert.quantize import quantize
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
-from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
 from genner_cli.generation import EngineOptions
 from genner_cli.provenance import Provenance
@@ -69,13 +67,10 @@ def _named_base(adapter: Path) -> str:
 
 
 def _refuse_other(merged: Path, base: Path, adapter: Path, threads: int) -> None:
-    with Model(base, gpu_layers=0, adapter=adapter) as model:
-        texts = [model.begin_ids + model.plain(text) for text in TEXTS]
     # In F16 as well: products with quantized weights round their inputs to 8 bits, which an adapter amplifies.
     with TemporaryDirectory(dir=merged.parent) as work:
         whole = quantize(base, Path(work) / "base.gguf", "F16", threads=threads, requantize=True)
-        expected = list(gguf_logits(whole, texts, threads=threads, adapter=adapter, made_of=base))
-    worst = max(map(noise, expected, gguf_logits(merged, texts, threads=threads)))
+        worst = logit_noise(whole, merged, threads, adapter=adapter, made_of=base)
     if worst > NOISE_LIMIT:
         raise ModelError(
             f"{adapter}: merged into {base}, logits differ from those of the two side by side by {worst:.2g} standard"
