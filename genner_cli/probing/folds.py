@@ -165,8 +165,7 @@ def _write(folds: Folds, results: Sequence[Sequence[Extraction]], maps: Sequence
             writer.write(spec.line(records[at]))
     settings = folds.settings()
     calibration = f"on the gold entities of the other folds: {maps!r}" if maps else None
-    data = hash_files(map(Path, folds.gold.files.train))
-    model = {"file": None, FOLDS: folds.count, TRAINING_DATA: [data]}
+    model = {"file": None, FOLDS: folds.count, TRAINING_DATA: [settings["data"]]}
     options = {**settings, "calibration": calibration}
     Manifest(Settings(options, model=model), COMPLETE, None, {}).write(f"{folds.output}.run.json")
     return sum(len(each.entities) for each in records.values())
