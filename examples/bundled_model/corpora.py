@@ -9,7 +9,8 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -41,11 +42,15 @@ STYLED = 0.2
 CANONICAL = 0.6  # the names that the corpus is asked for with when it is scored
 SHUFFLED = 0.6
 SUBSET = 0.25
+ALONE = 0.12  # how often a sample is asked for one label only, which its text may have nothing of
+LONG = 0.14  # how often it is asked for a long list
+LONG_LIST = (12, 100)  # labels
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: its share of the samples, what joins its sentences, whether they stand in documents."""
+    """A corpus: its share of the samples, what joins its sentences, whether they stand in documents. `far`: corpora
+    whose labels its texts have nothing of."""
 
     share: float
     joins: tuple[str, ...] = (" ", " ", "\n")
@@ -53,30 +58,37 @@ class Corpus:
     whole_documents: bool = False
     lowered: bool = False
     swaps: bool = False
+    far: tuple[str, ...] = ()
 
 
+BIOMEDICINE = ("bc5cdr", "ncbi_disease", "bc2gm", "bionlp13cg")
+COOKING, CODE = ("tasteset",), ("stackoverflow",)
+SPECIAL = (*BIOMEDICINE, *COOKING, *CODE)
+ANYWHERE = {"organization", "user name", "website", "version", "value", "application", "device"}
+"""Labels of SPECIAL that texts of all kinds have something of."""
 CORPORA = {
-    "btc": Corpus(0.13, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True),
-    "gmb": Corpus(0.11, swaps=True),
-    "wnut17": Corpus(0.08, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True),
+    "btc": Corpus(0.13, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True, far=SPECIAL),
+    "gmb": Corpus(0.11, swaps=True, far=SPECIAL),
+    "wnut17": Corpus(0.08, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True, far=SPECIAL),
     "multiconer2": Corpus(0.07, lowered=True),
     "multiconer1": Corpus(0.04, lowered=True),
-    "redocred": Corpus(0.05, whole_documents=True),
-    "sec": Corpus(0.005),
+    "redocred": Corpus(0.05, whole_documents=True, far=SPECIAL),
+    "sec": Corpus(0.005, far=SPECIAL),
     "gum_docs": Corpus(0.08, whole_documents=True),
-    "litbank": Corpus(0.09, whole_documents=True),
-    "bc5cdr": Corpus(0.09),
-    "stackoverflow": Corpus(0.09, sentences=SHORT_SENTENCES),
-    "snips": Corpus(0.09, joins=("\n", " "), sentences=SHORT_SENTENCES),
-    "tasteset": Corpus(0.025, whole_documents=True, joins=("\n",)),
-    "sgd": Corpus(0.01, joins=("\n", " "), sentences=SHORT_SENTENCES),
-    "hwu64": Corpus(0.005, joins=("\n",), sentences=SHORT_SENTENCES),
-    "ncbi_disease": Corpus(0.015),
-    "bionlp13cg": Corpus(0.015),
-    "bc2gm": Corpus(0.01),
+    "litbank": Corpus(0.09, whole_documents=True, far=SPECIAL),
+    "bc5cdr": Corpus(0.09, far=(*COOKING, *CODE)),
+    "stackoverflow": Corpus(0.09, sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *COOKING)),
+    "snips": Corpus(0.09, joins=("\n", " "), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
+    "tasteset": Corpus(0.025, whole_documents=True, joins=("\n",), far=CODE),
+    "sgd": Corpus(0.01, joins=("\n", " "), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
+    "hwu64": Corpus(0.005, joins=("\n",), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
+    "ncbi_disease": Corpus(0.015, far=(*COOKING, *CODE)),
+    "bionlp13cg": Corpus(0.015, far=(*COOKING, *CODE)),
+    "bc2gm": Corpus(0.01, far=(*COOKING, *CODE)),
 }
 SILVER = {"families": 0.04, "types": 0.12, "both": 0.08}  # shares of the samples
 MOST_NEGATIVES = 8  # types that a silver passage is asked for and has none of
+NEAR = 0.5  # the share of these that stands beside the passage's types elsewhere: `party` beside `politician`
 
 
 def read(folder: Path, name: str, split: str) -> list[Document]:
@@ -146,21 +158,29 @@ class Mix:
         }
         passages = [passage for passage in silver.read(silver_passages) if not held_out.shows(passage["text"])]
         self._silver = SilverPassages(passages)
+        self._strange = {name: _strange_to(name) for name in CORPORA}
         self.left_out = held_out.found
 
     def draw(self, random: Random) -> list[Sample]:
         """One or two samples of the same text; the same for the same state of `random`."""
         kind = random.choices([*SILVER, ""], [*SILVER.values(), 1 - sum(SILVER.values())])[0]
-        sample = self._silver.draw(kind, random) if kind else self._gold(random)
+        if kind:
+            sample, others = self._silver.draw(kind, random), self._silver.types
+        else:
+            name = random.choices(list(CORPORA), [corpus.share for corpus in CORPORA.values()])[0]
+            sample, others = self._gold(name, random), self._strange[name]
         if kind == "both":  # without `politician`, a politician would be a person
             return [_ask(sample, random, subset=0.0, negatives=0)]
+        if random.random() < ALONE:
+            return [_alone(sample, random)]
+        if others and kind != "families" and random.random() < LONG:
+            return [_among_many(sample, others, random)]
         negatives = 0 if kind else 2  # silver passages have drawn their own
         again = ASKED_TWICE if len(sample.labels) > 1 else 0.0
         asked = [_ask(sample, random, subset=SUBSET, negatives=negatives)]
         return [*asked, _ask(sample, random, subset=1.0, negatives=negatives)] if random.random() < again else asked
 
-    def _gold(self, random: Random) -> Sample:
-        name = random.choices(list(CORPORA), [corpus.share for corpus in CORPORA.values()])[0]
+    def _gold(self, name: str, random: Random) -> Sample:
         corpus = CORPORA[name]
         parts = self._sentences[name] or random.choice(self._parts[name])
         count = random.choices(range(1, 9), corpus.sentences)[0]
@@ -189,7 +209,14 @@ class SilverPassages:
         self._passages = passages
         self._whole = [passage for passage in passages if passage["whole"]]
         self.titles: dict[str, list[str]] = {}
+        self.types: list[str] = []  # the narrow ones of all entities: a frequent one many times
+        self._beside: dict[str, list[str]] = {}  # by a head: the types of other heads in the same passages
         for passage in passages:
+            narrow = [of_one for entity in passage["entities"] if (of_one := _narrow(entity))]
+            self.types += [of_one[0] for of_one in narrow]
+            for one, other in permutations(narrow, 2):
+                if one[-1] != other[-1]:
+                    self._beside.setdefault(one[-1], []).extend(other)
             for entity in passage["entities"]:
                 if (family := entity["types"][-1]) in FAMILIES:
                     self.titles.setdefault(family, []).append(passage["text"][entity["start"] : entity["end"]])
@@ -200,12 +227,12 @@ class SilverPassages:
         Only a whole one can be asked for all people, or be labelled as having no more of what it shows.
         """
         passage = random.choice(self._passages if kind == "types" else self._whole)
-        text, types = passage["text"], [entity["types"] for entity in passage["entities"]]
+        text = passage["text"]
         labels = dict.fromkeys(FAMILIES) if kind == "families" else {}
         if kind == "both":
             labels = dict.fromkeys(random.sample(list(FAMILIES), random.randint(2, len(FAMILIES))))
         if kind != "families":
-            narrow = [[t for t in of_one if t not in FAMILIES] for of_one in types]
+            narrow = [_narrow(entity) for entity in passage["entities"]]
             asked = [random.choice(of_one) for of_one in narrow if kind == "types" or random.random() < 0.7]
             labels |= dict.fromkeys([*asked, *self._negatives(passage, random)])
         entities = [
@@ -225,12 +252,41 @@ class SilverPassages:
         One of them may be of such a type all the same, known or not; so rarely that it teaches more than it harms.
         """
         here = {t for entity in passage["entities"] for t in entity["types"]}
+        near = [t for head in sorted(here) for t in self._beside.get(head, ())]
         drawn = []
-        for other in random.choices(self._passages, k=random.randint(0, MOST_NEGATIVES)):
-            narrow = [t for t in random.choice(other["entities"])["types"] if t not in FAMILIES]
-            if narrow[-1] not in here:
-                drawn.append(random.choice(narrow))
-        return drawn
+        for _ in range(random.randint(0, MOST_NEGATIVES)):
+            name = random.choice(near if near and random.random() < NEAR else self.types)
+            drawn.append(name if random.random() < 0.5 else name.split()[-1])
+        return [name for name in drawn if name not in here and name.split()[-1] not in here]
+
+
+def _narrow(entity: dict[str, Any]) -> list[str]:
+    return [t for t in entity["types"] if t not in FAMILIES]
+
+
+def _strange_to(corpus: str) -> list[str]:
+    """Labels, under all their names, that no text of a corpus has anything of."""
+    taken = ANYWHERE.union(name.casefold() for names in NAMES[corpus].values() for name in names or ())
+    far = [names for other in CORPORA[corpus].far for names in NAMES[other].values() if names]
+    return [name for names in far if not taken & {each.casefold() for each in names} for name in names]
+
+
+def _alone(sample: Sample, random: Random) -> Sample:
+    """Asked for one label only."""
+    label = random.choice(sample.labels)
+    return replace(sample, entities=tuple(e for e in sample.entities if e.label == label.name), labels=(label,))
+
+
+def _among_many(sample: Sample, others: Sequence[str], random: Random) -> Sample:
+    """Asked for others too, which the text has nothing of, in the style of its own labels."""
+    taken = {name for label in sample.labels for name in (label.name.casefold(), label.name.casefold().split()[-1])}
+    styles = {label.name.isupper() for label in sample.labels}
+    style = random.choice((str.upper, str.title)) if styles == {True} else str
+    drawn = random.sample(others, min(len(others), random.randint(*LONG_LIST)))
+    added = [name for name in drawn if not taken & {name.casefold(), name.casefold().split()[-1]}]
+    labels = [*sample.labels, *(Label(name) for name in dict.fromkeys(map(style, added)))]
+    random.shuffle(labels)
+    return replace(sample, labels=tuple(labels))
 
 
 def _sample(

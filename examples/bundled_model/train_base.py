@@ -33,7 +33,7 @@ from genner_cli.types import Document
 PROMPT = Prompt("<|im_start|>user\n", "\nText:\n", "<|im_end|>\n<|im_start|>assistant\n")
 """ChatML, which SmolLM2-Instruct was trained on; the labels stand one per line before the text."""
 LONGEST_TEXT = 800  # characters
-LONGEST = 512  # tokens of an example, prompt and completion
+LONGEST = 768  # tokens of an example, prompt and completion
 STEPS = 20_000
 WARM_UP = 30  # steps
 DECAY = 60  # steps
