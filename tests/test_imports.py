@@ -23,6 +23,7 @@ LAYERS = (
     ("hub", "wordlists"),
     ("prompting", "scoring", "redaction"),
     ("calibration", "demonstrations", "patterns"),
+    ("tasks",),
     ("extraction", "methods", "instructing"),
     ("running",),
     ("training",),

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from genner_cli.demonstrations import Query, Rank, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
-from genner_cli.extraction import DocumentOrFailure, Task, TaskOf, extract
+from genner_cli.extraction import DocumentOrFailure, extract
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.manifest import Settings
 from genner_cli.files.reading import expand
@@ -25,6 +25,7 @@ from genner_cli.generation import Completion, Request
 from genner_cli.options import Compared, key_of, options_in
 from genner_cli.prompting import PROMPT_VERSION
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Document, Extraction, Label
 
 PROMPT_DATE = "date in the prompt"

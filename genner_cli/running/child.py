@@ -18,10 +18,10 @@ from typing import NamedTuple
 from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, TaskOf
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts, Opened
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Label
 
 

@@ -20,7 +20,6 @@ from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.engine.type_speeds import report
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.files.hints import TRAINING_DATA
@@ -39,6 +38,7 @@ from genner_cli.running.examples import (
 from genner_cli.running.retrieval import Retrieval
 from genner_cli.running.spec import SHOTS, RunSpec
 from genner_cli.running.task import make_task
+from genner_cli.tasks import Task
 from genner_cli.types import Calibration, Label, Piece
 
 RANKED = 4

@@ -24,7 +24,6 @@ from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.adapter import with_count
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request, smaller_context
 from genner_cli.openmp import short_waits
 from genner_cli.running.backend import CHOSEN, ModelFacts
@@ -41,6 +40,7 @@ from genner_cli.running.child import (
     Wanted,
 )
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task
 from genner_cli.types import Label
 
 log = logging.getLogger("genner")
