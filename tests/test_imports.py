@@ -24,7 +24,7 @@ LAYERS = (
     ("prompting", "scoring", "redaction"),
     ("calibration", "demonstrations", "patterns"),
     ("tasks",),
-    ("extraction", "methods", "instructing"),
+    ("extraction", "methods", "instructing", "assessment", "describing"),
     ("running",),
     ("training",),
     ("convert",),

@@ -1,0 +1,100 @@
+"""Python code that runs in a process of its own, at the other end of a pipe; and the code's side of that pipe.
+
+What passes through the pipe are pickled values, between a process and its own child only. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+from genner_cli.openmp import short_waits
+
+PATIENCE_SECONDS = 5
+GONE = (EOFError, BrokenPipeError, ConnectionResetError)
+"""What a pipe raises whose other end is closed."""
+
+
+class ChildDied(Exception):
+    """The child ended; the message says how."""
+
+
+class Child:
+    """A child process; leaving the context ends it at once."""
+
+    def __init__(self, code: str) -> None:
+        """`code`: the Python code of its main program, which serves at `served`."""
+        self._connection, theirs = Pipe()
+        with theirs:
+            self.process = _spawned(code, theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child at once, which has nothing to lose."""
+        self._connection.close()
+        self.process.kill()
+        self.process.wait()
+
+    def send(self, message: object) -> None:
+        """Raises ChildDied."""
+        try:
+            self._connection.send(message)
+        except GONE:
+            raise self.death() from None
+
+    def receive(self) -> Any:
+        """The next message, which is waited for. Raises ChildDied."""
+        try:
+            return self._connection.recv()
+        except GONE:
+            raise self.death() from None
+
+    def death(self) -> ChildDied:
+        """How it ended, of itself or by force after a while."""
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(PATIENCE_SECONDS)
+        self.process.kill()
+        status = self.process.wait()
+        return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
+
+
+def _spawned(code: str, connection: Connection) -> subprocess.Popen[bytes]:
+    """Python that runs `code`, with this process's module path: `-m` would look in the working folder first.
+
+    It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
+    """
+    fd = connection.fileno()
+    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}", str(fd))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    environment = {**os.environ, **short_waits(os.environ)}
+    try:
+        return subprocess.Popen(
+            command, env=environment, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def served() -> Iterator[Connection]:
+    """In the child: the pipe to the parent, at the file descriptor that the first argument names, until it hangs up.
+
+    Where memory runs out, the system ends this process and not the one that holds the output.
+    """
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+    with suppress(*GONE), Connection(int(sys.argv[1])) as connection:
+        yield connection
