@@ -40,8 +40,8 @@ from convert.rope import Rotation
 from convert.tensors import Tensor
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
-from genner_cli.extraction import Task
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.tasks import Task
 from genner_cli.training.tokens import Tokens
 
 # Greatest difference of any logit in standard deviations. In F16 and BF16 llama.cpp rounds not only the matrices

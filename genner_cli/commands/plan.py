@@ -18,8 +18,8 @@ from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
-    from genner_cli.extraction import Task
     from genner_cli.planning import Estimate, Survey
+    from genner_cli.tasks import Task
 
 _OWN = ("sample", "seconds", "as_json")
 _EVERY = 1000

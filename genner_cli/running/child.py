@@ -1,36 +1,25 @@
 """The child's side of `supervised`: opens the model and answers requests that come through a pipe.
 
-What passes through the pipe are pickled values of these classes and of `generation`, between a process and its own
-child only. Prints nothing.
+What passes through the pipe are values of these classes and of `generation`. Prints nothing.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, TaskOf
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts, Opened
+from genner_cli.running.process import GONE, PipeEnd, served
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Label
-
-if sys.platform == "win32":
-    from multiprocessing.connection import PipeConnection
-
-    PipeEnd = PipeConnection
-else:
-    from multiprocessing.connection import Connection
-
-    PipeEnd = Connection
 
 
 class Ready(NamedTuple):
@@ -117,7 +106,7 @@ def serve(connection: PipeEnd) -> None:
                 for number, completion in opened.generate(_requests(connection, opened)):
                     connection.send(Answer(number, completion, opened.statistics, opened.costs))
                 connection.send(Finished())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except GONE:
         raise
     except Exception as error:
         if not error.args or not hasattr(error, "exit_code"):
@@ -145,14 +134,7 @@ def _task_or_error(labels: tuple[Label, ...], task_of: TaskOf) -> Task | UsageEr
         return error
 
 
-def offer_to_be_killed_first() -> None:
-    """Where memory runs out, the system ends this process and not the one that holds the output."""
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
-
-
 def main() -> None:
-    """Serves at the end of a pipe that the first argument names: a file descriptor, or a handle of Windows."""
-    offer_to_be_killed_first()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError), PipeEnd(int(sys.argv[1])) as connection:
+    """Serves the parent."""
+    with served() as connection:
         serve(connection)

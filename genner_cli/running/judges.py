@@ -6,11 +6,9 @@ again has no answer. The parent loads neither llama.cpp nor numpy.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,16 +18,14 @@ from genner_cli.files.hashing import fingerprint
 from genner_cli.generation import Answer, Question, smaller_context
 from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Poser, Rendered
 from genner_cli.prompting import Instructions
-from genner_cli.running.child import PipeEnd, offer_to_be_killed_first
 from genner_cli.running.judging import Judge, Voter, log, source_names
+from genner_cli.running.process import Child, ChildDied, PipeEnd, served
 from genner_cli.running.spec import RunSpec
-from genner_cli.running.supervised import spawned
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
 
 CHILD = "from genner_cli.running.judges import main; main()"
-_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 DAY = "2026-01-01"
 """For chat templates that write a date: the same every day, so that a run can be resumed."""
 
@@ -54,15 +50,11 @@ def voters(models: Sequence[str | None], spec: RunSpec) -> list[Voter]:
 def open_judge(file: Path, spec: RunSpec, child: str = CHILD) -> Iterator[Judge]:
     """One that genner trained is asked in its own extraction prompt, another one in a chat. `child`: the Python code of
     the process. Raises ModelError."""
-    with _Child(file, spec, child) as opened:
+    with _Opened(file, spec, child) as opened:
         yield Judge(opened.poser, opened.score)
 
 
-class _Died(Exception):
-    """The child ended."""
-
-
-class _Child:
+class _Opened:
     """A model that is open in a child process."""
 
     def __init__(self, file: Path, spec: RunSpec, code: str) -> None:
@@ -73,40 +65,32 @@ class _Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        self._process.close()
 
     def _start(self) -> Poser:
-        self._connection, theirs = Pipe()
-        with theirs:
-            self._process = spawned(self._code, theirs)
+        self._process = Child(self._code)
         try:
             poser = self._exchanged((self._file, self._spec))
-        except _Died as death:
+        except ChildDied as death:
             remedy = smaller_context(self._spec.engine.context)
-            raise ModelError(f"{self._file}: its process ended while the model was opened; {remedy}") from death
+            raise ModelError(f"{self._file}: its process {death} while the model was opened; {remedy}") from death
         if isinstance(poser, Exception):
-            self.__exit__()
+            self._process.close()
             raise poser
         return poser  # type: ignore[no-any-return]
 
     def _exchanged(self, message: object) -> Any:
-        """What the child answers. Raises _Died."""
-        try:
-            self._connection.send(message)
-            return self._connection.recv()
-        except _GONE:
-            self.__exit__()
-            raise _Died from None
+        """What the child answers. Raises ChildDied."""
+        self._process.send(message)
+        return self._process.receive()
 
     def score(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer]]:
         """See `generation.Score`; all questions go to the child at once."""
         batch = list(questions)
         try:
             yield from enumerate(self._answers(batch))
-        except _Died:
-            log.warning("%s: its process ended; it is started again", self._file)
+        except ChildDied as death:
+            log.warning("%s: its process %s; it is started again", self._file, death)
             self._start()
             yield from enumerate(map(self._alone, batch))
 
@@ -119,15 +103,14 @@ class _Child:
     def _alone(self, question: Question) -> Answer:
         try:
             return self._answers([question])[0]
-        except _Died:
+        except ChildDied as death:
             self._start()
-            return Answer((), error="its process ended at this question")
+            return Answer((), error=f"its process {death} at this question")
 
 
 def main() -> None:
-    """The child's side: answers batches at the end of a pipe that the first argument names."""
-    offer_to_be_killed_first()
-    with suppress(*_GONE), PipeEnd(int(sys.argv[1])) as connection:
+    """The child's side: answers batches."""
+    with served() as connection:
         file, spec = connection.recv()
         try:
             _serve(connection, file, spec)

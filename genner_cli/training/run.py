@@ -152,10 +152,8 @@ def _teaching(
 
     def ask() -> None:
         with closing(opened()) as teachers:
-            pairs = schedule.to_teach()
-            samples = [sample for sample, _ in pairs]
             progress.stage("asking the base model")
-            teachers.ask_base(pairs, base_answers)
+            samples = teachers.ask_base(schedule.to_teach(), base_answers)
             for reference in job.teachers:
                 progress.stage(f"asking the teacher {reference}")
                 teachers.ask(reference, samples, data.instructions.depth, label_first(data.instructions.format))

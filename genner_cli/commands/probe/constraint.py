@@ -29,20 +29,18 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
     Example: `genner probe constraint gold.jsonl --model my-model.gguf -o constraint/`
     """
-    from genner_cli import hub
-    from genner_cli.engine.adapter import split_count
     from genner_cli.files.hashing import fingerprint
     from genner_cli.probing.cells import measured_constraints
     from genner_cli.probing.folder import ProbeFolder
+    from genner_cli.running.backend import model_files
 
     talk_on_stderr()
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
     spec = replace(asked_of(spec, documents), no_calibration=True)
-    adapter, virtual_tokens = split_count(spec.adapter or "")
-    references = (spec.model, adapter) if adapter else (spec.model,)
+    files, virtual_tokens = model_files(spec)
     asked = {
         "probe": "constraint",
-        "model": fingerprint(hub.resolve(reference, download=spec.download) for reference in references),
+        "model": fingerprint(files),
         "virtual-tokens": virtual_tokens,
         "data": files_hash(*gold),
         "labels": {label.name: label.definition for label in spec.labels or ()},
