@@ -103,7 +103,7 @@ class Model:
                 raise ModelError(f"{lora}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
         self._vocab = llama.llama_model_get_vocab(self.handle)
         self.size = llama.llama_vocab_n_tokens(self._vocab)
-        self.trained_context = llama.llama_model_n_ctx_train(self.handle)
+        self.trained_context: int = llama.llama_model_n_ctx_train(self.handle)
         # Of a sequence's state nothing can be taken back: it is removed whole or not (llama_memory_recurrent::seq_rm).
         self.recurrent = bool(llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
 
