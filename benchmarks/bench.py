@@ -5,14 +5,15 @@
 On the bundled model, on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`), and on others (`--model`,
 with `--only` on these alone): in their own format if genner trained them, else in those of `--formats`. Peers take the
 same GGUF, prompt token ids, grammar, threads and flash attention, and may write as many tokens for a document as genner
-wrote. Rounds take turns; figures are medians with ranges. First it is checked on every document that the loop under the
-grammar and genner under the same grammar alone write the same text (control tokens left out, which genner never
-writes), and that genner writes the same with one slot as with its own choice of slots, but for choices closer than
-NOISE. A model like those given with `--model` is often undecided, so that the loop's batches of one token may choose
-otherwise: there it is counted for how many texts both are the same. Prints the figures beside their targets and writes
-results.json and results.svg beside this file; models measured before with the same settings stay there. Without a
-server, its rows are left out. With `--kept FILE` the same command continues an earlier one: `--untimed` makes the texts
-that are compared, which needs no quiet machine, and `--seconds` ends a part of the rest.
+wrote. Rounds take turns; figures are medians with ranges. It is checked that genner writes the same with one slot as
+with its own choice of slots, but for choices closer than NOISE, and for genner's own models, on every document, that
+the loop under the grammar and genner under the same grammar alone write the same text (control tokens left out, which
+genner never writes). A model like those given with `--model` is often undecided, so that batches of another size may
+choose otherwise: there it is counted for how many texts a peer writes what genner does under the grammar alone, and
+for how many the server writes what the loop does. Prints the figures beside their targets and writes results.json and
+results.svg beside this file; models measured before with the same settings stay there. Without a server, its rows are
+left out. With `--kept FILE` the same command continues an earlier one: `--untimed` makes the texts that are compared,
+which needs no quiet machine, and `--seconds` ends a part of the rest.
 """
 
 from __future__ import annotations
@@ -62,16 +63,15 @@ NOISE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is run: texts of each kind, on either model, and documents for the memory."""
+    """How much is run: texts of each kind, on either of genner's models, and documents for the memory."""
 
     bundled: tuple[int, int]
     inflated: tuple[int, int]
-    general: int
     memory: tuple[int, ...]
 
 
-QUICK = Size(bundled=(100, 2), inflated=(12, 0), general=24, memory=(1_000, 10_000))
-FULL = Size(bundled=(300, 10), inflated=(60, 2), general=60, memory=(1_000, 10_000, 100_000))
+QUICK = Size(bundled=(100, 2), inflated=(12, 0), memory=(1_000, 10_000))
+FULL = Size(bundled=(300, 10), inflated=(60, 2), memory=(1_000, 10_000, 100_000))
 
 
 def with_genner(
@@ -119,7 +119,7 @@ class Bench:
     def run(self, workload: Workload, rounds: int, *, trained: bool, timed: bool = True) -> dict[str, Any] | None:
         """The figures of one workload, None without timing; `trained`: the model is one that genner trained."""
         name = f"{self.path.name}, {workload.name}: "
-        lengths, equal = self._check(name, workload, trained)
+        lengths, under_grammar = self._check(name, workload, trained)
         if not timed:
             return None
         rates = self._kept.get(f"{name}limit", lambda: asdict(limit.measure(self.model, self._shipped, rounds)))
@@ -128,10 +128,11 @@ class Bench:
             for way, run in self._ways(workload, lengths).items():
                 expected = runs[way][-1]["seconds"] if number else 0.0
                 runs[way].append(self._kept.get(f"{name}{way}, round {number + 1}", run, expected=expected))
-        figures = {**_figures(workload, runs, limit.Rates(**rates)), "same_as_loop": equal}
-        if SERVER in runs:
-            of_peers = (runs[way][0]["texts"] for way in (LOOP, SERVER))
-            figures["server_same_as_loop"] = sum(map(str.__eq__, *of_peers))
+        figures = _figures(workload, runs, limit.Rates(**rates))
+        for way in runs.keys() & {LOOP, SERVER}:
+            texts = runs[way][0]["texts"]
+            figures[way]["same_as_genner_under_the_grammar"] = sum(map(str.startswith, under_grammar, texts))
+            figures[way]["same_as_loop"] = sum(map(str.__eq__, texts, runs[LOOP][0]["texts"]))
         return figures
 
     def _ways(self, workload: Workload, lengths: list[int]) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -175,22 +176,20 @@ class Bench:
 
         return self._kept.get(name, write)
 
-    def _check(self, name: str, workload: Workload, trained: bool) -> tuple[list[int], int]:
+    def _check(self, name: str, workload: Workload, trained: bool) -> tuple[list[int], list[str]]:
         """Ends the run where texts differ that must be the same; gives how many tokens genner wrote for each text, and
-        for how many texts the loop writes what genner does under the grammar alone."""
+        what it writes under the grammar alone."""
         shipped = self._texts(f"{name}texts of genner", workload, self._shipped, Constraint.SOURCE)
         one_slot = self._texts(f"{name}texts of one slot", workload, self._one_slot, Constraint.SOURCE)
-        margins = zip(one_slot["margins"], shipped["margins"], strict=True)
-        close = [min(pair) < NOISE for pair in margins]
+        close = [min(pair) < NOISE for pair in zip(one_slot["margins"], shipped["margins"], strict=True)]
         _same("genner with one slot and with more", one_slot["texts"], shipped["texts"], close)
-        ours = self._texts(f"{name}texts under the grammar", workload, self._one_slot, Constraint.FORMAT)["texts"]
-        theirs = self._kept.get(f"{name}texts of the loop", lambda: self._of_loop(workload, shipped["lengths"]))
+        ours = self._texts(f"{name}texts under the grammar", workload, self._shipped, Constraint.FORMAT)["texts"]
         if trained:
+            theirs = self._kept.get(f"{name}texts of the loop", lambda: self._of_loop(workload, shipped["lengths"]))
             shortest = [min(len(our), len(their)) for our, their in zip(ours, theirs, strict=True)]
             cut = [[text[:size] for text, size in zip(texts, shortest, strict=True)] for texts in (ours, theirs)]
             _same("genner and the loop, both under the grammar alone", *cut, [False] * len(ours))
-        starts = [our.startswith(their) or their.startswith(our) for our, their in zip(ours, theirs, strict=True)]
-        return shipped["lengths"], sum(starts)
+        return shipped["lengths"], ours
 
     def _of_loop(self, workload: Workload, lengths: list[int]) -> list[str]:
         """What the loop writes without the control tokens that genner never writes."""
@@ -335,7 +334,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", action="append", default=[], help="a model besides; repeat for more")
     parser.add_argument("--only", action="store_true", help="these models alone")
     parser.add_argument("--formats", type=lambda names: names.split(","), default=["xml", "category"])
-    parser.add_argument("--sentences", type=int, help="texts for each of these models")
+    parser.add_argument("--sentences", type=int, default=24, help="texts for each of these models")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kept", type=Path, metavar="FILE", help="where measurements are kept until all are done")
     parser.add_argument("--seconds", type=float, help="end after these, before the next measurement")
@@ -347,16 +346,15 @@ def main() -> None:
     """Reads the command line, measures, prints and writes the results."""
     args = arguments()
     size = FULL if args.full else QUICK
-    size = replace(size, general=args.sentences or size.general)
     settings = {"machine": _machine(args.threads), "size": asdict(size), "rounds": args.rounds}
-    settings = json.loads(json.dumps(settings))
+    settings = json.loads(json.dumps(settings))  # as it will be read again
     kept = Kept(args.kept, args.seconds, settings)
     results = {**_earlier(settings), "date": date.today().isoformat()}
     if not args.only:
         results |= trained_models(args, size, kept)
     for reference in args.model:
         path = hub.resolve(reference)
-        asked = workloads_of(path, size.general, args.formats)
+        asked = workloads_of(path, args.sentences, args.formats)
         results["general"][path.name] = measured(path.name, path, args, kept, asked, trained=False)
     if args.untimed:
         return
