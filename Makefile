@@ -40,6 +40,7 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 genner_cli convert
 
 docs: .venv/test
 	@cp docs/commands.md .venv/commands.before 2>/dev/null || : > .venv/commands.before

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from genner_cli.demonstrations import Query, Way
@@ -23,6 +22,15 @@ from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts, Opened
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Label
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection
+
+    PipeEnd = PipeConnection
+else:
+    from multiprocessing.connection import Connection
+
+    PipeEnd = Connection
 
 
 class Ready(NamedTuple):
@@ -88,7 +96,7 @@ class Raised(NamedTuple):
 
 
 class _Forward(logging.Handler):
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: PipeEnd) -> None:
         super().__init__()
         self._connection = connection
 
@@ -96,7 +104,7 @@ class _Forward(logging.Handler):
         self._connection.send(Logged(record.levelno, record.getMessage()))
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: PipeEnd) -> None:
     """Answers requests until the parent hangs up."""
     logging.getLogger("genner").handlers[:] = [_Forward(connection)]
     spec: RunSpec = connection.recv()
@@ -117,7 +125,7 @@ def serve(connection: Connection) -> None:
         connection.send(Raised(error))
 
 
-def _requests(connection: Connection, opened: Opened) -> Iterator[Request]:
+def _requests(connection: PipeEnd, opened: Opened) -> Iterator[Request]:
     while True:
         connection.send(Wanted())
         while isinstance(message := connection.recv(), LabelsAsked | NearestAsked):
@@ -144,7 +152,7 @@ def offer_to_be_killed_first() -> None:
 
 
 def main() -> None:
-    """Serves at the file descriptor that the first argument names."""
+    """Serves at the end of a pipe that the first argument names: a file descriptor, or a handle of Windows."""
     offer_to_be_killed_first()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(int(sys.argv[1])) as connection:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), PipeEnd(int(sys.argv[1])) as connection:
         serve(connection)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +20,7 @@ from genner_cli.files.hashing import fingerprint
 from genner_cli.generation import Answer, Question, smaller_context
 from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Poser, Rendered
 from genner_cli.prompting import Instructions
-from genner_cli.running.child import offer_to_be_killed_first
+from genner_cli.running.child import PipeEnd, offer_to_be_killed_first
 from genner_cli.running.judging import Judge, Voter, log, source_names
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.supervised import spawned
@@ -126,9 +125,9 @@ class _Child:
 
 
 def main() -> None:
-    """The child's side: answers batches at the file descriptor that the first argument names."""
+    """The child's side: answers batches at the end of a pipe that the first argument names."""
     offer_to_be_killed_first()
-    with suppress(*_GONE), Connection(int(sys.argv[1])) as connection:
+    with suppress(*_GONE), PipeEnd(int(sys.argv[1])) as connection:
         file, spec = connection.recv()
         try:
             _serve(connection, file, spec)
@@ -136,7 +135,7 @@ def main() -> None:
             connection.send(error)
 
 
-def _serve(connection: Connection, file: Path, spec: RunSpec) -> None:
+def _serve(connection: PipeEnd, file: Path, spec: RunSpec) -> None:
     from genner_cli.engine.engine import Engine
     from genner_cli.engine.model import Model
 

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from genner_cli.demonstrations import Query, Way
@@ -34,6 +33,7 @@ from genner_cli.running.child import (
     LabelsAsked,
     Logged,
     NearestAsked,
+    PipeEnd,
     Raised,
     Ranked,
     Ready,
@@ -230,19 +230,25 @@ class SupervisedEngine:
         return ready.facts
 
 
-def spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
+def spawned(child: str, connection: PipeEnd) -> subprocess.Popen[bytes]:
     """Python that runs `child`, with this process's module path: `-m` would look in the working folder first.
 
-    It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
+    Ctrl-C and SIGTERM to both do not reach it: this process decides what they mean.
     """
-    fd = connection.fileno()
-    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    end = connection.fileno()
+    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(end))
     environment = {**os.environ, **short_waits(os.environ)}
-    try:
+    null = subprocess.DEVNULL
+    if sys.platform == "win32":
+        os.set_handle_inheritable(end, True)
+        handed = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [end]})
+        apart = subprocess.CREATE_NEW_PROCESS_GROUP
         return subprocess.Popen(
-            command, env=environment, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command, env=environment, startupinfo=handed, creationflags=apart, stdin=null, stdout=null
         )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # which the child inherits
+    try:
+        return subprocess.Popen(command, env=environment, pass_fds=(end,), stdin=null, stdout=null)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
