@@ -34,8 +34,9 @@ class Grammar:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
-        self._candidate = (llama.llama_token_data * 1)()
-        self._array = llama.llama_token_data_array(data=self._candidate, size=1, selected=-1, sorted=False)
+        self._candidate = llama.llama_token_data()
+        data = ctypes.pointer(self._candidate)
+        self._array = llama.llama_token_data_array(data=data, size=1, selected=-1, sorted=False)
         self._pointer = ctypes.byref(self._array)
 
     @classmethod
@@ -53,10 +54,10 @@ class Grammar:
 
     def allows(self, id: int) -> bool:
         """Whether this token may come next (llama_sampler_apply on one candidate)."""
-        self._candidate[0].id = id
-        self._candidate[0].logit = 1.0
+        self._candidate.id = id
+        self._candidate.logit = 1.0
         llama.llama_sampler_apply(self._handle, self._pointer)
-        return bool(self._candidate[0].logit == 1.0)
+        return bool(self._candidate.logit == 1.0)
 
     def accept(self, id: int) -> None:
         """Moves on; only for a token that `allows`, else llama.cpp throws and ends the process."""
