@@ -20,7 +20,7 @@ from genner_cli.commands.options import (
     TextField,
     TrainLabelsFile,
     TrainTypes,
-    asked_labels,
+    label_tree,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.errors import UsageError
@@ -71,9 +71,12 @@ TeacherReferences = Annotated[
 ]
 
 
-def _preset(name: str) -> str:
-    """What a preset sets, as options."""
-    return " ".join(f"{option_name(field)} {plain(value)}" for field, value in PRESETS[name].items())
+def _options(values: Mapping[str, Any]) -> str:
+    """Values as options."""
+    return " ".join(
+        option_name(field) if value is True else f"{option_name(field)} {plain(value)}"
+        for field, value in values.items()
+    )
 
 
 def plain(value: Any) -> Any:
@@ -85,7 +88,7 @@ PresetName = Annotated[
     Preset,
     typer.Option(
         help="fast: the defaults below. paper: the paper's settings (arXiv 2601.17898), "
-        f"{_preset('paper')}. tiny: for CPUs, {_preset('tiny')}."
+        f"{_options(PRESETS['paper'])}. tiny: for CPUs, {_options(PRESETS['tiny'])}."
     ),
 ]
 OptionsFile = Annotated[
@@ -96,7 +99,7 @@ OptionsFile = Annotated[
 ]
 Augment = Annotated[
     bool,
-    typer.Option("--augment", help="Train to follow the label list: --subset 0.5 --shuffle --negatives 3 --other 0.2."),
+    typer.Option("--augment", help=f"Train to follow the label list: {_options(AUGMENTED)}."),
 ]
 NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
@@ -145,7 +148,7 @@ def train(
     chosen = with_teachers(chosen, teachers)
     refuse_folder(output, resume=resume)
     talk_on_stderr()
-    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, asked_labels(types, labels))
+    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
 
     found = str(base_path(base, download=download))

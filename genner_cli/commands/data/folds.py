@@ -41,7 +41,7 @@ def folds(
 
     Example: `genner data folds train.jsonl --base small --preset tiny -o train-hints.jsonl`
     """
-    from genner_cli.commands.options import asked_labels
+    from genner_cli.commands.options import label_tree
     from genner_cli.commands.terminal import talk_on_stderr
     from genner_cli.commands.train import absolute, needs_training, train_options, training_progress
     from genner_cli.files.reading import expand
@@ -50,7 +50,7 @@ def folds(
     chosen = train_options(preset, options, {}, nested=nested)
     talk_on_stderr()
     files = Files(tuple(expand(inputs)), (), text_field, id_field)
-    gold = read(files, chosen, asked_labels(types, labels))
+    gold = read(files, chosen, label_tree(types, labels))
     needs_training()
     from convert.base import base_folder
     from genner_cli.probing.folds import Folds, predict
