@@ -114,13 +114,14 @@ OUT_OF_TIME = "out of time"
 class Sampling:
     """How tokens are drawn instead of taking the most probable one: the same seed and request give the same text.
 
-    `request`: which of the requests with this seed it is, whenever and wherever it runs. `temperature` divides the
-    logits, and 0 takes the most probable token; tokens that are, at temperature 1, less probable than `min_p` times the
-    most probable one are not drawn (Nguyen et al. 2024, arXiv 2407.01082). Raises UsageError for values out of bounds.
+    `request`: which of the requests with this seed it is, by number or name, whenever and wherever it runs.
+    `temperature` divides the logits, and 0 takes the most probable token; tokens that are, at temperature 1, less
+    probable than `min_p` times the most probable one are not drawn (Nguyen et al. 2024, arXiv 2407.01082). Raises
+    UsageError for values out of bounds.
     """
 
     seed: int
-    request: int
+    request: int | str
     temperature: float = 1.0
     min_p: float = 0.0
 
