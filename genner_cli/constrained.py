@@ -93,7 +93,8 @@ class ConstrainedCompletion:
         """What has been written so far."""
         text = b"".join(self._written).decode(errors="replace")
         ends = tuple(accumulate(map(len, self._written)))
-        return Completion(text, ends, tuple(self._log_probabilities), prompt_tokens, self._margin)
+        cut = self._constraint is not Constraint.SOURCE and self._tokens_left <= 0
+        return Completion(text, ends, tuple(self._log_probabilities), prompt_tokens, self._margin, cut=cut)
 
     def _is_whole(self) -> bool:
         if self._constraint is Constraint.SOURCE:

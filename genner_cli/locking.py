@@ -71,6 +71,37 @@ class Lock(Protocol):
         """This lock for a tokenizer; the lock itself where the tokenizer makes no difference."""
 
 
+class _NoLock:
+    """The lock of text that follows no source: it says nothing."""
+
+    by_token = False
+    markup: frozenset[bytes] = frozenset()
+    start = None
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        """None."""
+        return ()
+
+    def remaining(self, state: State) -> int:
+        """None: free text may end where its grammar lets it."""
+        return 0
+
+    def inside(self, state: State) -> bool:
+        """Never."""
+        return False
+
+    def likely(self, state: State) -> Guess:
+        """Nothing."""
+        return Guess(b"")
+
+    def segmented(self, segment: Segment) -> Lock:
+        """Itself."""
+        return self
+
+
+NO_LOCK: Lock = _NoLock()
+
+
 class Place(NamedTuple):
     """Where a completion stands: `rest` of a literal is still to come, then `state`."""
 
