@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice, product, repeat
+from sys import intern
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from genner_cli.chunking import split
 from genner_cli.demonstrations import Demonstrations, Query, Rank, Way
 from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import OutputFormat, output_format
+from genner_cli.formats.shared.free_labels import is_free_label
 from genner_cli.generation import OUT_OF_TIME, Completion, Constraint, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.patterns import PatternFinder
@@ -62,7 +64,8 @@ class Task:
     for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
     the time that a document may be worked on before it fails; None for any. `patterns`: of what is found beside the
     model; without any labels, of all that is found. `hinted`: the hints of documents stand in their prompts; else they
-    only help to choose demonstrations.
+    only help to choose demonstrations. `open`: there are no labels to choose from, and each entity has one of any name,
+    in a format with `free_labels`.
     """
 
     labels: tuple[Label, ...]
@@ -80,6 +83,7 @@ class Task:
     seconds_per_document: float | None = None
     patterns: Patterns | None = None
     hinted: bool = False
+    open: bool = False
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -144,7 +148,7 @@ class _Asking:
         passes = (
             _Pass(each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth))
             for each in task.by_pass()
-            if each.labels
+            if each.labels or each.open
         )
         return cls(task, tuple(passes))
 
@@ -363,7 +367,7 @@ def _grouped(block: Iterable[_Item], first: _Asking) -> list[tuple[_Asking, list
 def _chunks(progress: _Progress) -> Iterator[Chunk]:
     if isinstance(progress.document, Document) and not progress.problem:
         task = progress.asking.task
-        if task.labels:
+        if task.labels or task.open:
             yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
 
 
@@ -425,7 +429,8 @@ def _finish(progress: _Progress) -> Extraction:
     if task.calibration and task.calibration.holds_for(task.names):
         entities = task.calibration.applied(entities)
     names = set(task.names)
-    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    asked = (one for one in entities if task.open or one.label in names)
+    kept = (one for one in asked if (one.score or 0.0) >= task.min_score)
     return replace(result, entities=tuple(kept))
 
 
@@ -446,6 +451,8 @@ def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
         raise DataError(completion.error)
     entities = output_format(task.format).parse(completion.text, text)
     names = {name: name for name in task.names}  # one string for all entities of a label
+    if task.open:
+        names = {one.label: intern(one.label) for one in entities if is_free_label(one.label)}
     asked = (entity for entity in entities if entity.label in names)
     return [replace(one, label=names[one.label], score=score(one.rendering, completion)) for one in asked]
 
