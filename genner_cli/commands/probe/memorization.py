@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.gold import read_gold_files
-from genner_cli.commands.options import FROM_TRAIN, DownloadBase, FormatName, run_options
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import (
     Folder,
     QuantizationType,
@@ -20,21 +20,12 @@ from genner_cli.commands.probe.options import (
     read_both,
 )
 from genner_cli.commands.terminal import talk_on_stderr
-from genner_cli.commands.train import (
-    BaseReference,
-    NestedGold,
-    OptionsFile,
-    Preset,
-    PresetName,
-    absolute,
-    needs_training,
-    train_options,
-    with_options,
-)
+from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
 from genner_cli.generation import Constraint
 from genner_cli.options import Panel
 from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
+from genner_cli.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
@@ -46,6 +37,7 @@ PoolFile = Annotated[
 ]
 
 
+@training_options(without=("augment", "fusion", "beta"))
 @run_options("labels", "constraint", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def memorization(
     train: TrainFile,
@@ -54,12 +46,10 @@ def memorization(
     output: Folder,
     spec: RunSpec,
     pool: PoolFile = None,
-    preset: PresetName = Preset.fast,
-    options: OptionsFile = None,
-    nested: NestedGold = False,
     type: QuantizationType = "Q8_0",
     download: DownloadBase = False,
-    **values: Any,
+    *,
+    chosen: TrainOptions,
 ) -> None:
     """Train with label names, symbols, and explained symbols; and swap entities for unseen ones.
 
@@ -69,7 +59,6 @@ def memorization(
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
-    chosen = train_options(preset, options, values, nested=nested)
     needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
@@ -120,6 +109,3 @@ def _swap_line(swapped: Swapped) -> str:
     kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
     rest = f"; no unseen mention for {kept} (give --pool)" if kept else ""
     return f"entity-swap: {counted(swapped.replaced, 'entity')} replaced{rest}"
-
-
-with_options(memorization, {"format": FormatName}, without=("fusion", "beta"))
