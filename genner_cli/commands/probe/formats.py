@@ -82,10 +82,9 @@ def formats(
 
 def _finish(cells: Cells, path: Path) -> None:
     """Results as JSON, as a picture and as a table."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import cells_table, draw, write_results
+    from genner_cli.commands.probe.tables import cells_table, report
 
-    write_results(path, {name: {held: cell.summary() for held, cell in row.items()} for name, row in cells.items()})
+    results = {name: {held: cell.summary() for held, cell in row.items()} for name, row in cells.items()}
     f1 = {name: {held: cell.figures.f1 for held, cell in row.items()} for name, row in cells.items()}
-    draw([("strict micro F1, 95 % interval", f1, False)], path / "results.svg")
-    show([cells_table("format", {(name, held): cell for name, row in cells.items() for held, cell in row.items()})])
+    table = cells_table("format", {(name, held): cell for name, row in cells.items() for held, cell in row.items()})
+    report(path, results, [("strict micro F1, 95 % interval", f1, False)], [table])

@@ -85,8 +85,7 @@ def memorization(
 
 def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, draw, write_results
+    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, report
     from genner_cli.files.gold import write_gold
     from genner_cli.probing.memorization import NAMED
 
@@ -97,12 +96,11 @@ def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, pa
         "changes": changes_value(found),
         "swapped": {"replaced": swapped.replaced, "kept": dict(swapped.kept)},
     }
-    write_results(path, results)
     f1 = {name: {"F1": cell.figures.f1} for name, cell in cells.items()}
     moved = {name: {"F1": rates["f1"]} for name, (rates, _) in found.items()}
-    draw([("strict micro F1, 95 % interval", f1, False), ("difference to named", moved, True)], path / "results.svg")
-    show([cells_table("variant", {(name, constraint.value): cell for name, cell in cells.items()})])
-    show([changes_table("difference to named", found), _swap_line(swapped)])
+    panels = [("strict micro F1, 95 % interval", f1, False), ("difference to named", moved, True)]
+    variants = cells_table("variant", {(name, constraint.value): cell for name, cell in cells.items()})
+    report(path, results, panels, [variants, changes_table("difference to named", found), _swap_line(swapped)])
 
 
 def _swap_line(swapped: Swapped) -> str:

@@ -92,16 +92,13 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
 
 def _finish(found: list[Retained], path: Path) -> None:
     """Results as JSON, as a picture and as a table."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import draw, write_results
+    from genner_cli.commands.probe.tables import report
 
-    write_results(path, {each.task: each.value() for each in found})
     panels = []
     for measure in dict.fromkeys(each.measure for each in found):
         rows = {each.task: {"before": each.before, "after": each.after} for each in found if each.measure == measure}
         panels.append((f"{measure}, 95 % interval", rows, False))
-    draw(panels, path / "results.svg")
-    show([_table(found)])
+    report(path, {each.task: each.value() for each in found}, panels, [_table(found)])
 
 
 def _table(found: list[Retained]) -> Table:
