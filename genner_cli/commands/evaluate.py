@@ -11,7 +11,7 @@ import typer
 
 from genner_cli.commands.gold import asked_of, extracted, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, label_tree, run_options
-from genner_cli.commands.terminal import say_written, talk_on_stderr
+from genner_cli.commands.terminal import needed_for, say_written, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.plurals import counted
@@ -34,10 +34,7 @@ class Scorer(StrEnum):
 Predictions = Annotated[
     str | None,
     typer.Option(
-        "--predictions",
-        "-p",
-        metavar="FILE",
-        help="Output of `genner extract` on GOLD; without it, the model is run.",
+        "--predictions", "-p", metavar="FILE", help="Output of `genner extract` on GOLD; without it, the model is run."
     ),
 ]
 Other = Annotated[
@@ -95,9 +92,7 @@ def evaluate(
     source = call.get_parameter_source("model")
     if predictions and source and source.name == "COMMANDLINE":
         raise UsageError("--predictions cannot be combined with --model")
-    if html and scorer == Scorer.official:
-        raise UsageError("--html shows genner's own figures; drop --scorer official, or --html")
-    page = _page_writer(html, [*gold, *(path for path in (predictions, compare) if path)]) if html else None
+    page = _page_writer(html, scorer, [*gold, *(path for path in (predictions, compare) if path)])
     talk_on_stderr()
     tree = label_tree(call.params["types"], call.params["labels"])
     sides, asked = _sides(gold, predictions, compare, spec, tree)
@@ -186,14 +181,16 @@ def _show(outcome: Assessment, other: str) -> None:
         show([f"not scored, as this format cannot represent them: {counted(outcome.left_out, 'gold entity')}"])
 
 
-def _page_writer(path: str, inputs: Sequence[str]) -> Writer:
+def _page_writer(path: str | None, scorer: Scorer, inputs: Sequence[str]) -> Writer | None:
     """Refuses what cannot be written or drawn; writes nothing yet."""
     from genner_cli.files.writing import Writer
 
-    try:
+    if not path:
+        return None
+    if scorer == Scorer.official:
+        raise UsageError("--html shows genner's own figures; drop --scorer official, or --html")
+    with needed_for("--html", extra="plots"):
         import genner_cli.plots.charts  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--html needs {error.name}; run: pip install 'genner[plots]'") from error
     return Writer(path, inputs=inputs, option="--html", suffixes=(".html",))
 
 

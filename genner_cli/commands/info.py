@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from genner_cli.commands.options import AsJson
-from genner_cli.commands.terminal import printable, size_text
+from genner_cli.commands.terminal import print_value, printable, size_text
 
 ModelArgument = Annotated[
     str | None,
@@ -30,14 +30,10 @@ def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
     from genner_cli import hub
     from genner_cli.describing import described
     from genner_cli.engine.gguf_header import read_header
-    from genner_cli.files.writing import encode_value
 
     path = hub.resolve(model)
     found = described(path, read_header(path))
-    if as_json:
-        typer.echo(encode_value(found), nl=False)
-    else:
-        typer.echo("\n".join(printable(line) for line in _lines(found)))
+    print_value(found, map(printable, _lines(found)), as_json=as_json)
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
