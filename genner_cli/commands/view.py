@@ -12,9 +12,9 @@ import typer
 from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import IdField, TextField
 from genner_cli.commands.predictions import Reading
-from genner_cli.commands.terminal import say_written, size_text
+from genner_cli.commands.terminal import say_written
 from genner_cli.errors import UsageError
-from genner_cli.plurals import counted
+from genner_cli.plurals import counted, size_text
 
 if TYPE_CHECKING:
     from genner_cli.view.viewed import Viewed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from genner_cli.commands.gold import asked_of, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
-from genner_cli.commands.probe.options import Folder, files_hash
+from genner_cli.commands.probe.options import Folder, files_hash, report
 from genner_cli.commands.terminal import document_bar, talk_on_stderr
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -56,7 +56,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
 def _finish(cells: dict[str, Cell], path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, rates_table, report
+    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value, rates_table
 
     pairs = {f"{one} - {other}": (cells[one], cells[other]) for one, other in _PAIRS}
     found = changes(pairs)

@@ -18,6 +18,7 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
+    report,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -85,9 +86,9 @@ def memorization(
 
 def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, report
     from genner_cli.files.gold import write_gold
     from genner_cli.probing.memorization import NAMED
+    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value
 
     write_gold(path / "swapped.jsonl", swapped.documents)
     found = changes({name: (cell, cells[NAMED]) for name, cell in cells.items() if name != NAMED})
