@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import asked_of, extracted, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, label_tree, run_options
+from genner_cli.commands.predictions import extracted
 from genner_cli.commands.terminal import needed_for, say_written, show, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -113,9 +113,11 @@ def _sides(
     gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree
 ) -> tuple[list[list[Extraction]], RunSpec]:
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
+    from genner_cli.files.gold import read_gold_files
+
     names = {"text_field": spec.text_field, "id_field": spec.id_field}
     documents = read_gold_files(gold, **names)
-    asked = replace(asked_of(spec, documents), inputs=tuple(gold))
+    asked = replace(spec.for_gold(documents), inputs=tuple(gold))
     if predictions:
         sides = [_read(predictions, documents, **names)]
     else:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import IdField, TextField
 from genner_cli.commands.predictions import Reading
 from genner_cli.commands.terminal import say_written
@@ -49,6 +48,7 @@ def view(
     - `genner view entities.jsonl --gold valid.jsonl -o page.html`
     - `genner view entities.jsonl --terminal --limit 5`
     """
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.reading import expand
     from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
-from genner_cli.types import Document, Entity
+from genner_cli.types import Document, Entity, Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +140,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for name, *cells in rows:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         yield "  ".join([name.ljust(widths[0]), *right])
+
+
+def is_nested(documents: Iterable[Document]) -> bool:
+    """Whether any entity lies in another."""
+    return any(count_nested(document.entities) for document in documents)
+
+
+def labels_in(documents: Iterable[Document]) -> tuple[Label, ...]:
+    """The labels of all entities, by name."""
+    return tuple(map(Label, sorted({entity.label for document in documents for entity in document.entities})))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import (
     Folder,
@@ -61,6 +60,7 @@ def memorization(
     Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
     needs_training()
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.recipe import Recipe

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.gold import is_nested, read_gold_files
 from genner_cli.commands.terminal import show
 from genner_cli.commands.training import training_progress
 from genner_cli.errors import UsageError
@@ -34,6 +33,9 @@ def read_both(
     train: str, valid: str, options: TrainOptions, *, text_field: str, id_field: str
 ) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
     """The documents to learn from and those to measure on."""
+    from genner_cli.data.statistics import is_nested
+    from genner_cli.files.gold import read_gold_files
+
     found = tuple(read_gold_files([path], text_field=text_field, id_field=id_field) for path in (train, valid))
     if options.depth == 1 and any(map(is_nested, found)):
         raise UsageError("the data have entities inside entities; give --nested")
