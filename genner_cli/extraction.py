@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, islice, product
+from sys import intern
 from time import monotonic
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from genner_cli.chunking import split
 from genner_cli.demonstrations import Query
 from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import OutputFormat, output_format
+from genner_cli.formats.shared.free_labels import is_free_label
 from genner_cli.generation import OUT_OF_TIME, Completion, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.patterns import PatternFinder
@@ -233,7 +235,7 @@ def _grouped(block: Iterable[_Item], first: Asking) -> list[tuple[Asking, list[_
 def _chunks(progress: _Progress) -> Iterator[Chunk]:
     if isinstance(progress.document, Document) and not progress.problem:
         task = progress.asking.task
-        if task.labels:
+        if task.labels or task.open:
             yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
 
 
@@ -295,7 +297,8 @@ def _finish(progress: _Progress) -> Extraction:
     if task.calibration and task.calibration.holds_for(task.names):
         entities = task.calibration.applied(entities)
     names = set(task.names)
-    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    asked = (one for one in entities if task.open or one.label in names)
+    kept = (one for one in asked if (one.score or 0.0) >= task.min_score)
     return replace(result, entities=tuple(kept))
 
 
@@ -316,6 +319,8 @@ def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
         raise DataError(completion.error)
     entities = output_format(task.format).parse(completion.text, text)
     names = {name: name for name in task.names}  # one string for all entities of a label
+    if task.open:
+        names = {one.label: intern(one.label) for one in entities if is_free_label(one.label)}
     asked = (entity for entity in entities if entity.label in names)
     return [replace(one, label=names[one.label], score=score(one.rendering, completion)) for one in asked]
 

@@ -30,7 +30,8 @@ class Task:
     for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
     the time that a document may be worked on before it fails; None for any. `patterns`: of what is found beside the
     model; without any labels, of all that is found. `hinted`: the hints of documents stand in their prompts; else they
-    only help to choose demonstrations.
+    only help to choose demonstrations. `open`: there are no labels to choose from, and each entity has one of any name,
+    in a format with `free_labels`.
     """
 
     labels: tuple[Label, ...]
@@ -48,6 +49,7 @@ class Task:
     seconds_per_document: float | None = None
     patterns: Patterns | None = None
     hinted: bool = False
+    open: bool = False
 
     @classmethod
     def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
@@ -112,7 +114,7 @@ class Asking:
         passes = (
             Pass(each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth))
             for each in task.by_pass()
-            if each.labels
+            if each.labels or each.open
         )
         return cls(task, tuple(passes))
 

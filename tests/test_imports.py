@@ -42,6 +42,7 @@ HOMES = {
     "typer": {"commands"},
     "rich": {"commands"},
     "orjson": {"files"},
+    "portalocker": {"files"},
     "zstandard": {"files"},
     "yaml": {"files"},
     "pyarrow": {"files"},

@@ -36,7 +36,7 @@ Precision = Annotated[
 
 @run_options(
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
-    without=("strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
+    without=("open", "strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(
     gold: GoldFiles,

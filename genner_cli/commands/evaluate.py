@@ -55,7 +55,7 @@ Page = Annotated[
 
 @run_options(
     Panel.LABELS, Panel.MODEL, "patterns", Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes",
-    Panel.SPEED, without=("strict_labels", "labels_field"), shown=FROM_GOLD,
+    Panel.SPEED, without=("open", "strict_labels", "labels_field"), shown=FROM_GOLD,
 )  # fmt: skip
 def evaluate(
     call: typer.Context,

@@ -16,7 +16,7 @@ from genner_cli.commands.options import (
     TextField,
     TrainLabelsFile,
     TrainTypes,
-    asked_labels,
+    label_tree,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
@@ -94,7 +94,7 @@ def train(
     chosen = with_teachers(chosen, teachers)
     refuse_folder(output, resume=resume)
     talk_on_stderr()
-    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, asked_labels(types, labels))
+    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
 
     found = str(base_path(base, download=download))

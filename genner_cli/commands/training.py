@@ -30,9 +30,12 @@ class Preset(StrEnum):
     tiny = "tiny"
 
 
-def _preset(name: str) -> str:
-    """What a preset sets, as options."""
-    return " ".join(f"{option_name(field)} {plain(value)}" for field, value in PRESETS[name].items())
+def _options(values: Mapping[str, Any]) -> str:
+    """Values as options."""
+    return " ".join(
+        option_name(field) if value is True else f"{option_name(field)} {plain(value)}"
+        for field, value in values.items()
+    )
 
 
 BaseReference = Annotated[
@@ -43,7 +46,7 @@ _SWITCHES = {
         Preset,
         typer.Option(
             help="fast: the defaults below. paper: the paper's settings (arXiv 2601.17898), "
-            f"{_preset('paper')}. tiny: for CPUs, {_preset('tiny')}."
+            f"{_options(PRESETS['paper'])}. tiny: for CPUs, {_options(PRESETS['tiny'])}."
         ),
     ],
     "options": Annotated[
@@ -54,9 +57,7 @@ _SWITCHES = {
     ],
     "augment": Annotated[
         bool,
-        typer.Option(
-            "--augment", help="Train to follow the label list: --subset 0.5 --shuffle --negatives 3 --other 0.2."
-        ),
+        typer.Option("--augment", help=f"Train to follow the label list: {_options(AUGMENTED)}."),
     ],
     "nested": Annotated[bool, typer.Option("--nested", help="Train on nested entities.")],
 }

@@ -9,7 +9,6 @@ import logging
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from genner_cli.demonstrations import Query, Way
@@ -17,7 +16,7 @@ from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts, Opened
-from genner_cli.running.process import GONE, served
+from genner_cli.running.process import GONE, PipeEnd, served
 from genner_cli.running.spec import RunSpec
 from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Label
@@ -86,7 +85,7 @@ class Raised(NamedTuple):
 
 
 class _Forward(logging.Handler):
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: PipeEnd) -> None:
         super().__init__()
         self._connection = connection
 
@@ -94,7 +93,7 @@ class _Forward(logging.Handler):
         self._connection.send(Logged(record.levelno, record.getMessage()))
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: PipeEnd) -> None:
     """Answers requests until the parent hangs up."""
     logging.getLogger("genner").handlers[:] = [_Forward(connection)]
     spec: RunSpec = connection.recv()
@@ -115,7 +114,7 @@ def serve(connection: Connection) -> None:
         connection.send(Raised(error))
 
 
-def _requests(connection: Connection, opened: Opened) -> Iterator[Request]:
+def _requests(connection: PipeEnd, opened: Opened) -> Iterator[Request]:
     while True:
         connection.send(Wanted())
         while isinstance(message := connection.recv(), LabelsAsked | NearestAsked):

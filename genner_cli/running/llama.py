@@ -113,13 +113,18 @@ def _task(model: Model, spec: RunSpec, day: str) -> Task:
         return model.prefix_length(pieces)
 
     if instructions is None:
-        if not spec.labels:
-            raise UsageError(f"{model.path} has no labels of its own; say what to extract with --types or --labels")
+        if not spec.labels and not spec.open:
+            remedy = "say what to extract with --types or --labels, or name the entities freely with --open"
+            raise UsageError(f"{model.path} has no labels of its own; {remedy}")
         return make_general_task(
             spec,
             context=context,
             tokens=tokens,
             prompts=lambda general, most: _prompts(model, spec, day, general, most),
+        )
+    if spec.open:
+        raise UsageError(
+            f"--open: {model.path} was trained by genner on lists of labels; name another one, -m FILE.gguf"
         )
     refuse_examples(spec, model.path)
     return make_task(spec, instructions, context=context, prefix_tokens=tokens)

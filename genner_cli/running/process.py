@@ -12,10 +12,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from genner_cli.openmp import short_waits
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection
+
+    PipeEnd = PipeConnection
+else:
+    from multiprocessing.connection import Connection
+
+    PipeEnd = Connection
 
 PATIENCE_SECONDS = 5
 GONE = (EOFError, BrokenPipeError, ConnectionResetError)
@@ -71,30 +79,37 @@ class Child:
         return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
 
 
-def _spawned(code: str, connection: Connection) -> subprocess.Popen[bytes]:
+def _spawned(code: str, connection: PipeEnd) -> subprocess.Popen[bytes]:
     """Python that runs `code`, with this process's module path: `-m` would look in the working folder first.
 
-    It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
+    Ctrl-C and SIGTERM to both do not reach it: this process decides what they mean.
     """
-    fd = connection.fileno()
-    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}", str(fd))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    end = connection.fileno()
+    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}", str(end))
     environment = {**os.environ, **short_waits(os.environ)}
-    try:
+    null = subprocess.DEVNULL
+    if sys.platform == "win32":
+        os.set_handle_inheritable(end, True)
+        handed = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [end]})
+        apart = subprocess.CREATE_NEW_PROCESS_GROUP
         return subprocess.Popen(
-            command, env=environment, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            command, env=environment, startupinfo=handed, creationflags=apart, stdin=null, stdout=null
         )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # which the child inherits
+    try:
+        return subprocess.Popen(command, env=environment, pass_fds=(end,), stdin=null, stdout=null)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
-def served() -> Iterator[Connection]:
-    """In the child: the pipe to the parent, at the file descriptor that the first argument names, until it hangs up.
+def served() -> Iterator[PipeEnd]:
+    """In the child: its end of the pipe to the parent, until that hangs up. The first argument names it: a file
+    descriptor, or a handle of Windows.
 
     Where memory runs out, the system ends this process and not the one that holds the output.
     """
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
-    with suppress(*GONE), Connection(int(sys.argv[1])) as connection:
+    with suppress(*GONE), PipeEnd(int(sys.argv[1])) as connection:
         yield connection

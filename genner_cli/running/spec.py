@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from genner_cli.types import Document, Extraction
 
 STDIO = "-"
+OPEN_FORMAT = "open"
+"""The output format in which labels can be free."""
 MAX_DOCUMENT_BYTES = 16 * 2**20
 SHOTS = 4
 
@@ -71,6 +73,10 @@ class RunSpec:
     strict_labels: bool = option(
         False, "Refuse labels the model was not trained on.", Panel.LABELS, compared=Compared.NEVER
     )
+    open: bool = option(
+        False, "Extract entities of all kinds, with labels in the model's own words; for models that genner did not"
+        " train.", Panel.LABELS, compared=Compared.VALUE,
+    )  # fmt: skip
     depth: int | None = option(
         None, "Levels of entities inside entities.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
     )
@@ -237,6 +243,11 @@ class RunSpec:
             for name in names:
                 shown = "--types and --labels" if name == "labels" else option_name(name)
                 yield getattr(self, name), f"--no-model cannot be combined with {shown}"
+        if self.open:
+            for name in ("labels", "labels_field", "strict_labels", "calibration", "no_model", "choose"):
+                shown = "--types and --labels" if name == "labels" else option_name(name)
+                yield getattr(self, name), f"--open cannot be combined with {shown}"
+            yield self.format not in (None, OPEN_FORMAT), f"--open needs the output format {OPEN_FORMAT}"
         retrieved = self.nearest and self.nearest.way
         chosen = self.shots is not None or retrieved or self.choose or self.example_hints
         needed = "--shots, --nearest, --choose and --example-hints are about examples; add --examples FILE"

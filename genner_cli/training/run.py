@@ -208,6 +208,7 @@ def _begin(job: Job, recorded: dict[str, str]) -> None:
     recorded |= {
         "validation data": hash_files(map(Path, files.valid)),
         "fields": f"{files.text_field} {files.id_field}",
+        "label tree": json.dumps(job.gold.tree.value(), ensure_ascii=False),
     }
     if path.exists():
         before = _begun(path)
@@ -307,7 +308,7 @@ class _Validation:
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
         self._packs = schedule.packed([placed(example, options.virtual) for example in chosen.examples])
-        self._spec = RunSpec(labels=instructions.labels, depth=instructions.depth)
+        self._spec = RunSpec(depth=instructions.depth)
         self._backend = TorchBackend(model, base.tokens, instructions)
 
     def __call__(self) -> dict[str, float]:

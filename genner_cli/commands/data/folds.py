@@ -15,7 +15,7 @@ from genner_cli.commands.options import (
     Threads,
     TrainLabelsFile,
     TrainTypes,
-    asked_labels,
+    label_tree,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
@@ -56,7 +56,7 @@ def folds(
 
     talk_on_stderr()
     files = Files(tuple(expand(inputs)), (), text_field, id_field)
-    gold = read(files, chosen, asked_labels(types, labels))
+    gold = read(files, chosen, label_tree(types, labels))
     needs_training()
     from convert.base import base_folder
     from genner_cli.probing.folds import Folds, predict

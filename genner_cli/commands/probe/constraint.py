@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @run_options(
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
-    without=("strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
+    without=("open", "strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
 def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """Measure one model with constraint off, format and source on the same documents, in pairs.

@@ -53,7 +53,7 @@ class InlineLock:
     whole_words: bool = False
     start: State = field(default=Position())
 
-    @property
+    @cached_property
     def markup(self) -> frozenset[bytes]:
         return self.format.markup if self.by_token else frozenset()
 
@@ -99,7 +99,8 @@ class InlineLock:
         offset = self.offsets[state.unit]
         if offset is not None:
             edges += self._openings(state, offset)
-            edges += self._closings(state, offset)
+            if state.frames:
+                edges += self._closings(state, offset)
         return edges
 
     def remaining(self, state: State) -> int:
@@ -126,8 +127,6 @@ class InlineLock:
                 yield Edge(self.format.opening(label).encode(), opened)
 
     def _closings(self, state: Position, offset: int) -> Iterator[Edge]:
-        if not state.frames:
-            return
         frame = state.frames[-1]
         if offset <= frame.start or not self._closable[state.unit]:
             return

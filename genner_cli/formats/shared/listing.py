@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from genner_cli.errors import DataError
-from genner_cli.formats import Marked, OutputFormat
+from genner_cli.formats import LeftOut, Marked, OutputFormat
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.locking import Edge, Guess, Segment, State
+from genner_cli.locking import Edge, Free, Guess, Segment, State
 from genner_cli.types import Entity, Range, canonical_order
 
 CHARACTER = r'[^"\\\x00-\x1f] | "\\" (["\\bfnrt] | "u" [0-9a-f] [0-9a-f] [0-9a-f] [0-9a-f])'
@@ -48,17 +48,26 @@ class ListingFormat(OutputFormat):
             raise DataError(f"the completion is not JSON ({error})") from error
         if not isinstance(value, list | dict):
             raise DataError("the completion is neither a list nor an object")
-        items = value if isinstance(value, list) else _counted(value)
-        return sorted({_located(item, text) for item in items}, key=canonical_order)
+        return sorted({_located(item, text) for item in self.items(value)}, key=canonical_order)
+
+    def items(self, value: list[Any] | dict[str, Any]) -> Iterable[Any]:
+        """The items of a parsed completion, each with its text, label, and the place or the number of its
+        occurrence."""
+        if isinstance(value, list):
+            return value
+        return counted_items((mention, label) for label, listed in value.items() for mention in _list(listed))
 
 
-def _counted(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The items of a category listing, with the number of each mention among its equals."""
-    listed: Counter[str] = Counter()
-    for label, mentions in value.items():
-        for mention in mentions if isinstance(mentions, list) else ():
-            listed[str(mention)] += 1
-            yield {"text": mention, "label": label, "occurrence_index": listed[str(mention)]}
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def counted_items(listed: Iterable[tuple[Any, Any]]) -> Iterator[dict[str, Any]]:
+    """Mentions with their labels as items with the number of each mention among its equals."""
+    counts: Counter[str] = Counter()
+    for mention, label in listed:
+        counts[str(mention)] += 1
+        yield {"text": mention, "label": label, "occurrence_index": counts[str(mention)]}
 
 
 def _located(item: Any, text: str) -> Entity:
@@ -85,6 +94,45 @@ class Span(NamedTuple):
 
 
 Taken = frozenset[Span]
+
+
+class Counted(NamedTuple):
+    """Entities in an order in which the k-th listing of a text means its k-th occurrence, and the others."""
+
+    entities: list[Entity]
+    left_out: tuple[LeftOut, ...]
+
+
+def counted(mentions: Mentions, entities: Iterable[Entity]) -> Counted:
+    """Of entities in the order in which they are to be listed, those that can be."""
+    listed: list[Entity] = []
+    left_out: list[LeftOut] = []
+    counts: Counter[str] = Counter()
+    for entity in entities:
+        places, count = mentions.occurrences(entity.text), counts[entity.text]
+        if entity.start in places[count : count + 1]:
+            listed.append(entity)
+            counts[entity.text] += 1
+        elif entity.start in places:
+            left_out.append(LeftOut(entity, f"listing {entity.text!r} here would mean another occurrence"))
+        else:
+            left_out.append(LeftOut(entity, "it does not stand between word boundaries"))
+    return Counted(listed, tuple(left_out))
+
+
+class Occurrences:
+    """Reads listings in order: the k-th of a text means its k-th occurrence."""
+
+    def __init__(self, text: str) -> None:
+        self._mentions = Mentions(text)
+        self._listed: Counter[str] = Counter()
+
+    def next(self, mention: str) -> int:
+        """Where the mention that is listed next starts; -1 where there is none."""
+        places = self._mentions.occurrences(mention) if mention else ()
+        self._listed[mention] += 1
+        number = self._listed[mention]
+        return places[number - 1] if number <= len(places) else -1
 
 
 def fits(taken: Taken, span: Span, depth: int) -> bool:
@@ -210,7 +258,7 @@ class ListingLock(ABC):
     def likely(self, state: State) -> Guess:
         """The mention that is being written or comes next, what belongs to it, and the end behind it."""
         data, start, end = b"", 0, 0
-        while not isinstance(state, Done) and not (end and isinstance(state, Reading)):
+        while not isinstance(state, Done | Free) and not (end and isinstance(state, Reading)):
             if isinstance(state, Reading):
                 span = self.likely_mention(state)
                 if span is None:
@@ -305,6 +353,45 @@ class ListingLock(ABC):
     def _mentions(self) -> Mentions:
         return Mentions(self.text)
 
+    @cached_property
+    def _listed(self) -> dict[Taken, Counter[str]]:
+        return {}
+
+    def _next(self, taken: Taken, mention: str) -> int | None:
+        """Where the occurrence starts that a further listing of this mention means, in a format in which the k-th
+        listing means the k-th occurrence."""
+        places = self._mentions.occurrences(mention)
+        if taken not in self._listed:
+            self._listed[taken] = Counter(self.text[span.start : span.end] for span in taken)
+        count = self._listed[taken][mention]
+        return places[count] if count < len(places) else None
+
+
+@dataclass(frozen=True, eq=False)
+class ItemsLock(ListingLock):
+    """The lock of a list of objects, each of which begins with a mention. `place`: whether any item is written."""
+
+    item: ClassVar[bytes]
+    """What stands before a mention in its object."""
+
+    @property
+    def start(self) -> State:
+        return Opening(False, frozenset())
+
+    def between(self, state: Opening) -> Iterator[Edge]:
+        any_item = state.place
+        reading = self.readable(True, state.taken)
+        if reading:
+            yield Edge((b", " if any_item else b"[") + self.item, reading)
+        yield Edge(b"]" if any_item else b"[]", Done())
+
+    def following(self, state: Opening) -> Edge:
+        first, *_, end = (*self.edges(state), *self.edges(state))
+        return first if isinstance(first.state, Reading) and self.likely_mention(first.state) else end
+
+    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
+        return iter(taken)
+
 
 _WORD = re.compile(r"\S*")
 
@@ -330,7 +417,17 @@ def quoted(text: str) -> bytes:
     return _encode(text)[1:-1].encode()
 
 
-_TOKEN = re.compile(r'[ \t\n\r]*("(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9]+|[{}\[\],:])')
+STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
+"""Of a JSON string, as a regular expression."""
+_TOKEN = re.compile(rf"[ \t\n\r]*({STRING}|-?[0-9]+|[{{}}\[\],:])")
+
+
+def unquoted(string: str) -> str:
+    """The text of a JSON string; what stands between its quotes, where it is broken."""
+    try:
+        return str(json.loads(string))
+    except ValueError:
+        return string[1:-1]
 
 
 class Scanner:

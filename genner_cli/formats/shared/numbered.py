@@ -15,7 +15,7 @@ from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Rendering, select
 from genner_cli.formats.shared import gbnf, listing
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.formats.shared.listing import Done, ListingFormat, ListingLock, Naming, Opening, Reading, Span, Taken
+from genner_cli.formats.shared.listing import Done, ItemsLock, ListingFormat, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -59,7 +59,7 @@ class NumberedFormat(ListingFormat):
             char=listing.CHARACTER,
         )
 
-    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ListingLock:
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ItemsLock:
         return _Lock(text, tuple(labels), depth, format=self)
 
     def parse(self, completion: str, text: str) -> list[Entity]:
@@ -125,14 +125,9 @@ def _objects(completion: str) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Lock(ListingLock):
-    """`place`: whether any item is written."""
-
+class _Lock(ItemsLock):
     format: NumberedFormat = field(kw_only=True)
-
-    @property
-    def start(self) -> State:
-        return Opening(False, frozenset())
+    item = b'{"text": "'
 
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
         for start in self._mentions.occurrences(mention):
@@ -144,13 +139,6 @@ class _Lock(ListingLock):
     def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
         return any(listing.fits(taken, Span(start, end, label), self.depth) for label in self.labels)
 
-    def between(self, state: Opening) -> Iterator[Edge]:
-        any_item = state.place
-        reading = self.readable(True, state.taken)
-        if reading:
-            yield Edge((b", " if any_item else b"[") + b'{"text": "', reading)
-        yield Edge(b"]" if any_item else b"[]", Done())
-
     def closing(self, state: Reading, mention: str) -> Iterator[Edge]:
         for label in dict.fromkeys(span.label for span in self.spans(True, state.taken, mention)):
             yield Edge(_named(label), Naming(True, state.taken, mention, label))
@@ -159,13 +147,6 @@ class _Lock(ListingLock):
         for span in self.spans(True, state.taken, state.mention):
             if span.label == state.label:
                 yield Edge(self._numbered(state.mention, span.start), Opening(True, state.taken | {span}))
-
-    def following(self, state: Opening) -> Edge:
-        first, *_, end = (*self.edges(state), *self.edges(state))
-        return first if isinstance(first.state, Reading) and self.likely_mention(first.state) else end
-
-    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
-        return iter(taken)
 
     def tail(self, state: State) -> int:
         if isinstance(state, Done):
