@@ -5,13 +5,15 @@ Takes extractions of documents with gold entities. Knows nothing of files and mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from genner_cli.calibration import Judged, expected_error, judged, reliability
+from genner_cli.plurals import counted
 from genner_cli.scoring import Comparison, Evaluation, Figures, compare, document_counts, evaluate, official
 from genner_cli.scoring.figures import DocumentCounts, Key, figures, figures_value
 from genner_cli.scoring.hierarchy import Hierarchy, hierarchy
+from genner_cli.scoring.tables import Table, comparison_lines, evaluation_tables, figures_tables, hierarchy_lines
 from genner_cli.types import Extraction, LabelTree
 
 Sides = Sequence[Sequence[Extraction]]
@@ -47,6 +49,18 @@ class Assessment(NamedTuple):
             value["hierarchy"] = self.hierarchy.value()
         return {**value, "comparison": self.comparison.value()} if self.comparison else value
 
+    def parts(self, other: str) -> Iterator[Table | str]:
+        """For people to read; `other`: what the predictions to compare with are called."""
+        yield from evaluation_tables(self.evaluation) if self.evaluation else figures_tables(self.figures)
+        if self.hierarchy:
+            yield from hierarchy_lines(self.hierarchy)
+        if self.comparison:
+            yield from comparison_lines(self.comparison, other)
+        if self.points:
+            yield f"calibration error of the scores {expected_error(self.points):.3f} (see genner calibrate)"
+        if self.left_out:
+            yield f"not scored, as this format cannot represent them: {counted(self.left_out, 'gold entity')}"
+
 
 def assess(sides: Sides, tree: LabelTree, sampling: Sampling, *, examples: int) -> Assessment:
     """By genner's own rules. `examples`: of each class of errors, at most."""
@@ -65,12 +79,12 @@ def assess_officially(
     `names`: the labels that were asked for; `only_asked`: whether others count for nothing. Raises DataError where a
     prediction has no completion.
     """
-    counted = [[official.document_counts(each, format, names, depth=depth) for each in side] for side in sides]
+    both = [[official.document_counts(each, format, names, depth=depth) for each in side] for side in sides]
     counts = [
         [{key: count for key, count in each.items() if not only_asked or key.name in names} for each, _ in side]
-        for side in counted
+        for side in both
     ]
-    left_out = sum(left_out for _, left_out in counted[0])
+    left_out = sum(left_out for _, left_out in both[0])
     return Assessment(figures(counts[0], **sampling._asdict()), _compared(counts, sampling), left_out=left_out)
 
 

@@ -13,8 +13,8 @@ from resuming import SCORE_NOISE
 from scored import planted_scores, scored_extractions
 
 from genner_cli import hub
-from genner_cli.calibration import fit
-from genner_cli.commands.evaluation_tables import calibration_tables, show
+from genner_cli.calibration import calibration_tables, fit
+from genner_cli.commands.terminal import show
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.files.calibrations import SUFFIX, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import asked_of, extracted, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, label_tree, run_options
-from genner_cli.commands.terminal import needed_for, say_written, talk_on_stderr
+from genner_cli.commands.predictions import extracted
+from genner_cli.commands.terminal import needed_for, say_written, show, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
-from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -107,16 +106,18 @@ def evaluate(
     if as_json:
         typer.echo(encode_value(outcome.value()), nl=False)
     else:
-        _show(outcome, compare or "")
+        show(outcome.parts(compare or ""))
 
 
 def _sides(
     gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree
 ) -> tuple[list[list[Extraction]], RunSpec]:
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
+    from genner_cli.files.gold import read_gold_files
+
     names = {"text_field": spec.text_field, "id_field": spec.id_field}
     documents = read_gold_files(gold, **names)
-    asked = replace(asked_of(spec, documents), inputs=tuple(gold))
+    asked = replace(spec.for_gold(documents), inputs=tuple(gold))
     if predictions:
         sides = [_read(predictions, documents, **names)]
     else:
@@ -157,28 +158,6 @@ def _official(sides: Sides, asked: RunSpec, sampling: Sampling, *, only_asked: b
         raise UsageError("--scorer official counts by output format; say with --format which one the predictions have")
     names = [label.name for label in asked.labels or ()]
     return assess_officially(sides, asked.format, names, sampling, depth=asked.depth or 1, only_asked=only_asked)
-
-
-def _show(outcome: Assessment, other: str) -> None:
-    """All of it for people."""
-    from genner_cli.calibration import expected_error
-    from genner_cli.commands.evaluation_tables import (
-        comparison_lines,
-        evaluation_tables,
-        figures_tables,
-        hierarchy_lines,
-        show,
-    )
-
-    show(evaluation_tables(outcome.evaluation) if outcome.evaluation else figures_tables(outcome.figures))
-    if outcome.hierarchy:
-        show(hierarchy_lines(outcome.hierarchy))
-    if outcome.comparison:
-        show(comparison_lines(outcome.comparison, other))
-    if outcome.points:
-        show([f"calibration error of the scores {expected_error(outcome.points):.3f} (see genner calibrate)"])
-    if outcome.left_out:
-        show([f"not scored, as this format cannot represent them: {counted(outcome.left_out, 'gold entity')}"])
 
 
 def _page_writer(path: str | None, scorer: Scorer, inputs: Sequence[str]) -> Writer | None:

@@ -1,4 +1,4 @@
-"""Predictions for commands that read them one by one."""
+"""Predictions: read one by one, or made by a model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from genner_cli.commands.terminal import status_line
+from genner_cli.commands.terminal import document_bar, status_line
 from genner_cli.plurals import counted
 from genner_cli.types import FailedDocument
 
 if TYPE_CHECKING:
-    from genner_cli.types import Extraction
+    from genner_cli.running.backend import Opened
+    from genner_cli.running.spec import RunSpec
+    from genner_cli.types import Document, Extraction
 
 EVERY = 1000
 
@@ -41,3 +43,13 @@ class Reading:
                 if self.records % EVERY == 0:
                     say(f"reading: {counted(self.records, 'record')}")
                 yield extraction
+
+
+def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec) -> list[Extraction]:
+    """What a model finds in the documents, with the hints of the run; a bar on stderr meanwhile."""
+    from genner_cli.files.hints import hinted
+    from genner_cli.running.backend import extractions
+
+    asked = hinted(documents, spec.hints, text_field=spec.text_field, id_field=spec.id_field)
+    with document_bar(len(documents)) as counted:
+        return list(counted(extractions(opened, asked)))

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.terminal import byte_bar, size_text, steps
+from genner_cli.commands.terminal import byte_bar, steps
 from genner_cli.errors import UsageError
+from genner_cli.plurals import size_text
 
 ReferenceArgument = Annotated[
     str,

@@ -25,7 +25,6 @@ from genner_cli.training.options import TrainOptions, with_teachers
 
 if TYPE_CHECKING:
     from genner_cli.training.gold import Files
-    from genner_cli.training.run import Outcome
 
 
 class OnBadData(StrEnum):
@@ -109,7 +108,7 @@ def train(
         outcome = run(Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
-        sys.stderr.write(_summary(outcome, output))
+        sys.stderr.write(outcome.summary(output))
 
 
 def _files(
@@ -124,12 +123,3 @@ def _files(
         raise UsageError("training reads its files more than once; name files, not '-'")
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
     return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
-
-
-def _summary(outcome: Outcome, output: Path) -> str:
-    last = [line for line in outcome.lines if "loss" in line][-1]
-    lines = [f"{output}: {last['step']:,.0f} of {outcome.steps:,} steps, loss {last['loss']:.4f}"]
-    if best := outcome.best:
-        lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
-    lines.append(f"next: genner export {output} -o model.gguf")
-    return "".join(f"{line}\n" for line in lines)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import IdField, TextField
 from genner_cli.commands.predictions import Reading
-from genner_cli.commands.terminal import say_written, size_text
+from genner_cli.commands.terminal import say_written
 from genner_cli.errors import UsageError
-from genner_cli.plurals import counted
+from genner_cli.plurals import counted, size_text
 
 if TYPE_CHECKING:
     from genner_cli.view.viewed import Viewed
@@ -49,6 +48,7 @@ def view(
     - `genner view entities.jsonl --gold valid.jsonl -o page.html`
     - `genner view entities.jsonl --terminal --limit 5`
     """
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.reading import expand
     from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold

@@ -23,7 +23,7 @@ from genner_cli.types import Label
 if TYPE_CHECKING:
     from genner_cli.extraction import DocumentOrFailure
     from genner_cli.files import Block
-    from genner_cli.types import Extraction
+    from genner_cli.types import Document, Extraction
 
 STDIO = "-"
 OPEN_FORMAT = "open"
@@ -299,6 +299,14 @@ class RunSpec:
         )
         labelled = (with_own_labels(each, self.labels_field) for each in found)
         return islice(hinted(labelled, self.hints, text_field=self.text_field, id_field=self.id_field), self.limit)
+
+    def for_gold(self, documents: Sequence[Document]) -> RunSpec:
+        """The same run with what it leaves open as gold data have it: labels, and entities inside entities."""
+        from genner_cli.data.statistics import is_nested, labels_in
+        from genner_cli.formats import DEFAULT_DEPTH
+
+        depth = self.depth or (DEFAULT_DEPTH if is_nested(documents) else 1)
+        return replace(self, labels=self.labels or labels_in(documents) or None, depth=depth)
 
     def with_choice(self, chosen: Mapping[str, Any] | None) -> RunSpec:
         """The same run with the format and the way of retrieval that were chosen (`--choose`), if any were."""

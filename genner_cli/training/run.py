@@ -77,6 +77,15 @@ class Outcome:
     lines: Sequence[Line]
     best: Line | None
 
+    def summary(self, out: Path) -> str:
+        """For people to read; `out`: the adapter's folder."""
+        last = [line for line in self.lines if "loss" in line][-1]
+        lines = [f"{out}: {last['step']:,.0f} of {self.steps:,} steps, loss {last['loss']:.4f}"]
+        if best := self.best:
+            lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
+        lines.append(f"next: genner export {out} -o model.gguf")
+        return "".join(f"{line}\n" for line in lines)
+
 
 def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome | None:
     """Trains, and writes the adapter's folder; gives the outcome in the first process, None in others.

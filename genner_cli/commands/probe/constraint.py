@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genner_cli.commands.gold import asked_of, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
-from genner_cli.commands.probe.options import Folder, files_hash
+from genner_cli.commands.probe.options import Folder, files_hash, report
 from genner_cli.commands.terminal import document_bar, talk_on_stderr
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -29,6 +28,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
     Example: `genner probe constraint gold.jsonl --model my-model.gguf -o constraint/`
     """
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.hashing import fingerprint
     from genner_cli.probing.cells import measured_constraints
     from genner_cli.probing.folder import ProbeFolder
@@ -36,7 +36,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
     talk_on_stderr()
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
-    spec = replace(asked_of(spec, documents), no_calibration=True)
+    spec = replace(spec.for_gold(documents), no_calibration=True)
     files, virtual_tokens = model_files(spec)
     asked = {
         "probe": "constraint",
@@ -56,7 +56,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
 def _finish(cells: dict[str, Cell], path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, rates_table, report
+    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value, rates_table
 
     pairs = {f"{one} - {other}": (cells[one], cells[other]) for one, other in _PAIRS}
     found = changes(pairs)

@@ -17,6 +17,7 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
+    report,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -82,7 +83,7 @@ def formats(
 
 def _finish(cells: Cells, path: Path) -> None:
     """Results as JSON, as a picture and as a table."""
-    from genner_cli.commands.probe.tables import cells_table, report
+    from genner_cli.probing.tables import cells_table
 
     results = {name: {held: cell.summary() for held, cell in row.items()} for name, row in cells.items()}
     f1 = {name: {held: cell.figures.f1 for held, cell in row.items()} for name, row in cells.items()}

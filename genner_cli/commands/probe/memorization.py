@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import (
     Folder,
@@ -18,6 +17,7 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
+    report,
 )
 from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -60,6 +60,7 @@ def memorization(
     Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
     needs_training()
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.recipe import Recipe
@@ -85,9 +86,9 @@ def memorization(
 
 def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, report
     from genner_cli.files.gold import write_gold
     from genner_cli.probing.memorization import NAMED
+    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value
 
     write_gold(path / "swapped.jsonl", swapped.documents)
     found = changes({name: (cell, cells[NAMED]) for name, cell in cells.items() if name != NAMED})

@@ -1,17 +1,19 @@
-"""What the probes show on the terminal, and the picture of it."""
+"""What probes have measured -> tables for people, and differences between cells.
+
+Knows nothing of how anything is measured.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from genner_cli.scoring import Comparison, Estimate, compare, rate_differences
 from genner_cli.scoring.tables import Table, change, percent, with_interval
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
-    from genner_cli.scoring import Comparison, Estimate
+    from genner_cli.probing.retention import Retained
 
 
 def cells_table(first: str, cells: Mapping[tuple[str, str], Cell]) -> Table:
@@ -50,8 +52,6 @@ def changes(
     pairs: Mapping[str, tuple[Cell, Cell]],
 ) -> dict[str, tuple[Mapping[str, Estimate], Comparison]]:
     """For each pair, the first minus the second, document by document."""
-    from genner_cli.scoring import compare, rate_differences
-
     return {
         name: (rate_differences(one.counts, other.counts), compare(one.counts, other.counts))
         for name, (one, other) in pairs.items()
@@ -66,26 +66,21 @@ def changes_value(found: Mapping[str, tuple[Mapping[str, Estimate], Comparison]]
     }
 
 
-def report(
-    folder: Path,
-    results: dict[str, Any],
-    panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]],
-    parts: Iterable[Table | str],
-) -> None:
-    """What was found: `results.json` and `results.svg` in the probe's folder, and the parts on the terminal.
+def retained_table(found: Sequence[Retained]) -> Table:
+    """Measures of tasks before and after; numbers with more decimals the smaller they are."""
+    rows = []
+    for each in found:
+        sides = each.before, each.after
+        if each.share:
+            figures = [*map(with_interval, sides), change(each.difference)]
+        else:
+            figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
+        rows.append((each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures))
+    return Table.of(("task", "measure", "questions", "before (95 % interval)", "after", "difference"), rows)
 
-    panels: of the picture: their titles, rows, and whether zero is marked.
-    """
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.files.writing import Writer, encode_value
 
-    with Writer(str(folder / "results.json"), suffixes=(".json",)) as writer:
-        writer.write(encode_value(results))
-    try:
-        from genner_cli.plots.drawings import Panel, draw_probe
-    except ModuleNotFoundError as error:
-        picture = folder / "results.svg"
-        sys.stderr.write(f"genner: no {picture}, which needs {error.name}; run: pip install 'genner[plots]'\n")
-    else:
-        draw_probe([Panel(*each) for each in panels], folder / "results.svg")
-    show(parts)
+def _number_text(estimate: Estimate, *, sign: str = "") -> str:
+    """`21.5 (19.0 to 24.1)`: more decimals the smaller its bounds are."""
+    largest = max(map(abs, estimate))
+    form = f"{sign},.{0 if largest >= 1000 else 1 if largest >= 10 else 3}f"
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
