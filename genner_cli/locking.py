@@ -97,6 +97,37 @@ class Lock(Protocol):
         """This lock for a tokenizer; the lock itself where the tokenizer makes no difference."""
 
 
+class _NoLock:
+    """The lock of text that follows no source: it says nothing."""
+
+    by_token = False
+    markup: frozenset[bytes] = frozenset()
+    start = None
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        """None."""
+        return ()
+
+    def remaining(self, state: State) -> int:
+        """None: free text may end where its grammar lets it."""
+        return 0
+
+    def inside(self, state: State) -> bool:
+        """Never."""
+        return False
+
+    def likely(self, state: State) -> Guess:
+        """Nothing."""
+        return Guess(b"")
+
+    def segmented(self, segment: Segment) -> Lock:
+        """Itself."""
+        return self
+
+
+NO_LOCK: Lock = _NoLock()
+
+
 class Place(NamedTuple):
     """Where a completion stands: `rest` of a literal is still to come, then `state`."""
 
@@ -142,6 +173,9 @@ def advance(lock: Lock, places: Places, data: bytes) -> Places:
 
 def finished(lock: Lock, places: Places) -> bool:
     """Whether the completion is whole: nothing more may come."""
+    if len(places) == 1:  # mostly
+        (rest, state), *_ = places
+        return not rest and not lock.remaining(state)
     return bool(places) and not any(place.rest or lock.remaining(place.state) for place in places)
 
 

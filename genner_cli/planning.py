@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
-from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, Task, extract
+from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, extract
 from genner_cli.generation import Completion, Generate, Invariance, Request
 from genner_cli.plurals import counted
+from genner_cli.tasks import Task
 from genner_cli.types import Document
 
 TIMED_SECONDS = 5.0

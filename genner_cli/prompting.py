@@ -19,6 +19,8 @@ from genner_cli.types import Entity, Label, Piece
 
 PROMPT_VERSION = 1
 """How labels are written into a prompt and which metadata a model carries. Another version is refused."""
+VERSION_KEY = "genner.prompt.version"
+"""A GGUF has it if genner trained the model."""
 
 
 HINTS = "\n\nEntities that another model found, each with the probability that it is right:\n"
@@ -171,7 +173,7 @@ class Instructions:
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
         return {
-            "genner.prompt.version": str(PROMPT_VERSION),
+            VERSION_KEY: str(PROMPT_VERSION),
             "genner.prompt.before_labels": self.prompt.before_labels,
             "genner.prompt.before_text": self.prompt.before_text,
             "genner.prompt.after_text": self.prompt.after_text,
@@ -191,7 +193,7 @@ class Instructions:
 
         Raises ModelError for another version and for missing or broken values.
         """
-        version = metadata.get("genner.prompt.version")
+        version = metadata.get(VERSION_KEY)
         if version is None:
             return None
         if version != str(PROMPT_VERSION):

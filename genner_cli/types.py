@@ -105,18 +105,26 @@ class LabelTree:
         found = by_path or by_name or by_alias
         return self.path(found[0]) if len(found) == 1 else None
 
+    def labels(self) -> dict[str, Label]:
+        """By path, in order, each label as it is asked for: called by its path where its name is not unique."""
+        every = list(self.walk())
+        counts = Counter(nodes[-1].label.name for nodes in every)
+        return {
+            self.path(nodes): nodes[-1].label
+            if counts[nodes[-1].label.name] == 1
+            else replace(nodes[-1].label, name=self.path(nodes))
+            for nodes in every
+        }
+
     def leaves(self) -> tuple[Label, ...]:
-        """The labels without others below them, called by their paths where their names are not unique."""
-        found = [nodes for nodes in self.walk() if not nodes[-1].children]
-        counts = Counter(nodes[-1].label.name for nodes in self.walk())
-        return tuple(
-            nodes[-1].label if counts[nodes[-1].label.name] == 1 else replace(nodes[-1].label, name=self.path(nodes))
-            for nodes in found
-        )
+        """The labels without others below them, as they are asked for."""
+        asked = self.labels()
+        return tuple(asked[self.path(nodes)] for nodes in self.walk() if not nodes[-1].children)
 
     def value(self) -> list[list[str | bool]]:
-        """Path, definition and `stop` of each label, in order, as a JSON value."""
-        return [[self.path(nodes), nodes[-1].label.definition, nodes[-1].stop] for nodes in self.walk()]
+        """Path, definition, `stop` and aliases of each label, in order, as a JSON value."""
+        every = ((self.path(nodes), nodes[-1]) for nodes in self.walk())
+        return [[path, node.label.definition, node.stop, *node.aliases] for path, node in every]
 
 
 def has_control(text: str) -> bool:

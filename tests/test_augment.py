@@ -14,10 +14,10 @@ from small_bases import RECORDS, write_jsonl
 from genner_cli.errors import UsageError
 from genner_cli.files.labels import with_own_labels
 from genner_cli.files.reading import read_documents
-from genner_cli.training.augment import COMMON_TYPES, augmented
+from genner_cli.training.augment import COMMON_TYPES, NO_TREE, augmented, vocabulary
 from genner_cli.training.examples import Sample
 from genner_cli.training.options import Augmentation
-from genner_cli.types import Document, Entity, Label
+from genner_cli.types import Document, Entity, Label, LabelNode, LabelTree
 
 LABELS = (Label("PER"), Label("ORG"), Label("LOC"))
 SAMPLE = Sample(
@@ -29,9 +29,11 @@ SAMPLE = Sample(
 )
 
 
-def draw(augmentation: Augmentation, count: int = 400, sample: Sample = SAMPLE) -> list[Sample]:
+def draw(
+    augmentation: Augmentation, count: int = 400, sample: Sample = SAMPLE, tree: LabelTree = NO_TREE
+) -> list[Sample]:
     rng = Random(1)
-    return [augmented(sample, augmentation, rng) for _ in range(count)]
+    return [augmented(sample, augmentation, rng, tree) for _ in range(count)]
 
 
 def names(sample: Sample) -> list[str]:
@@ -140,7 +142,150 @@ def test_there_is_no_other_where_a_label_may_mean_it_or_nothing_can_be_left_out(
     assert {drawn.labels for drawn in draw(Augmentation(other=1.0), 20, sample)} == {sample.labels}
 
 
-@pytest.mark.parametrize("values", [{"subset": 1.5}, {"subset": -0.1}, {"negatives": -1}, {"other": 2.0}])
+TREE = LabelTree(
+    (
+        LabelNode(
+            Label("place"),
+            (
+                LabelNode(
+                    Label("settlement"),
+                    (LabelNode(Label("city"), aliases=("town", "city hall")), LabelNode(Label("village"))),
+                    aliases=("municipality",),
+                ),
+                LabelNode(Label("country"), aliases=("nation", "state")),
+            ),
+            aliases=("location",),
+        ),
+        LabelNode(Label("person"), aliases=("human", "state", "place")),
+        LabelNode(
+            Label("building"), (LabelNode(Label("bridge")), LabelNode(Label("city hall")), LabelNode(Label("city")))
+        ),
+    )
+)
+"""Names that stand in two places, and aliases that mean more than one label."""
+TREE_SAMPLE = Sample(
+    "Ann of Oslo, Norway, saw Ely, a city hall and a bridge in Tiny.",
+    (
+        Entity(0, 3, "person", "Ann"),
+        Entity(7, 11, "place/settlement/city", "Oslo"),
+        Entity(13, 19, "country", "Norway"),
+        Entity(25, 28, "building/city", "Ely"),
+        Entity(32, 41, "city hall", "city hall"),
+        Entity(48, 54, "bridge", "bridge"),
+        Entity(58, 62, "village", "Tiny"),
+    ),
+    TREE.leaves(),
+)
+NAMES = {
+    "place": {"place", "location"},
+    "settlement": {"settlement", "municipality"},
+    "place/settlement/city": {"place/settlement/city", "town"},
+    "village": {"village"},
+    "country": {"country", "nation"},
+    "person": {"person", "human"},
+    "building": {"building"},
+    "bridge": {"bridge"},
+    "city hall": {"city hall"},
+    "building/city": {"building/city"},
+}
+"""What each label of the tree may be called."""
+ABOVE = {
+    "place/settlement/city": ("settlement", "place"),
+    "village": ("settlement", "place"),
+    "country": ("place",),
+    "bridge": ("building",),
+    "city hall": ("building",),
+    "building/city": ("building",),
+    "person": (),
+}
+MEANT = {name: label for label, names in NAMES.items() for name in names}
+
+
+def is_rate(count: int, rate: float, of: int) -> bool:
+    """Whether a count lies within three standard deviations of a rate."""
+    return bool(abs(count / of - rate) < 3 * (rate * (1 - rate) / of) ** 0.5)
+
+
+def test_a_label_may_be_called_by_its_own_names_alone_and_those_above_it_are_asked_for_by_theirs() -> None:
+    known = vocabulary(TREE_SAMPLE.labels, TREE)
+    assert {label.name for label, _ in known.ancestors} == {"place", "settlement", "building"}
+    every = known.labels(TREE_SAMPLE.labels, Augmentation(ancestor=0.1, alias=0.1))
+    assert {label.name for label in every} == MEANT.keys()
+    assert len(every) == len(MEANT)
+    assert known.labels(TREE_SAMPLE.labels, Augmentation(subset=1.0)) == TREE_SAMPLE.labels
+
+
+def test_ancestors_and_aliases_come_as_often_as_asked_for() -> None:
+    count = 10_000
+    samples = draw(Augmentation(ancestor=0.4, alias=0.3), count, TREE_SAMPLE, TREE)
+    raised = [s for s in samples if {MEANT[name] for name in names(s)} & {"place", "settlement", "building"}]
+    assert is_rate(len(raised), 0.4, count)
+    for label, called in NAMES.items():
+        asked = [name for sample in samples for name in names(sample) if MEANT[name] == label]
+        aliases = sum(name != label for name in asked)
+        assert is_rate(aliases, 0.3, len(asked)) if len(called) > 1 else not aliases
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(ancestor=1.0, alias=1.0),
+        Augmentation(0.5, True, 3, 0.3, 0.4, 0.4),
+        Augmentation(1.0, False, 0, 1.0, 0.5, 0.5),
+    ],
+)
+def test_no_entity_of_a_label_asked_for_or_below_it_is_lost_or_called_another(augmentation: Augmentation) -> None:
+    for sample in draw(augmentation, 10_000, TREE_SAMPLE, TREE):
+        asked = {MEANT[name]: name for name in names(sample) if name in MEANT}
+        other = "other" if "other" in names(sample) else None
+        right = []
+        for entity in TREE_SAMPLE.entities:
+            own = [name for name in (entity.label, *ABOVE[entity.label]) if name in asked]
+            assert len(own) <= 1  # a label and one above it are never asked for together
+            name = asked[own[0]] if own else other
+            right += [Entity(entity.start, entity.end, name, entity.text)] if name else []
+        assert list(sample.entities) == right
+        assert len(set(names(sample))) == len(sample.labels) > 0
+
+
+def test_whatever_is_asked_for_a_tree_has_no_other_word_for_is_negative() -> None:
+    everything = {label for drawn in draw(Augmentation(negatives=40), 50, TREE_SAMPLE, TREE) for label in drawn.labels}
+    assert {label.name for label in everything} & {"symptom", "ship"}
+    own = LabelTree((LabelNode(Label("health"), (LabelNode(Label("flu"), aliases=("sign",)),), aliases=("Illness",)),))
+    sample = Sample("x", (), own.leaves())
+    added = {label.name for drawn in draw(Augmentation(negatives=40), 50, sample, own) for label in drawn.labels}
+    assert "ship" in added
+    assert not added & {"symptom", "disease"}
+
+
+def test_there_is_no_other_where_a_name_of_the_tree_may_mean_it_or_one_label_is_above_all() -> None:
+    tree = LabelTree(
+        (LabelNode(Label("place"), (LabelNode(Label("city")), LabelNode(Label("misc"))), aliases=("spot",)),)
+    )
+    sample = Sample("x", (), tree.leaves())
+    assert all("other" not in names(each) for each in draw(Augmentation(other=1.0), 50, sample, tree))
+    single = LabelTree((LabelNode(Label("place"), (LabelNode(Label("city")), LabelNode(Label("sea")))),))
+    sample = Sample("x", (), single.leaves())
+    lists = {tuple(names(each)) for each in draw(Augmentation(other=1.0, ancestor=0.5), 50, sample, single)}
+    assert lists == {("place",), ("city", "other"), ("sea", "other")}
+
+
+def test_labels_of_one_level_with_a_slash_are_not_above_each_other() -> None:
+    labels = (Label("B"), Label("B/C"))
+    known = vocabulary(labels, LabelTree.flat(labels))
+    assert (known.ancestors, known.aliases) == ((), {"B": (), "B/C": ()})
+
+
+def test_an_alias_that_no_format_can_write_is_a_usage_error() -> None:
+    tree = LabelTree((LabelNode(Label("food"), aliases=("Food & Drink",)),))
+    with pytest.raises(UsageError, match="Food & Drink"):
+        vocabulary(tree.leaves(), tree)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"subset": 1.5}, {"subset": -0.1}, {"negatives": -1}, {"other": 2.0}, {"ancestor": 1.1}, {"alias": -0.5}],
+)
 def test_what_is_no_augmentation_is_a_usage_error(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="choose"):
         Augmentation(**values)  # type: ignore[arg-type]
@@ -161,3 +306,45 @@ def test_documents_get_label_lists_of_their_own_the_same_for_a_seed(genner: Call
     read = [with_own_labels(each, "labels") for each in read_documents([str(drawn)])]
     assert all(isinstance(each, Document) and each.labels for each in read)
     assert genner("data", "relabel", gold).status == genner("data", "relabel", gold, "--dynamic", "-m", "x").status == 2
+
+
+TREE_FILE = """\
+place:
+  definition: somewhere
+  aliases: [location]
+  LOC: a town
+PER:
+  definition: somebody
+  aliases: [human]
+"""
+
+
+def test_documents_get_labels_of_a_tree_with_definitions(genner: Callable[..., Run], tmp_path: Path) -> None:
+    gold, tree = write_jsonl(tmp_path / "gold.jsonl"), tmp_path / "tree.yaml"
+    tree.write_text(TREE_FILE)
+    called = {"PER": {"PER", "human"}, "LOC": {"LOC", "place", "location"}}
+    run = genner("data", "relabel", gold, "--dynamic", "--labels", tree)
+    assert run.status == 0, run.stderr
+    seen = {name for record in run.records for name in record["labels"]}
+    assert seen > called["PER"] | called["LOC"]
+    for record, before in zip(run.records, RECORDS, strict=True):
+        kept = {(each["start"], each["end"]): each["label"] for each in record["entities"]}
+        for each in before["entities"]:
+            asked = called[each["label"]] & record["labels"].keys()
+            assert len(asked) <= 1
+            other = {"other", "OTHER"} & record["labels"].keys()
+            name = next(iter(asked or other), None)
+            assert kept.get((each["start"], each["end"])) == name
+        if "place" in record["labels"]:
+            assert record["labels"]["place"] == "somewhere"
+    drawn = write_jsonl(tmp_path / "drawn.jsonl", run.records)
+    read = [with_own_labels(each, "labels") for each in read_documents([str(drawn)])]
+    assert all(isinstance(each, Document) and each.labels for each in read)
+
+
+def test_labels_that_a_tree_lacks_are_named_and_nothing_is_written(genner: Callable[..., Run], tmp_path: Path) -> None:
+    gold, tree, out = write_jsonl(tmp_path / "gold.jsonl"), tmp_path / "tree.yaml", tmp_path / "out.jsonl"
+    tree.write_text("place:\n  LOC:\nanimal:\n")
+    run = genner("data", "relabel", gold, "--dynamic", "--labels", tree, "-o", out)
+    assert (run.status, out.exists(), "'PER' (24)" in run.stderr) == (1, False, True)
+    assert genner("data", "relabel", gold, "-m", tree, "--labels", tree).status == 2

@@ -21,10 +21,11 @@ from genner_cli.engine.decoder import Decoder, Grammar
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import DataError, UsageError
-from genner_cli.extraction import Task, entities_of
+from genner_cli.extraction import entities_of
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.tasks import Task
 from genner_cli.types import Entity, Label
 
 ROOM = 4000

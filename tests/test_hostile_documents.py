@@ -20,10 +20,10 @@ from genner_cli import extraction
 from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.extraction import Task
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Constraint
 from genner_cli.prompting import Prompt
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Extraction, Label, Piece
 
 TEMPLATES = {

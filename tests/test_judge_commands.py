@@ -178,7 +178,7 @@ def test_a_document_that_failed_does_not_keep_the_others_from_being_verified(gen
 
 ENDS = """
 import os
-from genner_cli.running import judges
+from genner_cli.running import asked
 from genner_cli.engine.engine import Engine
 score = Engine.score
 def dying(self, questions):
@@ -186,7 +186,7 @@ def dying(self, questions):
         os.abort()
     return score(self, questions)
 Engine.score = dying
-judges.main()
+asked.main()
 """
 
 

@@ -162,7 +162,7 @@ def test_statistics_add_up() -> None:
 
 def test_the_child_is_the_first_to_go_when_memory_runs_out() -> None:
     with SupervisedEngine(SPEC) as engine:
-        score = Path(f"/proc/{engine._process.pid}/oom_score_adj")
+        score = Path(f"/proc/{engine._process.process.pid}/oom_score_adj")
         if not os.path.exists(score):
             pytest.skip("needs /proc")
         assert score.read_text(encoding="ascii").strip() == "1000"

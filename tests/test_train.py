@@ -280,6 +280,26 @@ def test_augmentation_teaches_other_label_lists(train: Callable[..., Run], tmp_p
     assert json.loads(said["genner.together"]) == []
     options = json.loads(said["genner.training.options"])
     assert (options["subset"], options["shuffle"], options["negatives"]) == (0.5, True, 3)
+    assert (options["ancestor"], options["alias"]) == (0.4, 0.4)
+
+
+def test_labels_above_others_and_aliases_are_learnt_and_only_asked_for_by_name(
+    train: Callable[..., Run], data: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree.yaml"
+    tree.write_text("place: {definition: somewhere, aliases: [spot], LOC: a town}\nPER: {aliases: [human]}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "run", stopped)
+        assert train("--augment", "--labels", tree, "--valid", data).status == 130
+    other = tmp_path / "other.yaml"
+    other.write_text("place: {definition: somewhere, LOC: a town}\nPER: {aliases: [human, spot]}\n")
+    refused = train("--augment", "--labels", other, "--valid", data, "--resume")
+    assert (refused.status, "label tree was another" in refused.stderr) == (2, True)
+    assert train("--augment", "--labels", tree, "--valid", data, "--resume").status == 0
+    said = json.loads((tmp_path / "adapter" / "genner.json").read_text())
+    labels = {"LOC": "a town", "PER": "", "place": "somewhere", "human": "", "spot": "somewhere"}
+    assert json.loads(said["genner.labels"]) == labels
+    assert json.loads(said["genner.default_labels"]) == ["LOC", "PER"]
 
 
 def test_a_folder_that_is_taken_is_not_written_to(train: Callable[..., Run], tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.options import DownloadBase, GpuLayers, Threads
-from genner_cli.commands.terminal import size_text, steps
+from genner_cli.commands.terminal import needed_for, size_text, steps
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
 
 if TYPE_CHECKING:
+    from convert.export import ExportOptions
     from convert.report import Finding, Report
 
 _DEFAULTS = EngineOptions()
@@ -56,8 +57,7 @@ Type = Annotated[
     ),
 ]
 Number = Annotated[
-    NumberType | None,
-    typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own"),
+    NumberType | None, typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own")
 ]
 Base = Annotated[
     str | None,
@@ -121,21 +121,20 @@ def export(
         return
     if adapter_only and (quantize or imatrix):
         raise UsageError("--quantize and --imatrix are for whole models; drop them, or --adapter-only")
-    _needs_convert()
-    from convert.export import ExportOptions
-    from convert.export import export as run
+    with needed_for("genner export", extra="train"):
+        from convert.export import ExportOptions
 
     options = ExportOptions(
-        types=tuple(quantize or (_TYPE,)),
-        base=base,
-        download=download,
-        dtype=dtype.value if dtype else None,
-        verify=verify,
-        check=not no_verify,
-        imatrix=imatrix,
-        adapter_only=adapter_only,
-        engine=engine,
-    )
+        types=tuple(quantize or (_TYPE,)), base=base, download=download, dtype=dtype.value if dtype else None,
+        verify=verify, check=not no_verify, imatrix=imatrix, adapter_only=adapter_only, engine=engine,
+    )  # fmt: skip
+    _from_folder(source, output, options)
+
+
+def _from_folder(source: Path, output: Path, options: ExportOptions) -> None:
+    """Exports, and prints the report. Raises ModelError where a check failed."""
+    from convert.export import export as run
+
     with steps() as say:
         report = run(source, output, options, say=say)
     typer.echo("\n".join(_lines(report)))
@@ -166,14 +165,6 @@ def _from_gguf(
     for type in sorted(made.speeds, key=lambda type: -made.speeds[type]):
         typer.echo(f"{type:<8} {made.speeds[type]:,.0f} tokens/s")
     typer.echo(f"{made.type:<8} {size_text(output.stat().st_size):<10} {output} (noise of the logits {made.noise:.2g})")
-
-
-def _needs_convert() -> None:
-    """Raises UsageError where the training extra is not installed."""
-    try:
-        import convert.export  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
 
 
 def _refusal(report: Report, output: Path) -> ModelError:

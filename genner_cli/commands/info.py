@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from genner_cli.commands.terminal import printable, size_text
-from genner_cli.errors import ModelError
-
-if TYPE_CHECKING:
-    from genner_cli.engine.gguf_header import Header
+from genner_cli.commands.options import AsJson
+from genner_cli.commands.terminal import print_value, printable, size_text
 
 ModelArgument = Annotated[
     str | None,
@@ -22,7 +18,6 @@ ModelArgument = Annotated[
         show_default="small",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
@@ -33,78 +28,12 @@ def info(model: ModelArgument = None, as_json: AsJson = False) -> None:
     Example: `genner info model.gguf`
     """
     from genner_cli import hub
+    from genner_cli.describing import described
     from genner_cli.engine.gguf_header import read_header
-    from genner_cli.files.writing import encode_value
 
     path = hub.resolve(model)
-    found = _value(path, read_header(path))
-    if as_json:
-        typer.echo(encode_value(found), nl=False)
-    else:
-        typer.echo("\n".join(printable(line) for line in _lines(found)))
-
-
-def _value(path: Path, header: Header) -> dict[str, Any]:
-    """All that is shown, as a JSON value; None where the file does not say."""
-    from genner_cli.engine.adapter import WEIGHTS_HASH
-
-    metadata = header.metadata
-    architecture = metadata.get("general.architecture")
-    own = {key: metadata.get(f"general.{key}") for key in ("name", "license", "description")}
-    sizes = {"layers": "block_count", "width": "embedding_length", "context": "context_length"}
-    return {
-        "file": str(path),
-        "bytes": header.file_bytes,
-        "type": metadata.get("general.type", "model"),
-        **own,
-        "architecture": architecture,
-        "parameters": sum(tensor.numbers for tensor in header.tensors.values()),
-        "quantization": header.quantization,
-        "numbers_by_type": header.numbers_by_type(),
-        **{name: metadata.get(f"{architecture}.{key}") for name, key in sizes.items()},
-        "vocabulary": metadata.get("tokenizer.ggml.tokens"),
-        "tokenizer": [metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")],
-        "chat_template": "tokenizer.chat_template" in metadata,
-        "lora": _lora(header),
-        "weights_hash": metadata.get(WEIGHTS_HASH),
-        **_genner({key: str(value) for key, value in metadata.items() if key.startswith("genner.")}),
-    }
-
-
-def _lora(header: Header) -> dict[str, Any] | None:
-    ranks = {tensor.shape[-1] for name, tensor in header.tensors.items() if name.endswith(".lora_a") and tensor.shape}
-    if not ranks:
-        return None
-    return {"ranks": sorted(ranks), "alpha": header.metadata.get("adapter.lora.alpha")}
-
-
-def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
-    """Instructions and provenance, or why they cannot be read."""
-    from dataclasses import asdict
-
-    from genner_cli.files.calibrations import read_own_value
-    from genner_cli.prompting import Instructions
-    from genner_cli.provenance import Provenance
-
-    try:
-        instructions, provenance = Instructions.from_metadata(pairs), Provenance.from_metadata(pairs)
-        calibration = read_own_value(pairs)
-    except ModelError as error:
-        return {"instructions": None, "provenance": None, "problem": str(error)}
-    value = instructions and {
-        "prompt_version": int(pairs["genner.prompt.version"]),
-        "format": instructions.format,
-        "depth": instructions.depth,
-        "chunk_bytes": instructions.chunk_bytes,
-        "labels": {label.name: label.definition for label in instructions.labels},
-        "default_labels": list(instructions.default_labels),
-        "together": [list(names) for names in instructions.together],
-        "open_labels": instructions.open_labels,
-        "whole_words": instructions.whole_words,
-        "calibration": dict(calibration) if calibration else None,
-        "prompt": asdict(instructions.prompt),
-    }
-    return {"instructions": value, "provenance": provenance and asdict(provenance), "problem": None}
+    found = described(path, read_header(path))
+    print_value(found, map(printable, _lines(found)), as_json=as_json)
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

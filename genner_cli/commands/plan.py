@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import AsJson, run_options
-from genner_cli.commands.terminal import size_text, status_line, talk_on_stderr
+from genner_cli.commands.terminal import print_value, size_text, status_line, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.plurals import counted
@@ -18,8 +18,8 @@ from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
-    from genner_cli.extraction import Task
     from genner_cli.planning import Estimate, Survey
+    from genner_cli.tasks import Task
 
 _OWN = ("sample", "seconds", "as_json")
 _EVERY = 1000
@@ -52,18 +52,13 @@ def plan(
 
     Example: `genner plan 'corpus/*.jsonl.gz' --types PER,ORG`
     """
-    from genner_cli.files.writing import encode_value
-
     spec = replace(spec, inputs=tuple(inputs), no_calibration=True).expanded()
     _refuse_streams(spec)
     talk_on_stderr()
     made = _estimate(spec, sample, seconds)
     found = made.value()
     found["command"] = shlex.join(["genner", "extract", *_given(call)])
-    if as_json:
-        typer.echo(encode_value(found), nl=False)
-    else:
-        typer.echo("\n".join(_lines(found, made.timing.tally.error)))
+    print_value(found, _lines(found, made.timing.tally.error), as_json=as_json)
 
 
 def _refuse_streams(spec: RunSpec) -> None:

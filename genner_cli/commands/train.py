@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.options import (
     DownloadBase,
-    FormatName,
     IdField,
     TextField,
     TrainLabelsFile,
     TrainTypes,
-    asked_labels,
+    label_tree,
 )
 from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
 from genner_cli.errors import UsageError
-from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name, with_teachers
+from genner_cli.training.options import TrainOptions, with_teachers
 
 if TYPE_CHECKING:
     from genner_cli.training.gold import Files
-    from genner_cli.training.run import Outcome, TrainingProgress
-
-
-class Preset(StrEnum):
-    """The presets (`training.options.PRESETS`)."""
-
-    fast = "fast"
-    paper = "paper"
-    tiny = "tiny"
+    from genner_cli.training.run import Outcome
 
 
 class OnBadData(StrEnum):
@@ -49,17 +38,11 @@ class OnBadData(StrEnum):
 Inputs = Annotated[
     list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
 ]
-BaseReference = Annotated[
-    str,
-    typer.Option("--base", metavar="MODEL", help="Base model: folder, GGUF, Hub or pypi reference, small or base."),
-]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[
     list[str] | None,
     typer.Option("--valid", metavar="FILE", help="Labelled JSONL for validation; the step with the best F1 is kept."),
 ]
-
-
 TeacherReferences = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,42 +52,13 @@ TeacherReferences = Annotated[
         " give it several times for several. Each example is taught by the teacher that fits it best.",
     ),
 ]
-
-
-def _preset(name: str) -> str:
-    """What a preset sets, as options."""
-    return " ".join(f"{option_name(field)} {plain(value)}" for field, value in PRESETS[name].items())
-
-
-def plain(value: Any) -> Any:
-    """The text of a choice; other values as they are."""
-    return value.value if isinstance(value, StrEnum) else value
-
-
-PresetName = Annotated[
-    Preset,
-    typer.Option(
-        help="fast: the defaults below. paper: the paper's settings (arXiv 2601.17898), "
-        f"{_preset('paper')}. tiny: for CPUs, {_preset('tiny')}."
-    ),
-]
-OptionsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--options", metavar="FILE", help="YAML file of options by name; options on the command line override it."
-    ),
-]
-Augment = Annotated[
-    bool,
-    typer.Option("--augment", help="Train to follow the label list: --subset 0.5 --shuffle --negatives 3 --other 0.2."),
-]
-NestedGold = Annotated[bool, typer.Option("--nested", help="Train on nested entities.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
 BadData = Annotated[
     OnBadData, typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them.")
 ]
 
 
+@training_options()
 def train(
     inputs: Inputs,
     base: BaseReference,
@@ -113,16 +67,13 @@ def train(
     teacher: TeacherReferences = None,
     types: TrainTypes = None,
     labels: TrainLabelsFile = None,
-    preset: PresetName = Preset.fast,
-    options: OptionsFile = None,
-    augment: Augment = False,
-    nested: NestedGold = False,
     on_bad_data: BadData = OnBadData.stop,
     resume: Resume = False,
     text_field: TextField = "text",
     id_field: IdField = "id",
     download: DownloadBase = False,
-    **values: Any,
+    *,
+    chosen: TrainOptions,
 ) -> None:
     """Train a LoRA adapter, or virtual tokens, on labelled documents.
 
@@ -141,11 +92,10 @@ def train(
     from genner_cli.training.gold import read, refuse_folder
 
     teachers = tuple(map(absolute, teacher or ()))
-    chosen = train_options(preset, options, values, nested=nested, augment=augment)
     chosen = with_teachers(chosen, teachers)
     refuse_folder(output, resume=resume)
     talk_on_stderr()
-    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, asked_labels(types, labels))
+    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
 
     found = str(base_path(base, download=download))
@@ -162,18 +112,6 @@ def train(
         sys.stderr.write(_summary(outcome, output))
 
 
-def train_options(
-    preset: str, file: Path | None, values: Mapping[str, Any], *, nested: bool, augment: bool = False
-) -> TrainOptions:
-    """The preset's options, changed by those of a YAML file, then by switches, then by options by name."""
-    from genner_cli.files.settings import read_settings
-    from genner_cli.formats import DEFAULT_DEPTH
-
-    settings = read_settings(str(file)) if file else {}
-    switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
-    return made_of(preset, settings, switches, {name: plain(value) for name, value in values.items()})
-
-
 def _files(
     inputs: Sequence[str], valid: Sequence[str] | None, text_field: str, id_field: str, on_bad_data: OnBadData
 ) -> Files:
@@ -188,46 +126,6 @@ def _files(
     return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
 
 
-def with_options(
-    function: Callable[..., None], kept: Mapping[str, type], *, without: Collection[str] = ()
-) -> Callable[..., None]:
-    """Puts an option for each field of TrainOptions into the signature; `kept`: types of the command's own choosing;
-    `without`: fields that get none."""
-    signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
-    own = [p.replace(annotation=hints[p.name]) for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    types = get_type_hints(TrainOptions)
-    for item in (item for item in fields(TrainOptions) if item.name not in without):
-        default = item.metadata.get("shown", plain(item.default))
-        switch = types[item.name] is bool
-        name = f"{option_name(item.name)}/--no-{item.name.replace('_', '-')}" if switch else option_name(item.name)
-        option = typer.Option(name, help=item.metadata["help"], show_default=str(default) if not switch else False)
-        kind = kept.get(item.name, types[item.name])
-        own.append(
-            inspect.Parameter(
-                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-            )
-        )
-    function.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in own}
-    return function
-
-
-with_options(train, {"format": FormatName})
-
-
-def needs_training() -> None:
-    """Raises UsageError where the training extra is not installed."""
-    try:
-        import genner_cli.training.run  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(f"genner train needs {error.name}; run: pip install 'genner[train]'") from error
-
-
-def absolute(base: str) -> str:
-    """A path that holds from wherever export is called; other references as they are."""
-    return str(Path(base).expanduser().resolve()) if Path(base).expanduser().exists() else base
-
-
 def _summary(outcome: Outcome, output: Path) -> str:
     last = [line for line in outcome.lines if "loss" in line][-1]
     lines = [f"{output}: {last['step']:,.0f} of {outcome.steps:,} steps, loss {last['loss']:.4f}"]
@@ -235,43 +133,3 @@ def _summary(outcome: Outcome, output: Path) -> str:
         lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
     lines.append(f"next: genner export {output} -o model.gguf")
     return "".join(f"{line}\n" for line in lines)
-
-
-@contextmanager
-def training_progress() -> Iterator[TrainingProgress]:
-    """A bar on stderr if that is a terminal, else a line for each stage and validation, and now and then for a step."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    from genner_cli.training.run import TrainingProgress
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def say(text: str) -> None:
-            if bar.disable:
-                sys.stderr.write(f"{text}\n")
-            bar.update(task, description=text)
-
-        def line(found: Mapping[str, float], steps: int) -> None:
-            if "valid_f1" in found:
-                bar.console.print(_validation(found), markup=False, highlight=False)
-            else:
-                text = f"loss {found['loss']:.4f}, {found['tokens_per_second']:,.0f} tokens/s"
-                bar.update(task, completed=found["step"], total=steps, description=text)
-                if bar.disable and found["step"] % max(1, steps // 20) == 0:
-                    sys.stderr.write(f"step {found['step']:,} of {steps:,}: {text}\n")
-
-        yield TrainingProgress(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
-
-
-def _validation(found: Mapping[str, float]) -> str:
-    return (
-        f"step {found['step']:,}: valid loss {found['valid_loss']:.4f}, precision {found['valid_precision']:.3f},"
-        f" recall {found['valid_recall']:.3f}, F1 {found['valid_f1']:.3f}"
-    )

@@ -72,23 +72,28 @@ def read_gold(
     """
     documents: list[Document] = []
     problems: list[Problem] = []
-    unknown: list[Document] = []
     for record in _records(paths, text_field, id_field):
         messages = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
             document, complaints = labelled(record, nested=nested, any_label=any_label)
             messages = [f"{record.source}: {complaint}" for complaint in complaints]
-            known = labels is None or all(entity.label in labels for entity in document.entities)
-            if not messages:
-                (documents if known else unknown).append(document)
+            documents += [] if messages else [document]
         problems += [Problem(message, record.source) for message in messages]
-    if labels is not None and unknown:
-        problems.append(_unknown_labels(unknown, labels))
+    if labels is not None:
+        problems += unknown_labels(documents, labels)
+        documents = [document for document in documents if _has_only(document, labels)]
     return GoldData(tuple(documents), tuple(problems))
 
 
-def _unknown_labels(documents: Sequence[Document], labels: Collection[str]) -> Problem:
-    """The one problem of all labels that are not in the label set."""
+def _has_only(document: Document, labels: Collection[str]) -> bool:
+    return all(entity.label in labels for entity in document.entities)
+
+
+def unknown_labels(documents: Iterable[Document], labels: Collection[str]) -> list[Problem]:
+    """The one problem of all labels of entities that are not in the label set, if there are any."""
+    documents = [document for document in documents if not _has_only(document, labels)]
+    if not documents:
+        return []
     counts = Counter(entity.label for document in documents for entity in document.entities)
     names = [f"{name!r} ({count:,})" for name, count in counts.most_common() if name not in labels]
     count = sum(counts[name] for name in counts if name not in labels)
@@ -98,7 +103,7 @@ def _unknown_labels(documents: Sequence[Document], labels: Collection[str]) -> P
         " name all labels with --types or --labels, or rename them (genner data relabel); see"
         f" {_listed([document.source for document in documents], _PLACES)}"
     )
-    return Problem(f"{documents[0].source}: {message}", documents[0].source)
+    return [Problem(f"{documents[0].source}: {message}", documents[0].source)]
 
 
 def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:

@@ -18,6 +18,9 @@ from genner_cli.errors import UsageError
 _NO_FOLDERS = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP)
 """What the system says of folders that may be written and not read, and of file systems that sync files alone."""
 
+_WINDOWS = os.name == "nt"
+"""It syncs files that may be written, and no folders."""
+
 
 def rename_durably(partial: str | Path, target: str | Path) -> None:
     """Gives a finished file or folder its name, and replaces what had it; content and name survive a power cut.
@@ -44,7 +47,9 @@ def sync(path: str | Path) -> None:
 
 
 def _sync_one(path: str | Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
+    if _WINDOWS and os.path.isdir(path):
+        return
+    opened = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

@@ -68,6 +68,7 @@ class Folds:
         data = hash_files(map(Path, self.gold.files.train))
         labels = {label.name: label.definition for label in self.gold.labels}
         return dict(json.loads(json.dumps({"base": self.reference, "data": data, "labels": labels, FOLDS: self.count,
+                                           "label tree": self.gold.tree.value(),
                                            "training": asdict(self.options)})))  # fmt: skip
 
 
@@ -125,7 +126,7 @@ def _predict_fold(folds: Folds, number: int, progress: TrainingProgress) -> None
         write_gold(data, others)
         write_gold(asked, [document for at, document in documents if at in held_out])
         if not (folder / "genner.json").exists():
-            gold = Gold(Files((str(data),)), others, (), folds.gold.labels)
+            gold = replace(folds.gold, files=Files((str(data),)), train=others, valid=())
             train(Job(folds.base, folds.reference, gold, folder, folds.options, resume=True), progress)
         report = export(folder, gguf, ExportOptions(types=("F16",), base=str(folds.base), engine=folds.engine))
         if not report.passed:

@@ -16,7 +16,7 @@ from genner_cli.running.spec import RunSpec
 from genner_cli.training.gold import Files, read
 from genner_cli.training.options import MACHINE, TrainOptions
 from genner_cli.training.run import Job, TrainingProgress, train
-from genner_cli.types import Label
+from genner_cli.types import Label, LabelTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def train_and_export(recipe: Recipe, data: Path, folder: Path, progress: Progres
     adapter, gguf = folder / "adapter", folder / "model.gguf"
     if not (adapter / MODEL_METADATA_FILE).exists():
         with base_folder(recipe.base, download=recipe.download) as base:
-            gold = read(Files((str(data),)), recipe.options, recipe.labels)
+            gold = read(Files((str(data),)), recipe.options, LabelTree.flat(recipe.labels or ()))
             train(Job(base, recipe.base, gold, adapter, recipe.options, resume=True), progress.training)
     if not gguf.exists():
         options = ExportOptions(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, Way, covering
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.hints import check_hints, hinted
@@ -32,6 +31,7 @@ from genner_cli.prompting import (
 )
 from genner_cli.running.spec import OPEN_FORMAT, SHOTS, STDIO, Nearness, RunSpec
 from genner_cli.running.task import CountTokens, make_task
+from genner_cli.tasks import Task
 from genner_cli.types import Document
 
 log = logging.getLogger("genner")

@@ -84,16 +84,22 @@ class Done:
 
 
 def rewrite(
-    files: Files, rewriting: Rewriting, progress: Progress = silent, documents: Documents | None = None
+    files: Files,
+    rewriting: Rewriting,
+    progress: Progress = silent,
+    documents: Documents | None = None,
+    *,
+    most: int = BATCH_DOCUMENTS,
 ) -> Done:
     """Rewrites all records, resuming what an earlier run left. `documents`: the records of the inputs, where these are
-    not to be read one after the other. Raises UsageError, GennerError, KeyboardInterrupt."""
+    not to be read one after the other; `most`: records of a batch.
+    Raises UsageError, GennerError, KeyboardInterrupt."""
     inputs = expand(files.inputs)
     done, started, read = Done(), time.monotonic(), _Read()
     with Stopper() as stopper, progress(total_bytes(inputs)) as show:
         records = documents(read) if documents else _records(inputs, files, read)
         with _sink(files, inputs, rewriting, done) as (rest, write):
-            for batch in _batches(stopper.feed(rest(records))):
+            for batch in _batches(stopper.feed(rest(records)), most):
                 _write(batch, files, rewriting, write, done)
                 for document in batch:
                     stopper.done(document)
@@ -148,13 +154,13 @@ def _sink(files: Files, inputs: Sequence[str], rewriting: Rewriting, done: Done)
         output.finish()
 
 
-def _batches(documents: Iterable[Record]) -> Iterator[list[Record]]:
+def _batches(documents: Iterable[Record], most: int) -> Iterator[list[Record]]:
     batch: list[Record] = []
     characters = 0
     for document in documents:
         batch.append(document)
         characters += len(document.text) if isinstance(document, Document) else 0
-        if len(batch) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+        if len(batch) >= most or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:

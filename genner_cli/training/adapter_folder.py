@@ -26,6 +26,7 @@ from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
 from genner_cli.training.options import Method, TrainOptions
 from genner_cli.training.virtual_tokens import virtual_tokens
+from genner_cli.types import Label
 
 LOG, CURVE, CARD, VERIFY = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl"
 WEIGHTS, PROMPT_EMBEDDINGS = "adapter_model.safetensors", "prompt_embeddings"
@@ -107,7 +108,7 @@ library_name: peft
 tags: [named-entity-recognition, genner, {provenance.options["method"]}]
 ---
 
-# Named entity recognition: {", ".join(label.name for label in instructions.labels)}
+# Named entity recognition: {", ".join(instructions.default_labels)}
 
 {_kind(provenance)} for `{provenance.base}`, trained with genner. The licences of the base model and of the data
 apply.
@@ -175,9 +176,11 @@ def _measured(data: Dataset, best: Mapping[str, float], limit: int) -> str:
 
 
 def _labels(instructions: Instructions) -> str:
-    return "\n".join(
-        f"- `{label.name}`{': ' if label.definition else ''}{label.definition}" for label in instructions.labels
-    )
+    def line(label: Label) -> str:
+        mark = "" if label.name in instructions.default_labels else " (only when asked for)"
+        return f"- `{label.name}`{': ' if label.definition else ''}{label.definition}{mark}"
+
+    return "\n".join(map(line, instructions.labels))
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -6,13 +6,13 @@ Knows nothing of torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from genner_cli.files.gold import Problem
 from genner_cli.prompting import Instructions
-from genner_cli.training.augment import augmented
+from genner_cli.training.augment import augmented, vocabulary
 from genner_cli.training.base import Base
 from genner_cli.training.examples import Example, Sample, encode
 from genner_cli.training.gold import Gold, refuse_nothing, settle
@@ -20,7 +20,7 @@ from genner_cli.training.options import Loss, TrainOptions
 from genner_cli.training.packing import Pack, in_a_row, in_pairs, order, side_by_side
 from genner_cli.training.samples import encode_samples, make_samples
 from genner_cli.training.virtual_tokens import drawn
-from genner_cli.types import Document
+from genner_cli.types import Document, Label, LabelTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,14 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """What to train on, what to validate on, and the instructions that the model gets. `rejected`: the worse answer to
-    each of the examples to train on, in their order, where preferences are learnt."""
+    each of the examples to train on, in their order, where preferences are learnt. `tree`: which labels may be asked
+    for in place of others."""
 
     instructions: Instructions
     train: Part
     valid: Part
     rejected: tuple[Example, ...] = ()
+    tree: LabelTree = field(default_factory=LabelTree)
 
 
 def load(
@@ -65,11 +67,12 @@ def load(
     Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on.
     """
     names = tuple(label.name for label in gold.labels)
+    known = vocabulary(gold.labels, gold.tree).labels(gold.labels, options.augmentation)
     instructions = Instructions(
         prompt=base.prompt,
         format=base.format(options),
         depth=options.depth,
-        labels=gold.labels,
+        labels=known,
         default_labels=names,
         chunk_bytes=base.chunk_bytes(options),
         together=(names,) if options.augmentation.none else (),  # it never sees another list of labels
@@ -77,17 +80,17 @@ def load(
     problems = []
     parts = []
     for documents, wanted in ((gold.train, meanings), (gold.valid, False)):
-        part, more = _encoded(documents, instructions, base, options, progress, meanings=wanted)
+        part, more = _encoded(documents, gold.labels, instructions, base, options, progress, meanings=wanted)
         parts.append(part)
         problems += more
     rejected: tuple[Example, ...] = ()
     if gold.rejected:
-        worse, more = _encoded(gold.rejected, instructions, base, options, progress, meanings=False)
+        worse, more = _encoded(gold.rejected, gold.labels, instructions, base, options, progress, meanings=False)
         parts[0], rejected, long = _paired(parts[0], worse, instructions.chunk_bytes)
         problems += [*more, *long]
     settle(problems, skip=gold.files.skip)
     refuse_nothing(gold.files, parts[0].examples, parts[1].examples)
-    return Dataset(instructions, parts[0], parts[1], rejected)
+    return Dataset(instructions, parts[0], parts[1], rejected, gold.tree)
 
 
 def _paired(better: Part, worse: Part, chunk_bytes: int) -> tuple[Part, tuple[Example, ...], list[Problem]]:
@@ -109,6 +112,7 @@ def _paired(better: Part, worse: Part, chunk_bytes: int) -> tuple[Part, tuple[Ex
 
 def _encoded(
     documents: Sequence[Document],
+    labels: Sequence[Label],
     instructions: Instructions,
     base: Base,
     options: TrainOptions,
@@ -116,7 +120,7 @@ def _encoded(
     *,
     meanings: bool,
 ) -> tuple[Part, list[Problem]]:
-    samples = make_samples(documents, labels=instructions.labels, chunk_bytes=instructions.chunk_bytes)
+    samples = make_samples(documents, labels=labels, chunk_bytes=instructions.chunk_bytes)
     found = encode_samples(
         samples.samples,
         base.tokens,
@@ -187,20 +191,24 @@ class Schedule:
             examples = self._drawn(examples, step)
         return in_pairs(examples, self._pack_tokens, packed=self._options.packed)
 
-    def to_teach(self) -> list[tuple[Sample, Example]]:
-        """All that is asked for in any epoch, with the example of each."""
+    def to_teach(self) -> Iterator[tuple[Sample, Example]]:
+        """All that is asked for in any epoch, with the example of each, which is encoded when its turn comes."""
         epochs = 1 if self._options.augmentation.none else self._options.epochs
-        return [self._pair(at, epoch) for epoch in range(epochs) for at in range(len(self._data.train.examples))]
+        return (self._pair(at, epoch) for epoch in range(epochs) for at in range(len(self._data.train.examples)))
 
     def _pair(self, at: int, epoch: int) -> tuple[Sample, Example]:
-        """A sample as it is asked for in this epoch, and its example; as it is where another list makes it too long."""
+        """A sample as it is asked for in this epoch, and its example; as it is where another list makes it too long, or
+        such that the format cannot carry an entity."""
         options, part = self._options, self._data.train
         if options.augmentation.none:
             return part.samples[at], part.examples[at]
-        sample = augmented(part.samples[at], options.augmentation, Random(f"{options.seed} {epoch} {at}"))
+        random = Random(f"{options.seed} {epoch} {at}")
+        sample = augmented(part.samples[at], options.augmentation, random, self._data.tree)
         said = self._data.instructions
         locked, meanings = options.loss is Loss.LOCKED, bool(options.fusion)
         example = encode(
             sample, self._tokens, said.prompt, said.format, said.depth, decisions=locked, meanings=meanings
         )
-        return (sample, example) if len(example.ids) <= self._longest else (part.samples[at], part.examples[at])
+        if len(example.ids) > self._longest or example.left_out:
+            return part.samples[at], part.examples[at]
+        return sample, example

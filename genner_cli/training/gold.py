@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from genner_cli.errors import DataError, UsageError
@@ -16,8 +16,9 @@ from genner_cli.files.gold import GoldData, Problem, read_gold, summarized
 from genner_cli.files.preferences import has_preferences, read_preferences
 from genner_cli.plurals import counted
 from genner_cli.provenance import MODEL_METADATA_FILE
+from genner_cli.training.augment import vocabulary
 from genner_cli.training.options import TrainOptions
-from genner_cli.types import Document, Label
+from genner_cli.types import Document, Label, LabelTree
 
 log = logging.getLogger("genner")
 
@@ -42,6 +43,7 @@ class Gold:
     """Files as they were read: the documents without a problem, and the label set.
 
     `rejected`: the documents of `train` once more with worse answers as their entities, where preferences are learnt.
+    `tree`: the labels with those above them and their aliases.
     """
 
     files: Files
@@ -49,13 +51,16 @@ class Gold:
     valid: tuple[Document, ...]
     labels: tuple[Label, ...]
     rejected: tuple[Document, ...] = ()
+    tree: LabelTree = field(default_factory=LabelTree)
 
 
-def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> Gold:
-    """Reads all data; `labels` None takes those that the training files have.
+def read(files: Files, options: TrainOptions, tree: LabelTree) -> Gold:
+    """Reads all data; a tree without labels takes those that the training files have.
 
-    Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on.
+    Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on, or a label
+    that is to be asked for can't be one.
     """
+    labels = tree.leaves() or None
     if options.patience and not files.valid:
         raise UsageError("--patience needs --valid, by which training is judged")
     if has_preferences(files.train, text_field=files.text_field):
@@ -67,7 +72,9 @@ def read(files: Files, options: TrainOptions, labels: Sequence[Label] | None) ->
     refuse_nothing(files, trained.documents, valid.documents)
     if not asked:
         raise UsageError(f"{', '.join(files.train)}: no entities to train on; give labelled documents")
-    return Gold(files, trained.documents, valid.documents, asked)
+    if not options.augmentation.none:
+        vocabulary(asked, tree)
+    return Gold(files, trained.documents, valid.documents, asked, tree=tree)
 
 
 def _read_preferences(files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> Gold:

@@ -38,25 +38,31 @@ class Augmentation:
     `subset`: the probability with which a random part of the labels is asked for; `shuffle`: whether labels come in
     random order; `negatives`: labels that are added, at most, of which the data has no entities; they come from
     `augment.COMMON_TYPES`; `other`: the probability with which a label is taken out, and all entities whose labels are
-    not asked for are "other" (DynamicNER, arXiv 2409.11022).
+    not asked for are "other". Of a tree of labels, `ancestor`: the probability with which labels take the place of all
+    those below them; `alias`: the probability, for each label, with which it is called by one of its aliases
+    (DynamicNER, arXiv 2409.11022).
     """
 
     subset: float = 0.0
     shuffle: bool = False
     negatives: int = 0
     other: float = 0.0
+    ancestor: float = 0.0
+    alias: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.subset <= 1 and 0 <= self.other <= 1) or self.negatives < 0:
+        rates = {name: getattr(self, name) for name in ("subset", "other", "ancestor", "alias")}
+        if any(not 0 <= rate <= 1 for rate in rates.values()) or self.negatives < 0:
+            given = ", ".join(f"{option_name(name)} {value}" for name, value in rates.items())
             raise UsageError(
-                f"a subset of {self.subset}, {self.negatives} negatives and other {self.other} are not an augmentation;"
+                f"{given}, --negatives {self.negatives} are not an augmentation;"
                 " choose probabilities from 0 to 1, and 0 or more negative labels"
             )
 
     @property
     def none(self) -> bool:
         """Whether samples stay as they are."""
-        return not (self.subset or self.shuffle or self.negatives or self.other)
+        return self == Augmentation()
 
 
 class Method(StrEnum):
@@ -116,6 +122,10 @@ class TrainOptions:
     shuffle: bool = _option(False, "Ask for labels in random order.")
     negatives: int = _option(0, "Maximum number of added labels of which the data has no entities.")
     other: float = _option(0.0, "Probability of taking a label out and asking for `other` in its place.")
+    ancestor: float = _option(
+        0.0, "Probability of asking for labels above, of a tree of labels, in place of those below."
+    )
+    alias: float = _option(0.0, "Probability of calling a label of a tree by one of its aliases.")
     evaluate_every: int | None = _option(None, "Steps between validations.", shown="one epoch")
     patience: int | None = _option(None, "Stop after this many validations without a better F1.", shown="never")
     valid_limit: int = _option(500, "Maximum number of validation documents to measure F1 on.")
@@ -158,7 +168,7 @@ class TrainOptions:
     @property
     def augmentation(self) -> Augmentation:
         """With which other labels examples are asked for."""
-        return Augmentation(self.subset, self.shuffle, self.negatives, self.other)
+        return Augmentation(self.subset, self.shuffle, self.negatives, self.other, self.ancestor, self.alias)
 
 
 def _refuse(options: TrainOptions, names: Iterable[str], right: Any, rule: str) -> None:
@@ -198,8 +208,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """What differs from the defaults. `paper`: arXiv 2601.17898, its repository's LoRA configuration; `tiny`: for CPUs."""
 
-AUGMENTED: Mapping[str, Any] = {"subset": 0.5, "shuffle": True, "negatives": 3, "other": 0.2}
-"""What --augment stands for."""
+AUGMENTED: Mapping[str, Any] = {
+    "subset": 0.5, "shuffle": True, "negatives": 3, "other": 0.2, "ancestor": 0.4, "alias": 0.4,
+}  # fmt: skip
+"""What --augment stands for. The last two are DynamicNER's rates of merged labels and of synonyms."""
 
 
 def option_name(name: str) -> str:

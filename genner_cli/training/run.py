@@ -152,10 +152,8 @@ def _teaching(
 
     def ask() -> None:
         with closing(opened()) as teachers:
-            pairs = schedule.to_teach()
-            samples = [sample for sample, _ in pairs]
             progress.stage("asking the base model")
-            teachers.ask_base(pairs, base_answers)
+            samples = teachers.ask_base(schedule.to_teach(), base_answers)
             for reference in job.teachers:
                 progress.stage(f"asking the teacher {reference}")
                 teachers.ask(reference, samples, data.instructions.depth, label_first(data.instructions.format))
@@ -201,6 +199,7 @@ def _begin(job: Job, recorded: dict[str, str]) -> None:
     recorded |= {
         "validation data": hash_files(map(Path, files.valid)),
         "fields": f"{files.text_field} {files.id_field}",
+        "label tree": json.dumps(job.gold.tree.value(), ensure_ascii=False),
     }
     if path.exists():
         before = _begun(path)
@@ -300,7 +299,7 @@ class _Validation:
         self._bfloat16 = number_type(options, model.device) is torch.bfloat16
         self._documents = chosen.documents
         self._packs = schedule.packed([placed(example, options.virtual) for example in chosen.examples])
-        self._spec = RunSpec(labels=instructions.labels, depth=instructions.depth)
+        self._spec = RunSpec(depth=instructions.depth)
         self._backend = TorchBackend(model, base.tokens, instructions)
 
     def __call__(self) -> dict[str, float]:

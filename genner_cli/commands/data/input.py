@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -19,7 +19,6 @@ Inputs = Annotated[
     list[str],
     typer.Argument(metavar="FILE...", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def read_each(files: Sequence[str], text_field: str, *, any_label: bool = False) -> dict[str, GoldData]:
@@ -44,11 +43,11 @@ class Sound(NamedTuple):
     record: Document
 
 
-def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
-    """All documents of the files, whatever their labels. Raises DataError, once the problems are reported, if there are
-    any."""
+def read_sound(files: Sequence[str], text_field: str, *, labels: Collection[str] | None = None) -> list[Sound]:
+    """All documents of the files, with entities of these labels, or of any. Raises DataError, once the problems are
+    reported, if there are any."""
     from genner_cli.commands.terminal import status_line, talk_on_stderr
-    from genner_cli.files.gold import Problem, labelled
+    from genner_cli.files.gold import Problem, labelled, unknown_labels
     from genner_cli.files.reading import expand, read_documents
 
     talk_on_stderr()
@@ -62,6 +61,8 @@ def read_sound(files: Sequence[str], text_field: str) -> list[Sound]:
                 problems += [Problem(f"{record.source}: {complaint}", record.source) for complaint in complaints]
             else:
                 problems.append(Problem(record.message, record.source))
+    if labels is not None:
+        problems += unknown_labels([document for document, _ in sound], labels)
     report_problems(problems)
     if problems:
         it = "it" if len(problems) == 1 else "them"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.data.input import Inputs, read_sound, record_line
-from genner_cli.commands.options import TextField
+from genner_cli.commands.options import TextField, label_tree
 from genner_cli.errors import UsageError
 from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.data.relabelling import Relabelled
+    from genner_cli.types import Label
 
 Map = Annotated[
     str | None, typer.Option("--map", "-m", metavar="FILE", help="YAML: 'OLD: NEW' lines; 'OLD:' drops a label.")
@@ -22,8 +24,17 @@ Map = Annotated[
 Dynamic = Annotated[
     bool,
     typer.Option(
-        "--dynamic",
-        help="Give each document a label list of its own (field 'labels'), as train --augment draws it.",
+        "--dynamic", help="Give each document a label list of its own (field 'labels'), as train --augment draws it."
+    ),
+]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        "-l",
+        metavar="FILE",
+        help="YAML file of all labels, for --dynamic; of a tree, labels above and aliases are drawn too.",
+        show_default="those of FILE...",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed of --dynamic.")]
@@ -36,6 +47,7 @@ def relabel(
     files: Inputs,
     names: Map = None,
     dynamic: Dynamic = False,
+    labels: LabelsFile = None,
     seed: Seed = 0,
     output: Output = "-",
     text_field: TextField = "text",
@@ -48,13 +60,14 @@ def relabel(
 
     - `genner data relabel train.jsonl --map labels.yaml -o coarse.jsonl`
     - `genner data relabel test.jsonl --dynamic --seed 7 -o dynamic.jsonl`, for `extract --labels-field labels`
+    - `genner data relabel test.jsonl --dynamic --labels tree.yaml -o dynamic.jsonl`
     """
-    if dynamic == bool(names):
-        raise UsageError("give either --map FILE or --dynamic")
+    if dynamic == bool(names) or (names and labels):
+        raise UsageError("give either --map FILE or --dynamic, and --labels with --dynamic alone")
     if names:
         _rename(files, names, output, text_field)
     else:
-        _draw(files, seed, output, text_field)
+        _draw(files, labels, seed, output, text_field)
 
 
 def _rename(files: Sequence[str], names: str, output: str, text_field: str) -> None:
@@ -73,7 +86,7 @@ def _rename(files: Sequence[str], names: str, output: str, text_field: str) -> N
     _report(done, mapping)
 
 
-def _draw(files: Sequence[str], seed: int, output: str, text_field: str) -> None:
+def _draw(files: Sequence[str], tree_file: Path | None, seed: int, output: str, text_field: str) -> None:
     """Writes each document with the labels that it is to be asked for, and the entities of these."""
     from random import Random
 
@@ -83,18 +96,26 @@ def _draw(files: Sequence[str], seed: int, output: str, text_field: str) -> None
     from genner_cli.training.gold import label_set
     from genner_cli.training.options import AUGMENTED, Augmentation
 
-    sound = read_sound(files, text_field)
-    labels = label_set(document for document, _ in sound)
+    tree = label_tree(None, tree_file)
+    leaves = tree.leaves()
+    sound = read_sound(files, text_field, labels=[label.name for label in leaves] or None)
+    labels = leaves or label_set(document for document, _ in sound)
     lists = set()
     with Writer(output, inputs=files) as writer:
         for number, (document, record) in enumerate(sound):
-            random = Random(f"{seed} {number}")
-            drawn = augmented(Sample(document.text, document.entities, labels), Augmentation(**AUGMENTED), random)
-            asked = [label.name for label in drawn.labels]
-            lists.add(tuple(asked))
+            sample = Sample(document.text, document.entities, labels)
+            drawn = augmented(sample, Augmentation(**AUGMENTED), Random(f"{seed} {number}"), tree)
+            lists.add(drawn.labels)
             entities = [entity_value(entity) for entity in drawn.entities]
-            writer.write(record_line(record, text_field, entities=entities, labels=asked))
+            writer.write(record_line(record, text_field, entities=entities, labels=_as_field(drawn.labels)))
     sys.stderr.write(f"{counted(len(sound), 'document')} with {counted(len(lists), 'label list')}\n")
+
+
+def _as_field(labels: Sequence[Label]) -> list[str] | dict[str, str]:
+    """Labels as `--labels-field` reads them: with their definitions, where there are any."""
+    if any(label.definition for label in labels):
+        return {label.name: label.definition for label in labels}
+    return [label.name for label in labels]
 
 
 def _report(done: Relabelled, mapping: Mapping[str, str | None]) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from genner_cli.commands.data.input import AsJson, Inputs, read_each, report_problems
-from genner_cli.commands.options import TextField
+from genner_cli.commands.data.input import Inputs, read_each, report_problems
+from genner_cli.commands.options import AsJson, TextField
+from genner_cli.commands.terminal import print_value
 
 if TYPE_CHECKING:
     from genner_cli.data.statistics import Lengths, Statistics
@@ -23,15 +24,11 @@ def stats(files: Inputs, as_json: AsJson = False, text_field: TextField = "text"
     Example: `genner data stats train.jsonl valid.jsonl`
     """
     from genner_cli.data.statistics import statistics
-    from genner_cli.files.writing import encode_value
 
     by_file = read_each(files, text_field, any_label=True).values()
     counted = statistics(document for data in by_file for document in data.documents)
     problems = [problem for data in by_file for problem in data.problems]
-    if as_json:
-        typer.echo(encode_value(asdict(counted)), nl=False)
-    else:
-        typer.echo("\n".join(_lines(counted)))
+    print_value(asdict(counted), _lines(counted), as_json=as_json)
     report_problems(problems)
     if problems:
         raise typer.Exit(1)

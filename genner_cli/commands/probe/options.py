@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.gold import is_nested, read_gold_files
-from genner_cli.commands.train import training_progress
+from genner_cli.commands.training import training_progress
 from genner_cli.errors import UsageError
 from genner_cli.training.options import TrainOptions
 

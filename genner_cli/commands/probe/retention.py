@@ -9,8 +9,8 @@ import typer
 
 from genner_cli.commands.options import DownloadBase
 from genner_cli.commands.probe.options import Folder, progress_on_stderr
-from genner_cli.commands.train import absolute, needs_training
-from genner_cli.errors import UsageError
+from genner_cli.commands.terminal import needed_for
+from genner_cli.commands.training import absolute, needs_training
 
 if TYPE_CHECKING:
     from genner_cli.probing.retention import Retained
@@ -81,11 +81,9 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.folder import ProbeFolder
 
-    try:
+    with needed_for("--suite lm-eval", extra="retention"):
         from genner_cli.probing.retention import run_harness
         from genner_cli.training.harness import opened_harness
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--suite lm-eval needs {error.name}; run: pip install 'genner[retention]'") from error
     with progress_on_stderr() as progress, opened_harness(tasks.folder, tasks.names) as harness:
         suite = {"suite": hash_files(tasks.files(outside=output)), "tasks": list(tasks.names)}
         folder = ProbeFolder(output, {**asked, **suite})
@@ -94,16 +92,13 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
 
 def _finish(found: list[Retained], path: Path) -> None:
     """Results as JSON, as a picture and as a table."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import draw, write_results
+    from genner_cli.commands.probe.tables import report
 
-    write_results(path, {each.task: each.value() for each in found})
     panels = []
     for measure in dict.fromkeys(each.measure for each in found):
         rows = {each.task: {"before": each.before, "after": each.after} for each in found if each.measure == measure}
         panels.append((f"{measure}, 95 % interval", rows, False))
-    draw(panels, path / "results.svg")
-    show([_table(found)])
+    report(path, {each.task: each.value() for each in found}, panels, [_table(found)])
 
 
 def _table(found: list[Retained]) -> Table:

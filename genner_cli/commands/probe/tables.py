@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +66,26 @@ def changes_value(found: Mapping[str, tuple[Mapping[str, Estimate], Comparison]]
     }
 
 
-def write_results(path: Path, value: dict[str, Any]) -> None:
-    """`results.json` in the probe's folder."""
+def report(
+    folder: Path,
+    results: dict[str, Any],
+    panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]],
+    parts: Iterable[Table | str],
+) -> None:
+    """What was found: `results.json` and `results.svg` in the probe's folder, and the parts on the terminal.
+
+    panels: of the picture: their titles, rows, and whether zero is marked.
+    """
+    from genner_cli.commands.evaluation_tables import show
     from genner_cli.files.writing import Writer, encode_value
 
-    with Writer(str(path / "results.json"), suffixes=(".json",)) as writer:
-        writer.write(encode_value(value))
-
-
-def draw(panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]], path: Path) -> None:
-    """The picture; its panels' titles, rows, and whether zero is marked."""
+    with Writer(str(folder / "results.json"), suffixes=(".json",)) as writer:
+        writer.write(encode_value(results))
     try:
         from genner_cli.plots.drawings import Panel, draw_probe
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"genner: no {path}, which needs {error.name}; run: pip install 'genner[plots]'\n")
-        return
-    draw_probe([Panel(*each) for each in panels], path)
+        picture = folder / "results.svg"
+        sys.stderr.write(f"genner: no {picture}, which needs {error.name}; run: pip install 'genner[plots]'\n")
+    else:
+        draw_probe([Panel(*each) for each in panels], folder / "results.svg")
+    show(parts)
