@@ -243,11 +243,7 @@ class RunSpec:
             for name in names:
                 shown = "--types and --labels" if name == "labels" else option_name(name)
                 yield getattr(self, name), f"--no-model cannot be combined with {shown}"
-        if self.open:
-            for name in ("labels", "labels_field", "strict_labels", "calibration", "no_model", "choose"):
-                shown = "--types and --labels" if name == "labels" else option_name(name)
-                yield getattr(self, name), f"--open cannot be combined with {shown}"
-            yield self.format not in (None, OPEN_FORMAT), f"--open needs the output format {OPEN_FORMAT}"
+        yield from self._beside_open() if self.open else ()
         retrieved = self.nearest and self.nearest.way
         chosen = self.shots is not None or retrieved or self.choose or self.example_hints
         needed = "--shots, --nearest, --choose and --example-hints are about examples; add --examples FILE"
@@ -269,6 +265,13 @@ class RunSpec:
             yield self.retry_errors, "--retry-errors runs on this machine only; drop --cluster"
         for name in ("address", "actors", "block_bytes") if not self.cluster else ():
             yield getattr(self, name) is not None, f"{option_name(name)} is for a cluster; add --cluster ray"
+
+    def _beside_open(self) -> Iterator[tuple[object, str]]:
+        """The same of options that are about given labels."""
+        for name in ("labels", "labels_field", "strict_labels", "calibration", "no_model", "choose"):
+            shown = "--types and --labels" if name == "labels" else option_name(name)
+            yield getattr(self, name), f"--open cannot be combined with {shown}"
+        yield self.format not in (None, OPEN_FORMAT), f"--open needs the output format {OPEN_FORMAT}"
 
     def expanded(self) -> RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""
