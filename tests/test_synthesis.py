@@ -72,8 +72,7 @@ def author(handler: Any = author_of, *, slots: int = 4, asked: list[Request] | N
         prompts = [Prompt("", "\n", "\n", (Turn("A:", "\n"),) * count) for count in range(most + 1)]
 
         def generate(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
-            for each in engine.generate(requests):
-                yield each
+            yield from engine.generate(requests)
             if asked is not None:
                 asked.extend(engine.requests)
 
