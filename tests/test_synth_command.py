@@ -1,5 +1,5 @@
 """`genner synth` on the command line: real engines in real processes. The author has random weights and no chat
-template, so that its sentences are nonsense; the bundled model annotates them."""
+template, so that its sentences are nonsense, and end where a grammar ends; the bundled model annotates them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ from genner_cli.engine.model import Model
 from genner_cli.files.gold import read_gold
 from genner_cli.generation import Constraint, Request, Sampling
 from genner_cli.locking import NO_LOCK
+from genner_cli.methods import synthesis
 from genner_cli.methods.synthesis import LINE, WRITER_PROMPT
 from genner_cli.running.asked import AskedModel, Opening
 from genner_cli.running.spec import RunSpec
 
 Genner = Callable[..., Run]
 CPU = ("--threads", "1", "--gpu-layers", "0")
+SHORT = 'root ::= [a-z]{2,9} (" " [a-z]{2,9}){4} "."'
+WITH_SHORT = f"""
+from genner_cli.methods import synthesis
+synthesis.LINE = {SHORT!r}
+from genner_cli.commands import main; main()
+"""
 PLAN = """
 about: news
 attributes: {topic: {values: [football, cooking, trains]}}
@@ -54,7 +61,10 @@ def arguments(folder: Path, author: Path, out: str = "out") -> list[str]:
     return ["synth", str(folder / "labels.yaml"), *options, *CPU, "-o", str(folder / out)]
 
 
-def test_sentences_are_written_annotated_and_checked(genner: Genner, files: Path, random_author: Path) -> None:
+def test_sentences_are_written_annotated_and_checked(
+    genner: Genner, files: Path, random_author: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthesis, "LINE", SHORT)
     run = genner(*arguments(files, random_author))
     assert (run.status, run.stdout) == (0, b""), run.stderr
     assert "4 sentences of " in run.stderr
@@ -70,7 +80,7 @@ def test_sentences_are_written_annotated_and_checked(genner: Genner, files: Path
 
 def test_a_run_that_was_killed_resumes_to_the_same_files(files: Path, random_author: Path) -> None:
     def start(out: str) -> subprocess.Popen[bytes]:
-        command = (sys.executable, "-m", "genner_cli", *arguments(files, random_author, out))
+        command = (sys.executable, "-c", WITH_SHORT, *arguments(files, random_author, out))
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     assert start("whole").wait() == 0

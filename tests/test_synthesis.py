@@ -378,6 +378,12 @@ def test_lists_are_read_without_numbers_quotes_explanations_and_repetitions() ->
     }
 
 
+def test_an_answer_that_was_cut_is_kept_up_to_the_last_end_of_a_sentence() -> None:
+    assert synthesis.written("s1", 'Ada met Bob. "Really?" No. And th', cut=True).text == 'Ada met Bob. "Really?" No.'
+    assert synthesis.written("s1", "Ada met Mr.Bob and th", cut=True).problem is Verdict.CUT
+    assert synthesis.written("s1", "No. Ada met Bob and th", cut=True).problem is Verdict.EMPTY
+
+
 @pytest.mark.parametrize(
     ("answer", "text", "problem"),
     [
