@@ -33,7 +33,7 @@ PlanFile = Annotated[
 ]  # fmt: skip
 Examples = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Labelled documents to show to the model.", show_default="none"),
+    typer.Option(metavar="FILE", help="Labelled documents, of which four are shown to the model.", show_default="none"),
 ]  # fmt: skip
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for train.jsonl and all stages.")]
 Annotator = Annotated[

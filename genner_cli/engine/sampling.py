@@ -36,10 +36,10 @@ class Sampler:
         chosen = self._sampling
         if not chosen.temperature:
             return values
-        drawn = values / chosen.temperature + self._noise(ids, position)
-        if chosen.min_p:
-            unlikely = values < values.max() + math.log(chosen.min_p)
-            drawn[unlikely] = values[unlikely] - _BEHIND
+        least = values.max() + math.log(chosen.min_p) if chosen.min_p else -math.inf
+        likely = values >= least
+        drawn = values - _BEHIND
+        drawn[likely] = values[likely] / chosen.temperature + self._noise(ids[likely], position)
         return drawn
 
     def _noise(self, ids: NDArray[np.int64], position: int) -> NDArray[np.float64]:

@@ -37,6 +37,7 @@ _MOST_WORDS = 6
 _LISTED = re.compile(r"^\s*(?:[-*•]+|\(?\d{1,3}[.):]+)\s*")
 _EXPLAINED = re.compile(r"\s+[-–—:]\s.*$|\s*[:(].*$")
 _QUOTES = "\"'“”‘’*` "
+_ENDED = re.compile(r".*[.!?][\"'”’)]*(?=\s)", re.DOTALL)
 _PREFACE = re.compile(r"^(?:sentence|answer|text)\s*\d*\s*:\s*", re.IGNORECASE)
 
 
@@ -153,7 +154,10 @@ def planned(about: str, values: Mapping[str, Sequence[str]], names: Mapping[str,
 
 
 def written(id: str, answer: str, *, cut: bool) -> Written:
-    """An answer as a sentence, without quotes around it and words before it that are not part of it."""
+    """An answer as a sentence, without quotes around it and words before it that are not part of it; where its tokens
+    ran out, up to the last end of a sentence, if there is one."""
+    ended = _ENDED.match(answer) if cut else None
+    answer, cut = (ended[0], False) if ended else (answer, cut)
     text = " ".join(_PREFACE.sub("", _LISTED.sub("", answer)).split()).strip('"“”* ')
     words = [word for word in text.split() if any(map(str.isalnum, word))]
     if len(words) < FEWEST_WORDS:

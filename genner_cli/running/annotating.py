@@ -85,7 +85,7 @@ def _judged(
         for number, candidates in asked.items()
     )
     write_records(source, records)
-    asks = (VALID, BOUNDARY, LABEL) if len(job.labels) > 1 else (VALID, BOUNDARY)
+    asks = (BOUNDARY, LABEL, VALID) if len(job.labels) > 1 else (BOUNDARY, VALID)
     ruling = Ruling(tree=LabelTree.flat(job.labels))
     files = Files(inputs=(str(source),), output=str(output))
     judge(files, (), stages(asks, dict.fromkeys(asks, job.voters)), ruling, named(progress, "correction"))

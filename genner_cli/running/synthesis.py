@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from genner_cli.demonstrations import covering
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_file
@@ -25,6 +26,7 @@ from genner_cli.plurals import counted
 from genner_cli.running.annotating import annotated, correct
 from genner_cli.running.local import Progress, named, silent
 from genner_cli.running.rewriting import Files, rewrite
+from genner_cli.running.spec import SHOTS
 from genner_cli.running.synthesis_job import STAGES, Synthesis, records_of, write_records
 from genner_cli.running.writers import BATCH, Manner, Writing
 from genner_cli.types import Document
@@ -88,7 +90,8 @@ def _asked(
     """The questions with what the author answers, in fields. `show`: the examples are shown."""
     asked, output = job.stage(f"{stage}.questions.jsonl"), job.stage(f"{stage}.jsonl")
     write_records(asked, ({**each.fields, "text": each.text} for each in questions))
-    demonstrations = synthesis.shown(job.about, job.examples) if show else ()
+    examples = covering(job.examples, SHOTS, [label.name for label in job.labels]) if show and job.examples else ()
+    demonstrations = synthesis.shown(job.about, examples)
     with Writing(job.author, manner, demonstrations) as writing:
         rewrite(Files(inputs=(str(asked),), output=str(output)), writing, named(progress, stage), most=BATCH)
     return records_of(output)
