@@ -57,6 +57,20 @@ def asked_of(spec: RunSpec, documents: Sequence[Document]) -> RunSpec:
     return replace(spec, labels=spec.labels or labels_in(documents) or None, depth=depth)
 
 
+def with_labels_of_their_own(documents: Iterable[Document], field: str | None) -> tuple[Document, ...]:
+    """The documents with the labels that one of their fields asks for. Raises DataError for what cannot be labels."""
+    from genner_cli.files.labels import with_own_labels
+    from genner_cli.types import FailedDocument
+
+    found = []
+    for each in documents:
+        asking = with_own_labels(each, field)
+        if isinstance(asking, FailedDocument):
+            raise DataError(asking.message)
+        found.append(asking)
+    return tuple(found)
+
+
 def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec) -> list[Extraction]:
     """What a model finds in the documents, with the hints of the run; a bar on stderr meanwhile."""
     from genner_cli.files.hints import hinted
@@ -64,4 +78,4 @@ def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec) -> l
 
     asked = hinted(documents, spec.hints, text_field=spec.text_field, id_field=spec.id_field)
     with document_bar(len(documents)) as counted:
-        return list(counted(extractions(opened, asked)))
+        return list(counted(extractions(opened, asked, own_labels=spec.labels_field is not None)))
