@@ -160,13 +160,27 @@ class Nearest:
     def _ranked(self, query: Query) -> Sequence[int]:
         """The documents, the nearest first, without twins of the query."""
         if self.way is Way.WORDS:
-            return self._by_words(query)
+            return self._by_words.ranked(query, 2 * self.shots)
         assert self.rank, "vectors are compared where the model is open"
         return self.rank(self.way, query)
 
-    def _by_words(self, query: Query) -> list[int]:
-        """By the weight of the shared words, inverse document frequencies, over the square root of the document's own
-        weight. Equally near ones stand in the order of the pool; what shares no word is not near."""
+    @cached_property
+    def _by_words(self) -> ByWords:
+        return ByWords(self.pool)
+
+
+@dataclass(frozen=True)
+class ByWords:
+    """Documents, ranked by the words that they share with a text."""
+
+    documents: tuple[Document, ...]
+
+    def ranked(self, query: Query, most: int) -> list[int]:
+        """The numbers of at most this many documents, the nearest first, without twins of the query.
+
+        By the weight of the shared words, inverse document frequencies, over the square root of the document's own
+        weight. Equally near ones stand in the order of the pool; what shares no word is not near.
+        """
         holders, weights, norms = self._index
         scores: dict[int, float] = defaultdict(float)
         for word in sorted(set(words(query.text)) & weights.keys()):
@@ -174,21 +188,21 @@ class Nearest:
                 scores[number] += weights[word] / norms[number]
         same = self._twins.of(query)
         candidates = (number for number in scores if number not in same)
-        return nsmallest(2 * self.shots, candidates, key=lambda number: (-scores[number], number))
+        return nsmallest(most, candidates, key=lambda number: (-scores[number], number))
 
     @cached_property
     def _twins(self) -> Twins:
-        return twins(self.pool)
+        return twins(self.documents)
 
     @cached_property
     def _index(self) -> tuple[dict[str, list[int]], dict[str, float], list[float]]:
         """The documents that have a word, the weight of a word, the norm of a document."""
-        bags = [set(words(each.text)) for each in self.pool]
+        bags = [set(words(each.text)) for each in self.documents]
         holders: dict[str, list[int]] = defaultdict(list)
         for number, bag in enumerate(bags):
             for word in bag:
                 holders[word].append(number)
-        weights = {word: math.log(1 + len(self.pool) / len(held)) for word, held in holders.items()}
+        weights = {word: math.log(1 + len(self.documents) / len(held)) for word, held in holders.items()}
         norms = [math.sqrt(math.fsum(weights[word] for word in bag)) or 1.0 for bag in bags]
         return holders, weights, norms
 

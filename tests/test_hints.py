@@ -19,7 +19,7 @@ from genner_cli.errors import UsageError
 from genner_cli.extraction import extract
 from genner_cli.files import hints as hints_file
 from genner_cli.files.hashing import hash_file, hash_files
-from genner_cli.files.hints import FOLDS, TRAINING_DATA, check_hints, hinted
+from genner_cli.files.hints import FOLDS, TRAINING_DATA, check_hints, hinted, refuse_unmatched
 from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.prompting import HINTS, Demonstration, Prompt, Turn, hint_lines
@@ -81,7 +81,14 @@ def test_hints_belong_to_the_document_of_their_id_and_text(tmp_path: Path, caplo
     assert [each.hints for each in found] == [(ann,), (), None, None]
     assert [hint.score for hint in found[0].hints or ()] == [0.5]
     assert len(caplog.messages) == 1
+    assert "2 of 4 documents" in caplog.text
     assert list(hinted(asked, None, **NAMES)) == asked
+    read = iter(asked)
+    refuse_unmatched(read, str(path), "--hints", **NAMES)
+    assert len(list(read)) == 3  # one was enough
+    with pytest.raises(UsageError, match="none of 2 documents"):
+        refuse_unmatched(asked[2:], str(path), "--hints", **NAMES)
+    refuse_unmatched([], str(path), "--hints", **NAMES)
 
 
 def test_a_file_of_hints_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ HOMES = {
     "yaml": {"files"},
     "pyarrow": {"files"},
     "spacy": {"files", "integrations"},
+    "cassis": {"files"},
     "presidio_analyzer": {"integrations"},
     "fsspec": {"files"},
     "regex": {"expressions"},

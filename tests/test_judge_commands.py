@@ -13,7 +13,11 @@ import orjson
 import pytest
 from asking import news
 from conftest import Run
+from random_model import write_random_model
 from resuming import records, wait_for_lines, write_documents
+from test_chat import CHAT
+
+from genner_cli.engine.chat import CHAT_TEMPLATE
 
 Genner = Callable[..., Run]
 CPU = ("--threads", "1", "--gpu-layers", "0")
@@ -84,7 +88,8 @@ def test_killed_it_resumes_to_the_same_bytes(genner: Genner, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "-o FILE"),
+        ((), "--output"),
+        (("-o", "-"), "-o FILE"),
         (("-o", "out.jsonl", "--ask", "truth"), "valid, label"),
         (("-o", "out.jsonl", "--ask", "best"), "two files"),
         (("-o", "out.jsonl", "--ask", "best,valid"), "alone"),
@@ -133,6 +138,12 @@ def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> No
     run = genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES)
     assert run.status == 0, run.stderr
     assert orjson.loads(roles.read_bytes())["extractors"] == ["wrong"]
+    asked = tmp_path / "roles.json.stages" / "valid.jsonl"
+    before = asked.stat().st_ino
+    for options, anew in (((), False), (("--restart",), True)):
+        assert genner("calibrate", gold, "--predictions", f"{path},{wrong}", "-o", roles, *TYPES, *options).status == 0
+        assert (asked.stat().st_ino != before) == anew
+    assert genner("calibrate", gold, "--restart", "-o", roles, *TYPES).status == 2
     missing = genner("judge", path, "--roles", roles, *TYPES, *CPU, "-o", tmp_path / "none.jsonl")
     assert (missing.status, "'wrong'" in missing.stderr) == (2, True)
 
@@ -176,6 +187,73 @@ def test_a_document_that_failed_does_not_keep_the_others_from_being_verified(gen
     assert "error" in failed
 
 
+def test_documents_that_failed_are_extracted_and_verified_again(genner: Genner, tmp_path: Path) -> None:
+    values = [{"id": at, "text": text} for at, text in enumerate(news()[:3])]
+    inputs, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_documents(inputs, [*values[:2], {"id": 2, "text": 7}])
+    command = ("extract", inputs, *TYPES, "--verify", "self", "-o", output)
+    assert genner(*command).status == 1
+    write_documents(inputs, values)
+    run = genner(*command, "--retry-errors")
+    assert run.status == 0, run.stderr
+    again = tmp_path / "whole.jsonl"
+    assert genner("extract", inputs, *TYPES, "--verify", "self", "-o", again).status == 0
+    assert output.read_bytes() == again.read_bytes()
+
+
+def test_entities_of_other_labels_are_left_out_of_a_judgement_and_counted(genner: Genner, tmp_path: Path) -> None:
+    path = write_documents(
+        tmp_path / "a.jsonl",
+        [
+            {
+                "text": "Ada saw Oslo.",
+                "entities": [{"start": 0, "end": 3, "label": "PER"}, {"start": 8, "end": 12, "label": "LOC"}],
+            }
+        ],
+    )
+    run = genner("judge", path, "--types", "PER", *CPU, "-o", tmp_path / "out.jsonl")
+    assert (run.status, "LOC (1)" in run.stderr) == (0, True)
+    assert {each["label"] for each in records(tmp_path / "out.jsonl")[0]["entities"]} <= {"PER"}
+
+
+def test_examples_are_shown_to_a_model_that_answers_in_a_chat_within_a_quarter_of_its_context(
+    genner: Genner, tmp_path: Path
+) -> None:
+    from genner_cli.engine.model import Model
+    from genner_cli.methods.candidates import Candidate
+    from genner_cli.running.judges import voters
+    from genner_cli.running.spec import RunSpec
+
+    path, train = extracted(genner, tmp_path, 3), tmp_path / "train.jsonl"
+    texts = [f"Ada{'x' * (at % 7)} Lovelace saw Oslo, number {at}." for at in range(60)]
+    values = [{"text": text, "entities": [{"start": 0, "end": text.index(" "), "label": "PER"}]} for text in texts]
+    write_documents(train, values)
+    foreign = write_random_model(tmp_path / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
+    options = {"context": 1024, "threads": 1, "gpu_layers": 0}
+    spec = RunSpec.of(model=str(foreign), examples=str(train), shots=32, **options)
+    (voter,) = voters([str(foreign)], spec)
+    with voter.open() as judge, Model(foreign, gpu_layers=0) as model:
+        posed = judge.poser.odds("Bob Lovelace saw Oslo.", Candidate(0, 3, "PER"))
+        assert posed
+        question = posed.questions[0]
+        answers = [piece.text for piece in question.rest if piece.text in ("Yes", "No")]
+        assert 2 < len(answers) < 32
+        assert abs(answers.count("Yes") - answers.count("No")) <= 1
+        assert len(model.prompt(question.rest)) - len(model.prompt(question.rest[-2:])) <= 1024 // 4
+        assert all(answer.error is None for _, answer in judge.score(posed.questions))
+    command = ("judge", path, "--model", foreign, *TYPES, *CPU)
+    plain, shown = tmp_path / "plain.jsonl", tmp_path / "shown.jsonl"
+    assert genner(*command, "-o", plain).status == 0
+    assert genner(*command, "--examples", train, "--shots", "2", "-o", shown).status == 0
+    manifest = orjson.loads(Path(f"{shown}.run.json").read_bytes())
+    assert "shots" in str(manifest)
+    assert genner(*command, "-o", shown).status == 2  # other questions
+    assert genner(*command, "--shots", "2", "-o", plain).status == 2
+    assert genner(*command, "--examples", train, "--ask", "label", "-o", tmp_path / "no.jsonl").status == 2
+    own = genner("judge", path, "--examples", train, *TYPES, *CPU, "-o", tmp_path / "own.jsonl")
+    assert (own.status, "no examples" in own.stderr) == (0, True)
+
+
 ENDS = """
 import os
 from genner_cli.running import asked
@@ -199,7 +277,7 @@ def test_a_question_that_kills_the_process_costs_its_vote(tmp_path: Path) -> Non
     from genner_cli.types import Label
 
     spec = RunSpec.of(labels=(Label("PER"),), threads=1, gpu_layers=0)
-    with open_judge(hub.BUNDLED, spec) as sound, open_judge(hub.BUNDLED, spec, ENDS) as dying:
+    with open_judge(hub.BUNDLED, spec) as sound, open_judge(hub.BUNDLED, spec, child=ENDS) as dying:
         texts = ("Ada saw Bergen.", "Ada saw Oslo.", "Ada slept.")
         posed = [sound.poser.odds(text, Candidate(0, 3, "PER")) for text in texts]
         first, _, last = answered(posed, sound.score)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
@@ -14,10 +14,13 @@ from scripted_judges import Knows, broken, of_score, voter
 
 from genner_cli.errors import UsageError
 from genner_cli.generation import Answer, Question
+from genner_cli.methods.candidates import Candidate
+from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Option, Posed
 from genner_cli.methods.ruling import Ruling
+from genner_cli.running.ensembles import choose
 from genner_cli.running.judging import Voter, candidates_of, judge, proposals, stages
 from genner_cli.running.rewriting import Done, Files
-from genner_cli.types import Document, Label, LabelNode, LabelTree
+from genner_cli.types import Document, Entity, Label, LabelNode, LabelTree
 
 PLAIN = Ruling()
 TEXT = "Ada Lovelace of Acme met Bob in New York City."
@@ -313,3 +316,88 @@ def test_a_question_is_asked_once_for_each_candidate_and_once_about_nothing_for_
     run([path], ("valid",), [of_score("m", score)], tmp_path / "out.jsonl")
     assert len(seen) == 3 * len(GOLD) + len({label for _, label in GOLD})
     assert len({question.prefix for question in seen}) == 1
+
+
+def test_only_labels_of_the_tree_are_judged_where_they_limit_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = LabelTree((LabelNode(Label("PER"), aliases=("ORG",)),))
+    path, output = write(tmp_path / "a.jsonl", *GOLD, ("met", "MISC")), tmp_path / "out.jsonl"
+    believes = voter("m", knowing(("met", "MISC")))
+    with caplog.at_level("WARNING", "genner"):
+        (record,) = run([path], ("valid",), [believes], output, Ruling(tree=tree, limit=True))
+    assert mentions(record) == {pair for pair in GOLD if pair[1] in ("PER", "ORG")}
+    assert "2 entities" in caplog.text
+    assert "LOC (1), MISC (1)" in caplog.text or "MISC (1), LOC (1)" in caplog.text
+    with pytest.raises(UsageError, match="labels that are judged"):
+        run([path], ("valid",), [believes], output)
+    (record,) = run([path], ("valid",), [believes], output, Ruling(tree=tree), restart=True)
+    assert mentions(record) == GOLD | {("met", "MISC")}
+
+
+def test_records_that_failed_are_judged_once_they_are_corrected(tmp_path: Path) -> None:
+    path, output = write(tmp_path / "a.jsonl", *GOLD, copies=3), tmp_path / "out.jsonl"
+    right = Path(path).read_bytes().splitlines(keepends=True)
+    failed = {"id": 1, "text": orjson.loads(right[1])["text"], "entities": [], "error": {"message": "too slow"}}
+    Path(path).write_bytes(right[0] + orjson.dumps(failed) + b"\n" + right[2])
+    voters = [voter("m", knowing()), voter("n", knowing())]
+    assert judged([path], ("valid",), voters, output).ledger.failed == 1
+    first = output.read_bytes().splitlines()
+    Path(path).write_bytes(b"".join(right))
+    with pytest.raises(UsageError, match="--retry-errors"):
+        judged([path], ("valid",), voters, output)
+    done = judged([path], ("valid",), voters, output, retry_errors=True)
+    assert (done.ledger.documents, done.ledger.failed, done.documents) == (3, 0, 1)
+    again = output.read_bytes().splitlines()
+    assert (again[0], again[2]) == (first[0], first[2])
+    assert mentions(orjson.loads(again[1])) == GOLD
+    assert judged([path], ("valid",), voters, output, retry_errors=True).complete
+    with pytest.raises(UsageError, match="-"):
+        judged(["-"], ("valid",), voters, output, retry_errors=True)
+
+
+class Noting(Asked):
+    """Notes what is asked about, and behind which other candidates."""
+
+    seen: ClassVar[list[tuple[str, tuple[int, int, str], tuple[tuple[int, int, str], ...]]]] = []
+
+    def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
+        self.seen.append((passage, candidate.key, tuple(each.key for each in before)))
+        return Asked.odds(self, passage, candidate, before)
+
+
+def test_models_are_asked_the_same_where_roles_are_chosen_and_where_they_are_used(tmp_path: Path) -> None:
+    """One of the files has wrong entities that would be shown before those of the other."""
+    inputs = [
+        write(tmp_path / "good.jsonl", *GOLD, ("met", "PER"), copies=3),
+        write(tmp_path / "bad.jsonl", ("of", "ORG"), ("in", "LOC"), copies=3),
+    ]
+    gold = tuple(
+        Document(
+            value["text"], str(value["id"]), tuple(Entity(**entity(*pair, value["text"])) for pair in sorted(GOLD))
+        )
+        for value in map(orjson.loads, Path(inputs[0]).read_bytes().splitlines())
+    )
+    names = ("m", "n")
+
+    def noting(name: str) -> Voter:
+        with voter(name, knowing()).open() as opened:
+            return of_score(name, opened.score, poser=Noting(JUDGE_PROMPT))
+
+    Noting.seen.clear()
+    files = Files(inputs=tuple(inputs), output=str(tmp_path / "roles.json"))
+    roles = choose(gold, files, ["good", "bad"], [noting(name) for name in names], PLAIN)
+    assert (roles.extractors, roles.voters, roles.measured["f1"]) == (("good",), ("m",), 1.0)
+    chosen = list(Noting.seen)
+    assert any("of" in passage[start:end] for passage, (start, end, _), _ in chosen)
+    Noting.seen.clear()
+    ruling = Ruling(thresholds=roles.thresholds)
+    found = judge(
+        Files(inputs=(inputs[0],), output=str(tmp_path / "out.jsonl")), ["good"],
+        stages(("valid",), {"valid": [noting("m")]}), ruling,
+    )  # fmt: skip
+    assert found.ledger.failed == 0
+    assert len(Noting.seen) == 15
+    assert chosen[-15:] == Noting.seen
+    assert not set(Noting.seen) <= set(chosen[:-15])  # where all files are candidates, others are shown before
+    assert [mentions(orjson.loads(line)) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()] == [GOLD] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,39 @@ def test_a_model_that_knows_only_what_it_is_shown_needs_the_right_example(way: W
     assert shown.text == PLANTED[2].text
     twin = Query(text, PLANTED[2].text, (Entity(0, 13, "PER", "Angela Merkel"),))
     assert PLANTED[2].text not in [each.text for each in nearest.chosen(twin)]
+
+
+def test_the_oldest_vectors_and_the_files_not_used_for_longest_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("genner_cli.engine.vectors.time.time", lambda: float(next(clock)))
+    most, rows = 2**17, np.ones((1, 250), np.float32)  # 128 KiB, 1 kB
+    passages = [Passage(str(number)) for number in range(200)]
+
+    def grow(name: str, numbers: range) -> None:
+        for number in numbers:
+            file = VectorFile(tmp_path / name, most_bytes=most)
+            file.write([passages[number]], [rows])
+            file.close()
+
+    def there() -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+
+    grow("old.sqlite", range(30))
+    grow("used.sqlite", range(30))
+    assert there().keys() == {"old.sqlite", "used.sqlite"}
+    for at, name in enumerate(("used.sqlite", "old.sqlite"), 1):
+        os.utime(tmp_path / name, (at, at))
+    VectorFile(tmp_path / "used.sqlite").close()  # to be read is to be used
+    grow("new.sqlite", range(40))
+    assert there().keys() == {"new.sqlite", "used.sqlite"}
+    assert sum(there().values()) <= most
+    grow("new.sqlite", range(40, 180))
+    assert there().keys() == {"new.sqlite"}
+    assert sum(there().values()) <= most
+    file = VectorFile(tmp_path / "new.sqlite")
+    kept = [each is not None for each in file.read(passages[:180], 250)]
+    file.close()
+    assert kept == sorted(kept)  # the newest ones, all of them
+    assert 40 < sum(kept) < 130

@@ -164,3 +164,30 @@ def test_python_callers_have_it_too() -> None:
         first, second = extractor.extract(given)
     assert {entity["label"] for entity in first["entities"]} <= {"LOC", "PER", "ORG"}
     assert "error" in second
+
+
+def test_evaluation_asks_for_and_scores_each_document_on_its_own_labels(genner: Any, tmp_path: Path) -> None:
+    text = "Ann Lee of Acme lives in Rome."
+    spans = {"PER": (0, 7), "ORG": (11, 15), "LOC": (25, 29)}
+    every = [{"start": start, "end": end, "label": label} for label, (start, end) in spans.items()]
+    lists = [["PER"], {"LOC": "a place", "ORG": None}, None]
+    gold = [{"id": str(n), "text": text, "entities": every, "asked": asked} for n, asked in enumerate(lists)]
+    # wrong only where it is not asked for, but for one of the last document
+    wrong = [["ORG", "LOC"], ["PER"], ["ORG"]]
+    found = [
+        {"id": str(n), "text": text, "entities": [e for e in every if e["label"] not in wrong[n]]} for n in range(3)
+    ]
+    gold_file = write_documents(tmp_path / "gold.jsonl", gold)
+    predictions = write_documents(tmp_path / "found.jsonl", found)
+    call = ("evaluate", gold_file, "--labels-field", "asked", "--json")
+    run = genner(*call, "--predictions", predictions)
+    assert run.status == 0, run.stderr
+    micro = orjson.loads(run.stdout)["micro"]
+    assert (micro["hit"], micro["spurious"], micro["missed"]) == (5, 0, 1)
+    assert genner(*call, "--predictions", predictions, "--scorer", "official").status == 2
+    bad = write_documents(tmp_path / "bad.jsonl", [gold[0] | {"asked": 7}])
+    refused = genner("evaluate", bad, "--labels-field", "asked", "--predictions", predictions)
+    assert (refused.status, "field 'asked'" in refused.stderr) == (1, True)
+    ran = genner(*call, "--types", "PER,ORG", "--threads", "1")
+    assert ran.status == 0, ran.stderr
+    assert orjson.loads(ran.stdout)["documents"]["failed"] == 0

@@ -10,16 +10,19 @@ import pytest
 from asking import instructions_of, news
 from conftest import ONE_THREAD
 
+from genner_cli.demonstrations import ByWords
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.extraction import extract
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Answer
+from genner_cli.methods.answered import Answered
 from genner_cli.methods.asking import answered, around
 from genner_cli.methods.candidates import Candidate
 from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Passages, Rendered
+from genner_cli.prompting import Turn
 from genner_cli.tasks import Task
-from genner_cli.types import Document, Label
+from genner_cli.types import Document, Entity, Label
 
 LABELS = (Label("PER"), Label("ORG"), Label("LOC"))
 FLASH = replace(ONE_THREAD, flash_attention=True)
@@ -165,3 +168,71 @@ def test_chat_questions_go_through_the_engine_alike_in_any_batch(bundled: Model)
         assert scores is not None
         assert all(math.isfinite(score) for score in scores)
     assert [len(scores or ()) for scores in found[0][:2]] == [1, len(LABELS)]
+
+
+def labelled(text: str, **mentions: str) -> Document:
+    """A document in which each label has one mention."""
+    spans = ((text.index(mention), mention, label) for label, mention in mentions.items())
+    return Document(text, entities=tuple(Entity(at, at + len(mention), label, mention) for at, mention, label in spans))
+
+
+POOL = (
+    labelled("Ann lives in Rome.", PER="Ann", LOC="Rome"),
+    labelled("Bob lives in Paris.", PER="Bob", LOC="Paris"),
+    labelled("Mars lives in Bergen."),
+    labelled("Eve lives in Oslo today.", PER="Eve", LOC="Oslo"),
+    labelled("nothing lives here in here"),
+    labelled("It rained all day.", PER="It"),
+)
+
+
+def shown_before(passage: str, mention: str, label: str, *, shots: int = 4, budget: int = 1000) -> list[str]:
+    prompts = tuple(replace(JUDGE_PROMPT, turns=(Turn(" -> ", "; "),) * count) for count in range(shots + 1))
+    examples = Answered(prompts, ByWords(POOL), shots, budget)
+    poser = Asked(prompts[0], LABELS, answered=examples)
+    at = passage.index(mention)
+    posed = poser.odds(passage, Candidate(at, at + len(mention), label))
+    assert posed
+    real, nothing = ["".join(piece.text for piece in question.rest) for question in posed.questions]
+    asked = f'{passage}\n\nQuestion: Is "{mention}" an entity with the label {label}? Answer yes or no.'
+    assert real.removesuffix(JUDGE_PROMPT.after_text).endswith(asked)
+    before = real[: real.index(asked)]
+    assert nothing.startswith(before)  # the inclination is that behind the same answers
+    return [each for each in before.split("; ") if each]
+
+
+def test_the_nearest_texts_are_shown_with_as_many_yes_as_no_the_nearest_last() -> None:
+    shown = shown_before("Zoe lives in Paris with Al.", "Paris", "LOC")
+    questions = [
+        (re.search(r'Is "(.*?)" an entity with the label LOC\?', each), each.rpartition(" -> ")[2]) for each in shown
+    ]
+    assert [(found and found[1], answer) for found, answer in questions] == [
+        ("Oslo", "Yes"), ("Mars", "No"), ("Ann", "No"), ("Paris", "Yes"),
+    ]  # fmt: skip
+    assert all(each.startswith(document.text) for each, document in zip(shown[::3], (POOL[3], POOL[1]), strict=True))
+
+
+@pytest.mark.parametrize(
+    "passage", ["Ann  lives in\nRome.", "Ann lives in Rome. Bob lives in Paris.", "lives in Rome."]
+)
+def test_a_text_and_what_it_is_a_part_of_are_never_shown_about_it(passage: str) -> None:
+    shown = "".join(shown_before(passage, "Rome", "LOC"))
+    assert "Mars lives" in shown
+    assert "Ann lives" not in shown
+    assert ("Bob lives" in shown) == ("Paris" not in passage)
+
+
+def test_only_what_fits_into_the_budget_is_shown() -> None:
+    every = shown_before("Zoe lives in Paris with Al.", "Paris", "LOC")
+    nearest = sum(len(part.encode()) for part in every[-1].split(" -> "))
+    assert shown_before("Zoe lives in Paris with Al.", "Paris", "LOC", budget=nearest) == every[-1:]
+    assert shown_before("Zoe lives in Paris with Al.", "Paris", "LOC", budget=nearest - 30) == []
+    assert len(shown_before("Zoe lives in Paris with Al.", "Paris", "LOC", shots=2)) == 2
+    assert shown_before("Nobody", "Nobody", "PER") == []  # no word in common
+
+
+def test_a_mention_that_another_text_has_is_asked_about_there() -> None:
+    pool = (labelled("Ada and Bo met in Bo.", PER="Ada"),)
+    examples = Answered((JUDGE_PROMPT,) * 2, ByWords(pool), 1, 1000)
+    (shown,) = examples.before("Cy and Bo ran.", "bo", "LOC", lambda text, mention: mention)
+    assert shown[:2] == ("Bo", "No")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
+from genner_cli.commands.options import FROM_GOLD, GoldFiles, Restart, run_options
 from genner_cli.commands.predictions import extracted
 from genner_cli.commands.terminal import document_progress, show, talk_on_stderr
 from genner_cli.errors import UsageError
@@ -44,6 +44,7 @@ def calibrate(
     output: Output = None,
     precision: Precision = None,
     predictions: Predictions = None,
+    restart: Restart = False,
 ) -> None:
     """Calibrate a model's scores on validation data, and choose which entities to keep.
 
@@ -58,20 +59,24 @@ def calibrate(
     """
     if predictions is not None and precision is not None:
         raise UsageError("--precision chooses thresholds of labels, and --predictions roles; give one of them")
+    if predictions is None and restart:
+        raise UsageError("--restart discards what models of an ensemble have answered; it goes with --predictions")
     if predictions is not None:
-        _choose_roles(gold, spec, predictions, output)
+        _choose_roles(gold, spec, predictions, output, restart=restart)
     else:
         _calibrate(gold, spec, output, precision)
 
 
-def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: str | None) -> None:
+def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: str | None, *, restart: bool) -> None:
     from genner_cli.files.gold import read_gold_files
     from genner_cli.files.reading import expand
     from genner_cli.files.writing import Writer, encode_value
+    from genner_cli.methods.ruling import Ruling
     from genner_cli.running.ensembles import choose, roles_lines
     from genner_cli.running.judges import voters
     from genner_cli.running.judging import source_names
     from genner_cli.running.rewriting import Files
+    from genner_cli.types import LabelTree
 
     if output is None:
         raise UsageError("--predictions chooses roles; name the file for them with -o roles.json")
@@ -79,9 +84,13 @@ def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: 
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
     paths = expand(predictions.split(","))
     writer = Writer(output, inputs=(*gold, *paths), suffixes=(".json",))
-    files = Files(inputs=tuple(paths), output=output, text_field=spec.text_field, id_field=spec.id_field)
+    files = Files(
+        inputs=tuple(paths), output=output, text_field=spec.text_field, id_field=spec.id_field, restart=restart
+    )
     asked = voters([*spec.model.split(",")] if spec.model else [None], spec)
-    roles = choose(documents, files, source_names(paths), asked, document_progress)
+    ruling = Ruling(tree=LabelTree.flat(spec.labels or ()), limit=spec.labels is not None)
+    documents = tuple(replace(each, entities=tuple(ruling.concerned(each.entities))) for each in documents)
+    roles = choose(documents, files, source_names(paths), asked, ruling, document_progress)
     with writer:
         writer.write(encode_value(roles.value()))
     show([*roles_lines(roles), f"written to {writer.path}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genner_cli.assessment import Assessment, Sampling, Sides
     from genner_cli.files.writing import Writer
     from genner_cli.scoring import Evaluation
-    from genner_cli.types import Document, Extraction, LabelTree
+    from genner_cli.types import Document, Extraction, Label, LabelTree
 
 
 class Scorer(StrEnum):
@@ -55,7 +55,7 @@ Page = Annotated[
 
 @run_options(
     Panel.LABELS, Panel.MODEL, "patterns", Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes",
-    Panel.SPEED, without=("open", "strict_labels", "labels_field"), shown=FROM_GOLD,
+    Panel.SPEED, without=("open", "strict_labels"), shown=FROM_GOLD,
 )  # fmt: skip
 def evaluate(
     call: typer.Context,
@@ -77,13 +77,15 @@ def evaluate(
     The measures are those of SemEval-2013 task 9.1: strict (boundaries and label are right), exact (boundaries),
     partial (boundaries; an overlap counts half) and type (label; any overlap). Micro counts all entities together,
     macro is the mean over labels. With a tree of labels, hierarchical figures count an entity for its own label and
-    for all above it, and labels are compared by their paths in the tree.
+    for all above it, and labels are compared by their paths in the tree. With --labels-field each document is asked
+    for, and scored on, its own labels alone.
 
     Examples:
 
     - `genner evaluate gold.jsonl --model my-model.gguf --html report.html`
     - `genner evaluate gold.jsonl --predictions new.jsonl --compare old.jsonl`
     - `genner evaluate gold.jsonl --predictions labelled.jsonl --labels tree.yaml`
+    - `genner evaluate dynamic.jsonl --model my-model.gguf --labels-field labels`
     """
     from genner_cli.assessment import Sampling, assess
     from genner_cli.files.writing import encode_value
@@ -91,6 +93,8 @@ def evaluate(
     source = call.get_parameter_source("model")
     if predictions and source and source.name == "COMMANDLINE":
         raise UsageError("--predictions cannot be combined with --model")
+    if spec.labels_field and scorer == Scorer.official:
+        raise UsageError("--scorer official scores all documents on the same labels; drop it, or --labels-field")
     page = _page_writer(html, scorer, [*gold, *(path for path in (predictions, compare) if path)])
     talk_on_stderr()
     tree = label_tree(call.params["types"], call.params["labels"])
@@ -113,10 +117,10 @@ def _sides(
     gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree
 ) -> tuple[list[list[Extraction]], RunSpec]:
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
-    from genner_cli.files.gold import read_gold_files
+    from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
 
     names = {"text_field": spec.text_field, "id_field": spec.id_field}
-    documents = read_gold_files(gold, **names)
+    documents = with_labels_of_their_own(read_gold_files(gold, **names), spec.labels_field)
     asked = replace(spec.for_gold(documents), inputs=tuple(gold))
     if predictions:
         sides = [_read(predictions, documents, **names)]
@@ -128,12 +132,12 @@ def _sides(
             asked = replace(asked, format=opened.facts.task.format)
     if compare:
         sides.append(_read(compare, documents, **names))
+    if spec.labels_field or not tree.nested:
+        sides = [_restricted(side, spec.labels) for side in sides]
     if tree.nested:
         from genner_cli.scoring.hierarchy import resolved
 
         sides = [resolved(side, tree) for side in sides]
-    elif spec.labels:
-        sides = [_restricted(side, {label.name for label in spec.labels}) for side in sides]
     return sides, asked
 
 
@@ -145,10 +149,16 @@ def _read(path: str, documents: Sequence[Document], text_field: str, id_field: s
     return in_order(documents, read_predictions(expand([path]), text_field=text_field, id_field=id_field))
 
 
-def _restricted(side: Sequence[Extraction], labels: Collection[str]) -> list[Extraction]:
+def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None) -> list[Extraction]:
+    """With the entities of each document's own labels, or of these."""
     from genner_cli.scoring import restricted
+    from genner_cli.types import Document
 
-    return [restricted(each, labels) for each in side]
+    def own(each: Extraction) -> Sequence[Label] | None:
+        document = each.document
+        return (isinstance(document, Document) and document.labels) or labels
+
+    return [restricted(each, {label.name for label in asked}) if (asked := own(each)) else each for each in side]
 
 
 def _official(sides: Sides, asked: RunSpec, sampling: Sampling, *, only_asked: bool) -> Assessment:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.options import label_tree, run_options
+from genner_cli.commands.options import Restart, RetryErrors, label_tree, run_options
 from genner_cli.commands.redact import fail_if_any
 from genner_cli.commands.terminal import document_progress, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.methods.candidates import ASKS, BEST, LABEL, OVERLAP, VALID
 from genner_cli.options import Panel
-from genner_cli.running.spec import STDIO, RunSpec
+from genner_cli.running.spec import SHOTS, STDIO, RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.files.roles import Roles
@@ -25,6 +26,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(metavar="FILE...", help="Outputs of `genner extract` for the same documents, one for each model."),
 ]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output .jsonl (also .gz, .zst).")]
 Models = Annotated[
     list[str] | None,
     typer.Option(
@@ -52,22 +54,49 @@ Beam = Annotated[int, typer.Option(min=1, max=64, help="Paths down a tree of lab
 Whole = Annotated[bool, typer.Option("--whole", help="With --ask best: choose between whole answers of a document.")]
 
 
-@run_options("labels", "output", "restart", "text_field", "id_field", "download", "no_chat_template", Panel.SPEED)
+Examples = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Labelled file: a model that is asked in a chat whether an entity is right is shown such"
+        " questions about it, with the answers.", show_default="none",
+    ),
+]  # fmt: skip
+Shots = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=64, help="Answered questions to show, as far as they fit into a quarter of the context.",
+        show_default=str(SHOTS),
+    ),
+]  # fmt: skip
+
+
+@run_options(
+    "labels", "text_field", "id_field", "download", "no_chat_template", Panel.SPEED,
+    shown={"labels": "all of the entities"},
+)  # fmt: skip
 def judge(
     call: typer.Context,
     inputs: Inputs,
     spec: RunSpec,
+    output: Output,
     model: Models = None,
     ask: Ask = None,
     roles: RolesFile = None,
     beam: Beam = 1,
     whole: Whole = False,
+    examples: Examples = None,
+    shots: Shots = None,
+    restart: Restart = False,
+    retry_errors: RetryErrors = False,
 ) -> None:
     """Let models judge entities: verify, vote, relabel, resolve overlaps, choose between two answers.
 
     The entities of all files are candidates. Each model in turn votes on each of them, one model in memory at a time;
     the majority of all models that were asked decides. A model that genner trained is asked how probably it would
     write the entity itself, another one in a chat. Each entity in the output has its `sources` and `votes`.
+
+    With --types or --labels only entities with these labels are judged, and the others are left out; with --ask label
+    all are, and get one of these labels.
 
     An interrupted run resumes when the same command is run again. The stages of it are in the folder FILE.stages,
     which may be removed afterwards. See docs/methods.md.
@@ -78,6 +107,7 @@ def judge(
     - `genner judge a.jsonl b.jsonl c.jsonl -m a.gguf -m b.gguf -m c.gguf -o voted.jsonl`
     - `genner judge a.jsonl b.jsonl -m a.gguf -m b.gguf --roles roles.json -o voted.jsonl`
     - `genner judge without.jsonl with.jsonl --ask best --model qwen.gguf -o best.jsonl`
+    - `genner judge entities.jsonl --model qwen.gguf --examples train.jsonl --shots 8 -o verified.jsonl`
     - `genner judge spans.jsonl --ask label --labels tree.yaml --beam 3 --model qwen.gguf -o labelled.jsonl`
     """
     from genner_cli.files.roles import read_roles
@@ -85,15 +115,19 @@ def judge(
     from genner_cli.running.judges import voters
 
     talk_on_stderr()
+    spec = replace(spec, output=output, restart=restart, retry_errors=retry_errors, examples=examples, shots=shots)
     chosen = read_roles(roles) if roles else None
     asks = _asks(ask, len(inputs))
     if LABEL in asks and not spec.labels:
         raise UsageError("--ask label chooses among labels; name them with --types or --labels")
+    if examples and VALID not in asks:
+        raise UsageError("--examples are shown where it is asked whether an entity is right; add valid to --ask")
     ruling = Ruling(
         thresholds=chosen.thresholds if chosen else {},
         tree=label_tree(call.params["types"], call.params["labels"]),
         beam=beam,
         whole=whole,
+        limit=spec.labels is not None and LABEL not in asks,
     )
     run_judge(inputs, spec, voters(model or [None], spec), asks, ruling, chosen)
 
@@ -107,8 +141,6 @@ def run_judge(
     roles: Roles | None = None,
 ) -> None:
     """Judges, and reports on stderr. Raises UsageError, and typer.Exit(1) where records failed."""
-    from dataclasses import replace
-
     from genner_cli.files.reading import expand
     from genner_cli.running.judging import judge as run
     from genner_cli.running.judging import source_names
@@ -129,7 +161,7 @@ def run_judge(
     plan = planned([ask for ask in asks if not (unasked and ask == OVERLAP)], asked, roles)
     files = Files(
         inputs=tuple(paths), output=spec.output, text_field=spec.text_field, id_field=spec.id_field,
-        restart=spec.restart,
+        restart=spec.restart, retry_errors=spec.retry_errors,
     )  # fmt: skip
     done = run(files, sources, plan, ruling, document_progress)
     sys.stderr.write(f"{done.summary()}\n")

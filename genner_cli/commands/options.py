@@ -80,6 +80,7 @@ IdField = Annotated[str, _shared("id_field")]
 Threads = Annotated[int | None, _shared("threads")]
 GpuLayers = Annotated[int, _shared("gpu_layers")]
 Restart = Annotated[bool, _shared("restart")]
+RetryErrors = Annotated[bool, _shared("retry_errors")]
 FROM_TRAIN = {"labels": "those of TRAIN"}
 """What the default is called of commands that take their labels from training data."""
 TrainTypes = Annotated[str | None, _types(show_default=FROM_TRAIN["labels"])]

@@ -52,4 +52,4 @@ def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec) -> l
 
     asked = hinted(documents, spec.hints, text_field=spec.text_field, id_field=spec.id_field)
     with document_bar(len(documents)) as counted:
-        return list(counted(extractions(opened, asked)))
+        return list(counted(extractions(opened, asked, own_labels=spec.labels_field is not None)))

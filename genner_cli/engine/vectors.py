@@ -2,12 +2,17 @@
 
 The file of a model is in the user's cache folder: an entry for each text and its spans, by hash, added while the pool
 is read, so that an interrupted run resumes with what is there. Without a folder to write to, texts are read again.
+
+The folder holds at most `MOST_BYTES`. A file that was written to and is larger loses its oldest entries, to half of
+that; then the files of other models go, those first that were not used for longest.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -25,23 +30,38 @@ log = logging.getLogger("genner")
 BATCH = 256
 """Passages between two commits."""
 BUSY_SECONDS = 10.0
-_TABLE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, rows BLOB) WITHOUT ROWID"
+MOST_BYTES = 2**30
+"""Bytes of vectors that are kept, of all models together."""
+_TABLE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, rows BLOB, written REAL)"
+_TRIM = """DELETE FROM vectors WHERE written <= (SELECT MAX(written) FROM (
+    SELECT written, SUM(LENGTH(rows)) OVER (ORDER BY written DESC) AS kept FROM vectors) WHERE kept > ?)"""
+"""Keeps the newest entries, as far as they have no more bytes."""
 
 
 class VectorFile:
     """Vectors by passage, in one SQLite database; a context manager. What cannot be read or written is not kept."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
+        self._path, self._most_bytes, self._written = path, most_bytes, False
         self._database: sqlite3.Connection | None = None
         with suppress(OSError, sqlite3.Error):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=BUSY_SECONDS)
+            self._database.execute("PRAGMA auto_vacuum = FULL")
             self._database.execute(_TABLE)
+            os.utime(path)
 
     def close(self) -> None:
-        """Closes the file."""
-        if self._database:
-            self._database.close()
+        """Closes the file, and trims what is kept if it has grown."""
+        if not self._database:
+            return
+        with suppress(sqlite3.Error):
+            if self._written and self._path.stat().st_size > self._most_bytes:
+                self._database.execute(_TRIM, (self._most_bytes // 2,))
+                self._database.commit()
+        self._database.close()
+        if self._written:
+            _trim(self._path, self._most_bytes)
 
     def read(self, passages: Sequence[Passage], width: int) -> list[Vectors | None]:
         """The vectors of each passage that are there."""
@@ -56,14 +76,29 @@ class VectorFile:
 
     def write(self, passages: Iterable[Passage], vectors: Iterable[Vectors]) -> None:
         """Adds vectors, and commits."""
+        now = time.time()
         with suppress(sqlite3.Error):
             for passage, rows in zip(passages, vectors, strict=True):
-                self._execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (_key(passage), rows.tobytes()))
+                values = (_key(passage), rows.tobytes(), now)
+                self._execute("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", values)
+            self._written = True
             if self._database:
                 self._database.commit()
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> Iterable[Any]:
         return self._database.execute(statement, values) if self._database else ()
+
+
+def _trim(own: Path, most_bytes: int) -> None:
+    """Removes the files of other models, those first that were not used for longest, until all have fewer bytes."""
+    with suppress(OSError):
+        files = {path: path.stat() for path in own.parent.glob(f"*{own.suffix}")}
+        total = sum(each.st_size for each in files.values())
+        for path in sorted(files.keys() - {own}, key=lambda path: files[path].st_mtime):
+            if total <= most_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= files[path].st_size
 
 
 def _key(passage: Passage) -> bytes:

@@ -26,6 +26,7 @@ from genner_cli.files.hashing import hash_file, hash_files
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.reading import expand
+from genner_cli.plurals import counted
 from genner_cli.types import Document, Entity, FailedDocument
 
 log = logging.getLogger("genner")
@@ -41,20 +42,46 @@ def hinted(
 ) -> Iterator[D]:
     """The documents, each with the hints that a file has for it. Without a file they stay as they are.
 
-    Warns of those without hints, once. Raises UsageError where the file is not one of predictions.
+    Warns at the end of those without hints. Raises UsageError where the file is not one of predictions.
     """
     if path is None:
         yield from documents
         return
-    hints, missing = _read(tuple(map(_stamp, _files(path))), text_field, id_field), 0
+    hints, count, missing = _hints(path, text_field, id_field), 0, 0
+    first = ""
+    try:
+        for document in documents:
+            if isinstance(document, Document):
+                found = hints.of(document)
+                count, missing = count + 1, missing + (found is None)
+                first = first or (document.source if found is None else "")
+                document = replace(document, hints=found)
+            yield document
+    finally:  # whoever stops early hears of it too
+        if missing:
+            where = f", the first {first}" if first else ""
+            log.warning("%s: has no hints for %s of %s%s", path, f"{missing:,}", counted(count, of), where)
+
+
+def refuse_unmatched(
+    documents: Iterable[Document | FailedDocument], path: str, option: str, *, text_field: str, id_field: str
+) -> None:
+    """Raises UsageError where a file has hints for none of the documents. Reads on to the first that has some."""
+    hints, count = _hints(path, text_field, id_field), 0
     for document in documents:
         if isinstance(document, Document):
-            found = hints.of(document)
-            missing += found is None
-            if found is None and missing == 1:
-                log.warning("%s: has no hints for %s, nor perhaps for others", path, document.source or f"a {of}")
-            document = replace(document, hints=found)
-        yield document
+            count += 1
+            if hints.of(document) is not None:
+                return
+    if count:
+        raise UsageError(
+            f"{option} {path}: has hints for none of {counted(count, 'document')}; a hint belongs to the document with"
+            " its id and its text: predict these very documents, with the same --id-field and --text-field"
+        )
+
+
+def _hints(path: str, text_field: str, id_field: str) -> _Hints:
+    return _read(tuple(map(_stamp, _files(path))), text_field, id_field)
 
 
 class _Hints:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -148,7 +149,8 @@ class _Batch:
         self._passages = [
             Passages(text, poser.passage_bytes) if those else None for text, those in zip(texts, known, strict=True)
         ]
-        self._preferred = [preferred(candidates) for candidates in known]
+        # Whatever other models have answered: what one is asked does not depend on who was asked before.
+        self._preferred = [preferred(replace(each, votes={}) for each in candidates) for candidates in known]
         self.known = [[each.voted(ask, voter, None) for each in candidates] for candidates in known]
 
     def vote(self, document: int, number: int, answer: object) -> None:

@@ -112,6 +112,13 @@ def choose_roles(documents: Sequence[Polled], extractors: Sequence[str], voters:
         best, score = found, found_score
 
 
+def fitted(roles: Roles, documents: Sequence[Polled]) -> Roles:
+    """The same members with thresholds, and F1, by the votes that these documents have."""
+    thresholds = {name: threshold(documents, name) for name in roles.voters}
+    value = f1(documents, lambda found: preferred(judged(found, roles.extractors, roles.voters, thresholds)))
+    return roles._replace(thresholds=thresholds, f1=value)
+
+
 def choose_deciders(documents: Sequence[Polled], deciders: Sequence[str]) -> tuple[tuple[str, ...], float]:
     """The deciders, none where they do not raise F1, and the F1 with them; `documents` have the votes on overlaps."""
 

@@ -15,8 +15,9 @@ from typing import NamedTuple, Protocol
 from genner_cli.chunking import split
 from genner_cli.formats import output_format
 from genner_cli.generation import Answer, Continuation, Question
+from genner_cli.methods.answered import Answered
 from genner_cli.methods.candidates import Candidate
-from genner_cli.prompting import Instructions, Prompt
+from genner_cli.prompting import Demonstration, Instructions, Prompt
 from genner_cli.types import Chunk, Entity, Label, Piece
 
 Option = Sequence[Candidate]
@@ -83,7 +84,8 @@ def moved(candidate: Candidate, chunk: Chunk) -> Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Questions in a chat. `prompt`: `JUDGE_PROMPT` in the model's chat template; `labels`: what stands in it.
+    """Questions in a chat. `prompt`: `JUDGE_PROMPT` in the model's chat template; `labels`: what stands in it;
+    `answered`: which answered questions stand before one whether a candidate is right.
 
     A model's inclination to an answer is subtracted: what it says to the same question about nothing in an empty text
     (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
@@ -92,11 +94,24 @@ class Asked:
     prompt: Prompt
     labels: tuple[Label, ...] = ()
     passage_bytes: int = PASSAGE_BYTES
+    answered: Answered | None = None
 
     def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """See `Poser`; those of yes against no."""
-        asked = "Is {} " + f"{self._kind(candidate.label)}? Answer yes or no."
-        return Posed(self._with_nothing(passage, candidate, asked, (*YES, *NO), whole=False), _yes_against_no)
+        asked = "Is {} " + question_of(candidate.label, self._definition(candidate.label))
+        shown = self._shown(passage, candidate, asked) if self.answered else ()
+        questions = self._with_nothing(passage, candidate, asked, (*YES, *NO), whole=False, shown=shown)
+        return Posed(questions, _yes_against_no)
+
+    def _shown(self, passage: str, candidate: Candidate, asked: str) -> Sequence[Demonstration]:
+        """The same question about mentions in other texts, with the answers."""
+        assert self.answered
+        mention = passage[candidate.start : candidate.end].casefold()
+
+        def pose(text: str, other: str) -> str:
+            return about(text, asked.replace("{}", f'"{other}"', 1))
+
+        return self.answered.before(passage, mention, candidate.label, pose)
 
     def label(
         self, passage: str, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
@@ -121,22 +136,42 @@ class Asked:
         return self._question(passage, f"Which answer is right?\n{lines}Answer with its number.", numbers, whole=False)
 
     def _with_nothing(
-        self, passage: str, candidate: Candidate, asked: str, options: Sequence[str], *, whole: bool
+        self,
+        passage: str,
+        candidate: Candidate,
+        asked: str,
+        options: Sequence[str],
+        *,
+        whole: bool,
+        shown: Sequence[Demonstration] = (),
     ) -> tuple[Question, ...]:
         """The question about a candidate, and that about nothing; `{}` stands for the mention."""
         before, _, behind = asked.partition("{}")
         mentions = (passage, _quoted(passage, candidate)), ("", NOTHING)
         return tuple(
-            self._question(text, f"{before}{mention}{behind}", options, whole=whole) for text, mention in mentions
+            self._question(text, f"{before}{mention}{behind}", options, whole=whole, shown=shown)
+            for text, mention in mentions
         )
 
-    def _question(self, passage: str, question: str, options: Sequence[str], *, whole: bool) -> Question:
-        rest = self.prompt.rest(f"{passage}\n\nQuestion: {question}")
-        return Question(self.prompt.prefix(self.labels), rest, tuple((Piece(each),) for each in options), whole)
+    def _question(
+        self, passage: str, question: str, options: Sequence[str], *, whole: bool, shown: Sequence[Demonstration] = ()
+    ) -> Question:
+        prompt = self.answered.prompts[len(shown)] if self.answered else self.prompt
+        rest = (*prompt.shown(shown), *prompt.rest(about(passage, question)))
+        return Question(prompt.prefix(self.labels), rest, tuple((Piece(each),) for each in options), whole)
 
-    def _kind(self, name: str) -> str:
-        definition = next((label.definition for label in self.labels if label.name == name), "")
-        return f"an entity with the label {name}" + f" ({definition})" * bool(definition)
+    def _definition(self, name: str) -> str:
+        return next((label.definition for label in self.labels if label.name == name), "")
+
+
+def question_of(label: str, definition: str = "") -> str:
+    """What stands behind `Is MENTION` in the question whether it has a label."""
+    return f"an entity with the label {label}{f' ({definition})' * bool(definition)}? Answer yes or no."
+
+
+def about(passage: str, question: str) -> str:
+    """A passage with a question about it."""
+    return f"{passage}\n\nQuestion: {question}"
 
 
 def _quoted(passage: str, candidate: Candidate) -> str:

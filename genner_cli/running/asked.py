@@ -16,6 +16,7 @@ from genner_cli.generation import Answer, Completion, Question, Request, smaller
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.process import Child, ChildDied, PipeEnd, served
 from genner_cli.running.spec import RunSpec
+from genner_cli.types import Piece
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
@@ -37,15 +38,23 @@ class Opening(NamedTuple):
     most: int = 0
 
 
+class Measuring(NamedTuple):
+    """In place of a batch: how many tokens has each of these? A list of counts is the answer."""
+
+    prompts: tuple[tuple[Piece, ...], ...]
+
+
 class AskedModel:
     """A model that is open in a child process; a context manager.
 
     `instructions`: of a model that genner trained. `prompts[n]`: the general prompt with n demonstrations; of a model
-    that genner trained there are none. `child`: the Python code of the process. Raises ModelError.
+    that genner trained there are none. `trained_context`: the tokens that it was trained to read. `child`: the Python
+    code of the process. Raises ModelError.
     """
 
     instructions: Instructions | None
     prompts: tuple[Prompt, ...]
+    trained_context: int
 
     def __init__(self, opening: Opening, child: str = CHILD) -> None:
         self._opening, self._code = opening, child
@@ -65,18 +74,30 @@ class AskedModel:
         """See `generation.Generate`; all requests go to the child at once."""
         yield from enumerate(self._answers(list(requests), _failed))
 
+    @property
+    def file(self) -> Path:
+        """The model's GGUF."""
+        return self._opening.file
+
+    def sizes(self, prompts: Sequence[Sequence[Piece]]) -> list[int]:
+        """The tokens of each. Raises ModelError where the process ends meanwhile."""
+        try:
+            return list(self._exchanged(Measuring(tuple(map(tuple, prompts)))))
+        except ChildDied as death:
+            raise ModelError(f"{self.file}: its process {death} when it counted tokens; try again") from death
+
     def _start(self) -> None:
         self._process = Child(self._code)
         try:
             opened = self._exchanged(self._opening)
         except ChildDied as death:
             remedy = smaller_context(self._opening.spec.engine.context)
-            message = f"{self._opening.file}: its process {death} while the model was opened; {remedy}"
+            message = f"{self.file}: its process {death} while the model was opened; {remedy}"
             raise ModelError(message) from death
         if isinstance(opened, Exception):
             self._process.close()
             raise opened
-        self.instructions, self.prompts = opened
+        self.instructions, self.prompts, self.trained_context = opened
 
     def _exchanged(self, message: object) -> Any:
         """What the child answers. Raises ChildDied."""
@@ -88,7 +109,7 @@ class AskedModel:
         try:
             yield from self._answered(batch) if batch else ()
         except ChildDied as death:
-            log.warning("%s: its process %s; it is started again", self._opening.file, death)
+            log.warning("%s: its process %s; it is started again", self.file, death)
             self._start()
             for each in batch:
                 yield self._alone(each, failed)
@@ -134,9 +155,12 @@ def _serve(connection: PipeEnd, opening: Opening) -> None:
         Model(opening.file, gpu_layers=engine_options.gpu_layers) as model,
         Engine(model, engine_options) as engine,
     ):
-        connection.send(_prompts(model, opening))
+        connection.send((*_prompts(model, opening), model.trained_context))
         while True:
-            batch: list[Any] = connection.recv()
+            batch: list[Any] | Measuring = connection.recv()
+            if isinstance(batch, Measuring):
+                connection.send([len(model.prompt(pieces)) for pieces in batch.prompts])
+                continue
             asked = engine.score if isinstance(batch[0], Question) else engine.generate
             found = dict(asked(batch))
             connection.send([found[number] for number in range(len(batch))])

@@ -3,8 +3,9 @@ overlaps of what was chosen; both are stages that are resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from genner_cli.files.hashing import hash_file
@@ -13,7 +14,7 @@ from genner_cli.files.reading import read_documents
 from genner_cli.files.roles import Roles
 from genner_cli.files.writing import Writer, json_line
 from genner_cli.methods.candidates import OVERLAP, VALID, Candidate, preferred
-from genner_cli.methods.ensemble import KEEP_ALL, Polled, choose_deciders, choose_roles, f1, judged
+from genner_cli.methods.ensemble import KEEP_ALL, Polled, choose_deciders, choose_roles, f1, fitted, judged
 from genner_cli.methods.ruling import Ruling
 from genner_cli.pairing import pair_with_gold
 from genner_cli.running.judging import Voter, candidate_value, candidates_of, judge, stages, stages_folder
@@ -30,35 +31,63 @@ def choose(
     files: Files,
     sources: Sequence[str],
     voters: Sequence[Voter],
+    ruling: Ruling,
     progress: Progress = silent,
 ) -> Roles:
     """The roles; `files`: predictions for the gold documents, `sources`: their names; the stages are in a folder beside
-    the output. Raises DataError where gold and predictions part, UsageError, GennerError."""
+    the output. Raises DataError where gold and predictions part, UsageError, GennerError.
+
+    What is shown with a candidate depends on the files that others are in. So where not all files are chosen, the
+    chosen models are asked again about the candidates of the chosen files, as `genner judge` will ask them.
+    """
     for path in (each for each in files.inputs if each != "-"):  # before hours of asking; stdin is read only once
         for _ in pair_with_gold(gold, map(extraction_of, _records(path, files))):
             pass
-    folder = stages_folder(files.output)
+    work = _Work(files, stages_folder(files.output), ruling, progress)
     names = [voter.name for voter in voters]
-    polled_file = _asked(VALID, files, sources, voters, folder, progress)
-    polled = _polled(gold, polled_file, files)
+    answered = work.asked(VALID, files, sources, voters)
+    polled = _polled(gold, answered, files)
     roles = choose_roles(polled, sources, names)
-    kept = folder / "kept.jsonl"
-    before = hash_file(kept) if kept.exists() else None
-    _write_kept(polled_file, kept, files, lambda found: judged(found, *roles[:3]))
-    others = hash_file(kept) != before  # where gold was changed, other candidates are kept, and asked about anew
-    of_kept = replace(files, inputs=(str(kept),), restart=others)
-    decided_file = _asked(OVERLAP, of_kept, (), voters, folder, progress)
+    if set(roles.extractors) < set(sources):
+        chosen = work.kept("chosen", answered, partial(_of_sources, roles.extractors))
+        asked = [voter for voter in voters if voter.name in roles.voters]
+        answered = work.asked(VALID, chosen, (), asked, "valid-chosen")
+        roles = fitted(roles, _polled(gold, answered, files))
+    kept = work.kept("kept", answered, lambda found: judged(found, *roles[:3]))
+    decided_file = work.asked(OVERLAP, kept, (), voters)
     deciders, score = choose_deciders(_polled(gold, decided_file, files), names)
     return Roles(roles.extractors, roles.voters, deciders, roles.thresholds, _measured(polled, sources, score))
 
 
-def _asked(
-    ask: str, files: Files, sources: Sequence[str], voters: Sequence[Voter], folder: Path, progress: Progress
-) -> str:
-    """The file in which the candidates have all votes on one question, and none is decided on."""
-    of_ask = replace(files, output=str(folder / f"{ask}.jsonl"))
-    judge(of_ask, sources, stages((ask,), {ask: voters}, decide=False), Ruling(), progress)
-    return of_ask.output
+def _of_sources(sources: Collection[str], candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """The candidates of these sources, not voted on yet."""
+    for each in candidates:
+        if own := tuple(source for source in each.sources if source in sources):
+            yield replace(each, sources=own, votes={})
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Asks about candidates, and keeps some; all files are in a folder."""
+
+    files: Files
+    folder: Path
+    ruling: Ruling
+    progress: Progress
+
+    def asked(self, ask: str, files: Files, sources: Sequence[str], voters: Sequence[Voter], name: str = "") -> str:
+        """The file in which the candidates have all votes on one question, and none is decided on."""
+        of_ask = replace(files, output=str(self.folder / f"{name or ask}.jsonl"))
+        judge(of_ask, sources, stages((ask,), {ask: voters}, decide=False), self.ruling, self.progress)
+        return of_ask.output
+
+    def kept(self, name: str, path: str, keep: Keep) -> Files:
+        """A file of the candidates that are kept. Where gold was changed, others are, and they are asked about anew."""
+        target = self.folder / f"{name}.jsonl"
+        before = hash_file(target) if target.exists() else None
+        _write_kept(path, target, self.files, keep)
+        restart = self.files.restart or hash_file(target) != before
+        return replace(self.files, inputs=(str(target),), restart=restart)
 
 
 def _records(path: str, files: Files) -> Iterator[Record]:

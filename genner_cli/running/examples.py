@@ -14,8 +14,8 @@ from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, Way, co
 from genner_cli.errors import UsageError
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files
-from genner_cli.files.hints import check_hints, hinted
-from genner_cli.files.reading import expand
+from genner_cli.files.hints import check_hints, hinted, refuse_unmatched
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.remote import is_address
 from genner_cli.formats import output_format
 from genner_cli.formats.shared.free_labels import is_free_label
@@ -75,7 +75,15 @@ def check_provenance(spec: RunSpec) -> None:
     """Refuses hints whose model was trained on the very texts (`files.hints.check_hints`). Raises UsageError."""
     if spec.hints:
         on_disk = [path for path in spec.inputs if path != STDIO and not is_address(path)]
-        check_hints(spec.hints, expand(on_disk) if on_disk else (), option_name("hints"))
+        files = expand(on_disk) if on_disk else []
+        check_hints(spec.hints, files, option_name("hints"))
+        if len(on_disk) == len(spec.inputs):  # what can be read once alone is reported at its end
+            documents = read_documents(
+                files, text_field=spec.text_field, id_field=spec.id_field, max_document_bytes=spec.max_document_bytes
+            )
+            refuse_unmatched(
+                documents, spec.hints, option_name("hints"), text_field=spec.text_field, id_field=spec.id_field
+            )
     if spec.example_hints and spec.examples:
         check_hints(spec.example_hints, expand([spec.examples]), option_name("example_hints"))
 
@@ -126,11 +134,13 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
         raise UsageError(f"--examples: {gold.problems[0].message}{more}")
     known = sorted({entity.label for document in gold.documents for entity in document.entities})
     names = {label.name for label in spec.labels or ()}
-    if not any(is_free_label(label) if spec.open else label in names for label in known):
+    if not any(not names or (is_free_label(label) if spec.open else label in names) for label in known):
         wanted = "a label of lower-case words" if spec.open else "a label asked for"
         theirs = f"with {wanted}; theirs are {', '.join(known)}" if known else "at all"
         raise UsageError(f"{path}: no example has an entity {theirs}")
     names_of_fields = {"text_field": spec.text_field, "id_field": spec.id_field}
+    if spec.example_hints:
+        refuse_unmatched(gold.documents, spec.example_hints, option_name("example_hints"), **names_of_fields)
     documents = hinted(gold.documents, spec.example_hints, **names_of_fields, of="example")
     return tuple(Document(each.text, entities=each.entities, hints=each.hints) for each in documents)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from genner_cli.methods.asking import Asker
 from genner_cli.methods.candidates import BEST, Candidate, union
 from genner_cli.methods.posing import Poser
 from genner_cli.methods.ruling import Ruling
+from genner_cli.plurals import counted
 from genner_cli.running.local import Progress, named, silent
 from genner_cli.running.rewriting import Done, Files, Record, Rewritten, id_of, rewrite
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
@@ -92,6 +94,7 @@ def judge(
         of_stage = Files(
             inputs=(last,) if last else tuple(inputs), output=output,
             text_field=files.text_field, id_field=files.id_field, restart=files.restart,
+            retry_errors=files.retry_errors,
         )  # fmt: skip
         with Voting(stage, ruling, sources, first=not last) as voting:
             joined = None if last else lambda read: proposals(inputs, sources, files, read)
@@ -119,12 +122,16 @@ class Voting:
         self._stack = ExitStack()
         self._asker: Asker | None = None
         self._problem = ""
+        self._others: Counter[str] = Counter()
 
     def __enter__(self) -> Voting:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        if others := +self._others:
+            counts = ", ".join(f"{label} ({count:,})" for label, count in others.most_common())
+            log.warning("%s with other labels left out: %s", counted(others.total(), "entity"), counts)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -145,13 +152,21 @@ class Voting:
         """Records whose candidates have the votes of this model too."""
         batch = [extraction_of(document) for document in documents]
         known = [
-            candidates_of(document) if _is_sound(one) else [] for document, one in zip(documents, batch, strict=True)
+            self._concerned(candidates_of(document)) if _is_sound(one) else []
+            for document, one in zip(documents, batch, strict=True)
         ]
         texts = [document.text if isinstance(document, Document) else "" for document in documents]
         voted = self._voted(texts, known)
         if self._stage.decides:
             voted = [self._ruling.decide(self._stage.ask, each) for each in voted]
         return [_rewritten(*each, files) for each in zip(documents, batch, voted, strict=True)]
+
+    def _concerned(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates that are judged; the others are counted."""
+        found = self._ruling.concerned(candidates)
+        self._others.update(each.label for each in candidates)
+        self._others.subtract(each.label for each in found)
+        return found
 
     def _voted(self, texts: Sequence[str], known: Sequence[list[Candidate]]) -> list[list[Candidate]]:
         if not any(known):

@@ -22,7 +22,7 @@ from genner_cli.generation import EngineOptions
 from genner_cli.methods.nearest import Ranking
 from genner_cli.types import Document, Passage, Range
 
-VERSION = 1
+VERSION = 2
 """Of how vectors are made; another one does not read what this one kept."""
 
 

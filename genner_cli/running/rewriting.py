@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from genner_cli.errors import UsageError
 from genner_cli.files import STDIO, total_bytes
 from genner_cli.files.manifest import Settings
 from genner_cli.files.reading import expand, read_documents
@@ -31,13 +31,15 @@ Record = Document | FailedDocument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """From where to where. Inputs are paths and globs; a field that is kept stands in the output as it is."""
+    """From where to where. Inputs are paths and globs; a field that is kept stands in the output as it is.
+    `retry_errors`: records that failed in an earlier run are first made again."""
 
     inputs: tuple[str, ...]
     output: str = STDIO
     text_field: str = "text"
     id_field: str = "id"
     restart: bool = False
+    retry_errors: bool = False
 
 
 class Rewritten(NamedTuple):
@@ -95,16 +97,25 @@ def rewrite(
     not to be read one after the other; `most`: records of a batch.
     Raises UsageError, GennerError, KeyboardInterrupt."""
     inputs = expand(files.inputs)
+    if files.retry_errors and STDIO in inputs:
+        raise UsageError("--retry-errors reads the input twice; name files, not '-'")
     done, started, read = Done(), time.monotonic(), _Read()
+
+    def records() -> Iterator[Record]:
+        read.bytes = 0
+        return documents(read) if documents else _records(inputs, files, read)
+
     with Stopper() as stopper, progress(total_bytes(inputs)) as show:
-        records = documents(read) if documents else _records(inputs, files, read)
-        with _sink(files, inputs, rewriting, done) as (rest, write):
-            for batch in _batches(stopper.feed(rest(records)), most):
+
+        def run(some: Iterator[Record], write: Write) -> None:
+            for batch in _batches(stopper.feed(some), most):
                 _write(batch, files, rewriting, write, done)
                 for document in batch:
                     stopper.done(document)
                 show(read.bytes, counted(done.documents, "document"))
             stopper.check()
+
+        _run(files, inputs, rewriting, done, records, run)
     done.seconds = time.monotonic() - started
     return done
 
@@ -123,13 +134,18 @@ class _Read:
         self.bytes += count
 
 
-Rest = Callable[[Iterator[Record]], Iterator[Record]]
 Write = Callable[[bytes, Record, Outcome], None]
 
 
-@contextmanager
-def _sink(files: Files, inputs: Sequence[str], rewriting: Rewriting, done: Done) -> Iterator[tuple[Rest, Write]]:
-    """What gives the documents without a record, and what takes records; the output is whole when it is left well."""
+def _run(
+    files: Files,
+    inputs: Sequence[str],
+    rewriting: Rewriting,
+    done: Done,
+    records: Callable[[], Iterator[Record]],
+    run: Callable[[Iterator[Record], Write], None],
+) -> None:
+    """Runs over the documents without a record, and before that over those whose record failed, if these are wanted."""
     if files.output == STDIO:
         with Writer(STDIO) as writer:
 
@@ -137,20 +153,20 @@ def _sink(files: Files, inputs: Sequence[str], rewriting: Rewriting, done: Done)
                 writer.write(line)
                 done.ledger.note(outcome)
 
-            yield lambda documents: documents, write
+            run(records(), write)
         return
     check_target(files.output, inputs=inputs, suffixes=SUFFIXES)
     names = {"text_field": files.text_field, "id_field": files.id_field}
     with ResumableOutput(files.output, inputs=inputs, **names) as output:
         shown = {key_of(name): value for name, value in names.items()}
         output.begin(Settings({**rewriting.settings, **shown}), restart=files.restart)
-
-        def rest(documents: Iterator[Record]) -> Iterator[Record]:
-            missing = output.rest(documents)
-            done.ledger, done.complete = output.ledger, output.finished
-            return missing
-
-        yield rest, output.write
+        if files.retry_errors:
+            with output.retry() as retry:
+                run(retry.rest(records()), retry.write)
+                retry.finish()
+        missing = output.rest(records())
+        done.ledger, done.complete = output.ledger, output.finished
+        run(missing, output.write)
         output.finish()
 
 

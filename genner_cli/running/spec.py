@@ -189,7 +189,7 @@ class RunSpec:
         False, "Discard what an earlier run wrote to the output.", Panel.OUTPUT, compared=Compared.NEVER
     )
     retry_errors: bool = option(
-        False, "First extract again the documents that failed.", Panel.OUTPUT, compared=Compared.NEVER
+        False, "First do the documents again that failed.", Panel.OUTPUT, compared=Compared.NEVER
     )
     shard: str | None = option(
         None, "Extract the i-th of n equal shares; `genner data merge` joins the outputs.", Panel.OUTPUT,

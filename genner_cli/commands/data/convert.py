@@ -107,6 +107,7 @@ def convert(
     - `genner data convert corpus/ corpus.jsonl --from brat`
     - `genner data convert entities.jsonl tasks.json --to label-studio`
     - `genner data convert export.jsonl train.spacy --from doccano --trim`
+    - `genner data convert inception.zip train.jsonl`, UIMA CAS XMI; JSON with --from cas
     """
     _check(source, target)
     source_and_format = (source, from_ or format_of(source, option="--from"))
