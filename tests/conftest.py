@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, settings
 
 from genner_cli.generation import EngineOptions
 from genner_cli.openmp import short_waits
 
 os.environ.update(short_waits(os.environ))  # tests run side by side
+UNTIMED = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+settings.register_profile("side by side", settings(), deadline=None, suppress_health_check=UNTIMED)
+settings.load_profile("side by side")
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
