@@ -46,8 +46,7 @@ CLOSED = {
 """Unlike the bundled model it knows no other labels than these, and defines them."""
 
 
-@cache
-def bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
+def _bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
     """Value, type and, for arrays, the items' type of each pair of the bundled model, without its calibration."""
     pairs = read_header(hub.BUNDLED, arrays=True).metadata
     return {key: (value, *_types(value)) for key, value in pairs.items() if key != KEY}
@@ -64,8 +63,8 @@ def _types(value: Any) -> tuple[GGUFValueType, GGUFValueType | None]:
 
 @cache
 def short_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
-    """The same with the short vocabulary."""
-    pairs = bundled_metadata()
+    """The same with the short vocabulary, in the order of the file."""
+    pairs = _bundled_metadata()
     kinds = pairs["tokenizer.ggml.token_type"][0]
     kept = [*range(NORMAL), *(id for id, kind in enumerate(kinds) if kind != TokenType.NORMAL)]
     short: dict[str, Any] = {

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from asking import HOSTILE, instructions_of
 from conftest import ONE_THREAD
-from random_model import bundled_metadata, write_random_model
+from random_model import short_metadata, write_random_model
 
 from genner_cli import extraction
 from genner_cli.engine import llama as llama_cpp
@@ -65,7 +65,7 @@ def control_texts() -> list[str]:
 @pytest.fixture(scope="module")
 def many_controls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     """Random weights, and a vocabulary in which the control tokens of all these families are control tokens."""
-    tokens, kinds = (list(bundled_metadata()[f"tokenizer.ggml.{name}"][0]) for name in ("tokens", "token_type"))
+    tokens, kinds = (list(short_metadata()[f"tokenizer.ggml.{name}"][0]) for name in ("tokens", "token_type"))
     added = [text for text in control_texts() if text not in tokens]
     change: dict[str, Any] = {
         "tokenizer.ggml.tokens": tokens + added,
