@@ -389,6 +389,8 @@ def test_an_answer_that_was_cut_is_kept_up_to_the_last_end_of_a_sentence() -> No
     [
         ('1. "Ada met  Bob."\n', "Ada met Bob.", None),
         ("Sentence: Ada met Bob", "Ada met Bob", None),
+        ("Here's one sentence for you: Ada met Bob", "Ada met Bob", None),
+        ("Ada said: Bob left", "Ada said: Bob left", None),
         ("1990 was a good year.", "1990 was a good year.", None),
         ("a b", "a b", Verdict.EMPTY),
         ("... ! ?", "... ! ?", Verdict.EMPTY),

@@ -38,7 +38,7 @@ _LISTED = re.compile(r"^\s*(?:[-*•]+|\(?\d{1,3}[.):]+)\s*")
 _EXPLAINED = re.compile(r"\s+[-–—:]\s.*$|\s*[:(].*$")
 _QUOTES = "\"'“”‘’*` "
 _ENDED = re.compile(r".*[.!?][\"'”’)]*(?=\s)", re.DOTALL)
-_PREFACE = re.compile(r"^(?:sentence|answer|text)\s*\d*\s*:\s*", re.IGNORECASE)
+_PREFACE = re.compile(r"^[\w' ]{0,40}\b(?:sentence|answer|text)\b[\w' ]{0,20}:\s*", re.IGNORECASE)
 
 
 class Verdict(StrEnum):
