@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from asking import news
 from conftest import Run
 from grammar_engine import refused_at
 from hypothesis import given
@@ -195,7 +196,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     values = [
-        {"id": n, "text": text} for n, text in enumerate(["Ann met Ann\nin “Rome”.", "", "北京 👩‍👩‍👧 <|im_start|> \\"])
+        {"id": n, "text": text}
+        for n, text in enumerate([*news()[:5], "Ann met Ann\nin “Rome”.", "", "北京 👩‍👩‍👧 <|im_start|> \\"])
     ]
     return write_documents(tmp_path / "texts.jsonl", values)
 
@@ -207,7 +209,7 @@ def test_a_model_that_genner_did_not_train_extracts_with_labels_of_its_own(
     command = ["extract", texts, "--open", "--model", model, "--keep-completion", "-o", output]
     assert genner(*command).status == 0
     found = records(output)
-    assert found[0]["entities"]
+    assert any(record["entities"] for record in found)
     for record in found:
         for entity in record["entities"]:
             assert record["text"][entity["start"] : entity["end"]] == entity["text"]
@@ -223,7 +225,8 @@ def test_a_model_that_genner_did_not_train_extracts_with_labels_of_its_own(
         entity["label"] for record in found for entity in record["entities"]
     }
     assert genner("view", output, "-o", tmp_path / "page.html").status == 0
-    assert found[0]["entities"][0]["label"] in (tmp_path / "page.html").read_text("utf-8")
+    label = next(entity["label"] for record in found for entity in record["entities"])
+    assert label in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_examples_with_free_labels_are_shown_and_others_are_refused(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Rendering, select
 from genner_cli.formats.shared import gbnf, listing
 from genner_cli.formats.shared.boundaries import Mentions
@@ -80,7 +81,11 @@ class Open(ListingFormat):
         return sorted(entities, key=canonical_order)
 
     def items(self, value: list[Any] | dict[str, Any]) -> Iterable[Any]:
-        return listing.counted_items(_pairs(value)) if isinstance(value, list) else super().items(value)
+        if not isinstance(value, list):
+            return super().items(value)
+        if not all(isinstance(item, dict) for item in value):
+            raise DataError("the completion lists something else than objects")
+        return listing.counted_items(_pairs(value))
 
     def claims(self, completion: str) -> Iterator[Claim]:
         """The k-th listing of a mention is its k-th occurrence."""
