@@ -16,18 +16,10 @@ from functools import cached_property
 from typing import Any
 
 from genner_cli.formats import Claim, Rendering, select
-from genner_cli.formats.shared import gbnf, listing
+from genner_cli.formats.shared import gbnf, json_text, listing, listing_lock
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.formats.shared.listing import (
-    Done,
-    ListingFormat,
-    ListingLock,
-    Naming,
-    Opening,
-    Reading,
-    Span,
-    Taken,
-)
+from genner_cli.formats.shared.listing import ListingFormat
+from genner_cli.formats.shared.listing_lock import Done, ListingLock, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -52,14 +44,14 @@ class Category(ListingFormat):
             root='"{" ' + ' ", " '.join(f"{key} list" for key in keys) + ' "}"',
             list='"[]" | "[" string (", " string)* "]"',
             string=r'"\"" char+ "\""',
-            char=listing.CHARACTER,
+            char=json_text.CHARACTER,
         )
 
     def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ListingLock:
         return _Lock(text, tuple(labels), depth)
 
     def parse(self, completion: str, text: str) -> list[Entity]:
-        scanner, occurrences = listing.Scanner(completion), listing.Occurrences(text)
+        scanner, occurrences = json_text.Scanner(completion), listing.Occurrences(text)
         entities = []
         scanner.take("{")
         for label in _members(scanner, "}"):
@@ -76,7 +68,7 @@ class Category(ListingFormat):
         listed: Counter[str] = Counter()
         for match in _STRINGS.finditer(completion):
             if match["mention"]:
-                mention = listing.unquoted(match["mention"])
+                mention = json_text.unquoted(match["mention"])
                 listed[mention] += 1
                 yield Claim(mention, occurrence=listed[mention])
 
@@ -85,10 +77,10 @@ class Category(ListingFormat):
             yield from ((label, str(mention)) for mention in (mentions if isinstance(mentions, list) else ()))
 
 
-_STRINGS = re.compile(rf"(?P<key>{listing.STRING})\s*:\s*\[|(?P<mention>{listing.STRING})")
+_STRINGS = re.compile(rf"(?P<key>{json_text.STRING})\s*:\s*\[|(?P<mention>{json_text.STRING})")
 
 
-def _members(scanner: listing.Scanner, end: str) -> Iterator[str]:
+def _members(scanner: json_text.Scanner, end: str) -> Iterator[str]:
     """The strings up to `end`; the caller reads what belongs to each before the next is asked for."""
     if scanner.completion[scanner.at :].lstrip().startswith(end):
         scanner.take(end)
@@ -116,7 +108,7 @@ class _Lock(ListingLock):
         return self._next(taken, self.text[start:end]) == start and self._fits(place, taken, start, end)
 
     def _fits(self, place: Any, taken: Taken, start: int, end: int) -> bool:
-        return listing.fits(taken, Span(start, end, self.labels[place[0]]), self.depth)
+        return listing_lock.fits(taken, Span(start, end, self.labels[place[0]]), self.depth)
 
     def between(self, state: Opening) -> Iterator[Edge]:
         if state.place is None:

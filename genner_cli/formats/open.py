@@ -18,7 +18,7 @@ from typing import Any
 
 from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Rendering, select
-from genner_cli.formats.shared import gbnf, listing
+from genner_cli.formats.shared import gbnf, json_text, listing, listing_lock
 from genner_cli.formats.shared.boundaries import Mentions
 from genner_cli.formats.shared.free_labels import (
     BYTES,
@@ -29,7 +29,8 @@ from genner_cli.formats.shared.free_labels import (
     Progress,
     is_free_label,
 )
-from genner_cli.formats.shared.listing import Done, ItemsLock, ListingFormat, Naming, Opening, Reading, Span, Taken
+from genner_cli.formats.shared.listing import ListingFormat
+from genner_cli.formats.shared.listing_lock import Done, ItemsLock, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, Free, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -61,14 +62,14 @@ class Open(ListingFormat):
             item=r'"{\"" char+ "\": " label "}"',
             label=label or rf'"\"" {GBNF_LABEL} "\""',
             word=GBNF_WORD,
-            char=listing.CHARACTER,
+            char=json_text.CHARACTER,
         )
 
     def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ItemsLock:
         return _Lock(text, tuple(labels), depth)
 
     def parse(self, completion: str, text: str) -> list[Entity]:
-        scanner, occurrences = listing.Scanner(completion), listing.Occurrences(text)
+        scanner, occurrences = json_text.Scanner(completion), listing.Occurrences(text)
         entities = []
         scanner.take("[")
         more = scanner.take("{", "]") == "{"
@@ -91,7 +92,7 @@ class Open(ListingFormat):
         """The k-th listing of a mention is its k-th occurrence."""
         listed: Counter[str] = Counter()
         for match in _KEYS.finditer(completion):
-            mention = listing.unquoted(match[1])
+            mention = json_text.unquoted(match[1])
             listed[mention] += 1
             yield Claim(mention, occurrence=listed[mention])
 
@@ -100,7 +101,7 @@ class Open(ListingFormat):
         return ((str(label), mention) for mention, label in _pairs(value))
 
 
-_KEYS = re.compile(rf"({listing.STRING})\s*:")
+_KEYS = re.compile(rf"({json_text.STRING})\s*:")
 
 
 def _pairs(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -109,7 +110,7 @@ def _pairs(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from item.items() if isinstance(item, dict) else ()
 
 
-def _item(scanner: listing.Scanner, occurrences: listing.Occurrences, text: str) -> Entity:
+def _item(scanner: json_text.Scanner, occurrences: listing.Occurrences, text: str) -> Entity:
     """The entity of an object whose brace is read."""
     began = scanner.began
     mention = scanner.string()
@@ -129,7 +130,7 @@ class _Lock(ItemsLock):
         start = self._next(taken, mention)
         if start is not None:
             spans = (Span(start, start + len(mention), label) for label in self.labels or ("",))
-            yield from (span for span in spans if listing.fits(taken, span, self.depth))
+            yield from (span for span in spans if listing_lock.fits(taken, span, self.depth))
 
     def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
         return any(span.start == start for span in self.spans(place, taken, self.text[start:end]))
