@@ -114,7 +114,7 @@ def _entities(reading: Reading) -> Iterator[dict[str, Any]]:
     from genner_cli.files.tables import entity_values
     from genner_cli.files.writing import record_of
 
-    text_field, id_field = reading.fields["text_field"], reading.fields["id_field"]
+    text_field, id_field = reading.text_field, reading.id_field
     for number, extraction in enumerate(reading, 1):
         record = record_of(extraction, text_field=text_field, id_field=id_field)
         yield from entity_values(record, number, text_field=text_field, id_field=id_field)

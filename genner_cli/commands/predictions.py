@@ -25,7 +25,7 @@ class Reading:
     """
 
     def __init__(self, paths: Sequence[str], text_field: str, id_field: str, *, limit: int | None = None) -> None:
-        self.fields = {"text_field": text_field, "id_field": id_field}
+        self.text_field, self.id_field = text_field, id_field
         self._paths, self._limit = paths, limit
         self.records = self.entities = self.failed = 0
         self.problems: list[str] = []
@@ -34,7 +34,8 @@ class Reading:
         from genner_cli.files.predictions import read_predictions
 
         with status_line("reading") as say:
-            for extraction in islice(read_predictions(self._paths, **self.fields), self._limit):
+            found = read_predictions(self._paths, text_field=self.text_field, id_field=self.id_field)
+            for extraction in islice(found, self._limit):
                 self.records += 1
                 self.failed += extraction.error is not None
                 self.entities += len(extraction.entities)

@@ -10,7 +10,6 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Self
 
 from genner_cli.errors import GennerError, UsageError
@@ -49,9 +48,7 @@ class KeyFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._database.close()
 
     def add(self, names: Iterable[tuple[str, str, str]]) -> None:
