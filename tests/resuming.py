@@ -17,7 +17,8 @@ from conftest import Run
 from genner_cli import hub
 
 COMMAND = (sys.executable, "-m", "genner_cli", "extract")
-PATIENCE = 60
+PATIENCE = 300
+"""Seconds after which a process that does not end, or get on, is taken to hang; much, since a machine may be busy."""
 SCORE_NOISE = 0.01
 """What batches of other sizes may change in a score (docs/LOG.md)."""
 

@@ -30,11 +30,11 @@ from genner_cli.running.stopping import Stopper
 
 __all__ = ["start"]
 pytestmark = pytest.mark.slow
-PATIENCE = 150
+PATIENCE = 600  # seconds after which a run is taken to hang, also on a machine with much else to do
 said = partial(told, patience=PATIENCE)
 TWO = ("--cluster", "ray", "--actors", 2, "--block-bytes", 400)
 FIXED = ("--max-document-bytes", 500)
-WHOLE = 480  # documents; a machine is noticed to be lost only after seconds
+WHOLE = 240  # documents: 55 blocks, so that a run is in the middle when a test disturbs it
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 import pytest
 from asking import ROOT
+from resuming import PATIENCE
 
 from genner_cli import __version__
 from genner_cli.commands import _Commands
@@ -114,7 +115,7 @@ def test_a_reader_that_goes_away_ends_the_run_without_a_word(start: Start, docs:
 
 
 def wait_for_content(path: Path, process: subprocess.Popen[bytes]) -> None:
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + PATIENCE
     while not path.exists() or not path.stat().st_size:
         assert process.poll() is None, "it is done already"
         assert time.monotonic() < patience
@@ -137,7 +138,7 @@ def test_an_interrupted_run_says_so_and_where_its_output_is(start: Start, docs: 
     process = start(docs, "-o", docs.parent / "out.jsonl")
     wait_for_content(docs.parent / "out.jsonl.partial", process)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in told.decode()
     assert "out.jsonl.partial" in told.decode()

@@ -44,7 +44,7 @@ def padded(count: int) -> list[bytes]:
 
 def gone(ids: list[int]) -> bool:
     """Whether processes end within a while."""
-    patience = time.monotonic() + 10
+    patience = time.monotonic() + PATIENCE
     while any(os.path.exists(f"/proc/{id}") and " Z " not in Path(f"/proc/{id}/stat").read_text() for id in ids):
         if time.monotonic() > patience:
             return False

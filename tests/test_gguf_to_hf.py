@@ -125,7 +125,7 @@ def _with_bos(source: Path, out: Path, id: int) -> Path:
         if key == "tokenizer.ggml.token_type":
             value[END + 3] = int(gguf.TokenType.UNUSED)
         if key == "tokenizer.ggml.tokens":
-            value[END + 3] = "<|unused|>"
+            value[END + 3] = f"<|unused {END + 3}|>"
         writer.add_key_value(key, value, field.types[0], field.types[1] if len(field.types) > 1 else None)
     writer.add_bos_token_id(id)
     for tensor in reader.tensors:

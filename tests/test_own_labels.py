@@ -16,7 +16,7 @@ from asking import news
 from fake_engine import FakeEngine, text_of
 from hypothesis import given
 from hypothesis import strategies as st
-from resuming import Start, children, records, start, told, wait_for_lines, write_documents
+from resuming import PATIENCE, Start, children, records, start, told, wait_for_lines, write_documents
 from strategies import examples
 
 from genner_cli import Extractor, extraction
@@ -151,7 +151,7 @@ def test_a_run_with_own_labels_resumes_after_a_kill(start: Start, tmp_path: Path
     engine = children(process)
     with suppress(ProcessLookupError):
         os.kill(engine[0], signal.SIGKILL)  # the engine's process is started again
-    error = process.communicate(timeout=60)[1].decode()
+    error = process.communicate(timeout=PATIENCE)[1].decode()
     if process.returncode != 0:  # it died while it was asked for a task
         assert "run the same command again" in error
         told(start(*call, out), 0)

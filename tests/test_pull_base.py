@@ -18,6 +18,7 @@ import pytest
 from adapters import trained_on_gguf
 from conftest import Run
 from gguf_metadata import with_pairs
+from resuming import PATIENCE
 from test_pull_packages import Index, index
 
 from convert import bundled
@@ -174,7 +175,7 @@ def test_killed_in_the_middle_it_leaves_no_model_and_the_next_call_makes_it(
         stderr=subprocess.DEVNULL,
     )
     unnamed = tmp_path / "home" / "genner-models" / "making" / "made.gguf"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not unnamed.exists() and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert unnamed.exists()

@@ -174,16 +174,16 @@ def test_from_training_to_extraction(genner: Callable[..., Run], folder: Path, t
     assert exported.status == 0, exported.stderr
     assert list(read_header(tokens).tensors) == [TENSOR]
     assert read_header(tokens).metadata["genner.format"]
-    gguf = hf_to_gguf(base, tmp_path / "base.gguf")
+    gguf, few = hf_to_gguf(base, tmp_path / "base.gguf"), write_jsonl(tmp_path / "few.jsonl", RECORDS[:6])
 
     def extracted(*options: object) -> bytes:
-        found = genner("extract", data, "--model", gguf, "--types", "PER,LOC", *options)
+        found = genner("extract", few, "--model", gguf, "--types", "PER,LOC", *options)
         assert found.status == 0, found.stderr
         return found.stdout
 
     assert extracted("--adapter", f"{tokens}:0") == extracted() != extracted("--adapter", tokens)
     assert extracted("--adapter", f"{tokens}:6") == extracted("--adapter", tokens)
-    probed = genner("probe", "constraint", data, "--model", gguf, "--adapter", f"{tokens}:2", "-o", tmp_path / "probe")
+    probed = genner("probe", "constraint", few, "--model", gguf, "--adapter", f"{tokens}:2", "-o", tmp_path / "probe")
     assert probed.status == 0, probed.stderr
     assert genner("extract", data, "--model", gguf, "--adapter", f"{tokens}:7").status != 0
 
