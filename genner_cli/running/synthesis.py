@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,22 +116,22 @@ def sentences(job: Synthesis, plan: Plan, progress: Progress = silent) -> tuple[
         manner = _manner(job, synthesis.LINE, SENTENCE_TOKENS)
         found += _asked(job, f"sentences-{number}", questions, manner, progress, show=True)
         verdicts = _verdicts(job, found)
-    texts = [_written(each).text for each in found]
-    rejected = [
-        {"id": each.id, "text": text, "why": verdict}
-        for each, text, verdict in zip(found, texts, verdicts, strict=True)
-        if verdict is not Verdict.KEPT
-    ]
-    write_records(job.folder / REJECTED, rejected)
     counts = Counter(verdicts)
+    write_records(job.folder / REJECTED, _rejected(found, verdicts))
     if counts[Verdict.KEPT] < job.count:
         raise _too_few(job, counts)
-    kept_ones = [
-        Document(text, each.id, fields={name: each.fields[name] for name in ("id", "attributes", "names")})
-        for each, text, verdict in zip(found, texts, verdicts, strict=True)
-        if verdict is Verdict.KEPT
-    ]
-    return kept_ones, counts
+    return [_kept(each) for each, verdict in zip(found, verdicts, strict=True) if verdict is Verdict.KEPT], counts
+
+
+def _rejected(found: Sequence[Document], verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+    for each, verdict in zip(found, verdicts, strict=True):
+        if verdict is not Verdict.KEPT:
+            yield {"id": each.id, "text": _written(each).text, "why": verdict}
+
+
+def _kept(document: Document) -> Document:
+    fields = {name: document.fields[name] for name in ("id", "attributes", "names")}
+    return Document(_written(document).text, document.id, fields=fields)
 
 
 def _verdicts(job: Synthesis, found: Sequence[Document]) -> list[Verdict]:
