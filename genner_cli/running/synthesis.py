@@ -85,14 +85,19 @@ def _manner(job: Synthesis, grammar: str, tokens: int) -> Manner:
 
 
 def _asked(
-    job: Synthesis, stage: str, questions: Sequence[Document], manner: Manner, progress: Progress, *, show: bool = False
+    job: Synthesis,
+    stage: str,
+    questions: Sequence[Document],
+    manner: Manner,
+    progress: Progress,
+    plan: Plan | None = None,
 ) -> list[Document]:
-    """The questions with what the author answers, in fields. `show`: the examples are shown."""
+    """The questions with what the author answers, in fields. `plan`: they ask for sentences of it, after examples."""
     asked, output = job.stage(f"{stage}.questions.jsonl"), job.stage(f"{stage}.jsonl")
     write_records(asked, ({**each.fields, "text": each.text} for each in questions))
-    examples = covering(job.examples, SHOTS, [label.name for label in job.labels]) if show and job.examples else ()
-    demonstrations = synthesis.shown(job.about, examples)
-    with Writing(job.author, manner, demonstrations) as writing:
+    examples = covering(job.examples, SHOTS, [label.name for label in job.labels]) if plan and job.examples else ()
+    made_of = {"plan": plan.value(), "sentences to make": job.count} if plan else {}
+    with Writing(job.author, manner, synthesis.shown(job.about, examples), made_of) as writing:
         rewrite(Files(inputs=(str(asked),), output=str(output)), writing, named(progress, stage), most=BATCH)
     return records_of(output)
 
@@ -114,7 +119,7 @@ def sentences(job: Synthesis, plan: Plan, progress: Progress = silent) -> tuple[
         numbers = range(len(found), len(found) + round(missing / rate))
         questions = synthesis.sentence_questions(plan, numbers, job.seed)
         manner = _manner(job, synthesis.LINE, SENTENCE_TOKENS)
-        found += _asked(job, f"sentences-{number}", questions, manner, progress, show=True)
+        found += _asked(job, f"sentences-{number}", questions, manner, progress, plan)
         verdicts = _verdicts(job, found)
     counts = Counter(verdicts)
     write_records(job.folder / REJECTED, _rejected(found, verdicts))
