@@ -433,3 +433,13 @@ def test_diversity_counts_mentions_by_label_and_pairs_of_words() -> None:
     assert synthesis.diversity(documents) == {
         "entities": 3, "distinct mentions": 2, "sentences without entities": 1, "distinct-2": 0.8,
     }  # fmt: skip
+
+
+@given(st.text(max_size=80), st.booleans())
+def test_whatever_a_model_answers_becomes_one_line_or_a_problem(answer: str, cut: bool) -> None:
+    found = synthesis.written("s1", answer, cut=cut)
+    assert found.text == " ".join(found.text.split())
+    assert found.problem or len(found.text.split()) >= synthesis.FEWEST_WORDS
+    (items,) = synthesis.listed([("PER", answer)]).values()
+    assert len({each.casefold() for each in items}) == len(items)
+    assert all(each == each.strip() and any(map(str.isalnum, each)) for each in items)
