@@ -231,8 +231,13 @@ def test_a_complete_run_is_not_done_again(tmp_path: Path) -> None:
 def test_other_options_are_refused_and_restart_starts_over_but_for_the_plan(tmp_path: Path) -> None:
     synthesize(job(tmp_path))
     plan = (tmp_path / "plan.yaml").read_bytes()
-    with pytest.raises(UsageError, match="seed"):
-        synthesize(job(tmp_path, seed=3))
+    for changes, says in (({"seed": 3}, "seed"), ({"count": 41}, "sentences to make")):
+        with pytest.raises(UsageError, match=says):
+            synthesize(job(tmp_path, **changes))
+    edited = replace(read_plan(str(tmp_path / "plan.yaml")), names_per_sentence=2.0)
+    write_plan(tmp_path / "edited.yaml", edited)
+    with pytest.raises(UsageError, match="plan"):
+        synthesize(job(tmp_path, plan=tmp_path / "edited.yaml"))
     again = job(tmp_path, seed=3)
     begin(again, restart=True)
     synthesize(again)
@@ -428,3 +433,13 @@ def test_diversity_counts_mentions_by_label_and_pairs_of_words() -> None:
     assert synthesis.diversity(documents) == {
         "entities": 3, "distinct mentions": 2, "sentences without entities": 1, "distinct-2": 0.8,
     }  # fmt: skip
+
+
+@given(st.text(max_size=80), st.booleans())
+def test_whatever_a_model_answers_becomes_one_line_or_a_problem(answer: str, cut: bool) -> None:
+    found = synthesis.written("s1", answer, cut=cut)
+    assert found.text == " ".join(found.text.split())
+    assert found.problem or len(found.text.split()) >= synthesis.FEWEST_WORDS
+    (items,) = synthesis.listed([("PER", answer)]).values()
+    assert len({each.casefold() for each in items}) == len(items)
+    assert all(each == each.strip() and any(map(str.isalnum, each)) for each in items)

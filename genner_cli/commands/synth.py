@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from genner_cli.commands.options import run_options
 from genner_cli.commands.terminal import document_progress, talk_on_stderr
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
-
-if TYPE_CHECKING:
-    from genner_cli.running.synthesis_job import Synthesis
 
 LabelsArgument = Annotated[
     Path, typer.Argument(metavar="LABELS", help="YAML file of labels: a list of names, or names with definitions.")
@@ -36,6 +33,13 @@ Examples = Annotated[
     typer.Option(metavar="FILE", help="Labelled documents, of which four are shown to the model.", show_default="none"),
 ]  # fmt: skip
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for train.jsonl and all stages.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", envvar="GENNER_MODEL",
+        help="Model that writes and checks: a GGUF file or reference of one that follows instructions.",
+    ),
+]  # fmt: skip
 Annotator = Annotated[
     str | None,
     typer.Option("--annotate-with", metavar="MODEL", help="Model that annotates.", show_default="that of --model"),
@@ -49,10 +53,11 @@ Seed = Annotated[int, typer.Option(help="Seed of all that is drawn.")]
 Temperature = Annotated[float, typer.Option(min=0, max=10, help="Temperature of sampling.")]
 
 
-@run_options("model", "download", "restart", "no_chat_template", Panel.SPEED)
+@run_options("download", "restart", "no_chat_template", Panel.SPEED)
 def synth(
     labels: LabelsArgument,
     output: Output,
+    model: Model,
     spec: RunSpec,
     count: Count = 1500,
     about: About = "",
@@ -80,11 +85,12 @@ def synth(
     """
     from genner_cli.files.labels import read_labels
     from genner_cli.running.synthesis import begin, plan_of, synthesize
+    from genner_cli.running.synthesis_job import prepared
 
     talk_on_stderr()
-    spec = replace(spec, labels=tuple(read_labels(str(labels))))
+    spec = replace(spec, model=model, labels=tuple(read_labels(str(labels))))
     job = replace(
-        _job(spec, examples, annotate_with, not_in or []),
+        prepared(replace(spec, restart=False), annotate_with, examples, not_in or []),
         about=" ".join(about.split()), count=count, folder=output, plan=plan or output / "plan.yaml",
         corrected=correct, seed=seed, temperature=temperature,
     )  # fmt: skip
@@ -95,24 +101,3 @@ def synth(
         return
     made = synthesize(job, document_progress)
     sys.stderr.write(f"{made.summary()}\n{output / 'train.jsonl'}: ready for genner train\n")
-
-
-def _job(spec: RunSpec, examples: str | None, annotator: str | None, not_in: list[str]) -> Synthesis:
-    """What models and files come to. Raises UsageError, ModelError."""
-    from genner_cli.files.hashing import hash_files
-    from genner_cli.files.reading import expand
-    from genner_cli.running.examples import examples_of
-    from genner_cli.running.judges import voters
-    from genner_cli.running.supervised import SupervisedBackend
-    from genner_cli.running.synthesis_job import Synthesis, author_and_annotation, texts_of
-
-    spec = replace(spec, restart=False)
-    author, annotation, sources = author_and_annotation(spec, annotator, examples)
-    elsewhere, hashes = texts_of(not_in)
-    shown = examples_of(replace(spec, examples=examples)) if examples else ()
-    given = {"examples": hash_files(map(Path, expand([examples])))} if examples else {}
-    return Synthesis(
-        labels=spec.labels or (), author=author, annotation=annotation, backend=SupervisedBackend(),
-        voters=tuple(voters([spec.model], spec)), examples=shown, elsewhere=elsewhere,
-        sources={**sources, **given, "not-in": hashes},
-    )  # fmt: skip

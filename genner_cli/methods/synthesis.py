@@ -141,7 +141,8 @@ def listed(answers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     for of, answer in answers:
         items = found.setdefault(of, {})
         for line in answer.splitlines():
-            item = _EXPLAINED.sub("", _LISTED.sub("", line).strip(_QUOTES)).strip(_QUOTES + ".,;")
+            bare = " ".join(_LISTED.sub("", line).split()).strip(_QUOTES)
+            item = _EXPLAINED.sub("", bare).strip(_QUOTES + ".,;")
             if 0 < len(item.split()) <= _MOST_WORDS and any(map(str.isalnum, item)):
                 items.setdefault(item.casefold(), item)
     return {of: tuple(items.values()) for of, items in found.items()}

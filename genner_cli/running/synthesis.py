@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,14 +85,19 @@ def _manner(job: Synthesis, grammar: str, tokens: int) -> Manner:
 
 
 def _asked(
-    job: Synthesis, stage: str, questions: Sequence[Document], manner: Manner, progress: Progress, *, show: bool = False
+    job: Synthesis,
+    stage: str,
+    questions: Sequence[Document],
+    manner: Manner,
+    progress: Progress,
+    plan: Plan | None = None,
 ) -> list[Document]:
-    """The questions with what the author answers, in fields. `show`: the examples are shown."""
+    """The questions with what the author answers, in fields. `plan`: they ask for sentences of it, after examples."""
     asked, output = job.stage(f"{stage}.questions.jsonl"), job.stage(f"{stage}.jsonl")
     write_records(asked, ({**each.fields, "text": each.text} for each in questions))
-    examples = covering(job.examples, SHOTS, [label.name for label in job.labels]) if show and job.examples else ()
-    demonstrations = synthesis.shown(job.about, examples)
-    with Writing(job.author, manner, demonstrations) as writing:
+    examples = covering(job.examples, SHOTS, [label.name for label in job.labels]) if plan and job.examples else ()
+    made_of = {"plan": plan.value(), "sentences to make": job.count} if plan else {}
+    with Writing(job.author, manner, synthesis.shown(job.about, examples), made_of) as writing:
         rewrite(Files(inputs=(str(asked),), output=str(output)), writing, named(progress, stage), most=BATCH)
     return records_of(output)
 
@@ -114,24 +119,24 @@ def sentences(job: Synthesis, plan: Plan, progress: Progress = silent) -> tuple[
         numbers = range(len(found), len(found) + round(missing / rate))
         questions = synthesis.sentence_questions(plan, numbers, job.seed)
         manner = _manner(job, synthesis.LINE, SENTENCE_TOKENS)
-        found += _asked(job, f"sentences-{number}", questions, manner, progress, show=True)
+        found += _asked(job, f"sentences-{number}", questions, manner, progress, plan)
         verdicts = _verdicts(job, found)
-    texts = [_written(each).text for each in found]
-    rejected = [
-        {"id": each.id, "text": text, "why": verdict}
-        for each, text, verdict in zip(found, texts, verdicts, strict=True)
-        if verdict is not Verdict.KEPT
-    ]
-    write_records(job.folder / REJECTED, rejected)
     counts = Counter(verdicts)
+    write_records(job.folder / REJECTED, _rejected(found, verdicts))
     if counts[Verdict.KEPT] < job.count:
         raise _too_few(job, counts)
-    kept_ones = [
-        Document(text, each.id, fields={name: each.fields[name] for name in ("id", "attributes", "names")})
-        for each, text, verdict in zip(found, texts, verdicts, strict=True)
-        if verdict is Verdict.KEPT
-    ]
-    return kept_ones, counts
+    return [_kept(each) for each, verdict in zip(found, verdicts, strict=True) if verdict is Verdict.KEPT], counts
+
+
+def _rejected(found: Sequence[Document], verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+    for each, verdict in zip(found, verdicts, strict=True):
+        if verdict is not Verdict.KEPT:
+            yield {"id": each.id, "text": _written(each).text, "why": verdict}
+
+
+def _kept(document: Document) -> Document:
+    fields = {name: document.fields[name] for name in ("id", "attributes", "names")}
+    return Document(_written(document).text, document.id, fields=fields)
 
 
 def _verdicts(job: Synthesis, found: Sequence[Document]) -> list[Verdict]:

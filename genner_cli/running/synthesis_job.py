@@ -10,14 +10,17 @@ from typing import Any
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import UsageError
-from genner_cli.files.hashing import fingerprint, hash_file
+from genner_cli.files.hashing import fingerprint, hash_file, hash_files
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.whole import write_whole
 from genner_cli.files.writing import json_line
 from genner_cli.prompting import VERSION_KEY
 from genner_cli.running.backend import Backend
+from genner_cli.running.examples import examples_of
+from genner_cli.running.judges import voters
 from genner_cli.running.judging import Voter
 from genner_cli.running.spec import RunSpec
+from genner_cli.running.supervised import SupervisedBackend
 from genner_cli.running.writers import Author, author
 from genner_cli.types import Document, Label
 
@@ -55,26 +58,33 @@ class Synthesis:
         return self.folder / STAGES / name
 
 
-def author_and_annotation(
-    spec: RunSpec, annotator: str | None, examples: str | None
-) -> tuple[Author, RunSpec, dict[str, Any]]:
-    """Who writes, and the extraction that annotates, with `spec.model` for both unless another model is named; and what
-    a report says of the annotator. One that genner trained is shown no examples. Raises UsageError, ModelError."""
-    if spec.model is None:
-        raise UsageError("name a model that follows instructions after --model; the bundled one only extracts")
+def prepared(spec: RunSpec, annotator: str | None, examples: str | None, not_in: Sequence[str]) -> Synthesis:
+    """By the models and files of a command, with `spec.model` for whatever no other model is named for.
+
+    An annotator that genner trained is shown no examples. Raises UsageError, ModelError.
+    """
     file = hub.resolve(annotator or spec.model, download=spec.download)
     trained = VERSION_KEY in read_header(file).metadata
-    annotation = replace(
-        spec,
-        model=str(file),
-        examples=None if trained else examples,
-        no_chat_template=spec.no_chat_template and not trained,
+    shown = None if trained else examples
+    annotation = replace(spec, model=str(file), examples=shown, no_chat_template=spec.no_chat_template and not trained)
+    elsewhere, hashes = _texts_of(not_in)
+    return Synthesis(
+        labels=spec.labels or (),
+        author=author(spec.model, spec),
+        annotation=annotation,
+        backend=SupervisedBackend(),
+        voters=tuple(voters([spec.model], spec)),
+        examples=examples_of(replace(spec, examples=examples)) if examples else (),
+        elsewhere=elsewhere,
+        sources={
+            "annotator": {"file": str(file), "content": fingerprint([file])},
+            "examples": hash_files(map(Path, expand([examples]))) if examples else None,
+            "not-in": hashes,
+        },
     )
-    report = {"annotator": {"file": str(file), "content": fingerprint([file])}}
-    return author(spec.model, spec), annotation, report
 
 
-def texts_of(patterns: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+def _texts_of(patterns: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The texts of files that must not be trained on, and hashes of the files. Raises UsageError."""
     paths = expand(patterns) if patterns else []
     texts = []

@@ -3,10 +3,11 @@ asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from genner_cli import hub
@@ -73,8 +74,16 @@ class Writing:
     """One stage (`rewriting.Rewriting`): each record gets an `answer`, and `cut` if its tokens ran out. The model is
     opened for the first record without an answer."""
 
-    def __init__(self, author: Author, manner: Manner, demonstrations: Sequence[Demonstration] = ()) -> None:
+    def __init__(
+        self,
+        author: Author,
+        manner: Manner,
+        demonstrations: Sequence[Demonstration] = (),
+        made_of: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """`made_of`: what the questions were made of, by names for people, where a resumed run is to compare it."""
         self._author, self._manner, self._shown = author, manner, tuple(demonstrations)
+        self._made_of = made_of
         self._stack = ExitStack()
         self._writer: Writer | None = None
 
@@ -93,6 +102,7 @@ class Writing:
             "model's content": self._author.fingerprint,
             **asdict(self._manner),
             "examples": shown,
+            **self._made_of,
         }
 
     def rewrite(self, documents: Sequence[Record], files: Files, /) -> list[Rewritten]:
