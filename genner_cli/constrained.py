@@ -146,7 +146,7 @@ class ConstrainedCompletion:
             return Choice(choice.id, choice.places, 0.0)
         self._note_margin(choice.id, values)
         highest = max(values.values())
-        total = highest + math.log(math.fsum(math.exp(value - highest) for value in values.values()))
+        total = highest + math.log(math.fsum(map(math.exp, [value - highest for value in values.values()])))
         return Choice(choice.id, choice.places, min(0.0, values[choice.id] - total))
 
     def _note_margin(self, chosen: int, values: Mapping[int, float]) -> None:
