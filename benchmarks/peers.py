@@ -8,6 +8,7 @@ can be timed without that; `warm` puts what the prompts share, and nothing else,
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -51,6 +52,10 @@ class Peer(ABC):
     @abstractmethod
     def warm(self, prompts: list[list[int]]) -> None:
         """Leaves the tokens that all prompts begin with, at least one, in the cache, and nothing else."""
+
+    def processor_seconds(self) -> float:
+        """Time that processors have spent on it so far."""
+        return time.process_time()
 
     @abstractmethod
     def close(self) -> None:
@@ -149,6 +154,10 @@ class Server(Peer):
     def warm(self, prompts: list[list[int]]) -> None:
         shared = _shared(prompts)
         self._post([{"prompt": shared, "n_predict": 0, "id_slot": slot} for slot in range(self._slots)])
+
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc(5)
 
     def _post(self, bodies: list[dict[str, Any]]) -> list[Written]:
         """Sends the requests over as many connections as there are slots, and gives the texts in their order."""
