@@ -115,7 +115,7 @@ def _members(path: str) -> Iterator[tuple[str, str, bytes, bytes | None]]:
         if not names:
             raise DataError(f"{path}: holds no .xmi and no .json file; export it as UIMA CAS XMI or UIMA CAS JSON")
         of_folder = {os.path.dirname(each): each for each in archive.namelist() if os.path.basename(each) == _TYPES}
-        for name in sorted(names):
+        for name in names:
             types = of_folder.get(os.path.dirname(name), of_folder.get(""))
             yield f"{path}:{name}", name, archive.read(name), archive.read(types) if types else None
 
