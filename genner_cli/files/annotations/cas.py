@@ -62,10 +62,10 @@ class Cas(AnnotationFormat):
             if kind(path) == ".zip":
                 writer.write(_archive(cassis, types, documents, options, dropped))
                 return
-            first, *others = [*islice(documents, 2)] or [None]
-            if first is None or others:
-                raise UsageError(f"{path}: holds one document, not {'more' if others else 'none'}; name a .zip file")
-            writer.write(_data(_cas(cassis, types, first, options, dropped), kind(path), path))
+            found = list(islice(documents, 2))
+            if len(found) != 1:
+                raise UsageError(f"{path}: holds one document, not {'more' if found else 'none'}; name a .zip file")
+            writer.write(_data(_cas(cassis, types, found[0], options, dropped), kind(path), path))
 
 
 def _cassis() -> Any:
@@ -191,7 +191,7 @@ def _cas(cassis: Any, types: Any, document: Document, options: AnnotationOptions
 
 def _data(cas: Any, suffix: str, path: str) -> bytes:
     try:
-        return (cas.to_json() if suffix == ".json" else cas.to_xmi()).encode()
+        return str(cas.to_json() if suffix == ".json" else cas.to_xmi()).encode()
     except ValueError as error:  # characters that XML cannot carry
         raise UsageError(f"{path}: XML cannot carry the text ({error}); write a .json file") from error
 
