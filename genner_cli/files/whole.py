@@ -7,10 +7,11 @@ writer of the project goes.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from genner_cli.errors import UsageError
@@ -46,9 +47,22 @@ def sync(path: str | Path) -> None:
 def _sync_one(path: str | Path) -> None:
     opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        flush(opened)
     finally:
         os.close(opened)
+
+
+def flush(descriptor: int) -> None:
+    """Makes durable what was written to an open file. Raises OSError.
+
+    On macOS fsync leaves it in the cache of the disk, and F_FULLFSYNC writes that too (fsync(2) there).
+    """
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):  # a file system that does not know it
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
 
 
 @contextmanager
