@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from functools import cache
+from itertools import chain, cycle, repeat
 from math import ceil
 from random import Random
 from time import perf_counter
@@ -18,8 +19,8 @@ from genner_cli.errors import UsageError
 from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, extract
 from genner_cli.generation import Completion, Generate, Invariance, Request
 from genner_cli.plurals import counted, size_text
-from genner_cli.tasks import Task
-from genner_cli.types import Document
+from genner_cli.tasks import Task, TaskOf
+from genner_cli.types import Document, Label
 
 TIMED_SECONDS = 5.0
 TIMED_PASSES = 2
@@ -41,13 +42,40 @@ class Sampled(NamedTuple):
 
 @dataclass(slots=True)
 class Survey:
-    """The whole input, counted. `bytes`: UTF-8 bytes of all chunks; `sample`: documents that have chunks."""
+    """The whole input, counted. `bytes`: UTF-8 bytes of all chunks; `sample`: documents that have chunks; `prefix`:
+    tokens of the prefixes that are read where documents have labels of their own."""
 
     documents: int = 0
     failed: int = 0
     chunks: int = 0
     bytes: int = 0
     sample: list[Sampled] = field(default_factory=list)
+    prefix: int = 0
+
+
+Labels = tuple[Label, ...] | None
+"""Those of a document, None for those of the run."""
+
+
+class _Blocks:
+    """Chunks are asked about in blocks, in each of which every list of labels is read once (`extraction.extract`)."""
+
+    def __init__(self, length: Callable[[Labels], int]) -> None:
+        self._length = cache(length)
+        self._chunks = 0
+        self._read: set[Labels] = set()
+
+    def tokens(self, labels: Labels, chunks: int) -> int:
+        """Those of prefixes that are read for the chunks of a document, which come next."""
+        found = 0
+        while chunks:
+            found += 0 if labels in self._read else self._length(labels)
+            self._read.add(labels)
+            taken = min(chunks, PASS_CHUNKS - self._chunks)
+            chunks, self._chunks = chunks - taken, (self._chunks + taken) % PASS_CHUNKS
+            if not self._chunks:
+                self._read.clear()
+        return found
 
 
 def survey(
@@ -55,11 +83,14 @@ def survey(
     task: Task,
     sample: int,
     note: Callable[[Survey], None] = lambda survey: None,
+    prefix_of: Callable[[Labels], int] | None = None,
 ) -> Survey:
     """Counts documents and chunks, and draws a sample, each document as probable as any other, always the same.
 
-    `sample`: documents of the sample; `note` is called after each document. Raises UsageError where there is no text.
+    `sample`: documents of the sample; `note` is called after each document; `prefix_of`: the tokens of the prefix with
+    these labels, where documents may have labels of their own. Raises UsageError where there is no text.
     """
+    blocks = _Blocks(prefix_of) if prefix_of else None
     random = Random(_SEED)
     found = Survey()
     with_text = 0
@@ -69,6 +100,7 @@ def survey(
             count, size, head = _measure(document.text, task)
             found.chunks += count
             found.bytes += size
+            found.prefix += blocks.tokens(document.labels, count) if blocks else 0
             if count:
                 with_text += 1
                 if len(found.sample) < sample:
@@ -97,9 +129,9 @@ def _measure(text: str, task: Task) -> tuple[int, int, str]:
 
 
 def _sampled(document: Document, head: str, task: Task) -> Sampled:
-    """The head of a document, with its hints."""
+    """The head of a document, with its hints and its own labels."""
     hints = None if document.hints is None else tuple(hint for hint in document.hints if hint.end <= len(head))
-    return Sampled(Document(head, hints=hints), _measure(head, task)[1])
+    return Sampled(Document(head, hints=hints, labels=document.labels), _measure(head, task)[1])
 
 
 @dataclass(slots=True)
@@ -158,18 +190,24 @@ def time_sample(
     slots: int,
     seconds: float,
     clock: Callable[[], float] = perf_counter,
+    task_of: TaskOf | None = None,
 ) -> Timing:
     """Extracts the sample again and again, for `seconds` at most, but until more documents than slots are timed.
 
     Timing begins when every slot has had a completion, and the sample is asked for without end, so that no slot runs
-    empty. Raises UsageError where nothing can be extracted.
+    empty; documents with labels of their own (`task_of`) are asked for sample by sample, since they are asked about in
+    groups. Raises UsageError where nothing can be extracted.
     """
     tally = Tally()
-    results = extract((item.document for item in cycle(sample)), task, tally.counted(generate))
+    documents = [item.document for item in sample]
+    parts = repeat(documents) if task_of else (cycle(documents),)
+    results = chain.from_iterable(extract(part, task, tally.counted(generate), task_of) for part in parts)
     began = clock()
     times: list[float] = []
-    for number, _ in enumerate(results):
+    for number, result in enumerate(results):
         now = clock()
+        if not tally.completions and number > len(sample):  # the model refuses the labels of all documents
+            raise UsageError(f"no document of the sample can be extracted: {result.error}")
         if times:
             times.append(now)
             out_of_time = now - began >= seconds and len(times) > slots  # as many may be done at the same moment

@@ -20,7 +20,7 @@ from genner_cli.files.converting import Conversion, convert
 from genner_cli.files.gold import read_gold
 from genner_cli.types import Document, Entity
 
-SUFFIX = {"brat": "", "label-studio": ".json", "alpaca": ".json", "doccano": ".jsonl"}
+SUFFIX = {"brat": "", "label-studio": ".json", "alpaca": ".json", "doccano": ".jsonl", "cas": ".zip"}
 SUFFIX |= dict.fromkeys(("gliner", "langextract", "presidio", "prodigy"), ".jsonl")
 WHOLE = ("jsonl", "docbin", "label-studio", "parquet", "presidio")
 """These carry all of a document, entities that cross included."""

@@ -46,7 +46,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_tree_is_read_by_paths(tree: LabelTree, tmp_path: Path) -> None:
-    assert [path for path, _, _ in tree.value()] == [
+    assert [path for path, *_ in tree.value()] == [
         "weapon", "weapon/biological", "weapon/nuclear", "science", "science/biological", "science/physics", "place",
     ]  # fmt: skip
     science = tree.nodes[1]

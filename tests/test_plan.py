@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from asking import STORIES, news
 from conftest import Run
 from fake_engine import FakeEngine, completion, text_of
 
+from genner_cli import planning
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
 from genner_cli.generation import Completion, Invariance, Request
@@ -204,3 +207,56 @@ def test_a_wrong_call_says_what_is_wrong(
     assert (run.status, run.stdout) == (status, b"")
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_prefixes_of_own_labels_are_counted_once_for_each_list_and_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PASS_CHUNKS", 3)
+    lists = [("A",), ("B", "C"), ("A",), None, ("A",), ("A",), ("B", "C")]
+    asked = [Document("Ann.", labels=names and tuple(map(Label, names))) for names in lists]
+    found = survey(asked, TASK, 9, prefix_of=lambda labels: 100 if labels is None else len(labels))
+    # blocks of three: A, BC, A; none, A, A; BC
+    assert found.prefix == (1 + 2) + (100 + 1) + 2
+    assert {each.document.labels for each in found.sample} == {each.labels for each in asked}
+    assert survey(asked, TASK, 9).prefix == 0
+    (long,) = {len(list(split(LONG, TASK.chunk_bytes, TASK.overlap_bytes)))}
+    more = survey([Document(LONG, labels=(Label("A"),))], TASK, 1, prefix_of=lambda labels: 1)
+    assert more.prefix == -(-long // 3)
+
+
+def test_documents_are_timed_with_their_own_labels_and_refused_ones_end_it() -> None:
+    asked = [Document(f"Ann {number}.", labels=(Label("AB"[number % 2]),)) for number in range(6)]
+    sample = survey(asked, TASK, 6).sample
+    seen: Counter[str] = Counter()
+
+    def task_of(labels: tuple[Label, ...]) -> Task:
+        seen.update(label.name for label in labels)
+        return replace(TASK, labels=labels)
+
+    ticks = count()
+    engine = FakeEngine(echo, slots=2)
+    found = time_sample(
+        sample, TASK, engine.generate, slots=2, seconds=100, clock=lambda: next(ticks) / 2, task_of=task_of
+    )
+    assert found.tally.completions > 6
+    assert seen.keys() == {"A", "B"}
+
+    def refuse(labels: tuple[Label, ...]) -> Task:
+        raise UsageError("no such label")
+
+    with pytest.raises(UsageError, match="no such label"):
+        time_sample(sample, TASK, engine.generate, slots=2, seconds=100, task_of=refuse)
+
+
+def test_the_plan_of_documents_with_own_labels_has_their_prefixes(genner: Genner, tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl"
+    lists = [["PER"], ["LOC", "ORG", "PER"], None]
+    values = [{"text": text, "asked": lists[number % 3]} for number, text in enumerate(news()[:30])]
+    path.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
+    run = genner("plan", path, "--labels-field", "asked", "--json", "--seconds", 1, "--sample", 30)
+    assert run.status == 0, run.stderr
+    made = orjson.loads(run.stdout)
+    words = shlex.split(made["command"])[1:]
+    assert "--labels-field" in words
+    assert genner(*words[:-4], "--stats", tmp_path / "run.json").status == 0
+    tokens = orjson.loads((tmp_path / "run.json").read_bytes())["tokens"]
+    assert made["prompt_tokens"] == pytest.approx(tokens["prefix"] + tokens["prompt"], rel=0.4), "of a sample"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,7 +105,8 @@ def test_the_command_converts_to_and_from_a_registered_annotation_format(tmp_pat
     (tmp_path / "bad.tabbed").write_text("no tab\n")
     run = genner("data", "convert", tmp_path / "bad.tabbed", "-", "--to", "jsonl")
     assert (run.returncode, "bad.tabbed:1: is not a text and entities" in run.stderr) == (1, True)
-    assert "tabbed" in genner("data", "convert", "--help").stdout
+    shown = genner("data", "convert", "--help").stdout
+    assert "tabbed" in re.sub(r"[\s│]", "", shown)  # a long list is broken wherever a line ends
 
 
 def test_reading_json_lines_loads_no_other_annotation_format(tmp_path: Path) -> None:

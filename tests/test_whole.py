@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from genner_cli.files.journal import Journal
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.parts import Parts, Record
-from genner_cli.files.whole import sync, whole, whole_folder, write_whole
+from genner_cli.files.whole import flush, sync, whole, whole_folder, write_whole
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Outcome
 from genner_cli.types import Document, Entity
@@ -198,3 +199,27 @@ def test_no_other_module_gives_names() -> None:
     paths = [path for folder in ("genner_cli", "convert", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     found = {str(path.relative_to(ROOT)) for path in paths if renames(path.read_text(encoding="utf-8"))}
     assert found == {"genner_cli/files/whole.py"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_a_system_has_a_fuller_flush_it_is_asked_for_and_fsync_is_the_fallback(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where fsync leaves data in the cache of the disk."""
+    calls: list[tuple[str, int]] = []
+
+    def full(descriptor: int, command: int) -> int:
+        assert (os.fstat(descriptor).st_size, command) == (1, 51)
+        calls.append(("full", descriptor))
+        if not known:
+            raise OSError(errno.ENOTSUP, "not supported")
+        return 0
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(("fsync", descriptor)))
+    with open(tmp_path / "file", "wb", buffering=0) as file:
+        file.write(b"x")
+        flush(file.fileno())
+        number = file.fileno()
+    assert calls == [("full", number)] + [("fsync", number)] * (not known)

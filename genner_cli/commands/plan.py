@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,8 @@ from genner_cli.running.spec import RunSpec
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
     from genner_cli.planning import Estimate, Survey
-    from genner_cli.tasks import Task
+    from genner_cli.tasks import Task, TaskOf
+    from genner_cli.types import Label
 
 _OWN = ("sample", "seconds", "as_json")
 _EVERY = 1000
@@ -35,7 +37,7 @@ Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in secon
     Panel.PROMPT,
     Panel.TEXT,
     Panel.SPEED,
-    without=("strict_labels", "labels_field", "calibration", "no_calibration", "choose"),
+    without=("strict_labels", "calibration", "no_calibration", "choose"),
 )
 def plan(
     call: typer.Context,
@@ -74,7 +76,7 @@ def _refuse_streams(spec: RunSpec) -> None:
 def _estimate(spec: RunSpec, sample: int, seconds: float) -> Estimate:
     """Counts all documents and times the sample."""
     from genner_cli.planning import survey
-    from genner_cli.running.llama import open_model, retrieval
+    from genner_cli.running.llama import open_model, retrieval, task_of_others
 
     with status_line("reading") as show, open_model(spec) as (facts, model):
 
@@ -82,31 +84,52 @@ def _estimate(spec: RunSpec, sample: int, seconds: float) -> Estimate:
             if counts.documents % _EVERY == 0:
                 show(f"reading: {counts.documents:,} documents")
 
-        counted = survey(spec.documents(), facts.task, sample, note)
+        task_of = partial(task_of_others, model, spec, facts) if spec.labels_field else None
+        prefix_of = partial(_prefix, model, facts.task, task_of) if task_of else None
+        counted = survey(spec.documents(), facts.task, sample, note, prefix_of)
         with retrieval(model, spec, facts) as ranked:
-            return _timed(counted, facts.task.ranked_by(ranked), model, spec, seconds, show)
+            own = (lambda labels: task_of(labels).ranked_by(ranked)) if task_of else None
+            return _timed(counted, facts.task.ranked_by(ranked), model, spec, seconds, show, own)
+
+
+def _prefix(model: Model, task: Task, task_of: TaskOf, labels: tuple[Label, ...] | None) -> int:
+    """The tokens of the prompts' fixed parts with these labels; none where the model refuses them."""
+    try:
+        asked = task if labels is None else task_of(labels)
+    except UsageError:
+        return 0
+    return sum(model.prefix_length(each.prompt.prefix(each.labels)) for each in asked.by_pass())
 
 
 def _timed(
-    counted: Survey, task: Task, model: Model, spec: RunSpec, seconds: float, show: Callable[[str], None]
+    counted: Survey,
+    task: Task,
+    model: Model,
+    spec: RunSpec,
+    seconds: float,
+    show: Callable[[str], None],
+    task_of: TaskOf | None,
 ) -> Estimate:
     """Where labels take several passes, the first is timed, for no other has more labels in its prompt; where entities
-    are found first, to choose examples by them, that pass takes as long."""
+    are found first, to choose examples by them, that pass takes as long. With labels of their own, documents are timed
+    in all their passes."""
     from genner_cli.engine.engine import Engine
     from genner_cli.engine.type_speeds import report
     from genner_cli.planning import Estimate, time_sample
 
-    first, *others = task.by_pass()
+    first, *others = [task] if task_of else task.by_pass()
     options = replace(spec.engine, slots=min(spec.engine.slots, counted.chunks))
     show("timing the sample")
     with Engine(model, options) as engine:
-        timing = time_sample(counted.sample, first, engine.generate, slots=options.slots, seconds=seconds)
+        timing = time_sample(
+            counted.sample, first, engine.generate, slots=options.slots, seconds=seconds, task_of=task_of
+        )
         count = engine.statistics
     return Estimate(
         counted,
         timing,
         options.slots,
-        count.prefix,
+        counted.prefix if task_of else count.prefix,
         model_bytes=model.file_bytes,
         kv_cache_bytes=model.header.kv_cache_bytes(options.context),
         invariance=engine.invariance,

@@ -21,7 +21,7 @@ import orjson
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files import remote
 from genner_cli.files.locks import Lock
-from genner_cli.files.whole import rename_durably
+from genner_cli.files.whole import flush, rename_durably
 from genner_cli.ledger import Outcome
 from genner_cli.types import Document, FailedDocument, Reason
 
@@ -148,7 +148,7 @@ class Journal:
         """Makes durable what was written: the lines before what speaks of them."""
         for file in (self._data, self._entries):
             if file and not file.closed:
-                os.fsync(file.fileno())
+                flush(file.fileno())
         self._unsynced, self._synced = 0, time.monotonic()
 
     def take_over(self, other: Journal) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from genner_cli.errors import UsageError
@@ -51,9 +52,23 @@ def _sync_one(path: str | Path) -> None:
         return
     opened = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
-        os.fsync(opened)
+        flush(opened)
     finally:
         os.close(opened)
+
+
+def flush(descriptor: int) -> None:
+    """Makes durable what was written to an open file. Raises OSError.
+
+    On macOS fsync leaves it in the cache of the disk, and F_FULLFSYNC writes that too (fsync(2) there).
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        with suppress(OSError):  # a file system that does not know it
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 @contextmanager

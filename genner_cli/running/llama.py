@@ -59,7 +59,7 @@ class LlamaBackend:
                 spec = spec.with_choice(chosen)
                 facts = replace(_facts(model, spec, facts), engine={**facts.engine, CHOSEN: chosen})
             facts = replace(facts, engine={**facts.engine, **engine.invariance.report()})
-            yield OpenedEngine(facts, engine, partial(_task_of_others, model, spec, facts), ranked)
+            yield OpenedEngine(facts, engine, partial(task_of_others, model, spec, facts), ranked)
 
 
 def _opened(model: Model, facts: ModelFacts, engine: Engine, ranked: Rank, spec: RunSpec) -> OpenedEngine:
@@ -130,7 +130,7 @@ def _task(model: Model, spec: RunSpec, day: str) -> Task:
     return make_task(spec, instructions, context=context, prefix_tokens=tokens)
 
 
-def _task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, labels: tuple[Label, ...]) -> Task:
+def task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, labels: tuple[Label, ...]) -> Task:
     """The task for other labels than those of the spec, whose definitions they take where they have none.
 
     Raises UsageError for labels that do not fit into the context.
