@@ -232,8 +232,11 @@ def test_a_model_that_genner_did_not_train_extracts_with_labels_of_its_own(
 def test_examples_with_free_labels_are_shown_and_others_are_refused(
     genner: Genner, model: Path, texts: Path, tmp_path: Path
 ) -> None:
-    shown = {"text": "Eve saw Oslo.", "entities": [{"start": 8, "end": 12, "label": "city"}]}
-    few = write_documents(tmp_path / "few.jsonl", [shown])
+    few, other = (
+        write_documents(tmp_path / f"{label}.jsonl", [{"text": "Eve saw Oslo.", "entities": [entity]}])
+        for label in ("city", "LOC")
+        for entity in [{"start": 8, "end": 12, "label": label}]
+    )
     command = ["extract", texts, "--open", "--model", model]
     with_examples, without = genner(*command, "--examples", few, "--keep-completion"), genner(*command)
     assert (with_examples.status, without.status) == (0, 0)
@@ -242,8 +245,7 @@ def test_examples_with_free_labels_are_shown_and_others_are_refused(
         for record in with_examples.records
         for entity in record["entities"]
     )
-    shown["entities"][0]["label"] = "LOC"
-    refused = genner(*command, "--examples", write_documents(tmp_path / "other.jsonl", [shown]))
+    refused = genner(*command, "--examples", other)
     assert refused.status == 2
     assert "LOC" in refused.stderr
 

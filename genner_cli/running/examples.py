@@ -134,7 +134,7 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
         raise UsageError(f"--examples: {gold.problems[0].message}{more}")
     known = sorted({entity.label for document in gold.documents for entity in document.entities})
     names = {label.name for label in spec.labels or ()}
-    if not any(not names or (is_free_label(label) if spec.open else label in names) for label in known):
+    if not any(is_free_label(label) if spec.open else not names or label in names for label in known):
         wanted = "a label of lower-case words" if spec.open else "a label asked for"
         theirs = f"with {wanted}; theirs are {', '.join(known)}" if known else "at all"
         raise UsageError(f"{path}: no example has an entity {theirs}")
