@@ -54,7 +54,7 @@ def question_of(request: Request) -> str:
 
 def author_of(question: str, request: Request) -> str:
     """Lists what it knows, and writes a sentence of the names that it is given and of random words."""
-    if found := re.search(r"attribute '(\w+)'", question):
+    if found := re.search(r"different (topic|style)s for", question):
         return '1. football\n2. "cooking"\n' if found[1] == "topic" else "- formal: serious\n- rude"
     if found := re.search(r"of the kind (\w+)", question):
         return "".join(f"{number}. {name}\n" for number, name in enumerate(NAMES[found[1]], 1))

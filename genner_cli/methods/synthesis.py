@@ -67,8 +67,8 @@ def value_questions(about: str) -> list[Document]:
     return [
         _question(
             f"{name} {number}",
-            f"List {ASKED_AT_ONCE} different values of the attribute '{name}' for sentences about {about}."
-            " One short value per line, without explanations.",
+            f"List {ASKED_AT_ONCE} different {name}s for sentences about {about}. One short {name} per line, without"
+            " explanations.",
             of=name,
         )
         for name in ATTRIBUTES
