@@ -91,7 +91,7 @@ def test_an_engine_can_be_used_again_and_closed_in_the_middle(texts: list[str]) 
         running = extractions(opened, (Document(text) for text in texts))
         next(running)
     assert isinstance(opened, SupervisedEngine)
-    assert opened._process.poll() is not None
+    assert opened._process.process.poll() is not None
 
 
 def test_what_opening_raises_is_raised_here(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_an_error_of_the_input_passes_through_and_leaves_no_process() -> None:
     with pytest.raises(KeyError, match="a bug"), SupervisedBackend().open(SPEC) as opened:
         list(extractions(opened, documents()))
     assert isinstance(opened, SupervisedEngine)
-    assert opened._process.poll() is not None
+    assert opened._process.process.poll() is not None
 
 
 def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
