@@ -29,6 +29,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -153,6 +154,8 @@ class Bench:
     def _time_genner(self, options: EngineOptions, workload: Workload) -> dict[str, Any]:
         requests = self._requests(workload)
         with Engine(self.model, options) as engine:
+            deque(engine.generate(requests[:1]), maxlen=0)  # reads what the prompts share, as `warm` does
+            engine.statistics = Statistics()
             used, started = time.process_time(), time.perf_counter()
             found = dict(engine.generate(requests))
             seconds, used = time.perf_counter() - started, time.process_time() - used
