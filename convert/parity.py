@@ -29,7 +29,8 @@ MODEL = "model"
 """The subject of these findings: the model as a whole, before it is quantized."""
 LOGIT_LIMITS = {"f32": 1e-3, "f16": 0.03, "bf16": 0.1}
 """Largest difference of a logit, in standard deviations of the logits, by the GGUF's number type. In F32 only the
-order of sums differs (1e-5); F16 and BF16 round hidden states, too, in llama.cpp's products."""
+order of sums differs (1e-5); F16 and BF16 round hidden states, too, in llama.cpp's products, those of an adapter in
+such a type as well."""
 FEW_LAYERS, MOST = 4, 0.3
 """Layers up to which those limits hold; roundings of more add up as the square root of their number. A wrong mapping
 differs by 1 and more, so MOST is the limit of all models, and that where transformers had to compute in 16 bits too."""
@@ -89,6 +90,8 @@ def check_logits(
     """
     sequences = [example.ids for example in probe.examples]
     reference, computed_in = reference_logits(folder, sequences, virtual=virtual)
+    if adapter:
+        dtype = max(dtype, read_header(adapter).quantization.lower(), key=LOGIT_LIMITS.__getitem__)
     limit = _limit(gguf, dtype) if computed_in == "float32" else MOST
     found = gguf_logits(gguf, sequences, threads=threads, adapter=adapter)
     compared = [_compared(theirs, ours, limit) for theirs, ours in zip(reference, found, strict=True)]

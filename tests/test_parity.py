@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import adapted, save_adapter
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 from transformers_models import VOCABULARY, new_model, new_tokenizer, save
 
 from convert import probe as probe_module
 from convert.hf_to_gguf import hf_to_gguf
+from convert.lora_to_gguf import lora_to_gguf
+from convert.merge_lora import merge_lora
 from convert.parity import LOGIT_LIMITS, MOST, check_logits, check_tokens
 from convert.probe import Probe, make_probe
 from convert.reference import reference_logits
@@ -176,3 +180,15 @@ def test_other_tokens_are_named_with_the_text_and_the_place(probe: Probe, gguf: 
     finding = check_tokens(other, gguf)
     assert not finding.passed
     assert re.match(r"a\.jsonl:1: .*token 0 .*\[3, .*tokenizer", finding.message)
+
+
+def test_an_adapter_in_16_bits_may_round_what_it_adds(probe: Probe, folder: Path, gguf: Path, tmp_path: Path) -> None:
+    model = adapted(AutoModelForCausalLM.from_pretrained(folder), size=0.7).half()
+    adapter = save_adapter(model, new_tokenizer(), folder, tmp_path / "adapter")
+    merged = merge_lora(folder, adapter, tmp_path / "merged")
+    applied = lora_to_gguf(adapter, folder, tmp_path / "adapter.gguf")
+    finding = check_logits(probe, merged, gguf, dtype="f32", threads=1, adapter=applied)
+    assert finding.passed, finding.message
+    assert finding.measured["largest_difference"] > LOGIT_LIMITS["f32"], "a limit for F32 would refuse it"
+    wrong = changed(merged, tmp_path, "model.layers.1.self_attn.k_proj.weight", lambda weight: weight.flip(0))
+    assert not check_logits(probe, wrong, gguf, dtype="f32", threads=1, adapter=applied).passed
