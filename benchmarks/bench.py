@@ -1,16 +1,19 @@
 """genner against what else runs the same requests, and against the machine.
 
-    python benchmarks/bench.py [--server LLAMA-SERVER] [--full] [--threads N] [--model MODEL ...] [--only]
+    python benchmarks/bench.py [--llama-server PATH] [--full] [--threads N] [--model MODEL ...] [--only]
 
 On the bundled model, on the same model inflated to the size of Qwen2.5-0.5B (`inflate.py`), and on others (`--model`,
-with `--only` on these alone): in their own format if genner trained them, else in two. Peers take the same GGUF, prompt
-token ids, grammar, threads and flash attention, and may write as many tokens for a document as genner wrote. Rounds
-take turns; figures are medians with ranges. First it is checked on every document that the loop under the grammar and
-genner under the same grammar alone write the same text (control tokens left out, which genner never writes), and that
-genner writes the same with one slot as with its own choice of slots, but for choices closer than NOISE. A model like
-those given with `--model` is often undecided, so that the loop's batches of one token may choose otherwise: there it is
-counted for how many texts both are the same. Prints the figures beside their targets and writes results.json and
-results.svg beside this file. Without a server, its rows are left out.
+with `--only` on these alone): in their own format if genner trained them, else in those of `--formats`. Peers take the
+same GGUF, prompt token ids, grammar, threads and flash attention, and may write as many tokens for a document as genner
+wrote. Rounds take turns; figures are medians with ranges. It is checked that genner writes the same with one slot as
+with its own choice of slots, but for choices closer than NOISE, and for genner's own models, on every document, that
+the loop under the grammar and genner under the same grammar alone write the same text (control tokens left out, which
+genner never writes). A model like those given with `--model` is often undecided, so that batches of another size may
+choose otherwise: there it is counted for how many texts a peer writes what genner does under the grammar alone, and
+for how many the server writes what the loop does. Prints the figures beside their targets and writes results.json and
+results.svg beside this file; models measured before with the same settings stay there. Without a server, its rows are
+left out. With `--kept FILE` the same command continues an earlier one: `--untimed` makes the texts that are compared,
+which needs no quiet machine, and `--seconds` ends a part of the rest.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,7 @@ from typing import Any
 import limit
 import memory
 from inflate import Shape, inflate
+from kept import Kept
 from peers import Loop, Peer, Server
 from plot import plot
 from rich.console import Console
@@ -48,6 +53,7 @@ from genner_cli.engine.statistics import Statistics
 from genner_cli.generation import Completion, Constraint, EngineOptions, Request
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
 INFLATED = HERE.parent / "runs" / "inflated.gguf"
 LOOP, SERVER, ONE_SLOT, SHIPPED = "create_completion loop", "llama-server", "genner, one slot", "genner"
 SERVER_SLOTS = 16
@@ -57,25 +63,15 @@ NOISE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is run: texts of each kind, on either model, and documents for the memory."""
+    """How much is run: texts of each kind, on either of genner's models, and documents for the memory."""
 
     bundled: tuple[int, int]
     inflated: tuple[int, int]
-    general: int
     memory: tuple[int, ...]
-    rounds: int = 3
 
 
-QUICK = Size(bundled=(100, 2), inflated=(12, 0), general=24, memory=(1_000, 10_000))
-FULL = Size(bundled=(300, 10), inflated=(60, 2), general=60, memory=(1_000, 10_000, 100_000))
-
-
-@dataclass(slots=True)
-class Run:
-    """One way to run a workload: seconds of each round, and what genner says of the last one."""
-
-    seconds: list[float]
-    statistics: Statistics | None = None
+QUICK = Size(bundled=(100, 2), inflated=(12, 0), memory=(1_000, 10_000))
+FULL = Size(bundled=(300, 10), inflated=(60, 2), memory=(1_000, 10_000, 100_000))
 
 
 def with_genner(
@@ -90,62 +86,117 @@ def with_genner(
 
 
 class Bench:
-    """All ways to run workloads on one model."""
+    """All ways to run workloads on one model. Models and peers are opened when something has to be measured."""
 
-    def __init__(self, path: Path, threads: int, server: Path | None, stack: ExitStack) -> None:
-        self.model = stack.enter_context(Model(path))
+    def __init__(self, path: Path, args: argparse.Namespace, kept: Kept, stack: ExitStack) -> None:
         self.path = path
-        self.shipped = EngineOptions(threads=threads)
-        self.one_slot = replace(self.shipped, slots=1)
-        flash = invariance(self.model, self.shipped, threads).rows is not None
-        same = {"threads": threads, "flash_attention": flash, "context": 2048}
-        self.loop = stack.enter_context(Loop(path, **same))
-        self.peers: dict[str, Peer] = {LOOP: self.loop}
-        if server:
-            self.peers[SERVER] = stack.enter_context(Server(server, path, slots=SERVER_SLOTS, **same))
+        self._server, self._threads = args.llama_server, args.threads
+        self._kept, self._stack = kept, stack
+        self._shipped = EngineOptions(threads=args.threads)
+        self._one_slot = replace(self._shipped, slots=1)
+        self._requests = cache(lambda workload: workload.requests(path))
 
-    def run(self, workload: Workload, rounds: int, *, trained: bool) -> dict[str, Any]:
-        """The figures of one workload; `trained`: the model is one that genner trained."""
-        requests = workload.requests(self.path)
-        prompts = [self.model.begin_ids + self.model.prompt(one.prefix + one.rest) for one in requests]
-        shipped, _, _ = with_genner(self.model, requests, self.shipped)
-        limits = [len(completion.ends) for completion in shipped]
-        equal = self._check(requests, prompts, limits, shipped, trained)
-        runs = {name: Run([]) for name in (*self.peers, ONE_SLOT, SHIPPED)}
-        rates = limit.measure(self.model, self.shipped, rounds)
-        for _ in range(rounds):
-            for name, peer in self.peers.items():
-                peer.warm(prompts)
-                runs[name].seconds.append(_timed(lambda peer=peer: peer.complete(prompts, requests[0].grammar, limits)))
-            for name, options in {ONE_SLOT: self.one_slot, SHIPPED: self.shipped}.items():
-                _, runs[name].statistics, seconds = with_genner(self.model, requests, options)
-                runs[name].seconds.append(seconds)
-        return {**_figures(workload, len(requests), runs, rates), "same_as_loop": equal}
+    @cached_property
+    def model(self) -> Model:
+        """The model as genner opens it."""
+        return self._stack.enter_context(Model(self.path))
 
-    def _check(
-        self,
-        requests: list[Request],
-        prompts: list[list[int]],
-        limits: list[int],
-        shipped: list[Completion],
-        trained: bool,
-    ) -> int:
-        """Ends the run where texts differ that must be the same; gives for how many texts the loop writes what genner
-        does under the grammar alone."""
-        one_slot, _, _ = with_genner(self.model, requests, self.one_slot)
-        close = [min(one.margin, other.margin) < NOISE for one, other in zip(one_slot, shipped, strict=True)]
-        _same("genner with one slot and with more", [c.text for c in one_slot], [c.text for c in shipped], close)
-        format_only = [replace(request, constraint=Constraint.FORMAT) for request in requests]
-        ours, _, _ = with_genner(self.model, format_only, self.one_slot)
+    @cached_property
+    def loop(self) -> Loop:
+        """The loop over create_completion."""
+        return self._stack.enter_context(Loop(self.path, **self._same))
+
+    @cached_property
+    def server(self) -> Server:
+        """The server, started."""
+        return self._stack.enter_context(Server(self._server, self.path, slots=SERVER_SLOTS, **self._same))
+
+    @property
+    def _same(self) -> dict[str, Any]:
+        flash = invariance(self.model, self._shipped, self._threads).rows is not None
+        return {"threads": self._threads, "flash_attention": flash, "context": 2048}
+
+    def run(self, workload: Workload, rounds: int, *, trained: bool, timed: bool = True) -> dict[str, Any] | None:
+        """The figures of one workload, None without timing; `trained`: the model is one that genner trained."""
+        name = f"{self.path.name}, {workload.name}: "
+        lengths, under_grammar = self._check(name, workload, trained)
+        if not timed:
+            return None
+        rates = self._kept.get(f"{name}limit", lambda: asdict(limit.measure(self.model, self._shipped, rounds)))
+        runs: dict[str, list[dict[str, Any]]] = {way: [] for way in self._ways(workload, lengths)}
+        for number in range(rounds):
+            for way, run in self._ways(workload, lengths).items():
+                expected = runs[way][-1]["seconds"] if number else 0.0
+                runs[way].append(self._kept.get(f"{name}{way}, round {number + 1}", run, expected=expected))
+        figures = _figures(workload, runs, limit.Rates(**rates))
+        for way in runs.keys() & {LOOP, SERVER}:
+            texts = runs[way][0]["texts"]
+            figures[way]["same_as_genner_under_the_grammar"] = sum(map(str.startswith, under_grammar, texts))
+            figures[way]["same_as_loop"] = sum(map(str.__eq__, texts, runs[LOOP][0]["texts"]))
+        return figures
+
+    def _ways(self, workload: Workload, lengths: list[int]) -> dict[str, Callable[[], dict[str, Any]]]:
+        peers = {LOOP: lambda: self.loop, **({SERVER: lambda: self.server} if self._server else {})}
+        options = {ONE_SLOT: self._one_slot, SHIPPED: self._shipped}
+        return {
+            **{name: partial(self._time_peer, peer, workload, lengths) for name, peer in peers.items()},
+            **{name: partial(self._time_genner, chosen, workload) for name, chosen in options.items()},
+        }
+
+    def _prompts(self, workload: Workload) -> list[list[int]]:
+        requests = self._requests(workload)
+        return [self.model.begin_ids + self.model.prompt(one.prefix + one.rest) for one in requests]
+
+    def _time_peer(self, peer: Callable[[], Peer], workload: Workload, lengths: list[int]) -> dict[str, Any]:
+        prompts, grammar = self._prompts(workload), self._requests(workload)[0].grammar
+        peer().warm(prompts)
+        started = time.perf_counter()
+        written = peer().complete(prompts, grammar, lengths)
+        seconds = time.perf_counter() - started
+        return {
+            "seconds": seconds,
+            "texts": [one.text for one in written],
+            "tokens": sum(one.tokens for one in written),
+        }
+
+    def _time_genner(self, options: EngineOptions, workload: Workload) -> dict[str, Any]:
+        found, statistics, seconds = with_genner(self.model, self._requests(workload), options)
+        tokens = sum(len(completion.ends) for completion in found)
+        return {"seconds": seconds, "tokens": tokens, "statistics": asdict(statistics)}
+
+    def _texts(self, name: str, workload: Workload, options: EngineOptions, constraint: Constraint) -> dict[str, Any]:
+        def write() -> dict[str, Any]:
+            requests = [replace(request, constraint=constraint) for request in self._requests(workload)]
+            found, _, _ = with_genner(self.model, requests, options)
+            return {
+                "texts": [completion.text for completion in found],
+                "lengths": [len(completion.ends) for completion in found],
+                "margins": [completion.margin for completion in found],
+            }
+
+        return self._kept.get(name, write)
+
+    def _check(self, name: str, workload: Workload, trained: bool) -> tuple[list[int], list[str]]:
+        """Ends the run where texts differ that must be the same; gives how many tokens genner wrote for each text, and
+        what it writes under the grammar alone."""
+        shipped = self._texts(f"{name}texts of genner", workload, self._shipped, Constraint.SOURCE)
+        one_slot = self._texts(f"{name}texts of one slot", workload, self._one_slot, Constraint.SOURCE)
+        close = [min(pair) < NOISE for pair in zip(one_slot["margins"], shipped["margins"], strict=True)]
+        _same("genner with one slot and with more", one_slot["texts"], shipped["texts"], close)
+        ours = self._texts(f"{name}texts under the grammar", workload, self._shipped, Constraint.FORMAT)["texts"]
+        if trained:
+            theirs = self._kept.get(f"{name}texts of the loop", lambda: self._of_loop(workload, shipped["lengths"]))
+            shortest = [min(len(our), len(their)) for our, their in zip(ours, theirs, strict=True)]
+            cut = [[text[:size] for text, size in zip(texts, shortest, strict=True)] for texts in (ours, theirs)]
+            _same("genner and the loop, both under the grammar alone", *cut, [False] * len(ours))
+        return shipped["lengths"], ours
+
+    def _of_loop(self, workload: Workload, lengths: list[int]) -> list[str]:
+        """What the loop writes without the control tokens that genner never writes."""
         pieces, added = self.model.vocabulary.pieces, set(self.model.vocabulary.added.values())
         never = [id for id, piece in enumerate(pieces) if piece is None and id not in added and not self.model.ends(id)]
-        theirs = self.loop.complete(prompts, requests[0].grammar, limits, never)
-        lengths = [min(len(our.text), len(their)) for our, their in zip(ours, theirs, strict=True)]
-        our_texts = [our.text[:length] for our, length in zip(ours, lengths, strict=True)]
-        their_texts = [their[:length] for their, length in zip(theirs, lengths, strict=True)]
-        if trained:
-            _same("genner and the loop, both under the grammar alone", our_texts, their_texts, [False] * len(ours))
-        return sum(our == their for our, their in zip(our_texts, their_texts, strict=True))
+        grammar = self._requests(workload)[0].grammar
+        return [one.text for one in self.loop.complete(self._prompts(workload), grammar, lengths, never)]
 
 
 def _same(what: str, ours: list[str], theirs: list[str], excused: list[bool]) -> None:
@@ -158,24 +209,20 @@ def _same(what: str, ours: list[str], theirs: list[str], excused: list[bool]) ->
             print(f"{message}\n(a choice closer than {NOISE})")
 
 
-def _timed(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
-def _figures(workload: Workload, requests: int, runs: dict[str, Run], rates: limit.Rates) -> dict[str, Any]:
-    figures: dict[str, Any] = {"workload": workload.name, "documents": len(workload.texts), "requests": requests}
+def _figures(workload: Workload, runs: dict[str, list[dict[str, Any]]], rates: limit.Rates) -> dict[str, Any]:
+    figures: dict[str, Any] = {"workload": workload.name, "documents": len(workload.texts)}
     figures["tokens_per_second_in_full_batches"] = asdict(rates)
-    shipped = statistics.median(runs[SHIPPED].seconds)
-    for name, run in runs.items():
-        per_second = sorted(len(workload.texts) / seconds for seconds in run.seconds)
+    seconds = {way: [run["seconds"] for run in rounds] for way, rounds in runs.items()}
+    for way, rounds in runs.items():
+        per_second = sorted(len(workload.texts) / each for each in seconds[way])
         row = {"documents_per_second": statistics.median(per_second), "range": [per_second[0], per_second[-1]]}
-        row["genner_is_faster_by"] = statistics.median(run.seconds) / shipped
-        if run.statistics:
-            row |= _shares(run.statistics, run.seconds[-1])
-            row["efficiency"] = rates.seconds(run.statistics) / statistics.median(run.seconds)
-        figures[name] = row
+        row["tokens"] = rounds[-1]["tokens"]
+        row["genner_is_faster_by"] = statistics.median(seconds[way]) / statistics.median(seconds[SHIPPED])
+        if "statistics" in rounds[-1]:
+            done = Statistics(**rounds[-1]["statistics"])
+            row |= _shares(done, seconds[way][-1])
+            row["efficiency"] = rates.seconds(done) / statistics.median(seconds[way])
+        figures[way] = row
     return figures
 
 
@@ -246,19 +293,19 @@ def report(results: dict[str, Any], console: Console) -> None:
 
 
 def measured(
-    name: str, path: Path, args: argparse.Namespace, rounds: int, asked: Iterable[Workload], *, trained: bool
+    name: str, path: Path, args: argparse.Namespace, kept: Kept, asked: Iterable[Workload], *, trained: bool
 ) -> list[dict[str, Any]]:
     """The figures of all workloads on one model."""
     with ExitStack() as stack, Console().status(name) as status:
-        bench = Bench(path, args.threads, args.server, stack)
+        bench = Bench(path, args, kept, stack)
         found = []
         for workload in asked:
             status.update(f"{name}: {workload.name}")
-            found.append(bench.run(workload, rounds, trained=trained))
-    return found
+            found.append(bench.run(workload, args.rounds, trained=trained, timed=not args.untimed))
+    return [figures for figures in found if figures]
 
 
-def trained_models(args: argparse.Namespace, size: Size) -> dict[str, Any]:
+def trained_models(args: argparse.Namespace, size: Size, kept: Kept) -> dict[str, Any]:
     """The figures of the bundled model, of the inflated one, and of memory."""
     if not INFLATED.exists():
         inflate(hub.BUNDLED, INFLATED, Shape())
@@ -269,39 +316,57 @@ def trained_models(args: argparse.Namespace, size: Size) -> dict[str, Any]:
             for workload in workloads(*counts)
             if workload.texts and (args.full or name == "bundled" or not workload.labels)
         ]
-        results[name] = measured(name, path, args, size.rounds, asked, trained=True)
-    results["memory"] = [(count, memory.peak(count, args.threads)) for count in size.memory]
+        results[name] = measured(name, path, args, kept, asked, trained=True)
+    if not args.untimed:
+        results["memory"] = [
+            (count, kept.get(f"memory, {count} documents", partial(memory.peak, count, args.threads)))
+            for count in size.memory
+        ]
     return results
 
 
-def main() -> None:
-    """Reads the command line, measures, prints and writes the results."""
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", type=Path)
+    parser.add_argument("--llama-server", type=Path, metavar="PATH")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--model", action="append", default=[], help="a model besides; repeat for more")
     parser.add_argument("--only", action="store_true", help="these models alone")
-    parser.add_argument("--sentences", type=int, help="texts for each of these models")
-    parser.add_argument("--rounds", type=int)
-    args = parser.parse_args()
+    parser.add_argument("--formats", type=lambda names: names.split(","), default=["xml", "category"])
+    parser.add_argument("--sentences", type=int, default=24, help="texts for each of these models")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="where measurements are kept until all are done")
+    parser.add_argument("--seconds", type=float, help="end after these, before the next measurement")
+    parser.add_argument("--untimed", action="store_true", help="only what needs no quiet machine")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Reads the command line, measures, prints and writes the results."""
+    args = arguments()
     size = FULL if args.full else QUICK
-    size = replace(size, general=args.sentences or size.general, rounds=args.rounds or size.rounds)
-    results: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "machine": _machine(args.threads),
-        "size": asdict(size),
-        **({} if args.only else trained_models(args, size)),
-        "general": {},
-    }
+    settings = {"machine": _machine(args.threads), "size": asdict(size), "rounds": args.rounds}
+    settings = json.loads(json.dumps(settings))  # as it will be read again
+    kept = Kept(args.kept, args.seconds, settings)
+    results = {**_earlier(settings), "date": date.today().isoformat()}
+    if not args.only:
+        results |= trained_models(args, size, kept)
     for reference in args.model:
         path = hub.resolve(reference)
-        asked = workloads_of(path, size.general)
-        results["general"][path.name] = measured(path.name, path, args, size.rounds, asked, trained=False)
-    if not args.only:
-        (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        plot(by_model(results), HERE / "results.svg")
+        asked = workloads_of(path, args.sentences, args.formats)
+        results["general"][path.name] = measured(path.name, path, args, kept, asked, trained=False)
+    if args.untimed:
+        return
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    plot(by_model(results), RESULTS.with_suffix(".svg"))
     report(results, Console())
+
+
+def _earlier(settings: dict[str, Any]) -> dict[str, Any]:
+    """The results of models that were measured with these settings."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    return found if settings.items() <= found.items() else {**settings, "general": {}}
 
 
 def _machine(threads: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from http.client import HTTPConnection, HTTPException
 from itertools import takewhile
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from unittest import mock
 
 import llama_cpp
@@ -34,11 +34,18 @@ STOP_SECONDS = 10.0
 LOG_TAIL = 4000
 
 
+class Written(NamedTuple):
+    """A completion and the number of its tokens."""
+
+    text: str
+    tokens: int
+
+
 class Peer(ABC):
     """Another way to run the same requests. `close` frees it; also a context manager."""
 
     @abstractmethod
-    def complete(self, prompts: list[list[int]], grammar: str, limits: list[int]) -> list[str]:
+    def complete(self, prompts: list[list[int]], grammar: str, limits: list[int]) -> list[Written]:
         """The completions, in the order of the prompts; `limits` says how many tokens each may have."""
 
     @abstractmethod
@@ -74,17 +81,17 @@ class Loop(Peer):
 
     def complete(
         self, prompts: list[list[int]], grammar: str, limits: list[int], never: Sequence[int] = ()
-    ) -> list[str]:
+    ) -> list[Written]:
         """`never`: tokens not to choose; llama.cpp's grammar takes control tokens by the text of their names."""
         bias: Any = dict.fromkeys(never, float("-inf")) or None
         compiled = llama_cpp.LlamaGrammar.from_string(grammar, verbose=False)
-        texts = []
+        written = []
         for prompt, limit in zip(prompts, limits, strict=True):
             answer = self._llama.create_completion(
                 prompt, max_tokens=limit, temperature=0.0, grammar=compiled, logit_bias=bias
             )
-            texts.append(answer["choices"][0]["text"])
-        return texts
+            written.append(Written(answer["choices"][0]["text"], answer["usage"]["completion_tokens"]))
+        return written
 
     def warm(self, prompts: list[list[int]]) -> None:
         self._llama.reset()
@@ -132,7 +139,7 @@ class Server(Peer):
         pairs = (str(part) for pair in options.items() for part in pair)
         return [*pairs, repack, "--no-kv-unified", "--cont-batching", "--no-ui"]
 
-    def complete(self, prompts: list[list[int]], grammar: str, limits: list[int]) -> list[str]:
+    def complete(self, prompts: list[list[int]], grammar: str, limits: list[int]) -> list[Written]:
         bodies = [
             {"prompt": prompt, "n_predict": limit, "grammar": grammar}
             for prompt, limit in zip(prompts, limits, strict=True)
@@ -143,11 +150,11 @@ class Server(Peer):
         shared = _shared(prompts)
         self._post([{"prompt": shared, "n_predict": 0, "id_slot": slot} for slot in range(self._slots)])
 
-    def _post(self, bodies: list[dict[str, Any]]) -> list[str]:
+    def _post(self, bodies: list[dict[str, Any]]) -> list[Written]:
         """Sends the requests over as many connections as there are slots, and gives the texts in their order."""
         free: SimpleQueue[HTTPConnection] = SimpleQueue()
 
-        def post(body: dict[str, Any]) -> str:
+        def post(body: dict[str, Any]) -> Written:
             connection = free.get()
             try:
                 return self._completion(connection, body)
@@ -159,7 +166,7 @@ class Server(Peer):
                 free.put(opened.enter_context(closing(HTTPConnection(HOST, self._port))))
             return list(pool.map(post, bodies))
 
-    def _completion(self, connection: HTTPConnection, body: dict[str, Any]) -> str:
+    def _completion(self, connection: HTTPConnection, body: dict[str, Any]) -> Written:
         request = json.dumps({**body, "temperature": 0, "cache_prompt": True})
         try:
             connection.request("POST", "/completion", request, {"Content-Type": "application/json"})
@@ -169,7 +176,8 @@ class Server(Peer):
             raise RuntimeError(f"llama-server does not answer ({error!r})\n{self._log_tail()}") from error
         if response.status != 200:
             raise RuntimeError(f"llama-server: {answer.decode(errors='replace')}\n{self._log_tail()}")
-        return str(json.loads(answer)["content"])
+        found = json.loads(answer)
+        return Written(str(found["content"]), int(found["tokens_predicted"]))
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +52,13 @@ def workloads(sentences: int, articles: int) -> Iterator[Workload]:
     yield Workload("many labels", short, tuple(read_labels(str(DOCUMENTS / "many_labels.yaml"))))
 
 
-def workloads_of(path: Path, sentences: int) -> Iterator[Workload]:
-    """Short sentences for any model: in the format and with the labels that it was trained on; where it was not, in a
-    format that repeats the text, and in one that does not."""
+def workloads_of(path: Path, sentences: int, formats: Sequence[str]) -> Iterator[Workload]:
+    """Short sentences for any model: in the format and with the labels that it was trained on; where it was not, in
+    these formats."""
     if any(key.startswith("genner.") for key in read_header(path).metadata):
         yield Workload("own format, short", _sample("short.jsonl", sentences))
         return
-    for format in ("xml", "category"):
+    for format in formats:
         yield Workload(f"{format}, short", _sample("short.jsonl", sentences), tuple(parse_types("PER,ORG,LOC")), format)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.prompting import Instructions
+from genner_cli.tasks import Task
 from genner_cli.training.samples import encode_samples, make_samples
 from genner_cli.training.tokens import Tokens, load_tokenizer
 from genner_cli.training.virtual_tokens import placed

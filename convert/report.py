@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from genner_cli.files.whole import write_whole
+from genner_cli.plurals import size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +68,30 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lines_of(report: Report) -> Iterator[str]:
+    """The report for people to read."""
+    for finding in report.findings:
+        mark = "ok" if finding.passed else "FAILED"
+        yield f"{finding.subject:<8} {finding.check:<14} {mark:<7} {_measured(finding)}".rstrip()
+    if not report.checked:
+        yield "nothing was checked (--no-verify)"
+    for type, path in report.files.items():
+        yield f"{type:<8} {size_text(Path(path).stat().st_size):<10} {path}"
+
+
+def _measured(finding: Finding) -> str:
+    texts = _OF_THE_MODEL if finding.subject == "model" else _OF_A_TYPE
+    return texts[finding.check].format(**finding.measured) if finding.passed else ""
+
+
+_OF_THE_MODEL = {
+    "prompt tokens": "identical: {tokens:,} tokens in {texts} texts",
+    "logits": "maximum difference {largest_difference:.2g} ({limit:g} allowed), same top token {top_1_agreement:.2%}",
+}
+_OF_A_TYPE = {
+    "tensors": "maximum error {error:.2g} in {tensor} ({limit:.2g} allowed)",
+    "logits": "noise {noise:.2g} ({limit:g} allowed)",
+    "entities": "agreement {agreement:.3f} (entities: {entities}), F1 {f1_unquantized:.3f} -> {f1:.3f}",
+}

@@ -18,6 +18,7 @@ from genner_cli.errors import DataError
 from genner_cli.plurals import counted
 from genner_cli.scoring.counts import Counts
 from genner_cli.scoring.evaluation import sides
+from genner_cli.scoring.tables import Table, percent
 from genner_cli.types import Calibration, Extraction, Knot, ScoreMap
 
 BINS = 10
@@ -270,3 +271,36 @@ def _cross_validated(
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
     return sum(found) / max(1, len(found))
+
+
+def calibration_tables(found: Fitted, precision: float | None) -> Iterator[Table | str]:
+    """What a calibration does; `precision`: the one that was aimed at."""
+    yield f"{counted(found.entities, 'entity')} in {counted(found.documents, 'document')}"
+    yield f"calibration error {found.error_before:.3f} before, {found.error_after:.3f} after (cross-validated)"
+    if found.error_after >= found.error_before:
+        yield "calibration would not help: scores are unchanged"
+    if not found.thresholds:
+        yield "thresholds would not help: all entities are kept"
+    kept = {"all": found.before, "by threshold (cross-validated)": found.after}
+    yield Table.of(
+        ("kept", "precision", "recall", "F1", "entities"),
+        (
+            (name, percent(counts.precision), percent(counts.recall), percent(counts.f1), f"{counts.predicted:,}")
+            for name, counts in kept.items()
+        ),
+    )
+    if found.thresholds:
+        yield _thresholds_table(found, precision)
+
+
+def _thresholds_table(found: Fitted, precision: float | None) -> Table:
+    rows = []
+    for label, each in found.thresholds.items():
+        counts = each.counts
+        notes = ["threshold of all labels"] * (not each.own)
+        if precision is not None and counts.precision < precision:
+            notes.append(f"below {precision:g}")
+        scores = f"{each.score:.3f}", f"{found.calibration.map(each.score):.3f}"
+        rates = map(percent, (counts.precision, counts.recall, counts.f1))
+        rows.append((label, *scores, *rates, f"{counts.predicted:,}", ", ".join(notes)))
+    return Table.of(("label", "threshold", "mapped", "precision", "recall", "F1", "entities", ""), rows)

@@ -87,13 +87,14 @@ class ConstrainedCompletion:
         if choice is None:
             self._forced.clear()
             return None
-        return self._move(choice._replace(log_probability=0.0))
+        return self._move(Choice(choice.id, choice.places, 0.0))
 
     def completion(self, prompt_tokens: int) -> Completion:
         """What has been written so far."""
         text = b"".join(self._written).decode(errors="replace")
         ends = tuple(accumulate(map(len, self._written)))
-        return Completion(text, ends, tuple(self._log_probabilities), prompt_tokens, self._margin)
+        cut = self._constraint is not Constraint.SOURCE and self._tokens_left <= 0
+        return Completion(text, ends, tuple(self._log_probabilities), prompt_tokens, self._margin, cut=cut)
 
     def _is_whole(self) -> bool:
         if self._constraint is Constraint.SOURCE:
@@ -126,6 +127,9 @@ class ConstrainedCompletion:
 
     def _best_of(self, values: Mapping[int, float]) -> Choice:
         """The most probable legal token; values: logits by token id."""
+        best = max(values, key=values.__getitem__, default=None)
+        if best is not None and (choice := self._if_legal(best)):  # mostly
+            return choice
         for id in sorted(values, key=lambda id: -values[id]):
             choice = self._if_legal(id)
             if choice:
@@ -139,11 +143,11 @@ class ConstrainedCompletion:
     def _scored(self, choice: Choice, values: Mapping[int, float]) -> Choice:
         """With its log-probability among the legal tokens, whose logits these are."""
         if len(values) == 1:
-            return choice._replace(log_probability=0.0)
+            return Choice(choice.id, choice.places, 0.0)
         self._note_margin(choice.id, values)
         highest = max(values.values())
         total = highest + math.log(math.fsum(math.exp(value - highest) for value in values.values()))
-        return choice._replace(log_probability=min(0.0, values[choice.id] - total))
+        return Choice(choice.id, choice.places, min(0.0, values[choice.id] - total))
 
     def _note_margin(self, chosen: int, values: Mapping[int, float]) -> None:
         others = [value for id, value in values.items() if id != chosen]

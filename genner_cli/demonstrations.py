@@ -26,6 +26,16 @@ from genner_cli.types import Document, Entity, Label, Piece
 
 _WORD = re.compile(r"\w+")
 _MENTIONS = ("some {}", "another {}")
+_TEXT = "After two days of heavy rain the river Elbe flooded Dresden in August 2002, and soldiers built a dam."
+_THINGS = {
+    "two days": "duration",
+    "heavy rain": "weather",
+    "Elbe": "river",
+    "Dresden": "city",
+    "August 2002": "date",
+    "soldiers": "profession",
+    "dam": "structure",
+}
 Pieces = tuple[Piece, ...]
 
 
@@ -55,7 +65,8 @@ Rank = Callable[[Way, Query], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Labelled documents -> demonstrations, in a format, with the entities of these labels."""
+    """Labelled documents -> demonstrations, in a format, with the entities of these labels; without labels, of all that
+    are free (`formats.OutputFormat.free_labels`)."""
 
     format: str
     labels: tuple[str, ...]
@@ -63,13 +74,15 @@ class Rendered:
 
     def of(self, document: Document) -> Demonstration | None:
         """The document with its answer; None where the format cannot carry all its entities of the labels."""
-        asked = merge((entity for entity in document.entities if entity.label in self.labels), self.depth)
+        asked = merge((one for one in document.entities if not self.labels or one.label in self.labels), self.depth)
         rendering = output_format(self.format).render(document.text, asked, self.labels, depth=self.depth)
         hints = "" if document.hints is None else hint_lines(document.hints, self.labels)
         return None if rendering.left_out else Demonstration(document.text, rendering.completion, hints)
 
     def invented(self) -> Demonstration:
-        """A short text made of the names of the first labels, with its answer."""
+        """A short text made of the names of the first labels, with its answer; without labels, one of many things."""
+        if not self.labels:
+            return self._of_many_things()
         text = "There is "
         entities: list[Entity] = []
         for label, mention in zip(self.labels, _MENTIONS, strict=False):
@@ -80,6 +93,11 @@ class Rendered:
         text += "."
         rendering = output_format(self.format).render(text, entities, self.labels, depth=self.depth)
         return Demonstration(text, rendering.completion)
+
+    def _of_many_things(self) -> Demonstration:
+        places = ((mention, label, _TEXT.index(mention)) for mention, label in _THINGS.items())
+        entities = [Entity(start, start + len(mention), label, mention) for mention, label, start in places]
+        return Demonstration(_TEXT, output_format(self.format).render(_TEXT, entities, ()).completion)
 
 
 @dataclass(frozen=True)
@@ -195,12 +213,13 @@ def words(text: str) -> list[str]:
 
 
 def covering(pool: Sequence[Document], count: int, labels: Iterable[str], *, seed: int = 0) -> list[Document]:
-    """At most `count` documents that show as many of the labels as there are, and one without entities.
+    """At most `count` documents that show as many of the labels as there are, and one without entities; without labels,
+    of those that the documents have.
 
     Each next document is the one with the labels that were shown least, then the shortest; among equals the order is
     drawn with the seed. The one without entities comes last but one, so that it is not what is copied first.
     """
-    wanted = set(labels)
+    wanted = set(labels) or {entity.label for document in pool for entity in document.entities}
     order = list(pool)
     Random(seed).shuffle(order)
     order.sort(key=lambda document: len(document.text))

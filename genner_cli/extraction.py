@@ -5,33 +5,32 @@ Knows nothing of files and of llama.cpp.
 
 from __future__ import annotations
 
-import difflib
 import math
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, islice, product, repeat
+from itertools import count, islice, product
+from sys import intern
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from genner_cli.chunking import split
-from genner_cli.demonstrations import Demonstrations, Query, Rank, Way
+from genner_cli.demonstrations import Query
 from genner_cli.errors import DataError, UsageError
 from genner_cli.formats import OutputFormat, output_format
-from genner_cli.generation import OUT_OF_TIME, Completion, Constraint, Generate, Request
+from genner_cli.formats.shared.free_labels import is_free_label
+from genner_cli.generation import OUT_OF_TIME, Completion, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.patterns import PatternFinder
-from genner_cli.prompting import Instructions, Prompt, hint_lines
+from genner_cli.prompting import hint_lines
+from genner_cli.tasks import Asking, Task, TaskOf, Tasks
 from genner_cli.types import (
-    Calibration,
     Chunk,
     Document,
     Entity,
     Extraction,
     FailedDocument,
-    Label,
-    Patterns,
     Piece,
     Range,
     Reason,
@@ -47,134 +46,6 @@ what may wait for a slow document before it."""
 PASS_CHUNKS = 512
 """Where labels take several passes, or differ between documents, each block of this many chunks is asked about with one
 prompt before the next, for every change reads the labels again."""
-
-LABEL_LISTS = 256
-"""Lists of labels whose tasks are kept, where documents have their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What to extract, and how the model is asked. `depth` 1 is flat; `chunk_bytes` counts UTF-8.
-
-    `min_score` is compared with the calibrated score. `passes`: the labels in runs, each of which is asked in a prompt
-    of its own; without any, all of them stand in one. Labels that are only in passes are asked for because the model
-    was trained on them together with `labels`; their entities are left out. `demonstrations`: those of each pass, none
-    for a model that genner trained. `whole_words`: entities start and end at word boundaries. `seconds_per_document`:
-    the time that a document may be worked on before it fails; None for any. `patterns`: of what is found beside the
-    model; without any labels, of all that is found. `hinted`: the hints of documents stand in their prompts; else they
-    only help to choose demonstrations.
-    """
-
-    labels: tuple[Label, ...]
-    prompt: Prompt
-    format: str
-    depth: int = 1
-    chunk_bytes: int = 1000
-    overlap_bytes: int | None = None
-    constraint: Constraint = Constraint.SOURCE
-    min_score: float = 0.0
-    calibration: Calibration | None = None
-    passes: tuple[tuple[Label, ...], ...] = ()
-    demonstrations: tuple[Demonstrations, ...] = ()
-    whole_words: bool = False
-    seconds_per_document: float | None = None
-    patterns: Patterns | None = None
-    hinted: bool = False
-
-    @classmethod
-    def of(cls, instructions: Instructions, labels: Sequence[Label], **changes: Any) -> Task:
-        """What a model is asked for these labels; `changes`: fields that differ from its instructions, but for None."""
-        own = {name: getattr(instructions, name) for name in ("format", "depth", "chunk_bytes", "whole_words")}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return cls(tuple(labels), instructions.prompt, **{**own, **given})
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels' names."""
-        return tuple(label.name for label in self.labels)
-
-    @property
-    def in_two_passes(self) -> bool:
-        """Whether demonstrations are chosen by the entities of a text, and nobody gives these as hints."""
-        by_entities = (each.nearest and each.nearest.way in (Way.ENTITY, Way.SPAN) for each in self.demonstrations)
-        return not self.hinted and any(by_entities)
-
-    def ranked_by(self, rank: Rank) -> Task:
-        """The same, with who compares vectors."""
-        return self._nearest_with(rank=rank)
-
-    def by_text(self) -> Task:
-        """The same, with demonstrations chosen by the whole text."""
-        return self._nearest_with(way=Way.SENTENCE)
-
-    def _nearest_with(self, **changes: Any) -> Task:
-        shown = (
-            replace(each, nearest=replace(each.nearest, **changes)) if each.nearest else each
-            for each in self.demonstrations
-        )
-        return replace(self, demonstrations=tuple(shown))
-
-    def by_pass(self) -> list[Task]:
-        """A task of one prompt for each pass."""
-        shown = [(each,) for each in self.demonstrations] or repeat(())
-        return [
-            replace(self, labels=labels, passes=(), demonstrations=demonstrations)
-            for labels, demonstrations in zip(self.passes or (self.labels,), shown, strict=False)
-        ]
-
-
-class _Pass(NamedTuple):
-    """A task of one prompt, with what its requests have in common."""
-
-    task: Task
-    prefix: tuple[Piece, ...]
-    grammar: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Asking:
-    """What documents with the same labels are asked: a task, and its passes."""
-
-    task: Task
-    passes: tuple[_Pass, ...]
-
-    @classmethod
-    def of(cls, task: Task) -> _Asking:
-        output = output_format(task.format)
-        passes = (
-            _Pass(each, each.prompt.prefix(each.labels), output.grammar(each.names, depth=each.depth))
-            for each in task.by_pass()
-            if each.labels
-        )
-        return cls(task, tuple(passes))
-
-
-TaskOf = Callable[[tuple[Label, ...]], Task]
-"""The task that asks for these labels. Raises UsageError where there can be none."""
-
-
-class _Tasks:
-    """What each document is asked: the task of all, or where there is `task_of`, one for its own labels."""
-
-    def __init__(self, task: Task, task_of: TaskOf | None) -> None:
-        self.of_all = _Asking.of(task)
-        self._task_of = task_of
-        self._known: dict[tuple[Label, ...], _Asking] = {}
-
-    @property
-    def in_blocks(self) -> bool:
-        """Whether there is more than one prompt."""
-        return self._task_of is not None or len(self.of_all.passes) > 1
-
-    def of(self, document: DocumentOrFailure) -> _Asking:
-        labels = document.labels if isinstance(document, Document) else None
-        if labels is None or self._task_of is None:
-            return self.of_all
-        if labels not in self._known:
-            if len(self._known) == LABEL_LISTS:
-                del self._known[next(iter(self._known))]
-            self._known[labels] = _Asking.of(self._task_of(labels))
-        return self._known[labels]
 
 
 class _Part(NamedTuple):
@@ -195,7 +66,7 @@ class _Progress:
     """
 
     document: DocumentOrFailure
-    asking: _Asking
+    asking: Asking
     problem: str | None = None
     chunks: int = 0
     asked: int = 0
@@ -270,7 +141,7 @@ class _Question(NamedTuple):
 class _Window:
     """The documents that are drawn and not handed out, in order; draws more until it is full."""
 
-    def __init__(self, documents: Iterable[DocumentOrFailure], tasks: _Tasks) -> None:
+    def __init__(self, documents: Iterable[DocumentOrFailure], tasks: Tasks) -> None:
         self._documents = iter(documents)
         self._tasks = tasks
         self._progresses: deque[_Progress] = deque()
@@ -304,8 +175,9 @@ class _Window:
         progress.whole = True
 
     def _progress(self, document: DocumentOrFailure) -> _Progress:
+        labels = document.labels if isinstance(document, Document) else None
         try:
-            return _Progress(document, self._tasks.of(document))
+            return _Progress(document, self._tasks.of(labels))
         except UsageError as error:  # of its labels
             return _Progress(document, self._tasks.of_all, problem=f"{document.source}: {error}")
 
@@ -326,7 +198,7 @@ def extract(
     Only a full window ends a call of `generate` early: a long run of documents without requests fills it, or a slow
     document with many behind it.
     """
-    tasks = _Tasks(task, task_of)
+    tasks = Tasks(task, task_of)
     window = _Window(documents, tasks)
     while not window.exhausted:
         questions: dict[int, _Question] = {}
@@ -337,7 +209,7 @@ def extract(
         yield from window.done()
 
 
-def _requests(items: Iterator[_Item], tasks: _Tasks, questions: dict[int, _Question]) -> Iterator[Request]:
+def _requests(items: Iterator[_Item], tasks: Tasks, questions: dict[int, _Question]) -> Iterator[Request]:
     """Requests about all items, in the order of blocks, labels, passes, chunks; notes each one's question by its
     number."""
     numbers = count()
@@ -352,9 +224,9 @@ def _requests(items: Iterator[_Item], tasks: _Tasks, questions: dict[int, _Quest
                     yield request
 
 
-def _grouped(block: Iterable[_Item], first: _Asking) -> list[tuple[_Asking, list[_Item]]]:
+def _grouped(block: Iterable[_Item], first: Asking) -> list[tuple[Asking, list[_Item]]]:
     """The items of each task, in the order in which they come, but for those of the `first` one, which are first."""
-    groups: dict[_Asking, list[_Item]] = {first: []}
+    groups: dict[Asking, list[_Item]] = {first: []}
     for item in block:
         groups.setdefault(item.progress.asking, []).append(item)
     return [(asking, group) for asking, group in groups.items() if group]
@@ -363,7 +235,7 @@ def _grouped(block: Iterable[_Item], first: _Asking) -> list[tuple[_Asking, list
 def _chunks(progress: _Progress) -> Iterator[Chunk]:
     if isinstance(progress.document, Document) and not progress.problem:
         task = progress.asking.task
-        if task.labels:
+        if task.labels or task.open:
             yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
 
 
@@ -425,7 +297,8 @@ def _finish(progress: _Progress) -> Extraction:
     if task.calibration and task.calibration.holds_for(task.names):
         entities = task.calibration.applied(entities)
     names = set(task.names)
-    kept = (one for one in entities if one.label in names and (one.score or 0.0) >= task.min_score)
+    asked = (one for one in entities if task.open or one.label in names)
+    kept = (one for one in asked if (one.score or 0.0) >= task.min_score)
     return replace(result, entities=tuple(kept))
 
 
@@ -446,6 +319,8 @@ def entities_of(completion: Completion, text: str, task: Task) -> list[Entity]:
         raise DataError(completion.error)
     entities = output_format(task.format).parse(completion.text, text)
     names = {name: name for name in task.names}  # one string for all entities of a label
+    if task.open:
+        names = {one.label: intern(one.label) for one in entities if is_free_label(one.label)}
     asked = (entity for entity in entities if entity.label in names)
     return [replace(one, label=names[one.label], score=score(one.rendering, completion)) for one in asked]
 
@@ -466,13 +341,3 @@ def score(rendering: Sequence[Range], completion: Completion) -> float:
         last = bisect_left(completion.ends, end)
         touched.update(range(first, min(last + 1, len(completion.ends))))
     return math.exp(sum(completion.log_probabilities[token] or 0.0 for token in touched))
-
-
-def unknown_labels(labels: Sequence[Label], known: Sequence[Label]) -> dict[str, list[str]]:
-    """For each label that a model was not trained on, the nearest names of those it was."""
-    names = {label.name.casefold(): label.name for label in known}
-    return {
-        label.name: [names[near] for near in difflib.get_close_matches(label.name.casefold(), names, n=3, cutoff=0.0)]
-        for label in labels
-        if known and label.name not in names.values()
-    }

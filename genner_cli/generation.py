@@ -111,6 +111,29 @@ OUT_OF_TIME = "out of time"
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn instead of taking the most probable one: the same seed and request give the same text.
+
+    `request`: which of the requests with this seed it is, by number or name, whenever and wherever it runs.
+    `temperature` divides the logits, and 0 takes the most probable token; tokens that are, at temperature 1, less
+    probable than `min_p` times the most probable one are not drawn (Nguyen et al. 2024, arXiv 2407.01082). Raises
+    UsageError for values out of bounds.
+    """
+
+    seed: int
+    request: int | str
+    temperature: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.temperature < float("inf") and 0 <= self.min_p <= 1):
+            raise UsageError(
+                f"temperature {self.temperature} with min-p {self.min_p} cannot be sampled with; choose a temperature"
+                " from 0 on and a min-p from 0 to 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One completion to generate.
 
@@ -118,6 +141,8 @@ class Request:
     `allowance`: tokens beyond those that suffice for the shortest legal completion. `seconds`: the time that it may be
     in a slot, after which it ends with the error OUT_OF_TIME; None for any. `retrieved`: the leading pieces of `rest`
     that are demonstrations; behind them come the text, its hints if it is `hinted`, and what ends the prompt.
+    `sampling`: None takes the most probable tokens. Free text has the constraint FORMAT and the lock `locking.NO_LOCK`:
+    the grammar says what may be written, and `allowance` how many tokens at most.
     """
 
     prefix: tuple[Piece, ...]
@@ -129,6 +154,7 @@ class Request:
     seconds: float | None = None
     retrieved: int = 0
     hinted: bool = False
+    sampling: Sampling | None = None
 
     @property
     def text(self) -> str:
@@ -143,7 +169,8 @@ class Completion:
     `ends[i]` is the number of UTF-8 bytes of `text` up to token i's end. `log_probabilities[i]` is
     that of token i among its legal alternatives; None for tokens that belong to no entity.
     `margin` is the smallest difference between the logit of a chosen token and that of another legal
-    one, where it was small enough to be looked at, else infinity. `error` says why there is no text.
+    one, where it was small enough to be looked at, else infinity. `error` says why there is no text. `cut`: its tokens
+    ran out before it was whole, which a source lock does not let happen.
     """
 
     text: str
@@ -152,6 +179,7 @@ class Completion:
     prompt_tokens: int = 0
     margin: float = float("inf")
     error: str | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from genner_cli.errors import DataError
 
@@ -34,6 +34,32 @@ class Guess(NamedTuple):
     data: bytes
     start: int = 0
     end: int = 0
+
+
+class Region(Hashable, Protocol):
+    """A part of completions that is free: whatever the text, the same may be written there, up to the byte `end`, which
+    is not part of it.
+
+    `alike`: a table for `bytes.translate`, in which bytes that may stand for each other everywhere have the same value,
+    one of them, and those that never occur in the region have 0.
+    """
+
+    @property
+    def alike(self) -> bytes: ...
+
+    @property
+    def end(self) -> bytes: ...
+
+    def after(self, at: Hashable, data: bytes) -> Hashable | None:
+        """Where in the region these bytes lead to; None where they may not be written."""
+
+
+class Free(NamedTuple):
+    """A state inside a region: `at` is where in it, `outer` is what the lock knows besides."""
+
+    region: Region
+    at: Hashable
+    outer: Any
 
 
 class Lock(Protocol):
@@ -69,6 +95,37 @@ class Lock(Protocol):
 
     def segmented(self, segment: Segment) -> Lock:
         """This lock for a tokenizer; the lock itself where the tokenizer makes no difference."""
+
+
+class _NoLock:
+    """The lock of text that follows no source: it says nothing."""
+
+    by_token = False
+    markup: frozenset[bytes] = frozenset()
+    start = None
+
+    def edges(self, state: State) -> Sequence[Edge]:
+        """None."""
+        return ()
+
+    def remaining(self, state: State) -> int:
+        """None: free text may end where its grammar lets it."""
+        return 0
+
+    def inside(self, state: State) -> bool:
+        """Never."""
+        return False
+
+    def likely(self, state: State) -> Guess:
+        """Nothing."""
+        return Guess(b"")
+
+    def segmented(self, segment: Segment) -> Lock:
+        """Itself."""
+        return self
+
+
+NO_LOCK: Lock = _NoLock()
 
 
 class Place(NamedTuple):
@@ -116,6 +173,9 @@ def advance(lock: Lock, places: Places, data: bytes) -> Places:
 
 def finished(lock: Lock, places: Places) -> bool:
     """Whether the completion is whole: nothing more may come."""
+    if len(places) == 1:  # mostly
+        (rest, state), *_ = places
+        return not rest and not lock.remaining(state)
     return bool(places) and not any(place.rest or lock.remaining(place.state) for place in places)
 
 
@@ -193,6 +253,8 @@ class Vocabulary:
         for piece, id in pairs:
             self._ids_of.setdefault(piece, []).append(id)
         self._added_ids = {text: [id] for text, id in added.items()}
+        self._shapes: dict[Region, tuple[dict[bytes, list[int]], Vocabulary]] = {}
+        self._within: dict[tuple[Region, Hashable], dict[Hashable, list[int]]] = {}
 
     def bytes_of(self, id: int, lock: Lock) -> bytes | None:
         """The bytes that this token writes under this lock; None if it may never be written."""
@@ -214,6 +276,8 @@ class Vocabulary:
         """All legal tokens by id, in order, with the places that each of them leads to."""
         if lock.by_token:
             found = self._legal_edges(lock, places)
+        elif len(places) == 1 and not places[0].rest and isinstance(places[0].state, Free):
+            return self._free_choices(lock, places[0].state, tokens_left)
         else:
             found = list(self._legal_prefixes(lock, places, b"", 0, len(self._sorted)))
         if tokens_left is not None:
@@ -232,6 +296,46 @@ class Vocabulary:
             for data, after in by_data.items()
             for id in (self._added_ids if data in markup else self._ids_of).get(data, ())
         ]
+
+    def _free_choices(self, lock: Lock, state: Free, tokens_left: int | None) -> dict[int, Places]:
+        """The same inside a region, where thousands of tokens may be legal: all that lead to the same place in it are
+        looked at together, and those that leave it one by one."""
+        _, leaving = self._shapes_in(state.region)
+        outwards = leaving._legal_prefixes(lock, (Place(b"", state),), b"", 0, len(leaving._sorted))
+        groups = [(after, [id]) for id, after in outwards]
+        for at, ids in self._ids_within(state.region, state.at).items():
+            groups.append(((Place(b"", state._replace(at=at)),), ids))
+        found: dict[int, Places] = {}
+        for after, ids in groups:
+            if tokens_left is None or remaining(lock, after) < tokens_left:
+                found.update(dict.fromkeys(ids, after))
+        return dict(sorted(found.items(), key=_id))
+
+    def _shapes_in(self, region: Region) -> tuple[dict[bytes, list[int]], Vocabulary]:
+        """The ids of the tokens that lie within a region, by their translation, and the vocabulary of those that go on
+        behind its end."""
+        if region not in self._shapes:
+            shapes: dict[bytes, list[int]] = {}
+            leaving: list[bytes | None] = [None] * len(self.pieces)
+            for id, piece in enumerate(self.pieces):
+                shape = piece.translate(region.alike) if piece else b"\0"
+                if b"\0" not in shape:
+                    shapes.setdefault(shape, []).append(id)
+                elif piece and piece[shape.index(b"\0") :].startswith(region.end):
+                    leaving[id] = piece
+            self._shapes[region] = shapes, Vocabulary(leaving, {})
+        return self._shapes[region]
+
+    def _ids_within(self, region: Region, at: Hashable) -> dict[Hashable, list[int]]:
+        """The ids of the tokens that may come next and stay in the region, by where they lead to."""
+        if (region, at) not in self._within:
+            found: dict[Hashable, list[int]] = {}
+            for shape, ids in self._shapes_in(region)[0].items():
+                after = region.after(at, shape)
+                if after is not None:
+                    found.setdefault(after, []).extend(ids)
+            self._within[region, at] = found
+        return self._within[region, at]
 
     def _legal_prefixes(
         self, lock: Lock, places: Places, prefix: bytes, low: int, high: int

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
-from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, Task, TaskOf, extract
+from genner_cli.extraction import PASS_CHUNKS, DocumentOrFailure, extract
 from genner_cli.generation import Completion, Generate, Invariance, Request
-from genner_cli.plurals import counted
+from genner_cli.plurals import counted, size_text
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Document, Label
 
 TIMED_SECONDS = 5.0
@@ -289,3 +290,32 @@ class Estimate:
     def _prefixes(self) -> int:
         """How often a prefix is read."""
         return 1 if self.passes == 1 else self.passes * ceil(self.survey.chunks / PASS_CHUNKS)
+
+    def lines(self) -> Iterator[str]:
+        """The estimate for people to read."""
+        found = self.value()
+        failed = f", {found['failed']:,} of them unreadable" if found["failed"] else ""
+        weights, cache = found["memory"]["model_bytes"], found["memory"]["kv_cache_bytes"]
+        passes = f", each in {found['passes']:,} passes"
+        parts = [(found["retrieved_tokens"], "of examples for one text"), (found["hint_tokens"], "of hints")]
+        shown = "".join(f", {count:,} {what}" for count, what in parts if count)
+        yield f"documents      {found['documents']:,}{failed}"
+        yield f"chunks         {found['chunks']:,}{passes if found['passes'] > 1 else ''}"
+        yield f"prompt tokens  about {found['prompt_tokens']:,}{shown}"
+        yield f"new tokens     about {found['new_tokens']:,}"
+        yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"
+        yield from (f"{what}: {answer}" for what, answer in found["engine"].items())
+        yield f"time           {_time(found)}"
+        if self.timing.tally.error:
+            failures = counted(found["sample"]["failed_chunks"], "text")
+            yield f"{failures} of the sample failed: {self.timing.tally.error}"
+
+
+def _time(found: dict[str, Any]) -> str:
+    """About how long, and the range in the same unit if more than one pass was timed."""
+    unit, length = next(
+        ((unit, length) for unit, length in (("h", 3600), ("min", 60)) if found["seconds"] >= 2 * length), ("s", 1)
+    )
+    about, least, most = (found[name] / length for name in ("seconds", "least_seconds", "most_seconds"))
+    spread = f" ({least:,.1f} to {most:,.1f} {unit})" if least < most else ""
+    return f"about {about:,.1f} {unit}{spread}"

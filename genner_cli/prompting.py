@@ -19,6 +19,8 @@ from genner_cli.types import Entity, Label, Piece
 
 PROMPT_VERSION = 1
 """How labels are written into a prompt and which metadata a model carries. Another version is refused."""
+VERSION_KEY = "genner.prompt.version"
+"""A GGUF has it if genner trained the model."""
 
 
 HINTS = "\n\nEntities that another model found, each with the probability that it is right:\n"
@@ -27,11 +29,12 @@ NO_HINTS = "none\n"
 
 def hint_lines(hints: Sequence[Entity], labels: Collection[str]) -> str:
     """What stands behind a text that has hints (SuperContext, arXiv 2312.15918): one line `MENTION | LABEL | 0.97` for
-    each of them that has one of the labels, without a probability where it has no score; `none` without any."""
+    each of them that has one of the labels, if there are labels, without a probability where it has no score; `none`
+    without any."""
     lines = (
         " | ".join([" ".join(hint.text.split()), hint.label, *([] if hint.score is None else [f"{hint.score:.2f}"])])
         for hint in hints
-        if hint.label in labels
+        if not labels or hint.label in labels
     )
     return HINTS + ("".join(f"{line}\n" for line in lines) or NO_HINTS)
 
@@ -107,13 +110,20 @@ def label_passes(labels: Sequence[Label], fits: Callable[[Sequence[Label]], bool
 ONLY_THESE_LABELS = "Use only the labels of the label set."
 
 
-def general_prompt(instruction: str) -> Prompt:
-    """The prompt with this wording of the task; the chat template of a model, if it has one, goes around it."""
-    return Prompt(f"{instruction}\n\nLabel Set:\n", before_text="\nText:\n", after_text="\n\nAnswer:\n")
+def general_prompt(instruction: str, *, open: bool = False) -> Prompt:
+    """The prompt with this wording of the task; the chat template of a model, if it has one, goes around it. `open`:
+    there is no label set."""
+    before_labels = f"{instruction}\n" if open else f"{instruction}\n\nLabel Set:\n"
+    return Prompt(before_labels, before_text="\nText:\n", after_text="\n\nAnswer:\n")
 
 
 GENERAL_PROMPT = general_prompt(f"Mark the named entities in the text. {ONLY_THESE_LABELS}")
 """What training on a base without a prompt of its own begins with."""
+OPEN_INSTRUCTION = (
+    "List every name, thing, quantity and idea in the text as a JSON list of objects: the mention as it stands in the"
+    " text as key, and as value what kind of thing it is, in one to four lower-case words."
+)
+"""What a model is asked that names the labels itself, after NuNER's prompt (arXiv 2402.15343, section 3)."""
 UNTRAINED_FORMAT = "category"
 """Found more without examples than the others did (docs/prompting.md)."""
 UNTRAINED_CHUNK_BYTES = 2000
@@ -163,7 +173,7 @@ class Instructions:
     def to_metadata(self) -> dict[str, str]:
         """GGUF key-value pairs, all of them strings."""
         return {
-            "genner.prompt.version": str(PROMPT_VERSION),
+            VERSION_KEY: str(PROMPT_VERSION),
             "genner.prompt.before_labels": self.prompt.before_labels,
             "genner.prompt.before_text": self.prompt.before_text,
             "genner.prompt.after_text": self.prompt.after_text,
@@ -183,7 +193,7 @@ class Instructions:
 
         Raises ModelError for another version and for missing or broken values.
         """
-        version = metadata.get("genner.prompt.version")
+        version = metadata.get(VERSION_KEY)
         if version is None:
             return None
         if version != str(PROMPT_VERSION):

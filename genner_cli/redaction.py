@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from genner_cli.errors import UsageError
 from genner_cli.types import Entity, Range, canonical_order
 from genner_cli.wordlists import WordList, key_of
 
@@ -33,6 +34,25 @@ class Operator(StrEnum):
     DROP = "drop"
     PSEUDONYM = "pseudonym"
     KEEP = "keep"
+
+
+def operators_of(given: Iterable[str]) -> tuple[dict[str, Operator], Operator]:
+    """The operators of labels, and that of all others: `PER=mask`, `drop`. Raises UsageError."""
+    operators: dict[str, Operator] = {}
+    others: list[Operator] = []
+    for each in given:
+        label, equals, name = each.rpartition("=")
+        if name not in list(Operator):
+            raise UsageError(
+                f"--operator {each}: {name!r} is not one of {', '.join(Operator)}; write PER=mask, or mask"
+            )
+        if label in operators or (not equals and others):
+            raise UsageError(f"--operator {each}: {label or 'all labels'} had an operator before; remove one")
+        if equals:
+            operators[label] = Operator(name)
+        else:
+            others.append(Operator(name))
+    return operators, (others or [Operator.LABEL])[0]
 
 
 class Replacement(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -15,11 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, settings
 
 from genner_cli.generation import EngineOptions
 from genner_cli.openmp import short_waits
 
 os.environ.update(short_waits(os.environ))  # tests run side by side
+UNTIMED = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+settings.register_profile("side by side", settings(), deadline=None, suppress_health_check=UNTIMED)
+settings.load_profile("side by side")
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
@@ -70,6 +75,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests begin first, so that the last worker does not end with one of them alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: a search for garbage, of which export does several, passes over it."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -29,7 +29,6 @@ from fake_engine import FakeEngine
 from genner_cli import extraction
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import DataError, GennerError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, Dropped
 from genner_cli.files.calibrations import read_calibration
 from genner_cli.files.gold import read_gold
@@ -43,6 +42,7 @@ from genner_cli.files.writing import encode
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.ledger import Outcome
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label
 
 CHILD = "from fuzzing import main; main()"

@@ -1,4 +1,4 @@
-"""A small Llama of random weights with the bundled model's vocabulary and metadata, as GGUF.
+"""A small Llama of random weights with the bundled model's metadata and the start of its vocabulary, as GGUF.
 
 It has learnt nothing, so its completions go wherever the constraint lets them.
 """
@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 from changed_gguf import finish
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFValueType, GGUFWriter, TokenType
 from numpy.typing import NDArray
+from short_vocabulary import END, MERGES, NORMAL
 
 from genner_cli import hub
+from genner_cli.engine.gguf_header import read_header
 from genner_cli.files.calibrations import KEY
 
 LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_SIZE, FEED_FORWARD = 2, 128, 2, 1, 64, 192
@@ -44,22 +46,43 @@ CLOSED = {
 """Unlike the bundled model it knows no other labels than these, and defines them."""
 
 
-@cache
-def bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
+def _bundled_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
     """Value, type and, for arrays, the items' type of each pair of the bundled model, without its calibration."""
-    fields = GGUFReader(hub.BUNDLED).fields
-    return {
-        key: (field.contents(), field.types[0], field.types[1] if len(field.types) > 1 else None)
-        for key, field in fields.items()
-        if not key.startswith("GGUF.") and key != KEY
+    pairs = read_header(hub.BUNDLED, arrays=True).metadata
+    return {key: (value, *_types(value)) for key, value in pairs.items() if key != KEY}
+
+
+def _types(value: Any) -> tuple[GGUFValueType, GGUFValueType | None]:
+    match value:
+        case [first, *_]:
+            return GGUFValueType.ARRAY, GGUFValueType.get_type(first)
+        case bool() | str() | float():
+            return GGUFValueType.get_type(value), None
+    return GGUFValueType.UINT32, None
+
+
+@cache
+def short_metadata() -> dict[str, tuple[Any, GGUFValueType, GGUFValueType | None]]:
+    """The same with the short vocabulary, in the order of the file."""
+    pairs = _bundled_metadata()
+    kinds = pairs["tokenizer.ggml.token_type"][0]
+    kept = [*range(NORMAL), *(id for id, kind in enumerate(kinds) if kind != TokenType.NORMAL)]
+    short: dict[str, Any] = {
+        "llama.vocab_size": len(kept),
+        "tokenizer.ggml.merges": pairs["tokenizer.ggml.merges"][0][:MERGES],
+        "tokenizer.ggml.eos_token_id": END,
+        "tokenizer.ggml.padding_token_id": END,
     }
+    for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type"):
+        short[key] = [pairs[key][0][id] for id in kept]
+    return {key: (short.get(key, value), kind, items) for key, (value, kind, items) in pairs.items()}
 
 
 def write_random_model(
     path: Path, *, seed: int = 1, change: Mapping[str, Any] | None = None, leave_out: Collection[str] = ()
 ) -> Path:
     """Writes the model; `change` gives other values to pairs or adds strings, `leave_out` names prefixes of keys."""
-    pairs = dict(bundled_metadata())
+    pairs = dict(short_metadata())
     for key, value in {**SIZES, **CLOSED, **(change or {})}.items():
         kinds = pairs.get(key, (None, GGUFValueType.STRING, None))[1:]
         pairs[key] = (value, *kinds)

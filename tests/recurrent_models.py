@@ -13,7 +13,7 @@ import numpy as np
 from changed_gguf import finish
 from gguf import GGUFWriter
 from numpy.typing import NDArray
-from random_model import CLOSED, SPREAD, bundled_metadata
+from random_model import CLOSED, SPREAD, short_metadata
 
 WIDTH, LAYERS, HEADS, FEED_FORWARD = 64, 2, 2, 96
 INNER, STATE, RANK, GROUPS, CONVOLUTION = 2 * WIDTH, 16, 4, 2, 4
@@ -149,7 +149,7 @@ def write_recurrent_model(path: Path, architecture: str, *, seed: int = 1) -> Pa
     """Writes a model of one of ARCHITECTURES."""
     layer_tensors, described = ARCHITECTURES[architecture]
     writer = GGUFWriter(path, architecture)
-    for key, (value, kind, items) in bundled_metadata().items():
+    for key, (value, kind, items) in short_metadata().items():
         if key.startswith(("general.name", "tokenizer.", "genner.")):
             writer.add_key_value(key, CLOSED.get(key, value), kind, items)
     common = {"context_length": 4096, "block_count": LAYERS, "embedding_length": WIDTH}
@@ -157,7 +157,7 @@ def write_recurrent_model(path: Path, architecture: str, *, seed: int = 1) -> Pa
     for key, value in pairs.items():
         _add(writer, f"{architecture}.{key}", value)
     random = _Random(seed)
-    size = len(bundled_metadata()["tokenizer.ggml.tokens"][0])
+    size = len(short_metadata()["tokenizer.ggml.tokens"][0])
     writer.add_tensor("token_embd.weight", random.matrix(size, WIDTH))
     last_norm = "token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight"
     writer.add_tensor(last_norm, np.ones(WIDTH, np.float32))

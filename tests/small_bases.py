@@ -1,4 +1,5 @@
-"""A base model small enough to be trained in a test: the bundled model's tokenizer and words on random weights."""
+"""A base model small enough to be trained in a test: the short vocabulary and the bundled model's metadata on random
+weights."""
 
 from __future__ import annotations
 
@@ -6,30 +7,28 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from short_vocabulary import END, write_short_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from genner_cli import hub
-from genner_cli.engine.model import Model
+from genner_cli.engine.gguf_header import read_header
 from genner_cli.files.calibrations import KEY
-
-TOKENIZER = Path(__file__).parent.parent / "examples" / "bundled_model" / "tokenizer"
 
 
 def write_small_base(folder: Path, *, words: bool = True) -> Path:
     """A folder as save_pretrained leaves it; without `words`, one that genner did not train."""
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    folder.mkdir(parents=True, exist_ok=True)
+    size = write_short_tokenizer(folder)
     torch.manual_seed(1)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=size, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None, eos_token_id=END, pad_token_id=END,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     if words:
-        with Model(hub.BUNDLED, gpu_layers=0) as model:
-            said = {key: value for key, value in model.metadata.items() if key != KEY}
-            (folder / "genner.json").write_text(json.dumps(said))
+        metadata = read_header(hub.BUNDLED).metadata
+        said = {key: value for key, value in metadata.items() if key.startswith("genner.") and key != KEY}
+        (folder / "genner.json").write_text(json.dumps(said))
     return folder
 
 

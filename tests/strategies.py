@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from genner_cli.types import Entity
@@ -125,6 +125,6 @@ def segmentation(seed: int) -> Callable[[str], list[bytes]]:
     return segment
 
 
-def examples(number: int) -> Callable[[Any], Any]:
-    """So many examples, however slow the machine is."""
-    return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def examples(number: int) -> settings:
+    """Examples per run of a property test."""
+    return settings(max_examples=number)

@@ -13,8 +13,8 @@ from resuming import SCORE_NOISE
 from scored import planted_scores, scored_extractions
 
 from genner_cli import hub
-from genner_cli.calibration import fit
-from genner_cli.commands.evaluation_tables import calibration_tables, show
+from genner_cli.calibration import calibration_tables, fit
+from genner_cli.commands.terminal import show
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.files.calibrations import SUFFIX, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint
@@ -22,15 +22,25 @@ from genner_cli.files.hashing import fingerprint
 Genner = Callable[..., Run]
 WEB = Path(__file__).parent / "web" / "gold.jsonl"
 DOCUMENTS = 70
+"""Enough sentences to learn from."""
+FEW = 30
+"""Enough of them that a calibration drops an entity."""
 TYPES = ("--types", "PER,ORG,LOC")
+
+
+def first(count: int, path: Path) -> Path:
+    path.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:count]))
+    return path
 
 
 @pytest.fixture
 def gold(tmp_path: Path) -> Path:
-    """Enough sentences to learn from."""
-    path = tmp_path / "gold.jsonl"
-    path.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:DOCUMENTS]))
-    return path
+    return first(DOCUMENTS, tmp_path / "gold.jsonl")
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    return first(FEW, tmp_path / "few.jsonl")
 
 
 @pytest.fixture
@@ -41,7 +51,9 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gold: Path, model: Path) -> None:
+def test_a_calibration_stands_beside_the_model_and_is_obeyed(
+    genner: Genner, gold: Path, few: Path, model: Path
+) -> None:
     run = genner("calibrate", gold, "--model", model, *TYPES, "--precision", 0.8)
     assert run.status == 0, run.stderr
     path = model.with_name(model.name + SUFFIX)
@@ -53,8 +65,6 @@ def test_a_calibration_stands_beside_the_model_and_is_obeyed(genner: Genner, gol
     assert written["aim"] == {"precision": 0.8}
     calibration = read_calibration(path, [model], fingerprint([model]), {"format": "inserted", "constraint": "source"})
 
-    few = model.with_name("few.jsonl")
-    few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:60]))
     plain = genner("extract", few, "--model", model, *TYPES, "--no-calibration")
     obeyed = genner("extract", few, "--model", model, *TYPES)
     assert plain.status == obeyed.status == 0
@@ -99,11 +109,11 @@ def test_a_precision_is_aimed_at_and_the_file_may_be_named(genner: Genner, gold:
     assert precisions[0] > precisions[1] + 0.05
 
 
-def test_the_bundled_model_brings_a_calibration_that_raises_f1(genner: Genner, gold: Path) -> None:
+def test_the_bundled_model_brings_a_calibration_that_raises_f1(genner: Genner, gold: Path, few: Path) -> None:
     own = own_calibration(read_header(hub.BUNDLED).metadata, {"format": "inserted", "constraint": "source"})
     assert own
     assert own.thresholds.keys() == {"PER", "ORG", "LOC"}
-    plain, used = (genner("extract", gold, *TYPES, *more) for more in (["--no-calibration"], []))
+    plain, used = (genner("extract", few, *TYPES, *more) for more in (["--no-calibration"], []))
     for before, after in zip(plain.records, used.records, strict=True):
         over = [(e, e["score"] - own.thresholds[e["label"]]) for e in before["entities"]]
         close = [(e["start"], e["end"]) for e, by in over if abs(by) <= SCORE_NOISE]
@@ -112,7 +122,7 @@ def test_the_bundled_model_brings_a_calibration_that_raises_f1(genner: Genner, g
     raw, calibrated = (genner("evaluate", gold, *TYPES, "--json", *more) for more in (["--no-calibration"], []))
     figures = [orjson.loads(each.stdout)["micro"] for each in (raw, calibrated)]
     assert figures[1]["precision"]["value"] > figures[0]["precision"]["value"]
-    among = [genner("extract", gold, "--types", "PER,ORG,LOC,plant", *more) for more in (["--no-calibration"], [])]
+    among = [genner("extract", few, "--types", "PER,ORG,LOC,plant", *more) for more in (["--no-calibration"], [])]
     assert among[0].records == among[1].records, "it does not hold where other labels are asked for"
     other = genner("extract", gold, *TYPES, "--format", "xml", "--limit", 1)
     assert other.status == 0
@@ -133,9 +143,7 @@ def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFix
 
 def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:
     """Where nothing can be learnt, nothing is written."""
-    few = tmp_path / "few.jsonl"
-    few.write_bytes(b"".join(WEB.read_bytes().splitlines(keepends=True)[:3]))
-    run = genner("calibrate", few)
+    run = genner("calibrate", first(3, tmp_path / "three.jsonl"))
     assert run.status == 1
     assert "50 in 5 documents" in run.stderr
     assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -54,19 +55,29 @@ def start(random_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=lambda command: " ".join(command) or "-")
-def test_help_loads_no_model_library(command: list[str]) -> None:
-    code = (
-        f"import sys; sys.argv = ['genner', *{command!r}, '--help']\n"
-        "from genner_cli.commands import main\n"
-        "try: main()\n"
-        "except SystemExit as exit: status = exit.code\n"
-        f"print(status, sorted({HEAVY!r} & set(sys.modules)))"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "0 []"
-    assert "Usage:" in told.stdout
+HELP = """
+import json, sys
+from genner_cli.commands import main
+for command in [[], *json.loads(sys.argv[1])]:
+    sys.argv = ["genner", *command, "--help"]
+    print("HELP OF", *command)
+    try:
+        main()
+    except SystemExit as exit:
+        print("STATUS", exit.code, sorted(set(%r) & set(sys.modules)))
+"""
+
+
+def test_help_loads_no_model_library() -> None:
+    code, asked = HELP % HEAVY, json.dumps([[name] for name in COMMANDS])
+    told = subprocess.run([sys.executable, "-c", code, asked], capture_output=True, text=True, check=True)
     assert told.stderr == ""
+    empty, *texts = told.stdout.split("HELP OF")
+    assert not empty
+    assert [text.partition("\n")[0].strip() for text in texts] == ["", *COMMANDS]
+    for text in texts:
+        assert "Usage:" in text
+        assert text.splitlines()[-1] == "STATUS 0 []", text
 
 
 def test_help_of_every_command_is_found_from_the_top() -> None:

@@ -40,8 +40,8 @@ from convert.rope import Rotation
 from convert.tensors import Tensor
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
-from genner_cli.extraction import Task
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.tasks import Task
 from genner_cli.training.tokens import Tokens
 
 # Greatest difference of any logit in standard deviations. In F16 and BF16 llama.cpp rounds not only the matrices
@@ -191,8 +191,12 @@ def exchange(tensor: Tensor, tensors: tuple[Tensor, ...], names: list[str]) -> T
     return replace(tensor, source=of.source, rows=of.rows)
 
 
-MUTATIONS = {
-    f"{case}: {what}": (case, mutated) for case in CASES for what, mutated in mutations(architecture(config_of(case)))
+MAPPINGS = {case: dict(mutations(architecture(config_of(case)))) for case in CASES}
+MUTATIONS = {  # of a variant, those that its architecture has not
+    f"{case}: {what}": (case, mutated)
+    for case, mutated_ones in MAPPINGS.items()
+    for what, mutated in mutated_ones.items()
+    if "," not in case or what not in MAPPINGS[case.partition(",")[0]]
 }
 # the residual multiplier makes little of it: less than BF16 does
 TOO_SMALL = {f"{case}: wrong attention.layer_norm_rms_epsilon" for case in ("granite", "granite4")}

@@ -23,6 +23,7 @@ from genner_cli.engine.decoder import Decoder, Grammar
 from genner_cli.engine.drafting import Acceptance, StepCosts, lengths, look
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
+from genner_cli.engine.slot import Slot
 from genner_cli.engine.statistics import Statistics
 from genner_cli.engine.step_times import StepTimes
 from genner_cli.formats import FORMATS
@@ -144,16 +145,18 @@ def test_what_is_learnt_of_the_source_is_the_same_with_drafts(
 def test_all_of_a_draft_that_is_right_is_kept(bundled: Model, draft: Draft, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where several tokens of it follow from one choice."""
     kept: list[int] = []
-    choose = Engine._choose
+    choose = Slot.choose
 
-    def checked(engine: Engine, slot: Any, rows: Any) -> None:
-        before = engine.statistics.accepted
-        choose(engine, slot, rows)
-        accepted = engine.statistics.accepted - before
+    def checked(slot: Slot, rows: Any) -> bool:
+        before = slot.statistics.accepted
+        right = choose(slot, rows)
+        accepted = slot.statistics.accepted - before
+        assert right == (accepted == slot.drafted)
         assert slot.pending[:1] != slot.draft.ids[accepted : slot.drafted][:1] or not slot.pending
         kept.append(accepted)
+        return right
 
-    monkeypatch.setattr(Engine, "_choose", checked)
+    monkeypatch.setattr(Slot, "choose", checked)
     draft(bundled, [request(bundled, text) for text in TEXTS], always, ONE_THREAD)
     assert max(kept) > 5
 

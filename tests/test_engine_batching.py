@@ -14,8 +14,8 @@ from genner_cli import extraction, hub
 from genner_cli.engine.drafting import StepCosts
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, EngineOptions, Request
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity
 
 TOLERANCE = {"bundled": 0.01, "random": 0.05}

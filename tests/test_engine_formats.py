@@ -12,9 +12,9 @@ from grammar_engine import Acceptor
 from genner_cli import extraction, locking
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.extraction import Task
 from genner_cli.formats import DEFAULT_DEPTH, FORMATS, output_format
 from genner_cli.generation import Constraint
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Extraction
 
 CONTROL = ("<|end|>", "<|text|>")

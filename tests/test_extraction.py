@@ -11,10 +11,12 @@ from itertools import pairwise
 import pytest
 from fake_engine import FakeEngine, Handler, completion, text_of
 
-from genner_cli.extraction import WAITING_DOCUMENTS, DocumentOrFailure, Task, extract, score, unknown_labels
+from genner_cli.extraction import WAITING_DOCUMENTS, DocumentOrFailure, extract, score
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Request
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.running.task import unknown_labels
+from genner_cli.tasks import Task
 from genner_cli.types import Calibration, Document, Entity, Extraction, FailedDocument, Knot, Label, Range, ScoreMap
 
 TASK = Task((Label("PER"), Label("ORG")), GENERAL_PROMPT, "xml")

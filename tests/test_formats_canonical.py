@@ -101,7 +101,7 @@ def test_of_equal_spans_the_label_that_sorts_first_is_outermost(name: str, compl
 @pytest.mark.parametrize("name", FORMATS)
 def test_ordinary_text_stands_unchanged(name: str) -> None:
     text = "“Naïve” 100% — it's #1 (see p. 3): 北京, $5/€6; x = {y}! שלום 👩‍👧 ~^`@*+?"
-    bare = {"category": '{"X": []}', "occurrence": "[]", "offset": "[]"}
+    bare = {"category": '{"X": []}', "occurrence": "[]", "offset": "[]", "open": "[]"}
     assert FORMATS[name].render(text, [], ["X"]) == (bare.get(name, text), ())
 
 

@@ -165,7 +165,7 @@ def nested(draw: st.DrawFn) -> Sample:
 
 
 @given(nested())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_planted_arrives_at_every_decision_of_nested_entities_too(spoken: Sample) -> None:
     student = example(spoken, small_tokens(), "bracketed", 3)
     teacher = planted(example(spoken, Bytes(), "bracketed", 3), open=0.2, close=0.5, label=0.8)

@@ -169,7 +169,7 @@ CHARACTERS = st.sampled_from(
 
 
 @pytest.mark.parametrize("kind", SAID_BY)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.one_of(st.lists(CHARACTERS, max_size=40).map("".join), st.text(max_size=30)))
 def test_tokens_are_those_of_llama_on_any_text(kind: str, text: str, pair: Any) -> None:
     model, tokens = pair(kind)

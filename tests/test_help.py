@@ -47,7 +47,7 @@ def commands_in(modules: list[str]) -> set[str]:
     """The commands among modules, those of groups as `data.check`."""
     prefix = "genner_cli.commands."
     names = {name.removeprefix(prefix) for name in modules if name.startswith(prefix)}
-    return names - {"lazy", "terminal", "options", "gold", "marking", "evaluation_tables"}
+    return names - {"lazy", "terminal", "options", "marking", "training", "predictions"}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from resuming import Start, manifest, records, start, told, wait_for_lines, writ
 
 from genner_cli.demonstrations import Demonstrations, Nearest, Rendered
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.files import hints as hints_file
 from genner_cli.files.hashing import hash_file, hash_files
 from genner_cli.files.hints import FOLDS, TRAINING_DATA, check_hints, hinted, refuse_unmatched
@@ -28,6 +28,7 @@ from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.local import run
 from genner_cli.running.spec import Nearness, RunSpec
 from genner_cli.running.supervised import SupervisedBackend
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity, Label
 
 __all__ = ["start"]

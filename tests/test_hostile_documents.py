@@ -14,16 +14,16 @@ import orjson
 import pytest
 from asking import HOSTILE, instructions_of
 from conftest import ONE_THREAD
-from random_model import bundled_metadata, write_random_model
+from random_model import short_metadata, write_random_model
 
 from genner_cli import extraction
 from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.extraction import Task
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Constraint
 from genner_cli.prompting import Prompt
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Extraction, Label, Piece
 
 TEMPLATES = {
@@ -65,7 +65,7 @@ def control_texts() -> list[str]:
 @pytest.fixture(scope="module")
 def many_controls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     """Random weights, and a vocabulary in which the control tokens of all these families are control tokens."""
-    tokens, kinds = (list(bundled_metadata()[f"tokenizer.ggml.{name}"][0]) for name in ("tokens", "token_type"))
+    tokens, kinds = (list(short_metadata()[f"tokenizer.ggml.{name}"][0]) for name in ("tokens", "token_type"))
     added = [text for text in control_texts() if text not in tokens]
     change: dict[str, Any] = {
         "tokenizer.ggml.tokens": tokens + added,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genner_cli.errors import GennerError, UsageError
@@ -49,7 +49,7 @@ def test_entries_say_what_was_written(tmp_path: Path) -> None:
     assert all(entry.digest == b"d" * 16 for entry in journal)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lines=st.lists(st.binary(max_size=40).map(lambda data: data + b"\n"), max_size=8), data=st.data())
 def test_files_cut_anywhere_are_repaired_to_a_whole_prefix_and_go_on(
     tmp_path: Path, lines: list[bytes], data: st.DataObject

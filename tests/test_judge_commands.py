@@ -256,7 +256,7 @@ def test_examples_are_shown_to_a_model_that_answers_in_a_chat_within_a_quarter_o
 
 ENDS = """
 import os
-from genner_cli.running import judges
+from genner_cli.running import asked
 from genner_cli.engine.engine import Engine
 score = Engine.score
 def dying(self, questions):
@@ -264,7 +264,7 @@ def dying(self, questions):
         os.abort()
     return score(self, questions)
 Engine.score = dying
-judges.main()
+asked.main()
 """
 
 

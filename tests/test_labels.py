@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genner_cli.errors import UsageError
@@ -99,7 +99,6 @@ def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
         read_labels(str(tmp_path / "no-such.yaml"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(alphabet="PO:-? \n{}[],&*!'\"#|>~N1", max_size=40).map(str.encode)))
 def test_any_bytes_give_labels_or_a_usage_error(tmp_path: Path, content: bytes) -> None:
     try:

@@ -16,7 +16,7 @@ import pytest
 from asking import news
 
 from genner_cli.chunking import split
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.files.manifest import Settings
 from genner_cli.files.reading import read_documents
 from genner_cli.files.resuming import ResumableOutput
@@ -25,6 +25,7 @@ from genner_cli.generation import Completion, Request
 from genner_cli.ledger import outcome_of
 from genner_cli.merging import merge
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.tasks import Task
 from genner_cli.types import Entity, Label
 
 TASK = Task((Label("PER"), Label("ORG")), GENERAL_PROMPT, "inserted")

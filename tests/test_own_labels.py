@@ -21,10 +21,11 @@ from strategies import examples
 
 from genner_cli import Extractor, extraction
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.files.labels import with_own_labels
 from genner_cli.generation import Request
 from genner_cli.prompting import general_prompt
+from genner_cli.tasks import Task
 from genner_cli.types import Document, FailedDocument, Label
 
 __all__ = ["start"]

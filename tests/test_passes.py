@@ -20,7 +20,7 @@ from strategies import examples
 
 from genner_cli import extraction
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.formats import output_format
 from genner_cli.generation import Completion, EngineOptions, Invariance, Request
 from genner_cli.planning import Estimate, Survey, Tally, Timing
@@ -28,6 +28,7 @@ from genner_cli.prompting import GENERAL_PROMPT, Instructions, label_passes
 from genner_cli.running.llama import open_model
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.task import make_task
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity, Label, Reason
 
 Genner = Callable[..., Run]

@@ -18,10 +18,10 @@ from fake_engine import FakeEngine, completion, text_of
 from genner_cli import planning
 from genner_cli.chunking import split
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Invariance, Request
 from genner_cli.planning import LONGEST_SAMPLED, Estimate, Survey, Tally, Timing, survey, time_sample
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.tasks import Task
 from genner_cli.types import Document, FailedDocument, Label
 
 TASK = Task((Label("PER"),), GENERAL_PROMPT, "xml", chunk_bytes=200)

@@ -11,11 +11,10 @@ import pytest
 from scored import extraction
 
 from genner_cli.calibration import Judged, reliability
-from genner_cli.commands.evaluation_tables import evaluation_tables
 from genner_cli.plots import charts
 from genner_cli.plots.page import page
 from genner_cli.scoring import evaluate
-from genner_cli.scoring.tables import Table
+from genner_cli.scoring.tables import Table, evaluation_tables
 from genner_cli.types import Document, Entity, Extraction
 
 HOSTILE = ["<script>alert(1)</script>", "$a_b$", "A&B", '"x" onload="y"', "事件", "👩‍👩‍👧", "x" * 80, "' --> ]]>"]

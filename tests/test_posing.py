@@ -13,7 +13,7 @@ from conftest import ONE_THREAD
 from genner_cli.demonstrations import ByWords
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Answer
 from genner_cli.methods.answered import Answered
@@ -21,6 +21,7 @@ from genner_cli.methods.asking import answered, around
 from genner_cli.methods.candidates import Candidate
 from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Passages, Rendered
 from genner_cli.prompting import Turn
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity, Label
 
 LABELS = (Label("PER"), Label("ORG"), Label("LOC"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scored import extraction, flat, resembling
 
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.probing.cells import Cell, cell_of, is_invented
 from genner_cli.probing.folder import ProbeFolder
@@ -26,6 +26,7 @@ from genner_cli.probing.suite import OWN, Choice, Exact, Prose, read_suite, suit
 from genner_cli.prompting import GENERAL_PROMPT
 from genner_cli.scoring import compare, rate_differences
 from genner_cli.scoring.evaluation import document_counts
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity, Label
 
 TEXT = "Ann of Acme met Ann [again] <x> & co."

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genner_cli.errors import ReadError, UsageError
@@ -385,7 +385,7 @@ json_lines = st.lists(
 ).map(b"".join)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(json_lines, st.sampled_from(list(PACK)))
 @example(b'{"id":%s,"text":"x"}' % (b"[" * 1000 + b"]" * 1000), "")
 @example(b'{"id":%s}' % (b"9" * 5000), "")
@@ -401,7 +401,6 @@ def test_any_bytes_give_one_record_for_each_line_that_is_not_blank(tmp_path: Pat
         assert ("error" in written) == isinstance(record, FailedDocument)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([".gz", ".zst"]), st.booleans())
 def test_any_bytes_in_a_compressed_file_are_survived(tmp_path: Path, content: bytes, suffix: str, headed: bool) -> None:
     head = PACK[suffix](b"{}\n")[:12] if headed else b""

@@ -19,8 +19,8 @@ from genner_cli.engine.engine import Engine
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
-from genner_cli.extraction import Task
 from genner_cli.formats import FORMATS
+from genner_cli.tasks import Task
 from genner_cli.types import Document
 
 TEXTS = [text for texts in CORPORA.values() for text in texts]

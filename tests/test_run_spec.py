@@ -132,6 +132,7 @@ def change(name: str, files: Files) -> Change:
         "labels": Change((Label("PER"),), (Label("PER", "a person"),)),
         "labels_field": Change(None, "asked"),
         "strict_labels": Change(False, True),
+        "open": Change(False, True, {"model": str(files.foreign), "limit": 1}),
         "depth": Change(1, 2, {"format": "xml"}),
         "model": Change(str(files.models[0]), str(files.models[1])),
         "adapter": Change(str(files.adapters[0]), str(files.adapters[1])),

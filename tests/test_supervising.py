@@ -91,7 +91,7 @@ def test_an_engine_can_be_used_again_and_closed_in_the_middle(texts: list[str]) 
         running = extractions(opened, (Document(text) for text in texts))
         next(running)
     assert isinstance(opened, SupervisedEngine)
-    assert opened._process.poll() is not None
+    assert opened._process.process.poll() is not None
 
 
 def test_what_opening_raises_is_raised_here(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_an_error_of_the_input_passes_through_and_leaves_no_process() -> None:
     with pytest.raises(KeyError, match="a bug"), SupervisedBackend().open(SPEC) as opened:
         list(extractions(opened, documents()))
     assert isinstance(opened, SupervisedEngine)
-    assert opened._process.poll() is not None
+    assert opened._process.process.poll() is not None
 
 
 def test_a_warning_of_the_child_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
@@ -162,7 +162,7 @@ def test_statistics_add_up() -> None:
 
 def test_the_child_is_the_first_to_go_when_memory_runs_out() -> None:
     with SupervisedEngine(SPEC) as engine:
-        score = Path(f"/proc/{engine._process.pid}/oom_score_adj")
+        score = Path(f"/proc/{engine._process.process.pid}/oom_score_adj")
         if not os.path.exists(score):
             pytest.skip("needs /proc")
         assert score.read_text(encoding="ascii").strip() == "1000"

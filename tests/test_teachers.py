@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,31 @@ def test_the_base_answers_the_same_blocks_whatever_is_there(tmp_path: Path) -> N
 
     teachers = Teachers(tmp_path, "0", {})
     teachers._answers["base"].add(key_of(pairs[0][0]), Answer(9.0, ()))
-    teachers.ask_base(pairs, answers)
+    assert teachers.ask_base(pairs, answers) == [sample for sample, _ in pairs]
     teachers.ask_base(pairs, answers)
     assert asked == [BLOCK, 3]
     assert teachers._answers["base"].cost(key_of(pairs[0][0])) == 9.0
     teachers.close()
+
+
+def test_no_more_than_a_block_of_examples_is_held(tmp_path: Path) -> None:
+    """With an augmentation there are as many as samples times epochs."""
+    drawn: list[int] = []
+    answered = 0
+
+    def pairs() -> Iterator[tuple[Sample, Example]]:
+        for number in range(3 * BLOCK):
+            drawn.append(number)
+            yield Sample(f"text {number}", (), LABELS), Example((1,), 0, 1, (), ())
+
+    def answers(examples: Any) -> list[Answer]:
+        nonlocal answered
+        assert len(drawn) == answered + len(examples)
+        answered += len(examples)
+        return [Answer(1.0, ())] * len(examples)
+
+    with closing(Teachers(tmp_path, "0", {})) as teachers:
+        assert len(teachers.ask_base(pairs(), answers)) == answered == 3 * BLOCK
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import orjson
 from fake_engine import completion
 from resuming import write_documents
 
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.generation import OUT_OF_TIME, Completion, Request
 from genner_cli.prompting import general_prompt
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Label, Reason
 
 TASK = Task((Label("PER"),), general_prompt("Find."), "xml", chunk_bytes=64, seconds_per_document=0.2)

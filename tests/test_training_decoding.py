@@ -25,11 +25,12 @@ from genner_cli.engine import llama as llama_cpp
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, extract
+from genner_cli.extraction import extract
 from genner_cli.formats import FORMATS, output_format
 from genner_cli.generation import Completion, Constraint, Request
 from genner_cli.locking import Vocabulary
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task
 from genner_cli.training import decoding, head
 from genner_cli.training.decoding import TorchBackend, TorchDecoder, TorchEngine, evaluate
 from genner_cli.training.tokens import Tokens

@@ -13,9 +13,10 @@ from fake_engine import completion, text_of
 from genner_cli import extraction
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
-from genner_cli.extraction import WAITING_DOCUMENTS, DocumentOrFailure, Task, extract
+from genner_cli.extraction import WAITING_DOCUMENTS, DocumentOrFailure, extract
 from genner_cli.generation import Completion, Generate, Request
 from genner_cli.prompting import GENERAL_PROMPT
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Extraction, FailedDocument, Label
 
 SLOW = "A slow one."

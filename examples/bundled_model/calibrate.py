@@ -22,8 +22,8 @@ from gguf_metadata import with_pairs
 
 from convert.merged import is_adapter, whole_model
 from convert.quantize import quantize
-from genner_cli.calibration import Fitted, expected_error, fit, judged
-from genner_cli.commands.evaluation_tables import calibration_tables, show
+from genner_cli.calibration import Fitted, calibration_tables, expected_error, fit, judged
+from genner_cli.commands.terminal import show
 from genner_cli.files.calibrations import KEY, own_calibration_value
 from genner_cli.generation import EngineOptions
 from genner_cli.running.backend import extractions

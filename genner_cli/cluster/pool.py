@@ -26,11 +26,11 @@ from genner_cli.cluster.sizing import Size
 from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import GennerError, ReadError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.files import Block
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts, no_other_labels, no_vectors
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task
 from genner_cli.types import Label
 from genner_cli.version import __version__
 

@@ -27,6 +27,7 @@ class _Commands(LazyGroup):
         "entities": "List distinct mentions by label, with counts, number of documents, mean score and first contexts.",
         "evaluate": "Score predictions, or what a model extracts, against gold data: precision, recall, F1, errors.",
         "judge": "Let models judge entities: verify, vote, relabel, resolve overlaps, choose between two answers.",
+        "synth": "Write synthetic training data with a general model: sentences, annotated and corrected.",
         "calibrate": "Calibrate a model's scores on validation data, and choose which entities to keep.",
         "plan": "Time a sample of the documents, and estimate how long all of them will take.",
         "grammar": "Print the GBNF grammar of an output format.",

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.gold import asked_of, extracted, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, GoldFiles, Restart, run_options
-from genner_cli.commands.terminal import document_progress, talk_on_stderr
+from genner_cli.commands.predictions import extracted
+from genner_cli.commands.terminal import document_progress, show, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -36,7 +36,7 @@ Precision = Annotated[
 
 @run_options(
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
-    without=("strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
+    without=("open", "strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(
     gold: GoldFiles,
@@ -68,11 +68,11 @@ def calibrate(
 
 
 def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: str | None, *, restart: bool) -> None:
-    from genner_cli.commands.evaluation_tables import roles_lines, show
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.reading import expand
     from genner_cli.files.writing import Writer, encode_value
     from genner_cli.methods.ruling import Ruling
-    from genner_cli.running.ensembles import choose
+    from genner_cli.running.ensembles import choose, roles_lines
     from genner_cli.running.judges import voters
     from genner_cli.running.judging import source_names
     from genner_cli.running.rewriting import Files
@@ -97,9 +97,9 @@ def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: 
 
 
 def _calibrate(gold: Sequence[str], spec: RunSpec, output: str | None, precision: float | None) -> None:
-    from genner_cli.calibration import fit
-    from genner_cli.commands.evaluation_tables import calibration_tables, show
+    from genner_cli.calibration import calibration_tables, fit
     from genner_cli.files.calibrations import calibration_path, calibration_value
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.writing import Writer, encode_value
     from genner_cli.running.examples import asked_options
     from genner_cli.running.llama import LlamaBackend
@@ -107,7 +107,7 @@ def _calibrate(gold: Sequence[str], spec: RunSpec, output: str | None, precision
 
     talk_on_stderr()
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
-    spec = replace(asked_of(spec, documents), inputs=tuple(gold), no_calibration=True)
+    spec = replace(spec.for_gold(documents), inputs=tuple(gold), no_calibration=True)
     with LlamaBackend().open(spec) as opened:
         facts, task = opened.facts, opened.facts.task
         writer = Writer(output or str(calibration_path(facts.files)), inputs=gold, suffixes=(".json",))

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import IdField, TextField
-from genner_cli.commands.terminal import printable, status_line, talk_on_stderr
+from genner_cli.commands.predictions import Reading
+from genner_cli.commands.terminal import printable, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
     from genner_cli.files.mention_store import MentionStore
-    from genner_cli.types import Extraction
 
 Files = Annotated[
-    list[str],
-    typer.Argument(metavar="FILE...", help="Output of `genner extract`, or labelled files; - is stdin."),
+    list[str], typer.Argument(metavar="FILE...", help="Output of `genner extract`, or labelled files; - is stdin.")
 ]
 Output = Annotated[
     str | None,
@@ -41,7 +40,7 @@ Top = Annotated[
     typer.Option(min=1, help="Only the N most frequent mentions of each label.", show_default="20 on the terminal"),
 ]
 
-TOP, EVERY, SHOWN = 20, 1000, 2
+TOP, SHOWN = 20, 2
 COLUMNS = ("label", "text", "count", "documents", "score")
 Cells = Callable[[dict[str, Any] | None], Sequence[object]]
 """The cells of a value in a table; of None, those of the header."""
@@ -77,15 +76,15 @@ def entities(
     talk_on_stderr()
     paths = expand(files)
     _check(output, paths)
-    reading = _Reading(paths, text_field, id_field)
+    reading = Reading(paths, text_field, id_field)
     if output is not None and each:
-        _write(reading.entities(), output, _cells_of_each)
+        _write(_entities(reading), output, _cells_of_each)
     else:
         _count(reading, output, top, fold_case=fold_case, contexts=contexts)
-    reading.report()
+    _report(reading)
 
 
-def _count(reading: _Reading, output: str | None, top: int | None, *, fold_case: bool, contexts: int) -> None:
+def _count(reading: Reading, output: str | None, top: int | None, *, fold_case: bool, contexts: int) -> None:
     from genner_cli.files.mention_store import MentionStore
 
     with MentionStore(fold_case=fold_case, contexts=contexts) as store:
@@ -110,51 +109,28 @@ def _suffixes() -> tuple[str, ...]:
     return (*tables.SUFFIXES, *writing.SUFFIXES)
 
 
-class _Reading:
-    """The extractions of files, and what they were: counts, and what is wrong with those that cannot be read."""
+def _entities(reading: Reading) -> Iterator[dict[str, Any]]:
+    """Each entity as a row of a table."""
+    from genner_cli.files.tables import entity_values
+    from genner_cli.files.writing import record_of
 
-    def __init__(self, paths: Sequence[str], text_field: str, id_field: str) -> None:
-        self._paths = paths
-        self._text_field, self._id_field = text_field, id_field
-        self._records = self._entities = self._failed = 0
-        self._problems: list[str] = []
+    text_field, id_field = reading.fields["text_field"], reading.fields["id_field"]
+    for number, extraction in enumerate(reading, 1):
+        record = record_of(extraction, text_field=text_field, id_field=id_field)
+        yield from entity_values(record, number, text_field=text_field, id_field=id_field)
 
-    def __iter__(self) -> Iterator[Extraction]:
-        from genner_cli.files.predictions import read_predictions
-        from genner_cli.types import FailedDocument
 
-        with status_line("reading") as say:
-            for extraction in read_predictions(self._paths, text_field=self._text_field, id_field=self._id_field):
-                self._records += 1
-                self._failed += extraction.error is not None
-                self._entities += len(extraction.entities)
-                if isinstance(extraction.document, FailedDocument) and extraction.error is None:
-                    self._problems.append(extraction.document.message)
-                if self._records % EVERY == 0:
-                    say(f"reading: {counted(self._records, 'record')}")
-                yield extraction
-
-    def entities(self) -> Iterator[dict[str, Any]]:
-        """Each entity as a row of a table."""
-        from genner_cli.files.tables import entity_values
-        from genner_cli.files.writing import record_of
-
-        text_field, id_field = self._text_field, self._id_field
-        for number, extraction in enumerate(self, 1):
-            record = record_of(extraction, text_field=text_field, id_field=id_field)
-            yield from entity_values(record, number, text_field=text_field, id_field=id_field)
-
-    def report(self) -> None:
-        """Totals, and what was left out, on stderr; the exit status is 1 if a record could not be read."""
-        total = f"{counted(self._records, 'record')}, {counted(self._entities, 'entity')}"
-        failed = f", {self._failed:,} of documents that failed, without entities" if self._failed else ""
-        sys.stderr.write(f"{total}{failed}\n")
-        for problem in self._problems[:SHOWN]:
-            sys.stderr.write(f"genner: {printable(problem)}\n")
-        if (more := len(self._problems) - SHOWN) > 0:
-            sys.stderr.write(f"genner: ... and {counted(more, 'more record')} that cannot be read\n")
-        if self._problems:
-            raise typer.Exit(1)
+def _report(reading: Reading) -> None:
+    """Totals, and what was left out, on stderr; the exit status is 1 if a record could not be read."""
+    total = f"{counted(reading.records, 'record')}, {counted(reading.entities, 'entity')}"
+    failed = f", {reading.failed:,} of documents that failed, without entities" if reading.failed else ""
+    sys.stderr.write(f"{total}{failed}\n")
+    for problem in reading.problems[:SHOWN]:
+        sys.stderr.write(f"genner: {printable(problem)}\n")
+    if (more := len(reading.problems) - SHOWN) > 0:
+        sys.stderr.write(f"genner: ... and {counted(more, 'more record')} that cannot be read\n")
+    if reading.problems:
+        raise typer.Exit(1)
 
 
 def _most_frequent(values: Iterable[dict[str, Any]], top: int | None) -> Iterator[dict[str, Any]]:

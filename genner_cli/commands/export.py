@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.options import DownloadBase, GpuLayers, Threads
-from genner_cli.commands.terminal import size_text, steps
+from genner_cli.commands.terminal import needed_for, steps
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
+from genner_cli.plurals import size_text
 
 if TYPE_CHECKING:
-    from convert.report import Finding, Report
+    from convert.export import ExportOptions
+    from convert.report import Report
 
 _DEFAULTS = EngineOptions()
 _TYPE = "Q4_K_M"
@@ -56,8 +57,7 @@ Type = Annotated[
     ),
 ]
 Number = Annotated[
-    NumberType | None,
-    typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own"),
+    NumberType | None, typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own")
 ]
 Base = Annotated[
     str | None,
@@ -121,24 +121,24 @@ def export(
         return
     if adapter_only and (quantize or imatrix):
         raise UsageError("--quantize and --imatrix are for whole models; drop them, or --adapter-only")
-    _needs_convert()
-    from convert.export import ExportOptions
-    from convert.export import export as run
+    with needed_for("genner export", extra="train"):
+        from convert.export import ExportOptions
 
     options = ExportOptions(
-        types=tuple(quantize or (_TYPE,)),
-        base=base,
-        download=download,
-        dtype=dtype.value if dtype else None,
-        verify=verify,
-        check=not no_verify,
-        imatrix=imatrix,
-        adapter_only=adapter_only,
-        engine=engine,
-    )
+        types=tuple(quantize or (_TYPE,)), base=base, download=download, dtype=dtype.value if dtype else None,
+        verify=verify, check=not no_verify, imatrix=imatrix, adapter_only=adapter_only, engine=engine,
+    )  # fmt: skip
+    _from_folder(source, output, options)
+
+
+def _from_folder(source: Path, output: Path, options: ExportOptions) -> None:
+    """Exports, and prints the report. Raises ModelError where a check failed."""
+    from convert.export import export as run
+    from convert.report import lines_of
+
     with steps() as say:
         report = run(source, output, options, say=say)
-    typer.echo("\n".join(_lines(report)))
+    typer.echo("\n".join(lines_of(report)))
     if not report.passed:
         raise _refusal(report, output)
 
@@ -168,14 +168,6 @@ def _from_gguf(
     typer.echo(f"{made.type:<8} {size_text(output.stat().st_size):<10} {output} (noise of the logits {made.noise:.2g})")
 
 
-def _needs_convert() -> None:
-    """Raises UsageError where the training extra is not installed."""
-    try:
-        import convert.export  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(f"genner export needs {error.name}; run: pip install 'genner[train]'") from error
-
-
 def _refusal(report: Report, output: Path) -> ModelError:
     """Which checks failed, and where."""
     error = ModelError(f"{output} failed its parity checks against the trained model; it was not written")
@@ -184,30 +176,3 @@ def _refusal(report: Report, output: Path) -> ModelError:
     for finding in report.failures:
         error.add_note(f"{finding.subject}: {finding.check}: {finding.message}")
     return error
-
-
-def _lines(report: Report) -> Iterator[str]:
-    """The report for people to read."""
-    for finding in report.findings:
-        mark = "ok" if finding.passed else "FAILED"
-        yield f"{finding.subject:<8} {finding.check:<14} {mark:<7} {_measured(finding)}".rstrip()
-    if not report.checked:
-        yield "nothing was checked (--no-verify)"
-    for type, path in report.files.items():
-        yield f"{type:<8} {size_text(Path(path).stat().st_size):<10} {path}"
-
-
-def _measured(finding: Finding) -> str:
-    texts = _OF_THE_MODEL if finding.subject == "model" else _OF_A_TYPE
-    return texts[finding.check].format(**finding.measured) if finding.passed else ""
-
-
-_OF_THE_MODEL = {
-    "prompt tokens": "identical: {tokens:,} tokens in {texts} texts",
-    "logits": "maximum difference {largest_difference:.2g} ({limit:g} allowed), same top token {top_1_agreement:.2%}",
-}
-_OF_A_TYPE = {
-    "tensors": "maximum error {error:.2g} in {tensor} ({limit:.2g} allowed)",
-    "logits": "noise {noise:.2g} ({limit:g} allowed)",
-    "entities": "agreement {agreement:.3f} (entities: {entities}), F1 {f1_unquantized:.3f} -> {f1:.3f}",
-}

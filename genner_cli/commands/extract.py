@@ -63,6 +63,7 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify:
     - `genner extract 'corpus/*.jsonl.gz' --labels labels.yaml --nested -o entities.jsonl.zst`
     - `cat docs.jsonl | genner extract - --min-score 0.5 --slots 32`
     - `genner extract letters/ -o entities.csv`
+    - `genner extract news.jsonl --open --model qwen.gguf -o entities.jsonl`
     - `genner extract news.jsonl --types PER,ORG --verify qwen.gguf -o verified.jsonl`
     - `genner extract mails.csv --text-field subject,body --labels-field wanted -o entities.jsonl`
     - `genner extract big.jsonl --shard 2/5 -o entities-2.jsonl`

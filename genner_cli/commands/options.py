@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from genner_cli.types import Label, LabelTree
 
 
+def plain(value: Any) -> Any:
+    """The text of a choice; other values as they are."""
+    return value.value if isinstance(value, StrEnum) else value
+
+
 FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]  # names are not literals
 """The output formats."""
 
@@ -156,7 +161,7 @@ def run_options(
             function(**values, spec=RunSpec(**fields_of_run, engine=EngineOptions(**fields_of_engine)))
 
         options = [each for owner in (run, engine) for own in owner.values() for each in own]
-        _sign(command, function, sorted(options, key=_panel_number))
+        sign(command, function, "spec", sorted(options, key=_panel_number))
         return command
 
     return decorate
@@ -190,17 +195,17 @@ def _value(name: str, values: Sequence[Any]) -> Any:
     """A field's value, of those of its options; the text of a format."""
     if name in _COMBINED:
         return _COMBINED[name](*values)
-    return values[0].value if isinstance(values[0], FormatName) else values[0]
+    return plain(values[0]) if name == "format" else values[0]
 
 
-def _sign(command: Callable[..., None], function: Callable[..., None], options: Sequence[inspect.Parameter]) -> None:
-    """Lets typer see the options where the function has `spec`."""
+def sign(
+    command: Callable[..., None], function: Callable[..., None], name: str, options: Sequence[inspect.Parameter]
+) -> None:
+    """Lets typer see the options where the function has the parameter of this name."""
     hints = get_type_hints(function, include_extras=True)
     seen: list[inspect.Parameter] = []
     for each in inspect.signature(function).parameters.values():
-        own = each.replace(annotation=hints.get(each.name, Any))
-        if own.kind is not inspect.Parameter.VAR_KEYWORD:
-            own = own.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        seen += options if each.name == "spec" else [own]
+        own = each.replace(annotation=hints.get(each.name, Any), kind=inspect.Parameter.KEYWORD_ONLY)
+        seen += options if each.name == name else [own]
     command.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in seen}

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.options import AsJson, run_options
-from genner_cli.commands.terminal import size_text, status_line, talk_on_stderr
+from genner_cli.commands.terminal import print_value, status_line, talk_on_stderr
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
-from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
-    from genner_cli.extraction import Task, TaskOf
     from genner_cli.planning import Estimate, Survey
+    from genner_cli.tasks import Task, TaskOf
     from genner_cli.types import Label
 
 _OWN = ("sample", "seconds", "as_json")
@@ -54,18 +53,13 @@ def plan(
 
     Example: `genner plan 'corpus/*.jsonl.gz' --types PER,ORG`
     """
-    from genner_cli.files.writing import encode_value
-
     spec = replace(spec, inputs=tuple(inputs), no_calibration=True).expanded()
     _refuse_streams(spec)
     talk_on_stderr()
     made = _estimate(spec, sample, seconds)
     found = made.value()
     found["command"] = shlex.join(["genner", "extract", *_given(call)])
-    if as_json:
-        typer.echo(encode_value(found), nl=False)
-    else:
-        typer.echo("\n".join(_lines(found, made.timing.tally.error)))
+    print_value(found, (*made.lines(), "", f"Run: {found['command']}"), as_json=as_json)
 
 
 def _refuse_streams(spec: RunSpec) -> None:
@@ -162,33 +156,3 @@ def _given(call: typer.Context) -> list[str]:
         else:
             words += [max(parameter.opts, key=len), str(value)]
     return words
-
-
-def _lines(found: dict[str, Any], error: str | None) -> Iterator[str]:
-    """The estimate for people to read."""
-    failed = f", {found['failed']:,} of them unreadable" if found["failed"] else ""
-    weights, cache = found["memory"]["model_bytes"], found["memory"]["kv_cache_bytes"]
-    passes = f", each in {found['passes']:,} passes"
-    parts = [(found["retrieved_tokens"], "of examples for one text"), (found["hint_tokens"], "of hints")]
-    shown = "".join(f", {count:,} {what}" for count, what in parts if count)
-    yield f"documents      {found['documents']:,}{failed}"
-    yield f"chunks         {found['chunks']:,}{passes if found['passes'] > 1 else ''}"
-    yield f"prompt tokens  about {found['prompt_tokens']:,}{shown}"
-    yield f"new tokens     about {found['new_tokens']:,}"
-    yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"
-    yield from (f"{what}: {answer}" for what, answer in found["engine"].items())
-    yield f"time           {_time(found)}"
-    yield ""
-    if error:
-        yield f"{counted(found['sample']['failed_chunks'], 'text')} of the sample failed: {error}"
-    yield f"Run: {found['command']}"
-
-
-def _time(found: dict[str, Any]) -> str:
-    """About how long, and the range in the same unit if more than one pass was timed."""
-    unit, length = next(
-        ((unit, length) for unit, length in (("h", 3600), ("min", 60)) if found["seconds"] >= 2 * length), ("s", 1)
-    )
-    about, least, most = (found[name] / length for name in ("seconds", "least_seconds", "most_seconds"))
-    spread = f" ({least:,.1f} to {most:,.1f} {unit})" if least < most else ""
-    return f"about {about:,.1f} {unit}{spread}"

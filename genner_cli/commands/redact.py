@@ -93,10 +93,10 @@ def redact(
 def _redacting(
     given: Iterable[str], repeat: bool, key_path: str | None, keep_fields: Sequence[str], stack: ExitStack
 ) -> Redacting:
-    from genner_cli.redaction import Pseudonyms, Redactor
+    from genner_cli.redaction import Pseudonyms, Redactor, operators_of
     from genner_cli.running.redacting import Redacting
 
-    operators, other = parse_operators(given)
+    operators, other = operators_of(given)
     wanted = Operator.PSEUDONYM in (other, *operators.values())
     if wanted != (key_path is not None):
         raise UsageError(
@@ -107,25 +107,6 @@ def _redacting(
     key_file = stack.enter_context(_key_file(key_path)) if key_path is not None else None
     pseudonyms = Pseudonyms(key_file.key) if key_file else None
     return Redacting(Redactor(operators, other, repeat, pseudonyms), key_file, keep_fields)
-
-
-def parse_operators(given: Iterable[str]) -> tuple[dict[str, Operator], Operator]:
-    """The operators of labels, and that of all others. Raises UsageError."""
-    operators: dict[str, Operator] = {}
-    others: list[Operator] = []
-    for each in given:
-        label, equals, name = each.rpartition("=")
-        if name not in list(Operator):
-            raise UsageError(
-                f"--operator {each}: {name!r} is not one of {', '.join(Operator)}; write PER=mask, or mask"
-            )
-        if label in operators or (not equals and others):
-            raise UsageError(f"--operator {each}: {label or 'all labels'} had an operator before; remove one")
-        if equals:
-            operators[label] = Operator(name)
-        else:
-            others.append(Operator(name))
-    return operators, (others or [Operator.LABEL])[0]
 
 
 def _key_file(path: str) -> KeyFile:

@@ -1,4 +1,4 @@
-"""What commands say on stderr while they work, and how they write sizes."""
+"""What commands show on the terminal: results on stdout, progress and warnings on stderr."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from genner_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table as Drawn
+
+    from genner_cli.scoring.tables import Table
 
 T = TypeVar("T")
 
@@ -24,8 +33,17 @@ def talk_on_stderr() -> None:
 
 
 @contextmanager
+def needed_for(what: str, *, extra: str) -> Iterator[None]:
+    """Raises UsageError where a package is not installed that this option or command needs, with how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{what} needs {error.name}; run: pip install 'genner[{extra}]'") from error
+
+
+@contextmanager
 def status_line(first: str) -> Iterator[Callable[[str], None]]:
-    """A line that says what is being done, if stderr is a terminal; gives what changes it."""
+    """Shows on stderr, if that is a terminal, what is being done; gives a function that changes the text."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -38,7 +56,7 @@ def status_line(first: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Says each step of a long run on stderr: in a changing line on a terminal, else line by line."""
+    """Reports each step of a long run on stderr: in a changing line on a terminal, else line by line."""
     from rich.console import Console
     from rich.text import Text
 
@@ -52,7 +70,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar of bytes, if stderr is a terminal; gives what tells it the file under way, bytes done, and bytes of all."""
+    """A bar of bytes, if stderr is a terminal; gives a function of the current file, bytes done and bytes in all."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -69,9 +87,14 @@ def byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
         yield lambda file, done, total: bar.update(task, description=file, completed=done, total=total)
 
 
-def size_text(count: int) -> str:
-    """Bytes for people: `8.3 MiB`."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+def print_value(value: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Prints a value as JSON, or the lines that describe it to people, on standard output."""
+    from genner_cli.files.writing import encode_value
+
+    if as_json:
+        typer.echo(encode_value(value), nl=False)
+    else:
+        typer.echo("\n".join(map(printable, lines)))
 
 
 def say_written(path: str, size: int) -> None:
@@ -82,7 +105,7 @@ def say_written(path: str, size: int) -> None:
 
 @contextmanager
 def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
-    """A bar of documents, if stderr is a terminal; gives what counts and hands on."""
+    """A bar of documents, if stderr is a terminal; gives a function that counts the items it passes on."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
@@ -126,3 +149,30 @@ def printable_lines(text: str) -> str:
 def printable(text: str) -> str:
     """Without what would steer the terminal: a file may say anything."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+_WIDE = 120
+
+
+def show(parts: Iterable[Table | str]) -> None:
+    """Prints on standard output; in a pipe, as wide as the tables need."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    for part in parts:
+        console.print(printable_lines(part) if isinstance(part, str) else _drawn(part))
+
+
+def _drawn(table: Table) -> Drawn:
+    from rich import box
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    drawn = Drawn(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for at, heading in enumerate(table.headings):
+        prose = table.prose and at == len(table.headings) - 1
+        number = at > 0 and not prose
+        drawn.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(printable_lines(cell)) for cell in row))
+    return drawn

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice, starmap
+from itertools import starmap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import read_gold_files
 from genner_cli.commands.options import IdField, TextField
-from genner_cli.commands.terminal import say_written, size_text, status_line
+from genner_cli.commands.predictions import Reading
+from genner_cli.commands.terminal import say_written
 from genner_cli.errors import UsageError
-from genner_cli.plurals import counted
-from genner_cli.types import FailedDocument
+from genner_cli.plurals import counted, size_text
 
 if TYPE_CHECKING:
-    from genner_cli.types import Extraction
     from genner_cli.view.viewed import Viewed
 
 
@@ -51,7 +48,7 @@ def view(
     - `genner view entities.jsonl --gold valid.jsonl -o page.html`
     - `genner view entities.jsonl --terminal --limit 5`
     """
-    from genner_cli.files.predictions import read_predictions
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.reading import expand
     from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold
@@ -59,45 +56,24 @@ def view(
     if terminal == (output is not None):
         raise UsageError("give either -o page.html or --terminal")
     inputs, gold_inputs = expand([predictions]), expand([gold]) if gold is not None else []
-    count = _Count()
-    extractions = count.over(islice(read_predictions(inputs, text_field=text_field, id_field=id_field), limit))
-    documents: Iterator[Viewed] = map(alone, extractions)
+    reading = Reading(inputs, text_field, id_field, limit=limit)
+    documents: Iterator[Viewed] = map(alone, reading)
     if gold is not None:
         golden = read_gold_files([gold], text_field=text_field, id_field=id_field)
-        documents = starmap(with_gold, pair_with_gold(golden, extractions, whole=limit is None))
+        documents = starmap(with_gold, pair_with_gold(golden, reading, whole=limit is None))
     if output is None:
         _print(documents)
     else:
         _write(output, inputs + gold_inputs, documents, predictions, gold)
-    sys.stderr.write(count.summary() + "\n")
-    if count.unread:
+    sys.stderr.write(_summary(reading) + "\n")
+    if reading.problems:
         raise typer.Exit(1)
 
 
-@dataclass
-class _Count:
-    """What was read so far; `failed` say so themselves, `unread` could not be read."""
-
-    documents: int = 0
-    entities: int = 0
-    failed: int = 0
-    unread: int = 0
-
-    def over(self, extractions: Iterable[Extraction]) -> Iterator[Extraction]:
-        """Counts and hands on."""
-        with status_line("reading") as say:
-            for extraction in extractions:
-                self.documents += 1
-                self.entities += len(extraction.entities)
-                self.failed += extraction.error is not None
-                self.unread += extraction.error is None and isinstance(extraction.document, FailedDocument)
-                say(counted(self.documents, "document"))
-                yield extraction
-
-    def summary(self) -> str:
-        """One line of what was shown."""
-        counts = f"{counted(self.documents, 'document')}, {counted(self.entities, 'entity')}, {self.failed:,} failed"
-        return counts + (f", {self.unread:,} could not be read" if self.unread else "")
+def _summary(reading: Reading) -> str:
+    """One line of what was shown."""
+    counts = f"{counted(reading.records, 'document')}, {counted(reading.entities, 'entity')}, {reading.failed:,} failed"
+    return counts + (f", {len(reading.problems):,} could not be read" if reading.problems else "")
 
 
 def _print(documents: Iterable[Viewed]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
-from genner_cli.types import Document, Entity
+from genner_cli.types import Document, Entity, Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +98,55 @@ def _label(seen: _Seen) -> LabelStatistics:
 
 def _lengths(lengths: Sequence[int]) -> Lengths:
     return Lengths(mean(lengths), median(lengths), max(lengths)) if lengths else Lengths(0.0, 0.0, 0)
+
+
+def lines_of(counted: Statistics) -> Iterator[str]:
+    """For people to read."""
+    share = counted.empty / max(1, counted.documents)
+    nested = counted.nested / max(1, counted.entities)
+    yield f"documents   {counted.documents:,}, {counted.empty:,} ({share:.1%}) without entities"
+    yield f"characters  {counted.characters:,}; per document: {_summary(counted.document_lengths)}"
+    yield f"entities    {counted.entities:,}, {counted.nested:,} ({nested:.1%}) nested"
+    yield f"            characters of an entity: {_summary(counted.entity_lengths)}"
+    if counted.labels:
+        yield ""
+        yield from _table(counted)
+
+
+def _summary(lengths: Lengths) -> str:
+    return f"mean {lengths.mean:,.1f}, median {lengths.median:,.1f}, maximum {lengths.max:,}"
+
+
+def _table(counted: Statistics) -> Iterator[str]:
+    header = ("label", "entities", "share", "mentions", "documents", "mean length", "longest")
+    rows = [
+        (
+            name,
+            f"{label.entities:,}",
+            f"{label.entities / counted.entities:.1%}",
+            f"{label.mentions:,}",
+            f"{label.documents:,}",
+            f"{label.lengths.mean:.1f}",
+            f"{label.lengths.max:,}",
+        )
+        for name, label in counted.labels.items()
+    ]
+    yield from _aligned([header, *rows])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *cells in rows:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        yield "  ".join([name.ljust(widths[0]), *right])
+
+
+def is_nested(documents: Iterable[Document]) -> bool:
+    """Whether any entity lies in another."""
+    return any(count_nested(document.entities) for document in documents)
+
+
+def labels_in(documents: Iterable[Document]) -> tuple[Label, ...]:
+    """The labels of all entities, by name."""
+    return tuple(map(Label, sorted({entity.label for document in documents for entity in document.entities})))

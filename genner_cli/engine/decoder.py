@@ -1,4 +1,4 @@
-"""One slot's constrained greedy choice: logits in, the best legal token out.
+"""One slot's constrained choice: logits in, the best legal token out, or one drawn from the legal ones.
 
 A token is legal only if the source lock and llama.cpp's grammar sampler both accept it. The most probable
 token is asked first, then the next few; all legal ones are listed only when those are illegal, or where an
@@ -9,8 +9,8 @@ without logits (`force`), and `draft` says what probably comes next. The lock's 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
-from itertools import accumulate, chain
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from time import perf_counter
 
 import numpy as np
@@ -22,6 +22,7 @@ from genner_cli.engine import llama
 from genner_cli.engine.drafting import LONGEST, NO_DRAFT, Cut, Draft
 from genner_cli.engine.head import Row
 from genner_cli.engine.model import Model, llama_errors
+from genner_cli.engine.sampling import Sampler
 from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, UsageError
 from genner_cli.generation import Constraint, Request
@@ -34,8 +35,9 @@ class Grammar:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
-        self._candidate = (llama.llama_token_data * 1)()
-        self._array = llama.llama_token_data_array(data=self._candidate, size=1, selected=-1, sorted=False)
+        self._candidate = llama.llama_token_data()
+        data = ctypes.pointer(self._candidate)
+        self._array = llama.llama_token_data_array(data=data, size=1, selected=-1, sorted=False)
         self._pointer = ctypes.byref(self._array)
 
     @classmethod
@@ -53,10 +55,10 @@ class Grammar:
 
     def allows(self, id: int) -> bool:
         """Whether this token may come next (llama_sampler_apply on one candidate)."""
-        self._candidate[0].id = id
-        self._candidate[0].logit = 1.0
+        self._candidate.id = id
+        self._candidate.logit = 1.0
         llama.llama_sampler_apply(self._handle, self._pointer)
-        return bool(self._candidate[0].logit == 1.0)
+        return bool(self._candidate.logit == 1.0)
 
     def accept(self, id: int) -> None:
         """Moves on; only for a token that `allows`, else llama.cpp throws and ends the process."""
@@ -78,6 +80,7 @@ class Decoder(ConstrainedCompletion):
         self._grammar = grammar
         self._statistics = statistics or Statistics()
         self._cut = Cut(model)
+        self._sampler = Sampler(request.sampling) if request.sampling else None
         super().__init__(request, model, room)
 
     def take(self, row: Row) -> int:
@@ -125,7 +128,7 @@ class Decoder(ConstrainedCompletion):
         if not self.few:
             return self._choose_unlocked(np.asarray(row))
         values = self._values(row)
-        choice = self._best_of(values)
+        choice = self._best_of(self._drawn_from(values))
         if self._is_scored(choice):
             return self._scored(choice, values)
         self._note_margin(choice.id, values)
@@ -142,6 +145,14 @@ class Decoder(ConstrainedCompletion):
         ids = list(self._legal())
         return dict(zip(ids, row[ids].tolist(), strict=True))
 
+    def _drawn_from(self, values: Mapping[int, float]) -> Mapping[int, float]:
+        """The same values by token, so changed that the highest is the one that is drawn."""
+        if not self._sampler:
+            return values
+        logits, ids = np.fromiter(values.values(), np.float32), np.fromiter(values, np.int64)
+        drawn = self._sampler.perturbed(logits, ids, len(self._written))
+        return dict(zip(values, drawn.tolist(), strict=True))
+
     def _scored(self, choice: Choice, values: Mapping[int, float]) -> Choice:
         started = perf_counter()
         scored = super()._scored(choice, values)
@@ -149,11 +160,20 @@ class Decoder(ConstrainedCompletion):
         return scored
 
     def _choose_unlocked(self, logits: Logits) -> Choice:
-        """Greedy under the grammar alone, or under nothing; scores are against the whole vocabulary."""
+        """The best under the grammar alone, or under nothing; scores are against the whole vocabulary."""
         highest = float(logits.max())
         total = highest + float(np.log(np.exp(logits - highest).sum()))
-        for id in chain((int(logits.argmax()),), (int(id) for id in np.argsort(-logits, kind="stable"))):
+        values = (
+            self._sampler.perturbed(logits, np.arange(len(logits)), len(self._written)) if self._sampler else logits
+        )
+        for id in _best_first(values):
             writable = self._bytes_of(id) is not None or id in self._model.end_ids
             if writable and (self._constraint is Constraint.OFF or self._allows(id)):
                 return Choice(id, self._places, float(logits[id]) - total)
         raise DataError("the grammar allows no token of the vocabulary; choose another --format")
+
+
+def _best_first(values: NDArray[np.floating]) -> Iterator[int]:
+    """Ids of tokens, the highest value first; sorted only if that one is not taken."""
+    yield int(values.argmax())
+    yield from map(int, np.argsort(-values, kind="stable"))

@@ -168,13 +168,14 @@ class Acceptance:
     def chances(self, last: int, draft: Draft, most: int) -> list[float]:
         """How probably the choices behind the token `last` reach and agree with each token of a draft, with the first
         `most` of them, as long as that is likely enough."""
-        chance, found = 1.0, []
+        chance, found, before = 1.0, [], self._look(last)
         for id, inside in zip(draft.ids[:most], draft.inside, strict=False):
-            chance *= self.probability(self.key(inside, last, id))
+            following = self._look(id)
+            chance *= self.probability((inside, before, following))
             if chance < HOPELESS:
                 break
             found.append(chance)
-            last = id
+            before = following
         return found
 
 

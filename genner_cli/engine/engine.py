@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from itertools import groupby
 from time import perf_counter
 
 from genner_cli.engine.context import PREFIX, Context
 from genner_cli.engine.decoder import Decoder, Grammar
-from genner_cli.engine.drafting import NO_DRAFT, Acceptance, Draft, StepCosts, lengths
+from genner_cli.engine.drafting import Acceptance, StepCosts, lengths
 from genner_cli.engine.head import Row
 from genner_cli.engine.invariance import invariance
 from genner_cli.engine.model import Model
 from genner_cli.engine.reading import read
 from genner_cli.engine.scoring import Scorer
+from genner_cli.engine.slot import Job, Slot
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.engine.step_times import step_times
 from genner_cli.errors import DataError, GennerError, UsageError
@@ -30,41 +31,6 @@ from genner_cli.types import Piece
 
 GRAMMARS = 256
 """Grammars that are kept compiled, where each document may ask for other labels."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """A request with its tokens; started again from here if it has to make room."""
-
-    number: int
-    request: Request
-    prompt: list[int]
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A running sequence.
-
-    `position`: tokens in the KV cache. `pending`: tokens still to be decoded, of the prompt or chosen. `last`: the
-    last of them that was. `draft`: what probably follows, of which `drafted` tokens are decoded along.
-    `started`: when, on the clock of `perf_counter`.
-    """
-
-    sequence: int
-    job: _Job
-    decoder: Decoder
-    position: int
-    pending: list[int]
-    last: int = 0
-    draft: Draft = NO_DRAFT
-    drafted: int = 0
-    started: float = field(default_factory=perf_counter)
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether it has run for longer than its request allows."""
-        seconds = self.job.request.seconds
-        return seconds is not None and perf_counter() - self.started > seconds
 
 
 class Engine:
@@ -76,7 +42,7 @@ class Engine:
         self.invariance = invariance(model, options, threads)
         self._context = Context(model, options, threads, self.invariance.rows)
         self._options = options
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._free = list(range(options.slots, 0, -1))
         self._prefix: tuple[Piece, ...] | None = None
         self._prefix_length = 0
@@ -113,13 +79,10 @@ class Engine:
         completion with `error`. Raises UsageError for a grammar that llama.cpp cannot read, and while an earlier run on
         this engine is neither finished nor closed.
         """
-        if self._running:
-            raise UsageError("the engine is still at work on other requests; finish or close that run first")
-        self._running = True
-        source = enumerate(requests)
-        waiting: deque[_Job] = deque()
-        exhausted = False
-        try:
+        with self._occupied():
+            source = enumerate(requests)
+            waiting: deque[Job] = deque()
+            exhausted = False
             while True:
                 yield from self._admit(waiting)
                 while self._free and not waiting and not exhausted:
@@ -127,7 +90,7 @@ class Engine:
                     exhausted = request is None
                     if request:
                         try:
-                            waiting.append(_Job(number, request, self._model.prompt(request.rest)))
+                            waiting.append(Job(number, request, self._model.prompt(request.rest)))
                         except DataError as error:
                             yield number, Completion("", error=str(error))
                         yield from self._admit(waiting)
@@ -135,26 +98,16 @@ class Engine:
                     yield from self._step(waiting)
                 elif exhausted and not waiting:
                     return
-        finally:
-            self._drop_all()
-            self._running = False
 
     def score(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer]]:
         """Answers with the numbers (from 0) of their questions, in the order they finish.
 
         Questions with one prefix that follow each other share it. Raises UsageError while another run is under way.
         """
-        if self._running:
-            raise UsageError("the engine is still at work on other requests; finish or close that run first")
-        self._running = True
-        try:
+        with self._occupied():
             for prefix, group in groupby(enumerate(questions), key=lambda numbered: numbered[1].prefix):
-                if prefix != self._prefix:
-                    self._read_prefix(prefix)
-                room = min(self._options.context, self._model.trained_context) - self._prefix_length
-                yield from Scorer(self._model, self._context, self._free, self._prefix_length, room).run(group)
-        finally:
-            self._running = False
+                self._read_prefix(prefix)
+                yield from Scorer(self._model, self._context, self._free, self._prefix_length, self._room).run(group)
 
     def read(self, readings: Iterable[Reading]) -> Iterator[tuple[tuple[float, ...], ...]]:
         """The log-probabilities (nats) of each reading's legal ids among those beside them, in order.
@@ -162,28 +115,30 @@ class Engine:
         Readings with one prefix that follow each other share it. Raises UsageError while another run is under way, and
         DataError for a reading that does not fit into the context.
         """
+        with self._occupied():
+            for reading in readings:
+                self._read_prefix(reading.prefix)
+                yield read(self._model, self._context, self._free[-1], self._prefix_length, self._room, reading)
+
+    @contextmanager
+    def _occupied(self) -> Iterator[None]:
+        """One run at a time; whatever is left of it is dropped."""
         if self._running:
             raise UsageError("the engine is still at work on other requests; finish or close that run first")
         self._running = True
         try:
-            for reading in readings:
-                if reading.prefix != self._prefix:
-                    self._read_prefix(reading.prefix)
-                room = min(self._options.context, self._model.trained_context) - self._prefix_length
-                yield read(self._model, self._context, self._free[-1], self._prefix_length, room, reading)
+            yield
         finally:
+            self._drop_all()
             self._running = False
 
-    def _admit(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
+    def _admit(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
         """Starts waiting jobs while there is a slot and room for what they will probably need."""
         while waiting and self._free:
             job = waiting[0]
-            if job.request.prefix != self._prefix:
-                if self._slots:
-                    return
-                self._read_prefix(job.request.prefix)
-            if self._slots and not self._has_room(job):
+            if self._slots and (job.request.prefix != self._prefix or not self._has_room(job)):
                 return
+            self._read_prefix(job.request.prefix)
             waiting.popleft()
             try:
                 slot = self._start(job)
@@ -193,9 +148,9 @@ class Engine:
                 if slot.decoder.done:
                     yield self._finish(slot)
 
-    def _has_room(self, job: _Job) -> bool:
+    def _has_room(self, job: Job) -> bool:
         """Whether the cache can hold one job more, and the others would not be held up by its cells."""
-        needed, cells = self._expected(job), self._cells()
+        needed, cells = job.expected_cells, self._cells()
         if cells + needed > self._options.context:
             return False
         cells -= self._prefix_length
@@ -204,24 +159,19 @@ class Engine:
     def _cells(self) -> int:
         """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""
         held = ((slot, slot.position - self._prefix_length + len(slot.pending)) for slot in self._slots)
-        return self._prefix_length + sum(max(self._expected(slot.job), cells) for slot, cells in held)
+        return self._prefix_length + sum(max(slot.job.expected_cells, cells) for slot, cells in held)
 
     def _held(self) -> int:
         """KV cells in use."""
         return self._prefix_length + sum(slot.position - self._prefix_length for slot in self._slots)
 
-    def _others(self, taken: Sequence[tuple[_Slot, int]]) -> int:
+    def _others(self, taken: Sequence[tuple[Slot, int]]) -> int:
         """Cells of other slots, summed over the tokens of a step."""
         held = self._held()
         return sum((count + slot.drafted) * (held - slot.position) for slot, count in taken)
 
-    @staticmethod
-    def _expected(job: _Job) -> int:
-        return 2 * len(job.prompt) + len(job.prompt) // 2 + 16
-
-    def _start(self, job: _Job) -> _Slot:
-        limit = min(self._options.context, self._model.trained_context)
-        room = limit - self._prefix_length - len(job.prompt)
+    def _start(self, job: Job) -> Slot:
+        room = self._room - len(job.prompt)
         grammar = self._grammar(job.request.grammar)
         try:
             decoder = Decoder(self._model, job.request, grammar, room, self.statistics)
@@ -230,8 +180,7 @@ class Engine:
             raise
         sequence = self._free.pop()
         self._context.share_prefix(sequence)
-        slot = _Slot(sequence, job, decoder, self._prefix_length, job.prompt.copy())
-        slot.pending.extend(self._forced(slot))
+        slot = Slot(sequence, job, decoder, self._prefix_length, self._acceptance, self.statistics)
         self._slots.append(slot)
         self.statistics.requests += 1
         self.statistics.prompt += len(job.prompt)
@@ -248,7 +197,15 @@ class Engine:
             self._grammars[gbnf] = Grammar.compile(self._model, gbnf)
         return self._grammars[gbnf].clone()
 
+    @property
+    def _room(self) -> int:
+        """Tokens that a sequence may have behind the prefix."""
+        return min(self._options.context, self._model.trained_context) - self._prefix_length
+
     def _read_prefix(self, prefix: tuple[Piece, ...]) -> None:
+        """Decodes a prefix into the sequence that the others share, unless it stands there already."""
+        if prefix == self._prefix:
+            return
         ids, virtual = self._model.prefix_ids(prefix), self._model.virtual_tokens
         length = self._model.prefix_length(prefix)
         if length >= self._options.context:
@@ -266,7 +223,7 @@ class Engine:
         self._prefix, self._prefix_length = prefix, length
         self.statistics.prefix += length
 
-    def _step(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
+    def _step(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
         """One llama_decode, and all choices that it allows."""
         began = perf_counter()
         taken = self._fill()
@@ -283,16 +240,14 @@ class Engine:
         self.statistics.note_step(tokens, len(logits), others, ended - started)
         row = 0
         for slot, count in taken:
-            slot.last = slot.pending[count - 1]
-            slot.position += count
-            del slot.pending[:count]
+            slot.decoded(count)
             if not slot.pending:
                 rows, row = logits[row : row + 1 + slot.drafted], row + 1 + slot.drafted
                 yield from self._advance(slot, rows)
         for slot in [slot for slot in self._slots if slot.out_of_time]:
             yield self._finish(slot, OUT_OF_TIME)
 
-    def _fill(self) -> list[tuple[_Slot, int]]:
+    def _fill(self) -> list[tuple[Slot, int]]:
         """Fills the batch: slots with the fewest tokens to decode first, then drafts. Gives tokens taken by slot."""
         room = max(self._best_size, min(len(self._slots), self._context.capacity))
         taken = []
@@ -305,75 +260,39 @@ class Engine:
         self._draft([slot for slot, count in taken if count == len(slot.pending)], pending, room)
         for slot, count in taken:
             if count == len(slot.pending):
-                tokens = [*slot.pending, *slot.draft.ids[: slot.drafted]]
-                few = slot.decoder.few
-                self._context.add(tokens, slot.position, slot.sequence, outputs=1 + slot.drafted, few=few)
+                outputs, few = 1 + slot.drafted, slot.decoder.few
+                self._context.add(slot.to_decode, slot.position, slot.sequence, outputs, few=few)
             else:
                 self._context.add(slot.pending[:count], slot.position, slot.sequence, outputs=0)
         return taken
 
-    def _draft(self, slots: list[_Slot], pending: int, room: int) -> None:
+    def _draft(self, slots: list[Slot], pending: int, room: int) -> None:
         """Decides for each slot how much of its draft is decoded along; nothing where a wrong one could not be taken
         back. `pending`: tokens of the step so far."""
         if self._model.recurrent:
             return
         held, waiting = self._held(), sum(len(slot.pending) for slot in self._slots)
         room = max(0, min(room, self._options.context - held - waiting))
-        chances = []
-        for slot in slots:
-            slot.draft = slot.decoder.draft() if room else NO_DRAFT
-            chances.append(self._acceptance.chances(slot.pending[-1], slot.draft, room))
+        chances = [slot.look_ahead(room) for slot in slots]
         others = held * (len(slots) - 1) // max(1, len(slots))
         for slot, count in zip(slots, lengths(chances, self._costs, pending, room, others), strict=True):
             slot.drafted = count
 
-    def _advance(self, slot: _Slot, rows: Sequence[Row]) -> Iterator[tuple[int, Completion]]:
+    def _advance(self, slot: Slot, rows: Sequence[Row]) -> Iterator[tuple[int, Completion]]:
         """Chooses a token for each row, as far as the draft is right: 1 + drafted of them."""
         started = perf_counter()
         self.statistics.advances += 1
         error = None
         try:
-            self._choose(slot, rows)
-        except DataError as found:
-            error = str(found)
+            if not slot.choose(rows):
+                self._context.forget(slot.sequence, slot.position)
+        except DataError as refusal:
+            error = str(refusal)
         self.statistics.choosing_seconds += perf_counter() - started
         if error or slot.decoder.done:
             yield self._finish(slot, error)
 
-    def _choose(self, slot: _Slot, rows: Sequence[Row]) -> None:
-        """Drafted or not, each choice is followed by what it forces: a draft saves decoding and decides nothing."""
-        found: list[int] = []
-        accepted = 0
-        while not found and not slot.decoder.done:
-            found = [slot.decoder.take(rows[accepted]), *self._forced(slot)]
-            agreed = min(self._agreement(slot, found, accepted), slot.drafted - accepted)
-            accepted += agreed
-            del found[:agreed]
-        self.statistics.drafted += slot.drafted
-        self.statistics.accepted += accepted
-        slot.position += accepted
-        if accepted < slot.drafted:
-            self._context.forget(slot.sequence, slot.position)
-        slot.pending = found
-
-    def _agreement(self, slot: _Slot, chosen: list[int], at: int) -> int:
-        """How many of the chosen tokens are those of the draft from `at` on; notes each."""
-        agreed, end = 0, at + len(chosen)
-        for id, guess, inside in zip(chosen, slot.draft.ids[at:end], slot.draft.inside[at:end], strict=False):
-            self._acceptance.note(self._acceptance.key(inside, slot.last, guess), id == guess)
-            if id != guess:
-                break
-            slot.last = id
-            agreed += 1
-        return agreed
-
-    def _forced(self, slot: _Slot) -> Iterator[int]:
-        """Tokens that need no logits."""
-        while (id := slot.decoder.force()) is not None:
-            self.statistics.forced += 1
-            yield id
-
-    def _make_room(self, waiting: deque[_Job]) -> Iterator[tuple[int, Completion]]:
+    def _make_room(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
         """Puts the youngest slot's job back; greedy decoding will write the same again. The last one fails."""
         slot = self._slots[-1]
         if len(self._slots) == 1:
@@ -382,7 +301,7 @@ class Engine:
             waiting.appendleft(slot.job)
             self._drop(slot)
 
-    def _finish(self, slot: _Slot, error: str | None = None) -> tuple[int, Completion]:
+    def _finish(self, slot: Slot, error: str | None = None) -> tuple[int, Completion]:
         """Frees the slot and gives what came of its request."""
         prompt_tokens = len(slot.job.prompt)
         failed = Completion("", prompt_tokens=prompt_tokens, error=error)
@@ -391,7 +310,7 @@ class Engine:
         self._drop(slot)
         return slot.job.number, completion
 
-    def _drop(self, slot: _Slot) -> None:
+    def _drop(self, slot: Slot) -> None:
         slot.decoder.free()
         self._context.forget(slot.sequence)
         self._slots.remove(slot)

@@ -25,6 +25,8 @@ PLAIN = frozenset({"llama", "qwen2", "qwen3", "phi3", "smollm3"})
 """Architectures whose logits are the output matrix times the last norm, and a bias if there is one."""
 ALTERED = ("final_logit_softcapping", "logit_scale")
 LAST_NORM = b"result_norm"
+MOSTLY = 64
+"""Legal tokens at one position; more are rare."""
 
 _name = llama.function("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)
 _bytes = llama.function("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)
@@ -90,6 +92,7 @@ class OutputHead:
         self._weights = np.memmap(model, np.uint8, "r", matrix.offset, (size * self._row_bytes,))
         self._bias = np.memmap(model, np.float32, "r", bias.offset, (size,)) if bias else None
         self._source = self._weights.ctypes.data
+        self._make_room(MOSTLY)
         self._states = np.empty((0, self.width), np.float32)
         self._keeping = self._stopping = False
         self._node = self._norm_node = 0
@@ -127,21 +130,30 @@ class OutputHead:
         _get(tensor, self._states.ctypes.data, 0, self._states.nbytes)
         return not self._stopping
 
+    def _make_room(self, ids: int) -> None:
+        """For the weights of this many tokens, which are dequantized anew for each row of logits."""
+        self._dequantized = np.empty((ids, self.width), np.float32)
+        self._target = self._dequantized.ctypes.data
+
     def rows(self) -> list[Row]:
         """One for each output of the last batch."""
         return [_HiddenState(self, state) for state in self._states]
 
     def logits(self, state: NDArray[np.float32], ids: list[int]) -> NDArray[np.float32]:
         """state: (width,). Gives (len(ids),)."""
-        weights = np.empty((len(ids), self.width), np.float32)
-        target, row_bytes = weights.ctypes.data, 4 * self.width
-        for number, id in enumerate(ids):
-            self._to_float(self._source + id * self._row_bytes, target + number * row_bytes, self.width)
-        found = weights @ state
+        if len(ids) > len(self._dequantized):
+            self._make_room(2 * len(ids))
+        target = self._target
+        for id in ids:
+            self._to_float(self._source + id * self._row_bytes, target, self.width)
+            target += 4 * self.width
+        found = self._dequantized[: len(ids)] @ state
         return found if self._bias is None else found + self._bias[ids]
 
 
 class _HiddenState:
+    __slots__ = ("_head", "_state")
+
     def __init__(self, head: OutputHead, state: NDArray[np.float32]) -> None:
         self._head = head
         self._state = state

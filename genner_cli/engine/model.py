@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genner_cli.engine import llama, virtual_tokens
 from genner_cli.engine.adapter import metadata_of, refuse_as_model, refuse_misfit, refuse_other_base
@@ -52,6 +55,14 @@ def llama_errors() -> Iterator[list[str]]:
     yield _log
 
 
+class _Adapter(NamedTuple):
+    """What an adapter GGUF adds to a model: what it says of itself, virtual tokens, or the header of a LoRA adapter."""
+
+    metadata: Mapping[str, Any] = MappingProxyType({})
+    tokens: NDArray[np.float32] = np.empty((0, 0), np.float32)
+    lora: Header | None = None
+
+
 class Model:
     """A loaded model. `close` frees it; also a context manager."""
 
@@ -75,37 +86,35 @@ class Model:
         refuse_as_model(path, header)
         self.path = path
         self.header = header
-        given = _fitting(adapter, made_of or path, header) if adapter else None
-        self._adapter_says = given.metadata if given and tokens != 0 else {}
-        virtual = given if given and virtual_tokens.are_in(given) else None
-        if tokens is not None and not virtual:
-            raise ModelError(f"{adapter}: holds no virtual tokens, of which {tokens} are asked for; drop :{tokens}")
-        self.virtual_tokens = np.empty((0, 0), np.float32)
+        own = _read_adapter(adapter, made_of or path, header, tokens) if adapter else _Adapter()
+        self._adapter_metadata = own.metadata
+        self.virtual_tokens = own.tokens
         """(tokens, width): embeddings that stand at the end of every shared prefix."""
-        if adapter and virtual:
-            self.virtual_tokens = virtual_tokens.read_virtual_tokens(adapter, virtual, tokens)
-        self.adapter_header = None if virtual else given
+        self.adapter_header = own.lora
         """Of a LoRA adapter, which changes what weights compute."""
-        lora = adapter if self.adapter_header else None
-        self.file_bytes = header.file_bytes + (self.adapter_header.file_bytes if self.adapter_header else 0)
+        self.file_bytes = header.file_bytes + (own.lora.file_bytes if own.lora else 0)
         check_memory(path, self.file_bytes, "the model's weights")
+        self._load(gpu_layers, adapter if own.lora else None)
+        self._vocab = llama.llama_model_get_vocab(self.handle)
+        self.size = llama.llama_vocab_n_tokens(self._vocab)
+        self.trained_context: int = llama.llama_model_n_ctx_train(self.handle)
+        # Of a sequence's state nothing can be taken back: it is removed whole or not (llama_memory_recurrent::seq_rm).
+        self.recurrent = bool(llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
+
+    def _load(self, gpu_layers: int, lora: Path | None) -> None:
+        """Lets llama.cpp load the file and a LoRA adapter. Raises ModelError where it cannot."""
         with llama_errors() as errors:
             llama.llama_backend_init()
             params = loading_parameters()
             params.n_gpu_layers = gpu_layers
             params.kv_overrides = _no_first_blank()
-            self.handle = llama.llama_model_load_from_file(str(path).encode(), params)
+            self.handle = llama.llama_model_load_from_file(str(self.path).encode(), params)
             if not self.handle:
-                raise _cannot_load(path, header, errors)
+                raise _cannot_load(self.path, self.header, errors)
             self._adapter = llama.llama_adapter_lora_init(self.handle, str(lora).encode()) if lora else None
             if lora and not self._adapter:
                 self.close()
                 raise ModelError(f"{lora}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
-        self._vocab = llama.llama_model_get_vocab(self.handle)
-        self.size = llama.llama_vocab_n_tokens(self._vocab)
-        self.trained_context = llama.llama_model_n_ctx_train(self.handle)
-        # Of a sequence's state nothing can be taken back: it is removed whole or not (llama_memory_recurrent::seq_rm).
-        self.recurrent = bool(llama.llama_model_is_recurrent(self.handle) or llama.llama_model_is_hybrid(self.handle))
 
     def __enter__(self) -> Model:
         return self
@@ -128,7 +137,7 @@ class Model:
     @cached_property
     def metadata(self) -> dict[str, str]:
         """The `genner.*` pairs of the adapter, or of the GGUF where that has none, and the chat template."""
-        pairs = metadata_of(self.header.metadata, self._adapter_says)
+        pairs = metadata_of(self.header.metadata, self._adapter_metadata)
         wanted = [key for key in pairs if key.startswith("genner.") or key == "tokenizer.chat_template"]
         return {key: str(pairs[key]) for key in wanted}
 
@@ -235,14 +244,21 @@ def _cannot_load(path: Path, header: Header, errors: Sequence[str]) -> ModelErro
     return ModelError(f"{path}: llama.cpp cannot load it ({'; '.join(errors) or 'no reason given'})")
 
 
-def _fitting(path: Path, base: Path, of_base: Header) -> Header:
+def _read_adapter(path: Path, base: Path, of_base: Header, tokens: int | None) -> _Adapter:
+    """`base`: the model that it must have been trained on; `tokens`: how many virtual tokens are asked for.
+
+    Raises ModelError where it does not fit, and where tokens are asked for that it does not have.
+    """
     header = read_header(path)
     if virtual_tokens.are_in(header):
         refuse_other_base(path, header, base, of_base)
         virtual_tokens.refuse_width(path, header, of_base)
-    else:
-        refuse_misfit(path, header, base, of_base)
-    return header
+        metadata = {} if tokens == 0 else header.metadata
+        return _Adapter(metadata, virtual_tokens.read_virtual_tokens(path, header, tokens))
+    refuse_misfit(path, header, base, of_base)
+    if tokens is not None:
+        raise ModelError(f"{path}: holds no virtual tokens, of which {tokens} are asked for; drop :{tokens}")
+    return _Adapter(header.metadata, lora=header)
 
 
 def loading_parameters(defaults: Callable[[], Any] = llama.llama_model_default_params) -> Any:
@@ -298,7 +314,9 @@ def free_memory() -> int | None:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         pass
+    if sys.platform == "win32":
+        return None
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
+    except (ValueError, OSError):
         return None

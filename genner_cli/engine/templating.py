@@ -10,7 +10,6 @@ nothing of prompts.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -95,7 +94,14 @@ def _refuse(message: str) -> None:
 
 
 def _confine() -> None:
-    """No new file or connection, nothing written to a file, little time and memory, from now on."""
+    """No new file or connection, nothing written to a file, little time and memory, from now on.
+
+    Windows has no such limits for a process of its own accord: there, jinja's sandbox and the caller's clock remain.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
     limits = {
         resource.RLIMIT_CPU: SECONDS,
         resource.RLIMIT_AS: MEMORY_BYTES,

@@ -21,7 +21,8 @@ from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files import kind
 from genner_cli.files.documents import document_format
-from genner_cli.files.reading import read_documents
+from genner_cli.files.labels import with_own_labels
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.records import Record
 from genner_cli.files.writing import Writer, encode
 from genner_cli.plurals import counted
@@ -287,3 +288,28 @@ def _arrangement_problems(numbered: Sequence[tuple[int, Entity]], nested: bool) 
             yield f"{where} lies within {span}; train with --nested, or keep one of the two"
         else:
             around.append(entity)
+
+
+def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) -> tuple[Document, ...]:
+    """The documents of gold files; raises DataError with every problem if there is one, or if there is no document."""
+    data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
+    if data.problems:
+        count = len(data.problems)
+        error = DataError(f"{counted(count, 'problem')} in the gold data; correct or remove these lines")
+        for note in summarized(data.problems):
+            error.add_note(note)
+        raise error
+    if not data.documents:
+        raise DataError(f"{', '.join(patterns)}: no documents; give labelled JSON Lines")
+    return data.documents
+
+
+def with_labels_of_their_own(documents: Iterable[Document], field: str | None) -> tuple[Document, ...]:
+    """The documents with the labels that one of their fields asks for. Raises DataError for what cannot be labels."""
+    found = []
+    for each in documents:
+        asking = with_own_labels(each, field)
+        if isinstance(asking, FailedDocument):
+            raise DataError(asking.message)
+        found.append(asking)
+    return tuple(found)

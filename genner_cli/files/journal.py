@@ -7,7 +7,6 @@ batches; after a crash both are cut to their common whole prefix. Knows nothing 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
 import time
@@ -21,6 +20,7 @@ import orjson
 
 from genner_cli.errors import GennerError, UsageError
 from genner_cli.files import remote
+from genner_cli.files.locks import Lock
 from genner_cli.files.whole import flush, rename_durably
 from genner_cli.ledger import Outcome
 from genner_cli.types import Document, FailedDocument, Reason
@@ -59,7 +59,7 @@ def digest_of(document: Document | FailedDocument, key: bytes) -> bytes:
 
 
 class Journal:
-    """Lines that were written one by one, with their entries; a context manager that holds a lock on the index.
+    """Lines that were written one by one, with their entries; a context manager that holds a lock for the index.
 
     Raises `UsageError` where a file cannot be opened, `BlockingIOError` where another process holds the lock,
     `GennerError` where the disk refuses a line. `lines` is opened by `resume` only: those of an
@@ -68,14 +68,25 @@ class Journal:
 
     def __init__(self, lines: str, index: str) -> None:
         self.lines, self.index = lines, index
+        self._lock = Lock(f"{index}.lock")
         self._data: IO[bytes] | None = None
         self._end = self._unsynced = 0
 
     def __enter__(self) -> Self:
-        self._entries = _locked(self.index)
+        self._lock.acquire()
+        try:
+            self._entries = _opened(self.index)
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+        self._lock.release()
+
+    def close(self) -> None:
+        """Closes both files; the lock is held on."""
         if self._data:
             self._data.close()
         self._entries.close()
@@ -141,15 +152,15 @@ class Journal:
         self._unsynced, self._synced = 0, time.monotonic()
 
     def take_over(self, other: Journal) -> None:
-        """Puts another journal's files in the place of this one's, and has the lock of those; `resume` comes next."""
+        """Puts the files of another journal, which ends, in the place of this one's; `resume` comes next."""
         other.sync()
-        self.__exit__()
-        if other._data:
-            other._data.close()
+        self.close()
+        other.close()
         # In this order: new lines beside old entries are found out and cut, old lines under new entries need not be.
         rename_durably(other.lines, self.lines)
         rename_durably(other.index, self.index)
-        self._data, self._entries = None, other._entries
+        other._lock.release()
+        self._data, self._entries = None, _opened(self.index)
 
 
 def _write(file: IO[bytes], data: bytes) -> None:
@@ -161,26 +172,9 @@ def _write(file: IO[bytes], data: bytes) -> None:
 def _opened(path: str) -> IO[bytes]:
     """For reading and appending, unbuffered; made if it is not there."""
     try:
-        return open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
+        return open(path, "r+b", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_CREAT, 0o666))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; name another file or folder after -o") from error
-
-
-def _locked(path: str) -> IO[bytes]:
-    """The file that stands there once the lock is held: another may have taken its place before."""
-    while True:
-        file = _opened(path)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        except BlockingIOError:
-            file.close()
-            raise BlockingIOError(errno.EAGAIN, "another process writes it", path) from None
-        except OSError as error:
-            file.close()
-            raise UsageError(f"{path}: cannot be locked ({error.strerror}); write to another disk with -o") from error
-        file.close()
 
 
 def refused(path: str, error: OSError) -> GennerError:

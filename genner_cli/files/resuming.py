@@ -68,6 +68,7 @@ class ResumableOutput:
             if self._begun:
                 self._leave(error)
             elif not os.path.exists(self._manifest) and not os.path.getsize(self._journal.index):
+                self._journal.close()
                 os.unlink(self._journal.index)
         finally:
             self._journal.__exit__()

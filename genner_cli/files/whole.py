@@ -7,9 +7,9 @@ writer of the project goes.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +18,9 @@ from genner_cli.errors import UsageError
 
 _NO_FOLDERS = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP)
 """What the system says of folders that may be written and not read, and of file systems that sync files alone."""
+
+_WINDOWS = os.name == "nt"
+"""It syncs files that may be written, and no folders."""
 
 
 def rename_durably(partial: str | Path, target: str | Path) -> None:
@@ -45,7 +48,9 @@ def sync(path: str | Path) -> None:
 
 
 def _sync_one(path: str | Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
+    if _WINDOWS and os.path.isdir(path):
+        return
+    opened = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         flush(opened)
     finally:
@@ -57,10 +62,11 @@ def flush(descriptor: int) -> None:
 
     On macOS fsync leaves it in the cache of the disk, and F_FULLFSYNC writes that too (fsync(2) there).
     """
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
+    if sys.platform == "darwin":
+        import fcntl
+
         with suppress(OSError):  # a file system that does not know it
-            fcntl.fcntl(descriptor, full)
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
 

@@ -57,6 +57,8 @@ class OutputFormat(ABC):
 
     task: ClassVar[str]
     """How instruction data describe the output, a sentence or two."""
+    free_labels: ClassVar[bool] = False
+    """Whether entities may have labels of any name where no labels are given."""
 
     @abstractmethod
     def render(self, text: str, entities: Sequence[Entity], labels: Sequence[str], *, depth: int = 1) -> Rendering:
@@ -104,7 +106,7 @@ def select(
     entities: Iterable[Entity],
     labels: Sequence[str],
     depth: int,
-    refuse: Callable[[Entity], str | None] = lambda entity: None,
+    refuse: Callable[[Entity], str | None] | None = None,
 ) -> tuple[list[Entity], tuple[LeftOut, ...]]:
     """The entities that any format can carry, in canonical order: spans that nest, of whole visible characters, without
     outer white space; and the others.
@@ -121,7 +123,7 @@ def select(
         reason = _objection(text, entity, labels, around, kept, depth)
         if not reason and (entity.start in inside or entity.end in inside):
             reason = "it starts or ends inside a visible character"
-        reason = reason or refuse(entity)
+        reason = reason or (refuse(entity) if refuse else None)
         if reason:
             left_out.append(LeftOut(entity, reason))
         else:

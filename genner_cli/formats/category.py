@@ -11,14 +11,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from genner_cli.formats import Claim, LeftOut, Rendering, select
-from genner_cli.formats.shared import gbnf, listing
+from genner_cli.formats import Claim, Rendering, select
+from genner_cli.formats.shared import gbnf, json_text, listing, listing_lock
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.formats.shared.listing import Done, ListingFormat, ListingLock, Naming, Opening, Reading, Span, Taken
+from genner_cli.formats.shared.listing import ListingFormat
+from genner_cli.formats.shared.listing_lock import Done, ListingLock, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -29,20 +30,12 @@ class Category(ListingFormat):
     task = "List the named entities of the text as a JSON object: for each label its mentions, in order."
 
     def render(self, text: str, entities: Sequence[Entity], labels: Sequence[str], *, depth: int = 1) -> Rendering:
-        mentions = Mentions(text)
         kept, left_out = select(text, entities, labels, depth)
-        counts: Counter[str] = Counter()
+        counted = listing.counted(Mentions(text), sorted(kept, key=lambda e: labels.index(e.label)))
         listed: dict[str, list[str]] = {label: [] for label in labels}
-        for entity in sorted(kept, key=lambda e: labels.index(e.label)):
-            places, count = mentions.occurrences(entity.text), counts[entity.text]
-            if entity.start in places[count : count + 1]:
-                listed[entity.label].append(entity.text)
-                counts[entity.text] += 1
-            elif entity.start in places:
-                left_out += (LeftOut(entity, f"listing {entity.text!r} here would mean another occurrence"),)
-            else:
-                left_out += (LeftOut(entity, "it does not stand between word boundaries"),)
-        return Rendering(json.dumps(listed, ensure_ascii=False), left_out)
+        for entity in counted.entities:
+            listed[entity.label].append(entity.text)
+        return Rendering(json.dumps(listed, ensure_ascii=False), left_out + counted.left_out)
 
     def grammar(self, labels: Sequence[str], *, depth: int = 1) -> str:
         """The same for any depth."""
@@ -51,27 +44,22 @@ class Category(ListingFormat):
             root='"{" ' + ' ", " '.join(f"{key} list" for key in keys) + ' "}"',
             list='"[]" | "[" string (", " string)* "]"',
             string=r'"\"" char+ "\""',
-            char=listing.CHARACTER,
+            char=json_text.CHARACTER,
         )
 
     def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ListingLock:
         return _Lock(text, tuple(labels), depth)
 
     def parse(self, completion: str, text: str) -> list[Entity]:
-        mentions = Mentions(text)
-        scanner = listing.Scanner(completion)
-        listed: Counter[str] = Counter()
+        scanner, occurrences = json_text.Scanner(completion), listing.Occurrences(text)
         entities = []
         scanner.take("{")
         for label in _members(scanner, "}"):
             scanner.take(":")
             scanner.take("[")
             for mention in _members(scanner, "]"):
-                places = mentions.occurrences(mention) if mention else ()
-                start = places[listed[mention]] if listed[mention] < len(places) else -1
-                listed[mention] += 1
                 rendering = Range(scanner.began, scanner.at)
-                entities.append(listing.located(text, start, mention, label, rendering))
+                entities.append(listing.located(text, occurrences.next(mention), mention, label, rendering))
         scanner.end()
         return sorted(entities, key=canonical_order)
 
@@ -80,7 +68,7 @@ class Category(ListingFormat):
         listed: Counter[str] = Counter()
         for match in _STRINGS.finditer(completion):
             if match["mention"]:
-                mention = _unquoted(match["mention"])
+                mention = json_text.unquoted(match["mention"])
                 listed[mention] += 1
                 yield Claim(mention, occurrence=listed[mention])
 
@@ -89,18 +77,10 @@ class Category(ListingFormat):
             yield from ((label, str(mention)) for mention in (mentions if isinstance(mentions, list) else ()))
 
 
-_STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
-_STRINGS = re.compile(rf"(?P<key>{_STRING})\s*:\s*\[|(?P<mention>{_STRING})")
+_STRINGS = re.compile(rf"(?P<key>{json_text.STRING})\s*:\s*\[|(?P<mention>{json_text.STRING})")
 
 
-def _unquoted(string: str) -> str:
-    try:
-        return str(json.loads(string))
-    except ValueError:
-        return string[1:-1]
-
-
-def _members(scanner: listing.Scanner, end: str) -> Iterator[str]:
+def _members(scanner: json_text.Scanner, end: str) -> Iterator[str]:
     """The strings up to `end`; the caller reads what belongs to each before the next is asked for."""
     if scanner.completion[scanner.at :].lstrip().startswith(end):
         scanner.take(end)
@@ -115,8 +95,6 @@ def _members(scanner: listing.Scanner, end: str) -> Iterator[str]:
 class _Lock(ListingLock):
     """`place`: the number of the label, and whether it has an item yet."""
 
-    _listed: dict[Taken, Counter[str]] = field(default_factory=dict, repr=False)
-
     @property
     def start(self) -> State:
         return Opening(None, frozenset())
@@ -129,16 +107,8 @@ class _Lock(ListingLock):
     def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
         return self._next(taken, self.text[start:end]) == start and self._fits(place, taken, start, end)
 
-    def _next(self, taken: Taken, mention: str) -> int | None:
-        """The place of the occurrence that a further listing of this mention means."""
-        places = self._mentions.occurrences(mention)
-        if taken not in self._listed:
-            self._listed[taken] = Counter(self.text[span.start : span.end] for span in taken)
-        count = self._listed[taken][mention]
-        return places[count] if count < len(places) else None
-
     def _fits(self, place: Any, taken: Taken, start: int, end: int) -> bool:
-        return listing.fits(taken, Span(start, end, self.labels[place[0]]), self.depth)
+        return listing_lock.fits(taken, Span(start, end, self.labels[place[0]]), self.depth)
 
     def between(self, state: Opening) -> Iterator[Edge]:
         if state.place is None:

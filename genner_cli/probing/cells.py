@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any
 
 from genner_cli.chunking import split
-from genner_cli.extraction import Task
 from genner_cli.formats import Claim, output_format
 from genner_cli.formats.shared.boundaries import Mentions
 from genner_cli.generation import Constraint
@@ -21,6 +20,7 @@ from genner_cli.scoring import Counts, Figures
 from genner_cli.scoring.counts import counts_by_label
 from genner_cli.scoring.evaluation import sides
 from genner_cli.scoring.figures import MICRO, DocumentCounts, Key, figures
+from genner_cli.tasks import Task
 from genner_cli.types import Document, Extraction
 
 DocumentBar = Callable[[Iterable[Extraction]], Iterator[Extraction]]

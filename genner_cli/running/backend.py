@@ -14,10 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from genner_cli import hub
 from genner_cli.demonstrations import Query, Rank, Way
+from genner_cli.engine.adapter import split_count
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
-from genner_cli.extraction import DocumentOrFailure, Task, TaskOf, extract
+from genner_cli.extraction import DocumentOrFailure, extract
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.manifest import Settings
 from genner_cli.files.reading import expand
@@ -25,6 +27,7 @@ from genner_cli.generation import Completion, Request
 from genner_cli.options import Compared, key_of, options_in
 from genner_cli.prompting import PROMPT_VERSION
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Document, Extraction, Label
 
 PROMPT_DATE = "date in the prompt"
@@ -33,6 +36,16 @@ CHOSEN = "chosen"
 """What a manifest calls the format and the way of retrieval that were chosen (`--choose`)."""
 FIRST_PASS_DOCUMENTS = 64
 """Documents whose entities are found before the first of them is asked about again."""
+
+
+def model_files(spec: RunSpec) -> tuple[tuple[Path, ...], int | None]:
+    """The model's file and, if the run has one, that of its adapter; and how many of its virtual tokens are asked for.
+
+    Raises ModelError where one is not on this machine and cannot be fetched.
+    """
+    adapter, tokens = split_count(spec.adapter or "")
+    references = (spec.model, adapter) if adapter else (spec.model,)
+    return tuple(hub.resolve(reference, download=spec.download) for reference in references), tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from genner_cli.engine.statistics import Costs, Statistics
-from genner_cli.extraction import Task
 from genner_cli.files.patterns import read_patterns
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, Request
@@ -14,6 +13,7 @@ from genner_cli.patterns import PatternFinder
 from genner_cli.prompting import Prompt
 from genner_cli.running.backend import ModelFacts, OpenedEngine
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task
 from genner_cli.types import Patterns
 
 

@@ -1,27 +1,24 @@
 """The child's side of `supervised`: opens the model and answers requests that come through a pipe.
 
-What passes through the pipe are pickled values of these classes and of `generation`, between a process and its own
-child only. Prints nothing.
+What passes through the pipe are values of these classes and of `generation`. Prints nothing.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, TaskOf
 from genner_cli.generation import Completion, Request
 from genner_cli.running.backend import ModelFacts, Opened
+from genner_cli.running.process import GONE, PipeEnd, served
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Label
 
 
@@ -88,7 +85,7 @@ class Raised(NamedTuple):
 
 
 class _Forward(logging.Handler):
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: PipeEnd) -> None:
         super().__init__()
         self._connection = connection
 
@@ -96,7 +93,7 @@ class _Forward(logging.Handler):
         self._connection.send(Logged(record.levelno, record.getMessage()))
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: PipeEnd) -> None:
     """Answers requests until the parent hangs up."""
     logging.getLogger("genner").handlers[:] = [_Forward(connection)]
     spec: RunSpec = connection.recv()
@@ -109,7 +106,7 @@ def serve(connection: Connection) -> None:
                 for number, completion in opened.generate(_requests(connection, opened)):
                     connection.send(Answer(number, completion, opened.statistics, opened.costs))
                 connection.send(Finished())
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except GONE:
         raise
     except Exception as error:
         if not error.args or not hasattr(error, "exit_code"):
@@ -117,7 +114,7 @@ def serve(connection: Connection) -> None:
         connection.send(Raised(error))
 
 
-def _requests(connection: Connection, opened: Opened) -> Iterator[Request]:
+def _requests(connection: PipeEnd, opened: Opened) -> Iterator[Request]:
     while True:
         connection.send(Wanted())
         while isinstance(message := connection.recv(), LabelsAsked | NearestAsked):
@@ -137,14 +134,7 @@ def _task_or_error(labels: tuple[Label, ...], task_of: TaskOf) -> Task | UsageEr
         return error
 
 
-def offer_to_be_killed_first() -> None:
-    """Where memory runs out, the system ends this process and not the one that holds the output."""
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
-
-
 def main() -> None:
-    """Serves at the file descriptor that the first argument names."""
-    offer_to_be_killed_first()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError), Connection(int(sys.argv[1])) as connection:
+    """Serves the parent."""
+    with served() as connection:
         serve(connection)

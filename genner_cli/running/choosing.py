@@ -16,7 +16,7 @@ from genner_cli.formats import FORMATS
 from genner_cli.prompting import UNTRAINED_FORMAT
 from genner_cli.running.backend import Opened, extractions
 from genner_cli.running.examples import examples_of
-from genner_cli.running.spec import Nearness, RunSpec
+from genner_cli.running.spec import OPEN_FORMAT, Nearness, RunSpec
 from genner_cli.scoring import score
 from genner_cli.types import Document
 
@@ -24,9 +24,13 @@ log = logging.getLogger("genner")
 T = TypeVar("T")
 TRIED = 20
 """Examples that are asked about."""
-TRIED_FORMATS = (UNTRAINED_FORMAT, *(name for name in FORMATS if name not in (UNTRAINED_FORMAT, "inserted")))
+TRIED_FORMATS = (
+    UNTRAINED_FORMAT,
+    *(name for name in FORMATS if name not in (UNTRAINED_FORMAT, "inserted", OPEN_FORMAT)),
+)
 TRIED_WAYS = (Nearness.WORDS, Nearness.SENTENCE, Nearness.NONE, Nearness.ENTITY, Nearness.SPAN)
-"""Among equals the first is chosen. `inserted` needs tokens that other models lack."""
+"""Among equals the first is chosen. `inserted` needs tokens that other models lack, `open` is for labels that
+nobody lists."""
 
 
 def choose(spec: RunSpec, opened: Callable[[RunSpec], Opened]) -> dict[str, Any]:

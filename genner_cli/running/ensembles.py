@@ -14,12 +14,13 @@ from genner_cli.files.reading import read_documents
 from genner_cli.files.roles import Roles
 from genner_cli.files.writing import Writer, json_line
 from genner_cli.methods.candidates import OVERLAP, VALID, Candidate, preferred
-from genner_cli.methods.ensemble import Polled, choose_deciders, choose_roles, f1, fitted, judged
+from genner_cli.methods.ensemble import KEEP_ALL, Polled, choose_deciders, choose_roles, f1, fitted, judged
 from genner_cli.methods.ruling import Ruling
 from genner_cli.pairing import pair_with_gold
 from genner_cli.running.judging import Voter, candidate_value, candidates_of, judge, stages, stages_folder
 from genner_cli.running.local import Progress, silent
 from genner_cli.running.rewriting import Files, Record
+from genner_cli.scoring.tables import Table, percent
 from genner_cli.types import Document
 
 Keep = Callable[[Sequence[Candidate]], Iterable[Candidate]]
@@ -119,3 +120,16 @@ def _measured(polled: Sequence[Polled], sources: Sequence[str], score: float) ->
         return f1(polled, lambda found: preferred(each for each in found if source in each.sources))
 
     return {"documents": len(polled), "f1": score, "f1 of each file": {source: alone(source) for source in sources}}
+
+
+def _yes(threshold: float) -> str:
+    return "yes to everything" if threshold <= KEEP_ALL else f"yes above {threshold:.4g}"
+
+
+def roles_lines(found: Roles) -> Iterator[Table | str]:
+    """The roles of an ensemble, and its F1 beside that of each of the files."""
+    yield f"extractors: {', '.join(found.extractors)}"
+    yield "voters: " + ", ".join(f"{name} ({_yes(found.thresholds[name])})" for name in found.voters)
+    yield f"deciders: {', '.join(found.deciders) or 'none; the longest of overlapping entities is kept'}"
+    measured = {**found.measured["f1 of each file"], "with these roles": found.measured["f1"]}
+    yield Table.of(("entities of", "F1"), ((name, percent(value)) for name, value in measured.items()))

@@ -12,24 +12,26 @@ from pathlib import Path
 
 from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, Way, covering
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.hints import check_hints, hinted, refuse_unmatched
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.remote import is_address
 from genner_cli.formats import output_format
+from genner_cli.formats.shared.free_labels import is_free_label
 from genner_cli.options import option_name
 from genner_cli.prompting import (
     ONLY_THESE_LABELS,
+    OPEN_INSTRUCTION,
     UNTRAINED_FORMAT,
     Demonstration,
     Instructions,
     Prompt,
     general_prompt,
 )
-from genner_cli.running.spec import SHOTS, STDIO, Nearness, RunSpec
+from genner_cli.running.spec import OPEN_FORMAT, SHOTS, STDIO, Nearness, RunSpec
 from genner_cli.running.task import CountTokens, make_task
+from genner_cli.tasks import Task
 from genner_cli.types import Document
 
 log = logging.getLogger("genner")
@@ -95,11 +97,13 @@ def make_general_task(spec: RunSpec, *, context: int, tokens: CountTokens, promp
 
     Raises UsageError for files that cannot be used.
     """
+    spec = replace(spec, format=OPEN_FORMAT) if spec.open else spec
     output = output_format(spec.format or UNTRAINED_FORMAT)
-    instruction = _instruction(spec.instruction) if spec.instruction else f"{output.task} {ONLY_THESE_LABELS}"
+    usual = OPEN_INSTRUCTION if spec.open else f"{output.task} {ONLY_THESE_LABELS}"
+    instruction = _instruction(spec.instruction) if spec.instruction else usual
     instruction += f" {USE_HINTS}" if spec.hints and not spec.instruction else ""
     pool, shots = (examples_of(spec), spec.shots or SHOTS) if spec.examples else ((), 1)
-    made = prompts(general_prompt(instruction), shots)
+    made = prompts(general_prompt(instruction, open=spec.open), shots)
     budget = context // BUDGET_SHARE
     task = make_task(
         spec, Instructions.untrained(made[0]), context=context, prefix_tokens=tokens, reserved=budget if pool else 0
@@ -128,10 +132,11 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
         others = len(gold.problems) - 1
         more = f"; and {others:,} more, which genner data check lists" if others else ""
         raise UsageError(f"--examples: {gold.problems[0].message}{more}")
+    known = sorted({entity.label for document in gold.documents for entity in document.entities})
     names = {label.name for label in spec.labels or ()}
-    if not any(not names or entity.label in names for document in gold.documents for entity in document.entities):
-        known = sorted({entity.label for document in gold.documents for entity in document.entities})
-        theirs = f"with a label asked for; theirs are {', '.join(known)}" if known else "at all"
+    if not any(not names or (is_free_label(label) if spec.open else label in names) for label in known):
+        wanted = "a label of lower-case words" if spec.open else "a label asked for"
+        theirs = f"with {wanted}; theirs are {', '.join(known)}" if known else "at all"
         raise UsageError(f"{path}: no example has an entity {theirs}")
     names_of_fields = {"text_field": spec.text_field, "id_field": spec.id_field}
     if spec.example_hints:

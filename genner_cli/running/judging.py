@@ -10,7 +10,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -26,7 +26,7 @@ from genner_cli.methods.candidates import BEST, Candidate, union
 from genner_cli.methods.posing import Poser
 from genner_cli.methods.ruling import Ruling
 from genner_cli.plurals import counted
-from genner_cli.running.local import Progress, Show, silent
+from genner_cli.running.local import Progress, named, silent
 from genner_cli.running.rewriting import Done, Files, Record, Rewritten, id_of, rewrite
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
 
@@ -98,20 +98,9 @@ def judge(
         )  # fmt: skip
         with Voting(stage, ruling, sources, first=not last) as voting:
             joined = None if last else lambda read: proposals(inputs, sources, files, read)
-            done = rewrite(of_stage, voting, _named(progress, f"{number} of {len(plan)}, {stage.name}"), joined)
+            done = rewrite(of_stage, voting, named(progress, f"{number} of {len(plan)}, {stage.name}"), joined)
         last = output
     return done
-
-
-def _named(progress: Progress, name: str) -> Progress:
-    """Progress that says of which stage."""
-
-    @contextmanager
-    def named(total: int | None) -> Iterator[Show]:
-        with progress(total) as show:
-            yield lambda done, text: show(done, f"{name}: {text}")
-
-    return named
 
 
 def stages_folder(output: str, *, make: bool = True) -> Path:

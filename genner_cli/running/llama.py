@@ -11,22 +11,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from genner_cli import hub
 from genner_cli.demonstrations import Rank
 from genner_cli.engine import llama
-from genner_cli.engine.adapter import split_count
 from genner_cli.engine.chat import CHAT_TEMPLATE, literal_prompts, writes_date
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.engine.type_speeds import report
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task
 from genner_cli.files.calibrations import calibration_path, own_calibration, read_calibration
 from genner_cli.files.hashing import fingerprint
 from genner_cli.files.hints import TRAINING_DATA
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.provenance import Provenance
-from genner_cli.running.backend import CHOSEN, PROMPT_DATE, ModelFacts, OpenedEngine
+from genner_cli.running.backend import CHOSEN, PROMPT_DATE, ModelFacts, OpenedEngine, model_files
 from genner_cli.running.by_patterns import patterns_of
 from genner_cli.running.choosing import choose
 from genner_cli.running.examples import (
@@ -39,6 +36,7 @@ from genner_cli.running.examples import (
 from genner_cli.running.retrieval import Retrieval
 from genner_cli.running.spec import SHOTS, RunSpec
 from genner_cli.running.task import make_task
+from genner_cli.tasks import Task
 from genner_cli.types import Calibration, Label, Piece
 
 RANKED = 4
@@ -92,11 +90,9 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     """Opens the model, for one engine after the other. Raises ModelError and UsageError with a remedy."""
     check_provenance(spec)
     patterns = patterns_of(spec)
-    adapter, tokens = split_count(spec.adapter or "")
-    references = (spec.model, adapter) if adapter else (spec.model,)
-    files = tuple(hub.resolve(reference, download=spec.download) for reference in references)
-    loaded = files[-1] if adapter else None
-    with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=loaded, tokens=tokens) as model:
+    files, tokens = model_files(spec)
+    adapter = files[1] if len(files) > 1 else None
+    with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=adapter, tokens=tokens) as model:
         digest = fingerprint(files) if tokens is None else f"{fingerprint(files)}:{tokens}"
         day = spec.prompt_date or date.today().isoformat()
         task = _task(model, spec, day)
@@ -117,13 +113,18 @@ def _task(model: Model, spec: RunSpec, day: str) -> Task:
         return model.prefix_length(pieces)
 
     if instructions is None:
-        if not spec.labels:
-            raise UsageError(f"{model.path} has no labels of its own; say what to extract with --types or --labels")
+        if not spec.labels and not spec.open:
+            remedy = "say what to extract with --types or --labels, or name the entities freely with --open"
+            raise UsageError(f"{model.path} has no labels of its own; {remedy}")
         return make_general_task(
             spec,
             context=context,
             tokens=tokens,
             prompts=lambda general, most: _prompts(model, spec, day, general, most),
+        )
+    if spec.open:
+        raise UsageError(
+            f"--open: {model.path} was trained by genner on lists of labels; name another one, -m FILE.gguf"
         )
     refuse_examples(spec, model.path)
     return make_task(spec, instructions, context=context, prefix_tokens=tokens)

@@ -38,6 +38,17 @@ def silent(total: int | None) -> Iterator[Show]:
     yield lambda done, text: None
 
 
+def named(progress: Progress, name: str) -> Progress:
+    """Progress that says of which stage."""
+
+    @contextmanager
+    def of_stage(total: int | None) -> Iterator[Show]:
+        with progress(total) as show:
+            yield lambda done, text: show(done, f"{name}: {text}")
+
+    return of_stage
+
+
 class Sink(Protocol):
     """Takes records one by one."""
 

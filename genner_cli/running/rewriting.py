@@ -86,10 +86,16 @@ class Done:
 
 
 def rewrite(
-    files: Files, rewriting: Rewriting, progress: Progress = silent, documents: Documents | None = None
+    files: Files,
+    rewriting: Rewriting,
+    progress: Progress = silent,
+    documents: Documents | None = None,
+    *,
+    most: int = BATCH_DOCUMENTS,
 ) -> Done:
     """Rewrites all records, resuming what an earlier run left. `documents`: the records of the inputs, where these are
-    not to be read one after the other. Raises UsageError, GennerError, KeyboardInterrupt."""
+    not to be read one after the other; `most`: records of a batch.
+    Raises UsageError, GennerError, KeyboardInterrupt."""
     inputs = expand(files.inputs)
     if files.retry_errors and STDIO in inputs:
         raise UsageError("--retry-errors reads the input twice; name files, not '-'")
@@ -102,7 +108,7 @@ def rewrite(
     with Stopper() as stopper, progress(total_bytes(inputs)) as show:
 
         def run(some: Iterator[Record], write: Write) -> None:
-            for batch in _batches(stopper.feed(some)):
+            for batch in _batches(stopper.feed(some), most):
                 _write(batch, files, rewriting, write, done)
                 for document in batch:
                     stopper.done(document)
@@ -164,13 +170,13 @@ def _run(
         output.finish()
 
 
-def _batches(documents: Iterable[Record]) -> Iterator[list[Record]]:
+def _batches(documents: Iterable[Record], most: int) -> Iterator[list[Record]]:
     batch: list[Record] = []
     characters = 0
     for document in documents:
         batch.append(document)
         characters += len(document.text) if isinstance(document, Document) else 0
-        if len(batch) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+        if len(batch) >= most or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:

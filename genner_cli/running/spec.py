@@ -23,9 +23,11 @@ from genner_cli.types import Label
 if TYPE_CHECKING:
     from genner_cli.extraction import DocumentOrFailure
     from genner_cli.files import Block
-    from genner_cli.types import Extraction
+    from genner_cli.types import Document, Extraction
 
 STDIO = "-"
+OPEN_FORMAT = "open"
+"""The output format in which labels can be free."""
 MAX_DOCUMENT_BYTES = 16 * 2**20
 SHOTS = 4
 
@@ -71,6 +73,10 @@ class RunSpec:
     strict_labels: bool = option(
         False, "Refuse labels the model was not trained on.", Panel.LABELS, compared=Compared.NEVER
     )
+    open: bool = option(
+        False, "Extract entities of all kinds, with labels in the model's own words; for models that genner did not"
+        " train.", Panel.LABELS, compared=Compared.VALUE,
+    )  # fmt: skip
     depth: int | None = option(
         None, "Levels of entities inside entities.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
     )
@@ -237,6 +243,7 @@ class RunSpec:
             for name in names:
                 shown = "--types and --labels" if name == "labels" else option_name(name)
                 yield getattr(self, name), f"--no-model cannot be combined with {shown}"
+        yield from self._beside_open() if self.open else ()
         retrieved = self.nearest and self.nearest.way
         chosen = self.shots is not None or retrieved or self.choose or self.example_hints
         needed = "--shots, --nearest, --choose and --example-hints are about examples; add --examples FILE"
@@ -258,6 +265,13 @@ class RunSpec:
             yield self.retry_errors, "--retry-errors runs on this machine only; drop --cluster"
         for name in ("address", "actors", "block_bytes") if not self.cluster else ():
             yield getattr(self, name) is not None, f"{option_name(name)} is for a cluster; add --cluster ray"
+
+    def _beside_open(self) -> Iterator[tuple[object, str]]:
+        """The same of options that are about given labels."""
+        for name in ("labels", "labels_field", "strict_labels", "calibration", "no_model", "choose"):
+            shown = "--types and --labels" if name == "labels" else option_name(name)
+            yield getattr(self, name), f"--open cannot be combined with {shown}"
+        yield self.format not in (None, OPEN_FORMAT), f"--open needs the output format {OPEN_FORMAT}"
 
     def expanded(self) -> RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""
@@ -288,6 +302,14 @@ class RunSpec:
         )
         labelled = (with_own_labels(each, self.labels_field) for each in found)
         return islice(hinted(labelled, self.hints, text_field=self.text_field, id_field=self.id_field), self.limit)
+
+    def for_gold(self, documents: Sequence[Document]) -> RunSpec:
+        """The same run with what it leaves open as gold data have it: labels, and entities inside entities."""
+        from genner_cli.data.statistics import is_nested, labels_in
+        from genner_cli.formats import DEFAULT_DEPTH
+
+        depth = self.depth or (DEFAULT_DEPTH if is_nested(documents) else 1)
+        return replace(self, labels=self.labels or labels_in(documents) or None, depth=depth)
 
     def with_choice(self, chosen: Mapping[str, Any] | None) -> RunSpec:
         """The same run with the format and the way of retrieval that were chosen (`--choose`), if any were."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -16,6 +17,18 @@ T = TypeVar("T")
 log = logging.getLogger("genner")
 GRACE_SECONDS = 20.0
 """For what is in hand after the first signal; Kubernetes and Slurm wait 30 s by default."""
+
+if sys.platform == "win32":  # has no clock that sends a signal: the grace period ends with a second Ctrl-C only
+    _CLOCK: tuple[signal.Signals, ...] = ()
+
+    def _set_clock(seconds: float) -> None:
+        pass
+
+else:
+    _CLOCK = (signal.SIGALRM,)
+
+    def _set_clock(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 class Stopped(KeyboardInterrupt):
@@ -42,7 +55,7 @@ class Stopper:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+            numbers = (signal.SIGINT, signal.SIGTERM, *_CLOCK)
             self._before = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
@@ -62,7 +75,7 @@ class Stopper:
             raise Stopped(self._number)
         if self._in_hand:
             log.warning("%s", self._announcement())
-            signal.setitimer(signal.ITIMER_REAL, self._grace)
+            _set_clock(self._grace)
         if self._reading:
             raise Stopped(self._number)
 
@@ -72,11 +85,12 @@ class Stopper:
         first = next(iter(self._in_hand.values()))
         what = f"finishing {_name(first)}" + (f" and {count - 1:,} after it" if count > 1 else "")
         name = signal.Signals(self._number).name
-        return f"{name}: {what}, for at most {self._grace:,.0f} s; a second signal stops at once"
+        limit = f", for at most {self._grace:,.0f} s" if _CLOCK else ""
+        return f"{name}: {what}{limit}; a second signal stops at once"
 
     def _stop_clock(self) -> None:
         if self._before:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            _set_clock(0)
 
     def feed(self, documents: Iterator[T]) -> Iterator[T]:
         """Hands documents on until a signal comes, even while it waits for one. Each is in hand until it is `done`."""

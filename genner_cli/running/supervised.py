@@ -8,25 +8,17 @@ nothing of documents.
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from genner_cli.demonstrations import Query, Way
 from genner_cli.engine.adapter import with_count
 from genner_cli.engine.statistics import Costs, Statistics
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.extraction import Task
 from genner_cli.generation import Completion, Request, smaller_context
-from genner_cli.openmp import short_waits
 from genner_cli.running.backend import CHOSEN, ModelFacts
 from genner_cli.running.child import (
     Answer,
@@ -40,18 +32,14 @@ from genner_cli.running.child import (
     TaskMade,
     Wanted,
 )
+from genner_cli.running.process import Child, ChildDied
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task
 from genner_cli.types import Label
 
 log = logging.getLogger("genner")
 Numbered = tuple[int, Request]
 CHILD = "from genner_cli.running.child import main; main()"
-PATIENCE_SECONDS = 5
-_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
-
-
-class ChildDied(Exception):
-    """The child ended; the message says how."""
 
 
 class SupervisedBackend:
@@ -95,10 +83,8 @@ class SupervisedEngine:
         self.close()
 
     def close(self) -> None:
-        """Ends the child at once, which has nothing to lose."""
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        """Ends the child."""
+        self._process.close()
 
     def generate(self, requests: Iterable[Request], /) -> Iterator[tuple[int, Completion]]:
         """Completions with the numbers of their requests, in the order they finish (`generation.Generate`)."""
@@ -131,9 +117,9 @@ class SupervisedEngine:
     def _asked(self, question: LabelsAsked | NearestAsked, what: str) -> object:
         """The child's answer to what is asked in place of a request."""
         try:
-            self._connection.send(question)
+            self._process.send(question)
             return self._received()
-        except (*_GONE, ChildDied) as death:
+        except ChildDied as death:
             remedy = "run the same command again to resume"
             raise ModelError(f"the engine died when it was asked {what} ({death}); {remedy}") from death
 
@@ -163,21 +149,15 @@ class SupervisedEngine:
     def _give(self, item: Numbered | None, counted: Iterator[int]) -> None:
         if item:
             self._in_hand[next(counted)] = item
-        try:
-            self._connection.send(item[1] if item else Finished())
-        except _GONE:
-            raise self._death() from None
+        self._process.send(item[1] if item else Finished())
 
     def _received(self) -> object:
         """The next message that is not for the log. Raises what the child has raised, ChildDied if at a request."""
         while True:
-            try:
-                message = self._connection.recv()
-            except _GONE:
-                raise self._death() from None
+            message = self._process.receive()
             if isinstance(message, Raised):
                 if self._in_hand and not isinstance(message.error, UsageError):
-                    raise self._death(message.error)
+                    raise self._failed(message.error)
                 raise message.error
             if not isinstance(message, Logged):
                 return message
@@ -187,15 +167,9 @@ class SupervisedEngine:
         self.statistics = self._earlier.plus(answer.statistics)
         self.costs = answer.costs
 
-    def _death(self, error: Exception | None = None) -> ChildDied:
-        """`error`: the last that was heard of the child."""
-        self._connection.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(PATIENCE_SECONDS)
-        self._process.kill()
-        status = self._process.wait()
-        if not error:
-            return ChildDied(f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}")
+    def _failed(self, error: Exception) -> ChildDied:
+        """The child ends with this exception of a request."""
+        self._process.death()
         for note in getattr(error, "__notes__", ()):  # of a bug: the child's traceback
             log.warning("%s", note.strip())
         return ChildDied(f"failed ({type(error).__name__}: {error})")
@@ -211,40 +185,15 @@ class SupervisedEngine:
             raise ModelError(f"the engine {death} when it was started again; run the same command again") from death
 
     def _start(self) -> ModelFacts:
-        self._connection, theirs = Pipe()
-        with theirs:
-            self._process = spawned(self._child, theirs)
+        self._process = Child(self._child)
         try:
-            return self._opened()
+            self._process.send(self._spec)
+            ready = self._received()
         except BaseException:
             self.close()
             raise
-
-    def _opened(self) -> ModelFacts:
-        try:
-            self._connection.send(self._spec)
-        except _GONE:
-            raise self._death() from None
-        ready = self._received()
         assert isinstance(ready, Ready)
         return ready.facts
-
-
-def spawned(child: str, connection: Connection) -> subprocess.Popen[bytes]:
-    """Python that runs `child`, with this process's module path: `-m` would look in the working folder first.
-
-    It inherits that signals are blocked, and leaves them so: this process decides what a signal to both means.
-    """
-    fd = connection.fileno()
-    command = (sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{child}", str(fd))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    environment = {**os.environ, **short_waits(os.environ)}
-    try:
-        return subprocess.Popen(
-            command, env=environment, pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _resolved(spec: RunSpec, facts: ModelFacts) -> RunSpec:

@@ -5,15 +5,16 @@ Knows nothing of llama.cpp; whether labels fit a prompt is asked of a function.
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from itertools import islice
 
 from genner_cli.errors import UsageError
-from genner_cli.extraction import Task, unknown_labels
 from genner_cli.prompting import Instructions, label_passes
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task
 from genner_cli.types import Label, Piece
 
 log = logging.getLogger("genner")
@@ -75,3 +76,13 @@ def _report_unknown(labels: Sequence[Label], instructions: Instructions, *, stri
 def _spelling(name: str) -> str:
     """The same for names that differ only in case, or in `_` for a space."""
     return name.casefold().replace("_", " ")
+
+
+def unknown_labels(labels: Sequence[Label], known: Sequence[Label]) -> dict[str, list[str]]:
+    """For each label that a model was not trained on, the nearest names of those it was."""
+    names = {label.name.casefold(): label.name for label in known}
+    return {
+        label.name: [names[near] for near in difflib.get_close_matches(label.name.casefold(), names, n=3, cutoff=0.0)]
+        for label in labels
+        if known and label.name not in names.values()
+    }

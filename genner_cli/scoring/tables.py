@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from genner_cli.plurals import counted
+from genner_cli.scoring.comparison import Comparison
 from genner_cli.scoring.evaluation import DocumentRates, Evaluation, Example
-from genner_cli.scoring.figures import Estimate, Figures
+from genner_cli.scoring.figures import Estimate, Figures, Key
+from genner_cli.scoring.hierarchy import Hierarchy
 from genner_cli.types import Entity
 
 _MOST_CONFUSED = 10
@@ -93,3 +95,44 @@ def change(difference: Estimate) -> str:
 def percent(share: float) -> str:
     """Percent with one decimal."""
     return f"{100 * share:.1f}"
+
+
+def evaluation_tables(found: Evaluation) -> Iterator[Table | str]:
+    """Everything about one set of predictions."""
+    yield rates_line(found.rates)
+    yield modes_table(found)
+    if found.labels:
+        yield figures_table("label (strict)", found.labels)
+    if found.parts:
+        yield figures_table("nesting (strict)", found.parts)
+    yield errors_table(found)
+    if (confused := confused_table(found)).rows:
+        yield confused
+
+
+def figures_tables(found: Mapping[Key, Figures]) -> Iterator[Table]:
+    """Figures alone."""
+    yield figures_table("official", {"micro": _kind(found, "mode")[0], "macro": _kind(found, "macro")[0]})
+    if labels := {key.name: figures for key, figures in found.items() if key.kind == "label"}:
+        yield figures_table("label (official)", labels)
+
+
+def _kind(found: Mapping[Key, Figures], kind: str) -> Sequence[Figures]:
+    return [figures for key, figures in found.items() if key.kind == kind]
+
+
+def hierarchy_lines(found: Hierarchy) -> Iterator[Table | str]:
+    """What labels of a tree come to."""
+    yield figures_table("hierarchical (strict)", {"micro": found.micro})
+    rows = [(str(at), f"{each.spans:,}", percent(each.accuracy)) for at, each in enumerate(found.levels, 1)]
+    yield Table.of(("level", "spans found", "right"), rows)
+    if found.unknown:
+        yield f"{counted(found.unknown, 'entity')} with a label outside the tree, counted as wrong"
+
+
+def comparison_lines(found: Comparison, other: str) -> Iterator[str]:
+    """Whether it differs from another set of predictions."""
+    for name, each in (("micro", found.micro), ("macro", found.macro)):
+        rates = f"{percent(each.first)} against {percent(each.second)} of {other}"
+        yield f"{name} F1 {rates}: {change(each.difference)}, p = {each.p:.3g}"
+    yield f"the better of both for each document (oracle): {percent(found.oracle)}"

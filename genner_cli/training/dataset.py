@@ -6,7 +6,7 @@ Knows nothing of torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -191,10 +191,10 @@ class Schedule:
             examples = self._drawn(examples, step)
         return in_pairs(examples, self._pack_tokens, packed=self._options.packed)
 
-    def to_teach(self) -> list[tuple[Sample, Example]]:
-        """All that is asked for in any epoch, with the example of each."""
+    def to_teach(self) -> Iterator[tuple[Sample, Example]]:
+        """All that is asked for in any epoch, with the example of each, which is encoded when its turn comes."""
         epochs = 1 if self._options.augmentation.none else self._options.epochs
-        return [self._pair(at, epoch) for epoch in range(epochs) for at in range(len(self._data.train.examples))]
+        return (self._pair(at, epoch) for epoch in range(epochs) for at in range(len(self._data.train.examples)))
 
     def _pair(self, at: int, epoch: int) -> tuple[Sample, Example]:
         """A sample as it is asked for in this epoch, and its example; as it is where another list makes it too long, or

@@ -75,8 +75,10 @@ class TorchDecoder(ConstrainedCompletion):
     def __init__(self, request: Request, tokens: Tokens, room: int) -> None:
         """`room`: tokens that fit, at most. Raises DataError where no completion fits into it, UsageError for another
         constraint than "source" and where the vocabulary lacks the format's markup."""
-        if request.constraint is not Constraint.SOURCE:
-            raise UsageError(f"constraint {request.constraint}: transformers models decode with 'source' only")
+        if request.constraint is not Constraint.SOURCE or request.sampling:
+            raise UsageError(
+                f"constraint {request.constraint}: transformers models decode with 'source' only, greedily"
+            )
         super().__init__(request, tokens, room)
 
     @property

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from genner_cli import constrained, locking
 from genner_cli.formats import LeftOut, output_format
-from genner_cli.formats.shared.inline import InlineLock
+from genner_cli.formats.shared.inline_lock import InlineLock
 from genner_cli.formats.shared.meaning import Reader, Situation
 from genner_cli.locking import Lock, Places
 from genner_cli.prompting import Prompt

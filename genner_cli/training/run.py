@@ -77,6 +77,15 @@ class Outcome:
     lines: Sequence[Line]
     best: Line | None
 
+    def summary(self, out: Path) -> str:
+        """For people to read; `out`: the adapter's folder."""
+        last = [line for line in self.lines if "loss" in line][-1]
+        lines = [f"{out}: {last['step']:,.0f} of {self.steps:,} steps, loss {last['loss']:.4f}"]
+        if best := self.best:
+            lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
+        lines.append(f"next: genner export {out} -o model.gguf")
+        return "".join(f"{line}\n" for line in lines)
+
 
 def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome | None:
     """Trains, and writes the adapter's folder; gives the outcome in the first process, None in others.
@@ -152,10 +161,8 @@ def _teaching(
 
     def ask() -> None:
         with closing(opened()) as teachers:
-            pairs = schedule.to_teach()
-            samples = [sample for sample, _ in pairs]
             progress.stage("asking the base model")
-            teachers.ask_base(pairs, base_answers)
+            samples = teachers.ask_base(schedule.to_teach(), base_answers)
             for reference in job.teachers:
                 progress.stage(f"asking the teacher {reference}")
                 teachers.ask(reference, samples, data.instructions.depth, label_first(data.instructions.format))

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -79,13 +80,19 @@ class Teachers:
         }
 
     def ask_base(
-        self, examples: Sequence[tuple[Sample, Example]], answers: Callable[[Sequence[Example]], list[Answer]]
-    ) -> None:
-        """Has the base answer what it has not yet; `answers` is what it says of some examples."""
-        for start in range(0, len(examples), BLOCK):
-            block = examples[start : start + BLOCK]
-            if any(key_of(sample) not in self._answers[BASE] for sample, _ in block):
-                self._add(BASE, zip((sample for sample, _ in block), answers([each for _, each in block]), strict=True))
+        self, pairs: Iterable[tuple[Sample, Example]], answers: Callable[[Sequence[Example]], list[Answer]]
+    ) -> list[Sample]:
+        """Has the base answer what it has not yet, and gives all samples; a block of examples is held at a time.
+
+        `answers`: what the base says of some examples.
+        """
+        waiting, asked = iter(pairs), list[Sample]()
+        while block := list(islice(waiting, BLOCK)):
+            samples = [sample for sample, _ in block]
+            if any(key_of(sample) not in self._answers[BASE] for sample in samples):
+                self._add(BASE, zip(samples, answers([each for _, each in block]), strict=True))
+            asked += samples
+        return asked
 
     def ask(self, reference: str, samples: Iterable[Sample], depth: int, order: bool | None) -> None:
         """Has a teacher answer what it has not yet. `order`: `label_first` of the student's format.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.data.input import AsJson, Inputs, read_each
-from genner_cli.commands.options import TextField
-from genner_cli.commands.terminal import status_line
+from genner_cli.commands.data.input import Inputs, read_each
+from genner_cli.commands.options import AsJson, TextField
+from genner_cli.commands.terminal import print_value, status_line
 
 if TYPE_CHECKING:
     from genner_cli.data.checking import Finding
@@ -52,8 +52,6 @@ def check(
     - `genner data check train.jsonl valid.jsonl test.jsonl`
     - `genner data check all.jsonl --skip labels --json`
     """
-    from genner_cli.files.writing import encode_value
-
     data = read_each(files, text_field)
     findings_by_check: dict[Check, list[Finding]] = {}
     with status_line("checking") as say:
@@ -61,12 +59,8 @@ def check(
             if name not in (skip or ()):
                 say(f"looking for {_TITLES[name]}")
                 findings_by_check[name] = list(look(data))
-    if as_json:
-        typer.echo(
-            encode_value({str(name): _value(findings) for name, findings in findings_by_check.items()}), nl=False
-        )
-    else:
-        typer.echo("\n".join(_lines(findings_by_check, examples)))
+    value = {str(name): _value(findings) for name, findings in findings_by_check.items()}
+    print_value(value, _lines(findings_by_check, examples), as_json=as_json)
     if any(findings_by_check.values()):
         raise typer.Exit(1)
 

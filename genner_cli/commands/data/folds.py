@@ -8,16 +8,27 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import DownloadBase, IdField, TextField, Threads, TrainLabelsFile, TrainTypes
-from genner_cli.commands.train import BaseReference, NestedGold, OptionsFile, Preset, PresetName
+from genner_cli.commands.options import (
+    DownloadBase,
+    IdField,
+    TextField,
+    Threads,
+    TrainLabelsFile,
+    TrainTypes,
+    label_tree,
+)
+from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
 from genner_cli.generation import EngineOptions
 from genner_cli.plurals import counted
+from genner_cli.training.options import TrainOptions
 
 Inputs = Annotated[list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="JSONL file of predictions to write.")]
 Count = Annotated[int, typer.Option("--folds", min=2, max=50, help="Models to train, each without one share.")]
 
 
+@training_options(without=("augment",), by_name=False)
 def folds(
     inputs: Inputs,
     base: BaseReference,
@@ -25,13 +36,12 @@ def folds(
     count: Count = 5,
     types: TrainTypes = None,
     labels: TrainLabelsFile = None,
-    preset: PresetName = Preset.fast,
-    options: OptionsFile = None,
-    nested: NestedGold = False,
     text_field: TextField = "text",
     id_field: IdField = "id",
     threads: Threads = None,
     download: DownloadBase = False,
+    *,
+    chosen: TrainOptions,
 ) -> None:
     """Predict labelled documents, each by a model trained on the others (cross-validation).
 
@@ -41,13 +51,9 @@ def folds(
 
     Example: `genner data folds train.jsonl --base small --preset tiny -o train-hints.jsonl`
     """
-    from genner_cli.commands.options import label_tree
-    from genner_cli.commands.terminal import talk_on_stderr
-    from genner_cli.commands.train import absolute, needs_training, train_options, training_progress
     from genner_cli.files.reading import expand
     from genner_cli.training.gold import Files, read
 
-    chosen = train_options(preset, options, {}, nested=nested)
     talk_on_stderr()
     files = Files(tuple(expand(inputs)), (), text_field, id_field)
     gold = read(files, chosen, label_tree(types, labels))

@@ -19,7 +19,6 @@ Inputs = Annotated[
     list[str],
     typer.Argument(metavar="FILE...", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def read_each(files: Sequence[str], text_field: str, *, any_label: bool = False) -> dict[str, GoldData]:

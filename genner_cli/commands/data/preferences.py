@@ -39,8 +39,8 @@ def preferences(
     - `genner data preferences gold.jsonl without.jsonl with.jsonl -o prefs.jsonl`
     - `genner train prefs.jsonl --base tuned.gguf --loss locked --learning-rate 5e-5 -o adapter/`
     """
-    from genner_cli.commands.gold import read_gold_files
     from genner_cli.commands.terminal import talk_on_stderr
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.predictions import read_predictions
     from genner_cli.files.preferences import preference_line
     from genner_cli.files.writing import Writer

@@ -24,8 +24,7 @@ Map = Annotated[
 Dynamic = Annotated[
     bool,
     typer.Option(
-        "--dynamic",
-        help="Give each document a label list of its own (field 'labels'), as train --augment draws it.",
+        "--dynamic", help="Give each document a label list of its own (field 'labels'), as train --augment draws it."
     ),
 ]
 LabelsFile = Annotated[

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genner_cli.commands.gold import asked_of, read_gold_files
 from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
-from genner_cli.commands.probe.options import Folder, files_hash
+from genner_cli.commands.probe.options import Folder, files_hash, report
 from genner_cli.commands.terminal import document_bar, talk_on_stderr
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @run_options(
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
-    without=("strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
+    without=("open", "strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
 def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """Measure one model with constraint off, format and source on the same documents, in pairs.
@@ -29,20 +28,19 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
     Example: `genner probe constraint gold.jsonl --model my-model.gguf -o constraint/`
     """
-    from genner_cli import hub
-    from genner_cli.engine.adapter import split_count
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.files.hashing import fingerprint
     from genner_cli.probing.cells import measured_constraints
     from genner_cli.probing.folder import ProbeFolder
+    from genner_cli.running.backend import model_files
 
     talk_on_stderr()
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
-    spec = replace(asked_of(spec, documents), no_calibration=True)
-    adapter, virtual_tokens = split_count(spec.adapter or "")
-    references = (spec.model, adapter) if adapter else (spec.model,)
+    spec = replace(spec.for_gold(documents), no_calibration=True)
+    files, virtual_tokens = model_files(spec)
     asked = {
         "probe": "constraint",
-        "model": fingerprint(hub.resolve(reference, download=spec.download) for reference in references),
+        "model": fingerprint(files),
         "virtual-tokens": virtual_tokens,
         "data": files_hash(*gold),
         "labels": {label.name: label.definition for label in spec.labels or ()},
@@ -58,21 +56,11 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
 
 def _finish(cells: dict[str, Cell], path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import (
-        cells_table,
-        changes,
-        changes_table,
-        changes_value,
-        draw,
-        rates_table,
-        write_results,
-    )
+    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value, rates_table
 
     pairs = {f"{one} - {other}": (cells[one], cells[other]) for one, other in _PAIRS}
     found = changes(pairs)
     results = {"constraints": {name: cell.summary() for name, cell in cells.items()}, "changes": changes_value(found)}
-    write_results(path, results)
     rates = {
         name: {"precision": each.precision, "recall": each.recall, "F1": each.f1}
         for name, each in ((name, cell.figures) for name, cell in cells.items())
@@ -80,9 +68,9 @@ def _finish(cells: dict[str, Cell], path: Path) -> None:
     moved = {
         name: {"precision": r["precision"], "recall": r["recall"], "F1": r["f1"]} for name, (r, _) in found.items()
     }
-    draw([("strict, over all labels, 95 % interval", rates, False), ("difference", moved, True)], path / "results.svg")
-    show([rates_table("constraint", cells), cells_table("", {("", name): cell for name, cell in cells.items()})])
-    show([changes_table("difference", found)])
+    panels = [("strict, over all labels, 95 % interval", rates, False), ("difference", moved, True)]
+    by_name = cells_table("", {("", name): cell for name, cell in cells.items()})
+    report(path, results, panels, [rates_table("constraint", cells), by_name, changes_table("difference", found)])
 
 
 _PAIRS = (("format", "off"), ("source", "off"), ("source", "format"))

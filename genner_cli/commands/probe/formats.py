@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,23 +17,14 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
+    report,
 )
 from genner_cli.commands.terminal import talk_on_stderr
-from genner_cli.commands.train import (
-    BaseReference,
-    NestedGold,
-    OptionsFile,
-    Preset,
-    PresetName,
-    absolute,
-    needs_training,
-    train_options,
-    with_options,
-)
+from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
-from genner_cli.training.options import Loss
+from genner_cli.training.options import Loss, TrainOptions
 
 if TYPE_CHECKING:
     from genner_cli.probing.formats import Cells
@@ -42,6 +33,7 @@ _PAPER = "bracketed,xml,category,occurrence,offset"
 Formats = Annotated[str, typer.Option(metavar="NAMES", help="Formats to train; inserted too, where the base has it.")]
 
 
+@training_options(without=("augment", "format", "fusion", "beta"))
 @run_options("labels", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def formats(
     train: TrainFile,
@@ -50,12 +42,10 @@ def formats(
     output: Folder,
     spec: RunSpec,
     formats: Formats = _PAPER,
-    preset: PresetName = Preset.fast,
-    options: OptionsFile = None,
-    nested: NestedGold = False,
     type: QuantizationType = "Q8_0",
     download: DownloadBase = False,
-    **values: Any,
+    *,
+    chosen: TrainOptions,
 ) -> None:
     """Train a base model once for each output format, and measure each with all three constraints.
 
@@ -65,7 +55,6 @@ def formats(
 
     Example: `genner probe formats train.jsonl valid.jsonl --base small --preset tiny --loss completion -o formats/`
     """
-    chosen = train_options(preset, options, values, nested=nested)
     names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     needs_training()
     from genner_cli.formats import output_format
@@ -94,13 +83,9 @@ def formats(
 
 def _finish(cells: Cells, path: Path) -> None:
     """Results as JSON, as a picture and as a table."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import cells_table, draw, write_results
+    from genner_cli.probing.tables import cells_table
 
-    write_results(path, {name: {held: cell.summary() for held, cell in row.items()} for name, row in cells.items()})
+    results = {name: {held: cell.summary() for held, cell in row.items()} for name, row in cells.items()}
     f1 = {name: {held: cell.figures.f1 for held, cell in row.items()} for name, row in cells.items()}
-    draw([("strict micro F1, 95 % interval", f1, False)], path / "results.svg")
-    show([cells_table("format", {(name, held): cell for name, row in cells.items() for held, cell in row.items()})])
-
-
-with_options(formats, {}, without=("format", "fusion", "beta"))
+    table = cells_table("format", {(name, held): cell for name, row in cells.items() for held, cell in row.items()})
+    report(path, results, [("strict micro F1, 95 % interval", f1, False)], [table])

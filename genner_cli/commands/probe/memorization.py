@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.gold import read_gold_files
-from genner_cli.commands.options import FROM_TRAIN, DownloadBase, FormatName, run_options
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import (
     Folder,
     QuantizationType,
@@ -18,23 +17,15 @@ from genner_cli.commands.probe.options import (
     files_hash,
     progress_on_stderr,
     read_both,
+    report,
 )
 from genner_cli.commands.terminal import talk_on_stderr
-from genner_cli.commands.train import (
-    BaseReference,
-    NestedGold,
-    OptionsFile,
-    Preset,
-    PresetName,
-    absolute,
-    needs_training,
-    train_options,
-    with_options,
-)
+from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
 from genner_cli.generation import Constraint
 from genner_cli.options import Panel
 from genner_cli.plurals import counted
 from genner_cli.running.spec import RunSpec
+from genner_cli.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
@@ -46,6 +37,7 @@ PoolFile = Annotated[
 ]
 
 
+@training_options(without=("augment", "fusion", "beta"))
 @run_options("labels", "constraint", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def memorization(
     train: TrainFile,
@@ -54,12 +46,10 @@ def memorization(
     output: Folder,
     spec: RunSpec,
     pool: PoolFile = None,
-    preset: PresetName = Preset.fast,
-    options: OptionsFile = None,
-    nested: NestedGold = False,
     type: QuantizationType = "Q8_0",
     download: DownloadBase = False,
-    **values: Any,
+    *,
+    chosen: TrainOptions,
 ) -> None:
     """Train with label names, symbols, and explained symbols; and swap entities for unseen ones.
 
@@ -69,8 +59,8 @@ def memorization(
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
-    chosen = train_options(preset, options, values, nested=nested)
     needs_training()
+    from genner_cli.files.gold import read_gold_files
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.recipe import Recipe
@@ -96,10 +86,9 @@ def memorization(
 
 def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, path: Path) -> None:
     """Results as JSON, as a picture and as tables."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import cells_table, changes, changes_table, changes_value, draw, write_results
     from genner_cli.files.gold import write_gold
     from genner_cli.probing.memorization import NAMED
+    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value
 
     write_gold(path / "swapped.jsonl", swapped.documents)
     found = changes({name: (cell, cells[NAMED]) for name, cell in cells.items() if name != NAMED})
@@ -108,18 +97,14 @@ def _finish(cells: dict[str, Cell], swapped: Swapped, constraint: Constraint, pa
         "changes": changes_value(found),
         "swapped": {"replaced": swapped.replaced, "kept": dict(swapped.kept)},
     }
-    write_results(path, results)
     f1 = {name: {"F1": cell.figures.f1} for name, cell in cells.items()}
     moved = {name: {"F1": rates["f1"]} for name, (rates, _) in found.items()}
-    draw([("strict micro F1, 95 % interval", f1, False), ("difference to named", moved, True)], path / "results.svg")
-    show([cells_table("variant", {(name, constraint.value): cell for name, cell in cells.items()})])
-    show([changes_table("difference to named", found), _swap_line(swapped)])
+    panels = [("strict micro F1, 95 % interval", f1, False), ("difference to named", moved, True)]
+    variants = cells_table("variant", {(name, constraint.value): cell for name, cell in cells.items()})
+    report(path, results, panels, [variants, changes_table("difference to named", found), _swap_line(swapped)])
 
 
 def _swap_line(swapped: Swapped) -> str:
     kept = ", ".join(f"{count} {label}" for label, count in swapped.kept.items())
     rest = f"; no unseen mention for {kept} (give --pool)" if kept else ""
     return f"entity-swap: {counted(swapped.replaced, 'entity')} replaced{rest}"
-
-
-with_options(memorization, {"format": FormatName}, without=("fusion", "beta"))

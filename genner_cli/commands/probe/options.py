@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.gold import is_nested, read_gold_files
-from genner_cli.commands.train import training_progress
+from genner_cli.commands.terminal import show
+from genner_cli.commands.training import training_progress
 from genner_cli.errors import UsageError
 from genner_cli.training.options import TrainOptions
 
 if TYPE_CHECKING:
     from genner_cli.probing.recipe import Progress
+    from genner_cli.scoring import Estimate
+    from genner_cli.scoring.tables import Table
     from genner_cli.types import Document
 
 TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to train on, or a glob.")]
@@ -30,6 +33,9 @@ def read_both(
     train: str, valid: str, options: TrainOptions, *, text_field: str, id_field: str
 ) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
     """The documents to learn from and those to measure on."""
+    from genner_cli.data.statistics import is_nested
+    from genner_cli.files.gold import read_gold_files
+
     found = tuple(read_gold_files([path], text_field=text_field, id_field=id_field) for path in (train, valid))
     if options.depth == 1 and any(map(is_nested, found)):
         raise UsageError("the data have entities inside entities; give --nested")
@@ -54,3 +60,27 @@ def progress_on_stderr() -> Iterator[Progress]:
 
     with training_progress() as training:
         yield Progress(training, training.stage)
+
+
+def report(
+    folder: Path,
+    results: dict[str, Any],
+    panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]],
+    parts: Iterable[Table | str],
+) -> None:
+    """What was found: `results.json` and `results.svg` in the probe's folder, and the parts on the terminal.
+
+    panels: of the picture: their titles, rows, and whether zero is marked.
+    """
+    from genner_cli.files.writing import Writer, encode_value
+
+    with Writer(str(folder / "results.json"), suffixes=(".json",)) as writer:
+        writer.write(encode_value(results))
+    try:
+        from genner_cli.plots.drawings import Panel, draw_probe
+    except ModuleNotFoundError as error:
+        picture = folder / "results.svg"
+        sys.stderr.write(f"genner: no {picture}, which needs {error.name}; run: pip install 'genner[plots]'\n")
+    else:
+        draw_probe([Panel(*each) for each in panels], folder / "results.svg")
+    show(parts)

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genner_cli.commands.options import DownloadBase
-from genner_cli.commands.probe.options import Folder, progress_on_stderr
-from genner_cli.commands.train import absolute, needs_training
-from genner_cli.errors import UsageError
+from genner_cli.commands.probe.options import Folder, progress_on_stderr, report
+from genner_cli.commands.terminal import needed_for
+from genner_cli.commands.training import absolute, needs_training
 
 if TYPE_CHECKING:
     from genner_cli.probing.retention import Retained
     from genner_cli.probing.suite import TaskFiles
-    from genner_cli.scoring import Estimate
-    from genner_cli.scoring.tables import Table
 
 Before = Annotated[
     str,
@@ -81,11 +79,9 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.folder import ProbeFolder
 
-    try:
+    with needed_for("--suite lm-eval", extra="retention"):
         from genner_cli.probing.retention import run_harness
         from genner_cli.training.harness import opened_harness
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--suite lm-eval needs {error.name}; run: pip install 'genner[retention]'") from error
     with progress_on_stderr() as progress, opened_harness(tasks.folder, tasks.names) as harness:
         suite = {"suite": hash_files(tasks.files(outside=output)), "tasks": list(tasks.names)}
         folder = ProbeFolder(output, {**asked, **suite})
@@ -94,34 +90,10 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
 
 def _finish(found: list[Retained], path: Path) -> None:
     """Results as JSON, as a picture and as a table."""
-    from genner_cli.commands.evaluation_tables import show
-    from genner_cli.commands.probe.tables import draw, write_results
+    from genner_cli.probing.tables import retained_table
 
-    write_results(path, {each.task: each.value() for each in found})
     panels = []
     for measure in dict.fromkeys(each.measure for each in found):
         rows = {each.task: {"before": each.before, "after": each.after} for each in found if each.measure == measure}
         panels.append((f"{measure}, 95 % interval", rows, False))
-    draw(panels, path / "results.svg")
-    show([_table(found)])
-
-
-def _table(found: list[Retained]) -> Table:
-    from genner_cli.scoring.tables import Table, change, with_interval
-
-    rows = []
-    for each in found:
-        sides = each.before, each.after
-        if each.share:
-            figures = [*map(with_interval, sides), change(each.difference)]
-        else:
-            figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
-        rows.append((each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures))
-    return Table.of(("task", "measure", "questions", "before (95 % interval)", "after", "difference"), rows)
-
-
-def _number_text(estimate: Estimate, *, sign: str = "") -> str:
-    """`21.5 (19.0 to 24.1)`: more decimals the smaller its bounds are."""
-    largest = max(map(abs, estimate))
-    form = f"{sign},.{0 if largest >= 1000 else 1 if largest >= 10 else 3}f"
-    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+    report(path, {each.task: each.value() for each in found}, panels, [retained_table(found)])

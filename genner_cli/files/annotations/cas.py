@@ -62,10 +62,10 @@ class Cas(AnnotationFormat):
             if kind(path) == ".zip":
                 writer.write(_archive(cassis, types, documents, options, dropped))
                 return
-            found = list(islice(documents, 2))
-            if len(found) != 1:
-                raise UsageError(f"{path}: holds one document, not {'more' if found else 'none'}; name a .zip file")
-            writer.write(_data(_cas(cassis, types, found[0], options, dropped), kind(path), path))
+            taken = [*islice(documents, 2)]
+            if len(taken) != 1:
+                raise UsageError(f"{path}: holds one document, not {'more' if taken else 'none'}; name a .zip file")
+            writer.write(_data(_cas(cassis, types, taken[0], options, dropped), kind(path), path))
 
 
 def _cassis() -> Any:
@@ -115,7 +115,7 @@ def _members(path: str) -> Iterator[tuple[str, str, bytes, bytes | None]]:
         if not names:
             raise DataError(f"{path}: holds no .xmi and no .json file; export it as UIMA CAS XMI or UIMA CAS JSON")
         of_folder = {os.path.dirname(each): each for each in archive.namelist() if os.path.basename(each) == _TYPES}
-        for name in names:
+        for name in sorted(names):
             types = of_folder.get(os.path.dirname(name), of_folder.get(""))
             yield f"{path}:{name}", name, archive.read(name), archive.read(types) if types else None
 
@@ -191,7 +191,8 @@ def _cas(cassis: Any, types: Any, document: Document, options: AnnotationOptions
 
 def _data(cas: Any, suffix: str, path: str) -> bytes:
     try:
-        return str(cas.to_json() if suffix == ".json" else cas.to_xmi()).encode()
+        text: str = cas.to_json() if suffix == ".json" else cas.to_xmi()
+        return text.encode()
     except ValueError as error:  # characters that XML cannot carry
         raise UsageError(f"{path}: XML cannot carry the text ({error}); write a .json file") from error
 

@@ -1,6 +1,6 @@
 """What the inline formats share: the source text repeated, with markup around its entities.
 
-`bracketed`, `xml` and `inserted` give the markup; here are the canonical form, the lock and the parsers. Canonical:
+`bracketed`, `xml` and `inserted` give the markup; here are the canonical form and the parsers. Canonical:
 markup opens right before the mention (before one leading space if `space_inside`) and closes right after it; spans
 never cross; of equal spans the label that sorts first is outermost; every character that markup needs is escaped
 wherever it stands.
@@ -9,47 +9,22 @@ wherever it stands.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
-from genner_cli.data.characters import inner_offsets
 from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Marked, OutputFormat, Rendering, select
 from genner_cli.formats.shared import gbnf
-from genner_cli.formats.shared.boundaries import is_boundary
-from genner_cli.locking import Edge, Guess, Segment, State
+from genner_cli.formats.shared.inline_lock import InlineLock
+from genner_cli.formats.shared.markup import Markup
 from genner_cli.types import Entity, Range, canonical_order
 
 _MAX_READINGS = 20_000  # partial ones, of a completion in which markup and text look alike
 
 
-class InlineFormat(OutputFormat):
-    """An inline format; subclasses give its markup.
-
-    `open`: what opens an entity; `close`: what stands before and after the label in a closing. `escapes`: source
-    characters and what is written for them; `char`: the GBNF of one of them or of any other. `label_first`: the label
-    stands in the opening too. `space_inside`: an opening stands before the space of its mention. `markup`: literals
-    that are user-defined tokens of the model.
-    """
-
-    open: ClassVar[str]
-    close: ClassVar[tuple[str, str]]
-    escapes: ClassVar[Mapping[str, str]]
-    char: ClassVar[str]
-    label_first: ClassVar[bool] = False
-    space_inside: ClassVar[bool] = False
-    markup: ClassVar[frozenset[bytes]] = frozenset()
-
-    def opening(self, label: str) -> str:
-        """The opening of an entity with this label."""
-        return self.open
-
-    def closing(self, label: str) -> tuple[str, ...]:
-        """The parts of its closing, each of them one literal."""
-        return (self.close[0], label, self.close[1])
+class InlineFormat(Markup, OutputFormat):
+    """An inline format; subclasses give its markup."""
 
     @cached_property
     def scan(self) -> re.Pattern[str]:
@@ -59,11 +34,6 @@ class InlineFormat(OutputFormat):
         escaped = "|".join(map(re.escape, self.escapes.values()))
         close = f"(?P<close>{before}(?P<label>{plain}+){after})"
         return re.compile(f"(?P<open>{opening})|{close}|(?P<escaped>{escaped})|(?P<char>{plain})", re.DOTALL)
-
-    def escape(self, text: str) -> str:
-        """The text as it stands in a completion without entities."""
-        table: dict[str, str | int | None] = {**self.escapes}
-        return text.translate(str.maketrans(table))
 
     @cached_property
     def _unescape(self) -> dict[str, str]:
@@ -261,211 +231,3 @@ class _Reading(NamedTuple):
         while closed:
             (start, end, label), closed = closed
             yield Entity(start, end, label, text[start:end])
-
-
-class Frame(NamedTuple):
-    """An open entity: where its mention starts; its label, once known."""
-
-    start: int
-    label: str | None
-
-
-class Position(NamedTuple):
-    """A state: units copied, open entities, those closed here, and how far a closing has come."""
-
-    unit: int = 0
-    frames: tuple[Frame, ...] = ()
-    closed: tuple[Frame, ...] = ()
-    closing: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class InlineLock:
-    """The lock of an inline format: the next unit of the source, an opening, or a closing.
-
-    `units` are the parts of the escaped source that markup may stand between (characters, or the
-    canonical tokens), `offsets[i]` is the offset into the text before unit i, None inside a character.
-    """
-
-    format: InlineFormat
-    text: str
-    labels: tuple[str, ...]
-    depth: int
-    units: tuple[bytes, ...]
-    offsets: tuple[int | None, ...]
-    closings: Mapping[str, tuple[bytes, ...]]
-    by_token: bool = False
-    whole_words: bool = False
-    start: State = field(default=Position())
-
-    @property
-    def markup(self) -> frozenset[bytes]:
-        return self.format.markup if self.by_token else frozenset()
-
-    def segmented(self, segment: Segment) -> InlineLock:
-        """This lock over the canonical tokens, for a format whose markup leaves them unchanged.
-
-        Raises DataError where these do not spell the text (a tokenizer that normalises it).
-        """
-        if not self.format.markup:
-            return self
-        offset_at = {end: offset for offset, end in enumerate(_ends(self.units))}
-        units = tuple(segment(self.format.escape(self.text)))
-        if b"".join(units) != b"".join(self.units):
-            raise DataError("the model's tokenizer changes this text; choose another --format")
-        closings = {
-            label: tuple(
-                piece
-                for part in self.format.closing(label)
-                for piece in ((part.encode(),) if part.encode() in self.format.markup else segment(part))
-            )
-            for label in self.labels
-        }
-        offsets = tuple(offset_at.get(end) for end in _ends(units))
-        return replace(self, units=units, offsets=offsets, closings=closings, by_token=True)
-
-    def likely(self, state: State) -> Guess:
-        """The source without further markup."""
-        assert isinstance(state, Position)
-        if state.closing:
-            return Guess(b"")
-        data = self._source[self._ends[state.unit] :]
-        return Guess(data, 0, len(data) if state.frames else 0)
-
-    def edges(self, state: State) -> Sequence[Edge]:
-        assert isinstance(state, Position)
-        if state.closing:
-            return (self._closing_edge(state, *state.closing),)
-        edges = []
-        if state.unit < len(self.units):
-            copied = Position(state.unit + 1, state.frames)
-            if self._can_close(copied):
-                edges.append(Edge(self.units[state.unit], copied))
-        offset = self.offsets[state.unit]
-        if offset is not None:
-            edges += self._openings(state, offset)
-            edges += self._closings(state, offset)
-        return edges
-
-    def remaining(self, state: State) -> int:
-        assert isinstance(state, Position)
-        bound = self._units_left[state.unit] + len(state.frames) * self._longest_closing
-        if state.closing:
-            label, done = state.closing
-            bound += sum(self._sizes(self.closings[label][done:])) - self._longest_closing
-        return bound
-
-    def inside(self, state: State) -> bool:
-        assert isinstance(state, Position)
-        return bool(state.frames)
-
-    def _openings(self, state: Position, offset: int) -> Iterator[Edge]:
-        if len(state.frames) >= self.depth:
-            return
-        start = self._mention_start(offset)
-        if start is None:
-            return
-        for label in self.labels if self.format.label_first else ("",):
-            opened = Position(state.unit, (*state.frames, Frame(start, label or None)), state.closed)
-            if self._can_close(opened):
-                yield Edge(self.format.opening(label).encode(), opened)
-
-    def _closings(self, state: Position, offset: int) -> Iterator[Edge]:
-        if not state.frames:
-            return
-        frame = state.frames[-1]
-        if offset <= frame.start or not self._closable[state.unit]:
-            return
-        for label in (frame.label,) if frame.label else self.labels:
-            if Frame(frame.start, label) not in state.closed:
-                yield self._closing_edge(state, label, 0)
-
-    def _closing_edge(self, state: Position, label: str, done: int) -> Edge:
-        parts = self.closings[label]
-        if done + 1 < len(parts):
-            return Edge(parts[done], Position(state.unit, state.frames, state.closed, (label, done + 1)))
-        closed = (*state.closed, Frame(state.frames[-1].start, label))
-        return Edge(parts[done], Position(state.unit, state.frames[:-1], closed))
-
-    def _mention_start(self, offset: int) -> int | None:
-        """Where the mention of an opening at this offset starts; None if none may open here."""
-        start = offset
-        if self.format.space_inside:
-            if self.text.startswith(" ", offset):
-                start += 1
-            elif self.text.endswith(" ", 0, offset):
-                return None
-        opens = start < len(self.text) and not self.text[start].isspace() and self._may_bound(start)
-        return start if opens else None
-
-    def _may_bound(self, offset: int) -> bool:
-        """Whether a mention may start or end here as far as words and visible characters go."""
-        return is_boundary(self.text, offset, self._inside) if self.whole_words else offset not in self._inside
-
-    @cached_property
-    def _inside(self) -> frozenset[int]:
-        """The offsets at which no mention may start or end: they lie inside a visible character."""
-        return inner_offsets(self.text)
-
-    def _can_close(self, state: Position) -> bool:
-        """Whether all open entities can still be closed, no two of them as the same entity."""
-        if not state.frames:
-            return True
-        offset, last = self.offsets[state.unit], state.frames[-1].start
-        here = self._closable[state.unit] and offset is not None and offset > last
-        ends = self._ends_left[state.unit] - (self._closable[state.unit] and not here)
-        if ends >= len(state.frames):
-            return True
-        capacity = 1 if self.format.label_first else len(self.labels)  # equal frames that may end together
-        taken: Counter[tuple[Frame, int]] = Counter()
-        end = 0
-        for frame in reversed(state.frames):
-            while taken[frame, end] >= capacity:
-                end += 1
-            taken[frame, end] += 1
-        return end < ends
-
-    @cached_property
-    def _source(self) -> bytes:
-        return b"".join(self.units)
-
-    @cached_property
-    def _ends(self) -> list[int]:
-        return _ends(self.units)
-
-    def _sizes(self, literals: Sequence[bytes]) -> list[int]:
-        return [1 if self.by_token else len(literal) for literal in literals]
-
-    @cached_property
-    def _units_left(self) -> list[int]:
-        return _suffix_sums(self._sizes(self.units))
-
-    @cached_property
-    def _closable(self) -> list[bool]:
-        return [
-            bool(offset) and not self.text[offset - 1].isspace() and self._may_bound(offset)
-            for offset in (each or 0 for each in self.offsets)
-        ]
-
-    @cached_property
-    def _ends_left(self) -> list[int]:
-        return _suffix_sums(self._closable)
-
-    @cached_property
-    def _longest_closing(self) -> int:
-        return max(sum(self._sizes(parts)) for parts in self.closings.values())
-
-
-def _ends(parts: Sequence[bytes]) -> list[int]:
-    """Byte offsets before, between and after the parts."""
-    offsets = [0]
-    for part in parts:
-        offsets.append(offsets[-1] + len(part))
-    return offsets
-
-
-def _suffix_sums(sizes: Sequence[int]) -> list[int]:
-    sums = [0]
-    for size in reversed(sizes):
-        sums.append(sums[-1] + size)
-    return sums[::-1]

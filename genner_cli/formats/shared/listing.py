@@ -1,30 +1,21 @@
 """What the JSON formats share: mentions listed as JSON strings, each a part of the source.
 
-`category` and the formats of `numbered` say how an item looks; here are the lock's walk through a mention, the rule
-which spans may still be listed, and readers of JSON. Canonical: `json.dumps(..., ensure_ascii=False)` with its default
-spaces, mentions between word boundaries.
+`category`, `open` and the formats of `numbered` say how an item looks. Mentions stand between word boundaries.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from genner_cli.errors import DataError
-from genner_cli.formats import Marked, OutputFormat
+from genner_cli.formats import LeftOut, Marked, OutputFormat
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.locking import Edge, Guess, Segment, State
 from genner_cli.types import Entity, Range, canonical_order
-
-CHARACTER = r'[^"\\\x00-\x1f] | "\\" (["\\bfnrt] | "u" [0-9a-f] [0-9a-f] [0-9a-f] [0-9a-f])'
-"""GBNF of one character of a JSON string."""
 
 
 class ListingFormat(OutputFormat):
@@ -48,17 +39,26 @@ class ListingFormat(OutputFormat):
             raise DataError(f"the completion is not JSON ({error})") from error
         if not isinstance(value, list | dict):
             raise DataError("the completion is neither a list nor an object")
-        items = value if isinstance(value, list) else _counted(value)
-        return sorted({_located(item, text) for item in items}, key=canonical_order)
+        return sorted({_located(item, text) for item in self.items(value)}, key=canonical_order)
+
+    def items(self, value: list[Any] | dict[str, Any]) -> Iterable[Any]:
+        """The items of a parsed completion, each with its text, label, and the place or the number of its
+        occurrence."""
+        if isinstance(value, list):
+            return value
+        return counted_items((mention, label) for label, listed in value.items() for mention in _list(listed))
 
 
-def _counted(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The items of a category listing, with the number of each mention among its equals."""
-    listed: Counter[str] = Counter()
-    for label, mentions in value.items():
-        for mention in mentions if isinstance(mentions, list) else ():
-            listed[str(mention)] += 1
-            yield {"text": mention, "label": label, "occurrence_index": listed[str(mention)]}
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def counted_items(listed: Iterable[tuple[Any, Any]]) -> Iterator[dict[str, Any]]:
+    """Mentions with their labels as items with the number of each mention among its equals."""
+    counts: Counter[str] = Counter()
+    for mention, label in listed:
+        counts[str(mention)] += 1
+        yield {"text": mention, "label": label, "occurrence_index": counts[str(mention)]}
 
 
 def _located(item: Any, text: str) -> Entity:
@@ -76,301 +76,43 @@ def _located(item: Any, text: str) -> Entity:
     return Entity(start, start + len(mention), label, mention)
 
 
-class Span(NamedTuple):
-    """A listed entity: its place and its label."""
+class Counted(NamedTuple):
+    """Entities in an order in which the k-th listing of a text means its k-th occurrence, and the others."""
 
-    start: int
-    end: int
-    label: str
-
-
-Taken = frozenset[Span]
+    entities: list[Entity]
+    left_out: tuple[LeftOut, ...]
 
 
-def fits(taken: Taken, span: Span, depth: int) -> bool:
-    """Whether a span can be listed beside these: not again, not crossing, nesting at most `depth`."""
-    start, end, _ = span
-    around = within = 0
-    for other in taken:
-        if other.end <= start or end <= other.start:
-            continue
-        if other == span or not (
-            (other.start <= start and end <= other.end) or (start <= other.start and other.end <= end)
-        ):
-            return False
-        if other.start <= start and end <= other.end:
-            around += 1
+def counted(mentions: Mentions, entities: Iterable[Entity]) -> Counted:
+    """Of entities in the order in which they are to be listed, those that can be."""
+    listed: list[Entity] = []
+    left_out: list[LeftOut] = []
+    counts: Counter[str] = Counter()
+    for entity in entities:
+        places, count = mentions.occurrences(entity.text), counts[entity.text]
+        if entity.start in places[count : count + 1]:
+            listed.append(entity)
+            counts[entity.text] += 1
+        elif entity.start in places:
+            left_out.append(LeftOut(entity, f"listing {entity.text!r} here would mean another occurrence"))
         else:
-            within = max(within, _levels(taken, other))
-    return around + 1 + within <= depth
+            left_out.append(LeftOut(entity, "it does not stand between word boundaries"))
+    return Counted(listed, tuple(left_out))
 
 
-def _levels(taken: Taken, outer: Span) -> int:
-    """How deep the spans within `outer` nest, itself included."""
-    inner = [s for s in taken if s != outer and outer.start <= s.start and s.end <= outer.end]
-    inner = [s for s in inner if (s.start, s.end) != (outer.start, outer.end) or s.label > outer.label]
-    return 1 + max((_levels(taken, s) for s in inner), default=0)
+class Occurrences:
+    """Reads listings in order: the k-th of a text means its k-th occurrence."""
 
+    def __init__(self, text: str) -> None:
+        self._mentions = Mentions(text)
+        self._listed: Counter[str] = Counter()
 
-def reach(taken: Taken, start: int, depth: int) -> int:
-    """Behind this no span from `start` can end beside these; it may be `start` itself."""
-    around, furthest = 0, sys.maxsize
-    for other in taken:
-        if other.start < start < other.end:
-            around += 1
-            furthest = min(furthest, other.end)
-        elif depth == 1 and start <= other.start:
-            furthest = min(furthest, other.start)
-    return furthest if around < depth else start
-
-
-class Opening(NamedTuple):
-    """State: between items. `place` is the format's own (a label's number, whether any item came)."""
-
-    place: Any
-    taken: Taken
-
-
-class Reading(NamedTuple):
-    """State: `length` characters of a mention are written; it may be any of those at `starts`."""
-
-    place: Any
-    taken: Taken
-    starts: tuple[int, ...]
-    length: int
-
-
-class Naming(NamedTuple):
-    """State: the mention and the label are written, which occurrence is to come."""
-
-    place: Any
-    taken: Taken
-    mention: str
-    label: str
-
-
-class Done(NamedTuple):
-    """State: the completion is whole."""
-
-
-@dataclass(frozen=True, eq=False)
-class ListingLock(ABC):
-    """The lock of a JSON format. Subclasses say what stands around the mentions."""
-
-    text: str
-    labels: tuple[str, ...]
-    depth: int
-    by_token: bool = False
-    markup: frozenset[bytes] = frozenset()
-    _edges: dict[State, Sequence[Edge]] = field(default_factory=dict, repr=False)
-    _bounds: dict[State, int] = field(default_factory=dict, repr=False)
-    _nearest: dict[tuple[Any, Taken, int], tuple[int, int | None]] = field(default_factory=dict, repr=False)
-
-    @property
-    @abstractmethod
-    def start(self) -> State:
-        """The state of an empty completion."""
-
-    @abstractmethod
-    def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
-        """The spans that this mention may mean here, already filtered by `fits`."""
-
-    @abstractmethod
-    def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
-        """Whether the mention between these may be listed here, meaning this place."""
-
-    @abstractmethod
-    def between(self, state: Opening) -> Iterator[Edge]:
-        """From between two items: to a further mention, if `readable`, and onwards to the end."""
-
-    @abstractmethod
-    def closing(self, state: Reading, mention: str) -> Iterator[Edge]:
-        """From the end of a mention to what follows its quote."""
-
-    @abstractmethod
-    def naming(self, state: Naming) -> Iterator[Edge]:
-        """From a mention and its label to the item's end."""
-
-    @abstractmethod
-    def following(self, state: Opening) -> Edge:
-        """What probably comes next between two items: a further one, or the end with all that belongs to it."""
-
-    @abstractmethod
-    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
-        """The listed spans behind which the next one probably stands."""
-
-    @abstractmethod
-    def tail(self, state: State) -> int:
-        """Bytes that suffice to finish once the mention is written."""
-
-    def segmented(self, segment: Segment) -> ListingLock:
-        """The lock itself: any tokens that spell a legal listing are legal."""
-        return self
-
-    def likely(self, state: State) -> Guess:
-        """The mention that is being written or comes next, what belongs to it, and the end behind it."""
-        data, start, end = b"", 0, 0
-        while not isinstance(state, Done) and not (end and isinstance(state, Reading)):
-            if isinstance(state, Reading):
-                span = self.likely_mention(state)
-                if span is None:
-                    break
-                written = quoted(self.text[span[0] + state.length : span[1]])
-                start, end = len(data), len(data) + len(written)
-                data += written
-                edge = next(self.closing(state, self.text[slice(*span)]), None)
-            else:
-                assert isinstance(state, Opening | Naming)
-                edge = self.following(state) if isinstance(state, Opening) else next(self.naming(state), None)
-            if edge is None:
-                break
-            data += edge.data
-            state = edge.state
-        return Guess(data, start, end)
-
-    def likely_mention(self, state: Reading) -> tuple[int, int] | None:
-        """Start and end of the mention that is probably being written: of those that begin so, the first; of all, the
-        first capitalised one behind those listed. It ends where a listed one ended, or with its capitalised words."""
-        place, taken, starts, length = state
-        start: int | None = starts[0]
-        if not length:
-            behind = max((span.end for span in self.in_order(place, taken)), default=0)
-            inside = [span for span in taken if span.end > behind]
-            free = (s for s in starts if s >= behind and not any(span.start <= s < span.end for span in inside))
-            start = next((s for s in free if self.text[s].isupper()), None)
-        if start is None:
-            return None
-        again = (self.text[span.start : span.end] for span in taken if span.end - span.start >= length)
-        ends = [start + len(mention) for mention in again if self.text.startswith(mention, start)]
-        end = max(ends, default=_end_of_words(self.text, start))
-        if end >= start + max(length, 1) and self.listable(place, taken, start, end):
-            return start, end
-        nearest = self._end_of(place, taken, start, max(length, 1))
-        return None if nearest is None else (start, nearest)
-
-    def edges(self, state: State) -> Sequence[Edge]:
-        if state not in self._edges:
-            self._edges[state] = tuple(self._find_edges(state))
-        return self._edges[state]
-
-    def _find_edges(self, state: State) -> Iterator[Edge]:
-        if isinstance(state, Opening):
-            yield from self.between(state)
-        elif isinstance(state, Reading):
-            yield from self._reading(state)
-        elif isinstance(state, Naming):
-            yield from self.naming(state)
-
-    def remaining(self, state: State) -> int:
-        if state not in self._bounds:
-            self._bounds[state] = self.tail(state) + (self._shortest(state) if isinstance(state, Reading) else 0)
-        return self._bounds[state]
-
-    def inside(self, state: State) -> bool:
-        return isinstance(state, Reading | Naming)
-
-    def readable(self, place: Any, taken: Taken) -> Reading | None:
-        """The state of a mention that has just begun; None if none may be listed any more."""
-        starts = tuple(s for s in self._mentions.starts if self._end_of(place, taken, s, 1) is not None)
-        return Reading(place, taken, starts, 0) if starts else None
-
-    def _reading(self, state: Reading) -> Iterator[Edge]:
-        place, taken, starts, length = state
-        mention = self.text[starts[0] : starts[0] + length]
-        if length and any(self.spans(place, taken, mention)):
-            yield from self.closing(state, mention)
-        by_char: dict[str, list[int]] = {}
-        for start in starts:
-            if self._end_of(place, taken, start, length + 1) is not None:
-                by_char.setdefault(self.text[start + length], []).append(start)
-        for char, following in by_char.items():
-            yield Edge(quoted(char), Reading(place, taken, tuple(following), length + 1))
-
-    def _shortest(self, state: Reading) -> int:
-        place, taken, starts, length = state
-        nearest = ((start, self._end_of(place, taken, start, max(length, 1))) for start in starts)
-        return min(len(quoted(self.text[start + length : end])) for start, end in nearest if end is not None)
-
-    def _end_of(self, place: Any, taken: Taken, start: int, length: int) -> int | None:
-        """The nearest end, at least `length` behind `start`, of a mention that may be listed."""
-        key = (place, taken, start)
-        shortest, nearest = self._nearest.get(key, (sys.maxsize, None))
-        if length < shortest or (nearest is not None and nearest < start + length):
-            ends = self._mentions.ends_between(start + length, reach(taken, start, self.depth))
-            nearest = next((end for end in ends if self.listable(place, taken, start, end)), None)
-            self._nearest[key] = length, nearest
-        return nearest
-
-    @cached_property
-    def _mentions(self) -> Mentions:
-        return Mentions(self.text)
-
-
-_WORD = re.compile(r"\S*")
-
-
-def _end_of_words(text: str, start: int) -> int:
-    """The end of the word at `start` and of the capitalised ones that follow it, without punctuation."""
-    end = start
-    while end == start or (text[end : end + 1] == " " and text[end + 1 : end + 2].isupper()):
-        begin = end + (end > start)
-        word = _WORD.match(text, begin)[0]  # type: ignore[index]
-        bare = word.rstrip(".,;:!?)]}\"'").removesuffix("'s")
-        end = begin + len(bare)
-        if bare != word:
-            break
-    return end
-
-
-_encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
-def quoted(text: str) -> bytes:
-    """The text inside a JSON string."""
-    return _encode(text)[1:-1].encode()
-
-
-_TOKEN = re.compile(r'[ \t\n\r]*("(?:[^"\\\x00-\x1f]|\\.)*"|-?[0-9]+|[{}\[\],:])')
-
-
-class Scanner:
-    """Reads JSON of strings, integers, lists and objects, with the place of each part."""
-
-    def __init__(self, completion: str) -> None:
-        self.completion = completion
-        self.at = 0
-
-    def take(self, *expected: str) -> str:
-        """The next token, which must be one of these if any are given; raises DataError."""
-        match = _TOKEN.match(self.completion, self.at)
-        if match is None or (expected and match[1] not in expected):
-            wanted = " or ".join(expected) or "a string or number"
-            raise DataError(f"the completion is not the expected JSON at character {self.at}: {wanted} is missing")
-        self.began, self.at = match.start(1), match.end()
-        return match[1]
-
-    def string(self) -> str:
-        """The next token, a string."""
-        token = self.take()
-        try:
-            value = json.loads(token)
-        except ValueError:
-            value = None
-        if not isinstance(value, str):
-            raise DataError(f"the completion has {token!r} where a string belongs, at character {self.began}")
-        return value
-
-    def number(self) -> int:
-        """The next token, a number."""
-        token = self.take()
-        if not re.fullmatch(r"-?[0-9]{1,18}", token):
-            raise DataError(f"the completion has {token!r} where a number belongs, at character {self.began}")
-        return int(token)
-
-    def end(self) -> None:
-        """Raises DataError if anything but white space follows."""
-        if self.completion[self.at :].strip():
-            raise DataError(f"the completion continues after its JSON, at character {self.at}")
+    def next(self, mention: str) -> int:
+        """Where the mention that is listed next starts; -1 where there is none."""
+        places = self._mentions.occurrences(mention) if mention else ()
+        self._listed[mention] += 1
+        number = self._listed[mention]
+        return places[number - 1] if number <= len(places) else -1
 
 
 def located(text: str, start: int, mention: str, label: str, rendering: Range) -> Entity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from genner_cli.formats.shared.inline import InlineLock, Position
+from genner_cli.formats.shared.inline_lock import InlineLock, Position
 from genner_cli.locking import Place, Places, advance
 
 CONTINUE = "continue"

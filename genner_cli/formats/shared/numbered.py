@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from genner_cli.errors import DataError
 from genner_cli.formats import Claim, Rendering, select
-from genner_cli.formats.shared import gbnf, listing
+from genner_cli.formats.shared import gbnf, json_text, listing, listing_lock
 from genner_cli.formats.shared.boundaries import Mentions
-from genner_cli.formats.shared.listing import Done, ListingFormat, ListingLock, Naming, Opening, Reading, Span, Taken
+from genner_cli.formats.shared.listing import ListingFormat
+from genner_cli.formats.shared.listing_lock import Done, ItemsLock, Naming, Opening, Reading, Span, Taken
 from genner_cli.locking import Edge, State
 from genner_cli.types import Entity, Range, canonical_order
 
@@ -56,15 +57,15 @@ class NumberedFormat(ListingFormat):
             item=r'"{\"text\": \"" char+ "\", \"label\": " label ", " ' + numbers + ' "}"',
             label=gbnf.one_of(json.dumps(label, ensure_ascii=False) for label in labels),
             number='"0" | [1-9] [0-9]*',
-            char=listing.CHARACTER,
+            char=json_text.CHARACTER,
         )
 
-    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ListingLock:
+    def lock(self, text: str, labels: Sequence[str], *, depth: int = 1, whole_words: bool = True) -> ItemsLock:
         return _Lock(text, tuple(labels), depth, format=self)
 
     def parse(self, completion: str, text: str) -> list[Entity]:
         mentions = Mentions(text)
-        scanner = listing.Scanner(completion)
+        scanner = json_text.Scanner(completion)
         entities = []
         scanner.take("[")
         more = scanner.take("{", "]") == "{"
@@ -76,7 +77,7 @@ class NumberedFormat(ListingFormat):
         scanner.end()
         return sorted(entities, key=canonical_order)
 
-    def _item(self, scanner: listing.Scanner, mentions: Mentions) -> Entity:
+    def _item(self, scanner: json_text.Scanner, mentions: Mentions) -> Entity:
         """The entity of an object whose brace is read."""
         began = scanner.began
         mention = _field(scanner, "text").string()
@@ -102,7 +103,7 @@ class NumberedFormat(ListingFormat):
                 yield str(item["label"]), str(item["text"]), *(int(item[key]) for key in self.keys)
 
 
-def _field(scanner: listing.Scanner, key: str) -> listing.Scanner:
+def _field(scanner: json_text.Scanner, key: str) -> json_text.Scanner:
     name = scanner.string()
     if name != key:
         raise DataError(f"the completion has the key {name!r} where {key!r} belongs, at character {scanner.began}")
@@ -125,31 +126,19 @@ def _objects(completion: str) -> Iterator[dict[str, Any]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Lock(ListingLock):
-    """`place`: whether any item is written."""
-
+class _Lock(ItemsLock):
     format: NumberedFormat = field(kw_only=True)
-
-    @property
-    def start(self) -> State:
-        return Opening(False, frozenset())
+    item = b'{"text": "'
 
     def spans(self, place: Any, taken: Taken, mention: str) -> Iterator[Span]:
         for start in self._mentions.occurrences(mention):
             for label in self.labels:
                 span = Span(start, start + len(mention), label)
-                if listing.fits(taken, span, self.depth):
+                if listing_lock.fits(taken, span, self.depth):
                     yield span
 
     def listable(self, place: Any, taken: Taken, start: int, end: int) -> bool:
-        return any(listing.fits(taken, Span(start, end, label), self.depth) for label in self.labels)
-
-    def between(self, state: Opening) -> Iterator[Edge]:
-        any_item = state.place
-        reading = self.readable(True, state.taken)
-        if reading:
-            yield Edge((b", " if any_item else b"[") + b'{"text": "', reading)
-        yield Edge(b"]" if any_item else b"[]", Done())
+        return any(listing_lock.fits(taken, Span(start, end, label), self.depth) for label in self.labels)
 
     def closing(self, state: Reading, mention: str) -> Iterator[Edge]:
         for label in dict.fromkeys(span.label for span in self.spans(True, state.taken, mention)):
@@ -159,13 +148,6 @@ class _Lock(ListingLock):
         for span in self.spans(True, state.taken, state.mention):
             if span.label == state.label:
                 yield Edge(self._numbered(state.mention, span.start), Opening(True, state.taken | {span}))
-
-    def following(self, state: Opening) -> Edge:
-        first, *_, end = (*self.edges(state), *self.edges(state))
-        return first if isinstance(first.state, Reading) and self.likely_mention(first.state) else end
-
-    def in_order(self, place: Any, taken: Taken) -> Iterator[Span]:
-        return iter(taken)
 
     def tail(self, state: State) -> int:
         if isinstance(state, Done):

@@ -1,17 +1,19 @@
-"""What the probes show on the terminal, and the picture of it."""
+"""What probes have measured -> tables for people, and differences between cells.
+
+Knows nothing of how anything is measured.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genner_cli.scoring import Comparison, Estimate, compare, rate_differences
 from genner_cli.scoring.tables import Table, change, percent, with_interval
 
 if TYPE_CHECKING:
     from genner_cli.probing.cells import Cell
-    from genner_cli.scoring import Comparison, Estimate
+    from genner_cli.probing.retention import Retained
 
 
 def cells_table(first: str, cells: Mapping[tuple[str, str], Cell]) -> Table:
@@ -50,8 +52,6 @@ def changes(
     pairs: Mapping[str, tuple[Cell, Cell]],
 ) -> dict[str, tuple[Mapping[str, Estimate], Comparison]]:
     """For each pair, the first minus the second, document by document."""
-    from genner_cli.scoring import compare, rate_differences
-
     return {
         name: (rate_differences(one.counts, other.counts), compare(one.counts, other.counts))
         for name, (one, other) in pairs.items()
@@ -66,19 +66,21 @@ def changes_value(found: Mapping[str, tuple[Mapping[str, Estimate], Comparison]]
     }
 
 
-def write_results(path: Path, value: dict[str, Any]) -> None:
-    """`results.json` in the probe's folder."""
-    from genner_cli.files.writing import Writer, encode_value
+def retained_table(found: Sequence[Retained]) -> Table:
+    """Measures of tasks before and after; numbers with more decimals the smaller they are."""
+    rows = []
+    for each in found:
+        sides = each.before, each.after
+        if each.share:
+            figures = [*map(with_interval, sides), change(each.difference)]
+        else:
+            figures = [*(_number_text(side) for side in sides), _number_text(each.difference, sign="+")]
+        rows.append((each.task.removesuffix(f"/{each.measure}"), each.measure, f"{each.questions:,}", *figures))
+    return Table.of(("task", "measure", "questions", "before (95 % interval)", "after", "difference"), rows)
 
-    with Writer(str(path / "results.json"), suffixes=(".json",)) as writer:
-        writer.write(encode_value(value))
 
-
-def draw(panels: Sequence[tuple[str, Mapping[str, Mapping[str, Estimate]], bool]], path: Path) -> None:
-    """The picture; its panels' titles, rows, and whether zero is marked."""
-    try:
-        from genner_cli.plots.drawings import Panel, draw_probe
-    except ModuleNotFoundError as error:
-        sys.stderr.write(f"genner: no {path}, which needs {error.name}; run: pip install 'genner[plots]'\n")
-        return
-    draw_probe([Panel(*each) for each in panels], path)
+def _number_text(estimate: Estimate, *, sign: str = "") -> str:
+    """`21.5 (19.0 to 24.1)`: more decimals the smaller its bounds are."""
+    largest = max(map(abs, estimate))
+    form = f"{sign},.{0 if largest >= 1000 else 1 if largest >= 10 else 3}f"
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
