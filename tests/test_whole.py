@@ -6,6 +6,7 @@ import ast
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -215,6 +216,7 @@ def test_where_a_system_has_a_fuller_flush_it_is_asked_for_and_fsync_is_the_fall
             raise OSError(errno.ENOTSUP, "not supported")
         return 0
 
+    monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", full)
     monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(("fsync", descriptor)))
