@@ -157,6 +157,7 @@ def test_crossing_and_repeated_entities_are_problems(tmp_path: Path, nested: boo
     ("record", "what"),
     [
         ({"text": "x"}, "field 'entities' is missing"),
+        ({"text": "x", "label": [[0, 1, "A"]]}, "is 'label' of another tool? `genner data convert --from`"),
         ({"text": "x", "entities": None}, "field 'entities' is None"),
         ({"text": "x", "entities": {}}, "field 'entities' is {}"),
         ({"text": "x", "entities": [], "error": {"message": "m"}}, "a failed extraction"),

@@ -166,7 +166,9 @@ def labelled(
     given = record.fields.get("entities")
     if not isinstance(given, list):
         is_what = f"is {reprlib.repr(given)}, not a list" if "entities" in record.fields else "is missing"
-        return record, [f"field 'entities' {is_what}; write a list like [{_SHAPE}], [] where there are none"]
+        listed = next((name for name, value in record.fields.items() if isinstance(value, list) and value), None)
+        other = f"; is {listed!r} of another tool? `genner data convert --from` reads its export" if listed else ""
+        return record, [f"field 'entities' {is_what}; write a list like [{_SHAPE}], [] where there are none{other}"]
     problems = []
     numbered = []
     for number, value in enumerate(given):
