@@ -110,6 +110,8 @@ def test_a_plan_that_is_not_there_is_written_and_nothing_else(genner: Genner, fi
         (["--model", str(hub.BUNDLED)], "--annotate-with"),
         (["--not-in", "missing.jsonl"], "missing.jsonl"),
         (["--examples", "missing.jsonl"], "missing.jsonl"),
+        (["--not-in", "-"], "--not-in"),
+        (["--examples", "-"], "--examples"),
     ],
 )
 def test_what_cannot_be_is_a_usage_error(

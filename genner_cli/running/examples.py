@@ -129,7 +129,10 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
     """The labelled documents that a run is given to show, with their hints. Raises UsageError with the first thing
     that is wrong with the file."""
     path = spec.examples or ""
-    gold = read_gold(expand([path]), text_field=spec.text_field, id_field=spec.id_field)
+    paths = expand([path])
+    if STDIO in paths:
+        raise UsageError("--examples: standard input can be read once alone, and examples are read again; name a file")
+    gold = read_gold(paths, text_field=spec.text_field, id_field=spec.id_field)
     if gold.problems:
         others = len(gold.problems) - 1
         more = f"; and {others:,} more, which genner data check lists" if others else ""
