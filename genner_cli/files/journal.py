@@ -107,9 +107,10 @@ class Journal:
         Path(self.lines).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Deletes both files, if they are there."""
+        """Deletes both files, and what a process that was killed left of the lock, if they are there."""
         for path in (self.lines, self.index):
             Path(path).unlink(missing_ok=True)
+        self._lock.forget()
 
     def resume(self) -> None:
         """Opens the lines, cuts lines and index to their common whole prefix, and appends behind it."""
