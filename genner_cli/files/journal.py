@@ -153,13 +153,20 @@ class Journal:
         self._unsynced, self._synced = 0, time.monotonic()
 
     def take_over(self, other: Journal) -> None:
-        """Puts the files of another journal, which ends, in the place of this one's; `resume` comes next."""
-        other.sync()
-        self.close()
-        other.close()
-        # In this order: new lines beside old entries are found out and cut, old lines under new entries need not be.
-        rename_durably(other.lines, self.lines)
-        rename_durably(other.index, self.index)
+        """Puts the files of another journal, which ends, in the place of this one's; `resume` comes next.
+
+        Raises GennerError where the disk refuses.
+        """
+        try:
+            other.sync()
+            self.close()
+            other.close()
+            # In this order: new lines beside old entries are found out and cut, old lines under new entries need not
+            # be.
+            rename_durably(other.lines, self.lines)
+            rename_durably(other.index, self.index)
+        except OSError as error:
+            raise refused(self.lines, error) from error
         other._lock.release()
         self._data, self._entries = None, _opened(self.index)
 
