@@ -96,6 +96,9 @@ class AskedModel:
             remedy = smaller_context(self._opening.spec.engine.context)
             message = f"{self.file}: its process {death} while the model was opened; {remedy}"
             raise ModelError(message) from death
+        except BaseException:  # a signal
+            self._process.close()
+            raise
         if isinstance(opened, Exception):
             self._process.close()
             raise opened
