@@ -15,7 +15,7 @@ from genner_cli.engine.gguf_header import Header
 from genner_cli.errors import ModelError
 from genner_cli.files.calibrations import read_own_value
 from genner_cli.plurals import size_text
-from genner_cli.prompting import Instructions
+from genner_cli.prompting import VERSION_KEY, Instructions
 from genner_cli.provenance import Provenance
 
 
@@ -59,7 +59,7 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
     except ModelError as error:
         return {"instructions": None, "provenance": None, "problem": str(error)}
     value = instructions and {
-        "prompt_version": int(pairs["genner.prompt.version"]),
+        "prompt_version": int(pairs[VERSION_KEY]),
         "format": instructions.format,
         "depth": instructions.depth,
         "chunk_bytes": instructions.chunk_bytes,

@@ -288,8 +288,12 @@ class Estimate:
         }
 
     def _prefixes(self) -> int:
-        """How often a prefix is read."""
-        return 1 if self.passes == 1 else self.passes * ceil(self.survey.chunks / PASS_CHUNKS)
+        """How often the prefix is read; those of documents with labels of their own are all counted already."""
+        return (
+            self.passes
+            if self.passes == 1 or self.survey.prefix
+            else self.passes * ceil(self.survey.chunks / PASS_CHUNKS)
+        )
 
     def lines(self) -> Iterator[str]:
         """The estimate for people to read."""

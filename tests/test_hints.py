@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.prompting import HINTS, Demonstration, Prompt, Turn, hint_lines
 from genner_cli.running.backend import extractions
+from genner_cli.running.examples import check_provenance
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.local import run
 from genner_cli.running.spec import Nearness, RunSpec
@@ -89,6 +92,21 @@ def test_hints_belong_to_the_document_of_their_id_and_text(tmp_path: Path, caplo
     with pytest.raises(UsageError, match="none of 2 documents"):
         refuse_unmatched(asked[2:], str(path), "--hints", **NAMES)
     refuse_unmatched([], str(path), "--hints", **NAMES)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+def test_a_stream_of_documents_is_not_read_for_a_check_of_hints(tmp_path: Path) -> None:
+    stream, hints = tmp_path / "stream.jsonl", write_documents(tmp_path / "hints.jsonl", [record("Ann ran.")])
+    os.mkfifo(stream)
+    reader = os.open(stream, os.O_RDONLY | os.O_NONBLOCK)
+    stream.write_bytes(line := b'{"text": "Ann ran."}\n')
+    check = threading.Thread(
+        target=check_provenance, args=[RunSpec(inputs=(str(stream),), hints=str(hints))], daemon=True
+    )
+    check.start()
+    check.join(10)  # for ever, if it waits for the end of the stream
+    assert os.read(reader, 99) == line
+    os.close(reader)
 
 
 def test_a_file_of_hints_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

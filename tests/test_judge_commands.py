@@ -248,6 +248,8 @@ def test_examples_are_shown_to_a_model_that_answers_in_a_chat_within_a_quarter_o
     manifest = orjson.loads(Path(f"{shown}.run.json").read_bytes())
     assert "shots" in str(manifest)
     assert genner(*command, "-o", shown).status == 2  # other questions
+    smaller = genner(*command, "--examples", train, "--shots", "2", "--context", "1024", "-o", shown)
+    assert (smaller.status, "context" in smaller.stderr) == (2, True)
     assert genner(*command, "--shots", "2", "-o", plain).status == 2
     assert genner(*command, "--examples", train, "--ask", "label", "-o", tmp_path / "no.jsonl").status == 2
     own = genner("judge", path, "--examples", train, *TYPES, *CPU, "-o", tmp_path / "own.jsonl")

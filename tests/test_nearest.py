@@ -192,6 +192,10 @@ def test_the_oldest_vectors_and_the_files_not_used_for_longest_are_removed(
     def there() -> dict[str, int]:
         return {path.name: path.stat().st_size for path in tmp_path.iterdir()}
 
+    file = VectorFile(tmp_path / "gone.sqlite")
+    file.write([passages[0]], [rows])
+    (tmp_path / "gone.sqlite").unlink()  # by another process, which had too many
+    file.close()
     grow("old.sqlite", range(30))
     grow("used.sqlite", range(30))
     assert there().keys() == {"old.sqlite", "used.sqlite"}

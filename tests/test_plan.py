@@ -140,6 +140,16 @@ def test_an_estimate_scales_the_sample_to_the_whole_by_bytes() -> None:
     assert made["engine"] == {"same output in any batch": "no: x"}
 
 
+def test_prefixes_of_own_labels_are_read_once_more_in_a_second_pass() -> None:
+    whole = Survey(documents=2000, chunks=2000, bytes=4000, prefix=70)
+    timing = Timing(200, 100, 400, Tally(completions=5, bytes=8000))
+    for passes in (1, 2):
+        made = Estimate(
+            whole, timing, 16, 70, model_bytes=5, kv_cache_bytes=6, invariance=Invariance(None, "x"), passes=passes
+        )
+        assert made.value()["prompt_tokens"] == 70 * passes
+
+
 def write(path: Path, texts: Iterable[str], *more: bytes) -> Path:
     path.write_bytes(b"\n".join([*(orjson.dumps({"text": text}) for text in texts), *more]))
     return path

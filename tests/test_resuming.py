@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import GennerError, UsageError
 from genner_cli.files import journal
 from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.output_target import OutputTarget, records_of
@@ -70,6 +71,32 @@ def lines(path: Path) -> list[bytes]:
 
 def expected(values: Iterable[Input]) -> list[bytes]:
     return [made(document)[0] for document in values]
+
+
+def test_a_disk_that_cannot_keep_what_it_took_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "out.jsonl"
+    with ResumableOutput(str(path)) as output:
+        output.begin(SETTINGS)
+        for document in output.rest(iter(documents(3, unread=(2,)))):
+            output.write(*made(document))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fails)
+            with pytest.raises(GennerError):
+                output.finish()
+        output.finish()
+        with output.retry() as again, monkeypatch.context() as patch:
+            for document in again.rest(iter(documents(3))):
+                again.write(*made(document))
+            patch.setattr(os, "fsync", fails)
+            with pytest.raises(GennerError):
+                again.finish()
+    work(path, documents(3), retry=True)
+    assert lines(path) == expected(documents(3))
 
 
 class Killed(BaseException):

@@ -20,6 +20,7 @@ from resuming import records
 from genner_cli import hub
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
+from genner_cli.errors import ModelError
 from genner_cli.files.gold import read_gold
 from genner_cli.generation import Constraint, Request, Sampling
 from genner_cli.locking import NO_LOCK
@@ -109,6 +110,8 @@ def test_a_plan_that_is_not_there_is_written_and_nothing_else(genner: Genner, fi
         (["--model", str(hub.BUNDLED)], "--annotate-with"),
         (["--not-in", "missing.jsonl"], "missing.jsonl"),
         (["--examples", "missing.jsonl"], "missing.jsonl"),
+        (["--not-in", "-"], "--not-in"),
+        (["--examples", "-"], "--examples"),
     ],
 )
 def test_what_cannot_be_is_a_usage_error(
@@ -134,6 +137,23 @@ def test_a_model_in_a_child_writes_what_it_writes_here(random_author: Path) -> N
         assert len(asked.prompts) == 1
         assert dict(asked.generate(requests)) == here
         assert dict(asked.generate([])) == {}
+
+
+CANNOT_WRITE = """
+from genner_cli.engine.model import Model
+from genner_cli.errors import DataError
+from genner_cli.running import asked
+def prompt(self, pieces):
+    raise DataError("the vocabulary cannot write this text")
+Model.prompt = prompt
+asked.main()
+"""
+
+
+def test_texts_that_a_vocabulary_cannot_write_are_an_error_of_the_model(random_author: Path) -> None:
+    opening = Opening(random_author, RunSpec(engine=ONE_THREAD), WRITER_PROMPT)
+    with AskedModel(opening, CANNOT_WRITE) as asked, pytest.raises(ModelError):
+        asked.sizes([WRITER_PROMPT.rest("Write.")])
 
 
 DIES = """

@@ -28,6 +28,7 @@ from genner_cli.generation import Completion, Request
 from genner_cli.methods import synthesis
 from genner_cli.methods.synthesis import Scored, Verdict, Written
 from genner_cli.prompting import GENERAL_PROMPT, Prompt, Turn
+from genner_cli.running.annotating import correct
 from genner_cli.running.backend import ModelFacts, OpenedEngine
 from genner_cli.running.spec import RunSpec
 from genner_cli.running.synthesis import begin, plan_of, sentences, synthesize
@@ -169,6 +170,16 @@ def test_what_a_judge_refuses_is_removed_and_counted(tmp_path: Path) -> None:
     assert "0 unchanged, 0 changed" in made.corrected
 
 
+def test_an_annotation_within_another_that_is_right_stays(tmp_path: Path) -> None:
+    text = "She left the Bank of Oslo early."
+    outer, inner = Entity(13, 25, "ORG", "Bank of Oslo", 0.9), Entity(21, 25, "ORG", "Oslo", 0.1)
+    document = Document(text, "a", entities=(outer, inner))
+    voters = (voter("judge", lambda passage, mention, label: (mention, label) == ("Oslo", "ORG"), LABELS),)
+    ((found,), said) = correct(job(tmp_path, voters=voters), [document])
+    assert found.entities == (outer, replace(inner, score=None))
+    assert "1 unchanged" in said
+
+
 def result(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("plan.yaml", "train.jsonl", "rejected.jsonl", "synth.json")}
 
@@ -231,7 +242,9 @@ def test_a_complete_run_is_not_done_again(tmp_path: Path) -> None:
 def test_other_options_are_refused_and_restart_starts_over_but_for_the_plan(tmp_path: Path) -> None:
     synthesize(job(tmp_path))
     plan = (tmp_path / "plan.yaml").read_bytes()
-    for changes, says in (({"seed": 3}, "seed"), ({"count": 41}, "sentences to make")):
+    other = replace(author(), settings={"no-chat-template": True})
+    cases = ({"seed": 3}, "seed"), ({"count": 41}, "sentences to make"), ({"author": other}, "no-chat-template")
+    for changes, says in cases:
         with pytest.raises(UsageError, match=says):
             synthesize(job(tmp_path, **changes))
     edited = replace(read_plan(str(tmp_path / "plan.yaml")), names_per_sentence=2.0)

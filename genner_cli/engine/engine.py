@@ -293,7 +293,7 @@ class Engine:
             yield self._finish(slot, error)
 
     def _make_room(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
-        """Puts the youngest slot's job back; greedy decoding will write the same again. The last one fails."""
+        """Puts the youngest slot's job back; greedy or drawn by seed, it writes the same again. The last one fails."""
         slot = self._slots[-1]
         if len(self._slots) == 1:
             yield self._finish(slot, "the KV cache is too small for this document; choose a larger --context")

@@ -55,7 +55,7 @@ class VectorFile:
         """Closes the file, and trims what is kept if it has grown."""
         if not self._database:
             return
-        with suppress(sqlite3.Error):
+        with suppress(OSError, sqlite3.Error):  # OSError: another process has trimmed this file away
             if self._written and self._path.stat().st_size > self._most_bytes:
                 self._database.execute(_TRIM, (self._most_bytes // 2,))
                 self._database.commit()

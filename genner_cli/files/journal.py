@@ -107,9 +107,10 @@ class Journal:
         Path(self.lines).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Deletes both files, if they are there."""
+        """Deletes both files, and what a process that was killed left of the lock, if they are there."""
         for path in (self.lines, self.index):
             Path(path).unlink(missing_ok=True)
+        self._lock.forget()
 
     def resume(self) -> None:
         """Opens the lines, cuts lines and index to their common whole prefix, and appends behind it."""
@@ -152,13 +153,20 @@ class Journal:
         self._unsynced, self._synced = 0, time.monotonic()
 
     def take_over(self, other: Journal) -> None:
-        """Puts the files of another journal, which ends, in the place of this one's; `resume` comes next."""
-        other.sync()
-        self.close()
-        other.close()
-        # In this order: new lines beside old entries are found out and cut, old lines under new entries need not be.
-        rename_durably(other.lines, self.lines)
-        rename_durably(other.index, self.index)
+        """Puts the files of another journal, which ends, in the place of this one's; `resume` comes next.
+
+        Raises GennerError where the disk refuses.
+        """
+        try:
+            other.sync()
+            self.close()
+            other.close()
+            # In this order: new lines beside old entries are found out and cut, old lines under new entries need not
+            # be.
+            rename_durably(other.lines, self.lines)
+            rename_durably(other.index, self.index)
+        except OSError as error:
+            raise refused(self.lines, error) from error
         other._lock.release()
         self._data, self._entries = None, _opened(self.index)
 

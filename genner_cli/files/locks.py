@@ -48,13 +48,19 @@ class Lock:
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror}; name another file or folder after -o") from error
 
+    def forget(self) -> None:
+        """Removes the file that a killed process left. Nobody else may want the lock meanwhile."""
+        if self._file is None:
+            with suppress(OSError):
+                os.unlink(self.path)
+
     def release(self) -> None:
         """Removes the file; nothing where the lock is not held."""
         if self._file is None:
             return
-        with self._file, suppress(OSError):  # Windows removes no open file
+        file, self._file = self._file, None
+        with file, suppress(OSError):  # Windows removes no open file
             os.unlink(self.path)
-        self._file = None
         if sys.platform == "win32":
             with suppress(OSError):  # another process may have it open already
                 os.unlink(self.path)

@@ -200,8 +200,8 @@ class ResumableOutput:
     def finish(self) -> None:
         """All records are there: the output takes its name. Raises GennerError where the disk refuses."""
         if not self.finished:
-            self._journal.sync()
             try:
+                self._journal.sync()
                 self._target.publish(self._journal.lines)
             except OSError as error:
                 raise refused(self.path, error) from error
@@ -287,8 +287,11 @@ class Retry:
         self._journal.append(line, digest_of(document, self._output._key), outcome)
 
     def finish(self) -> None:
-        """All of them are there: they take their places."""
-        self._journal.sync()
+        """All of them are there: they take their places. Raises GennerError where the disk refuses."""
+        try:
+            self._journal.sync()
+        except OSError as error:
+            raise refused(self._journal.lines, error) from error
         if any(True for _ in self._journal):
             self._take_places()
         else:

@@ -17,7 +17,7 @@ from genner_cli.running.judging import candidate_value, candidates_of, judge, st
 from genner_cli.running.local import Progress, named, run, silent
 from genner_cli.running.rewriting import Files
 from genner_cli.running.synthesis_job import Synthesis, records_of, write_records
-from genner_cli.types import Document, Entity, Extraction, LabelTree
+from genner_cli.types import Document, Entity, Extraction, LabelTree, canonical_order
 
 log = logging.getLogger("genner")
 
@@ -55,13 +55,14 @@ def correct(job: Synthesis, documents: Sequence[Document], progress: Progress = 
         certain = [entity for at, entity in enumerate(document.entities) if (number, at) not in doubted]
         before = {(each.start, each.end, each.label) for each in document.entities if each not in certain}
         entities = list(certain)
-        for each in judged.get(document.id or "", ()):
-            overlaps = any(each.start < other.end and other.start < each.end for other in entities)
-            counts["overlapping" if overlaps else "unchanged" if each.key in before else "changed"] += 1
+        for each in sorted(judged.get(document.id or "", ()), key=lambda each: each.key not in before):
+            unchanged = each.key in before  # and lies beside or within the others, as it did
+            overlaps = not unchanged and any(each.start < other.end and other.start < each.end for other in entities)
+            counts["unchanged" if unchanged else "overlapping" if overlaps else "changed"] += 1
             if not overlaps:
                 text = document.text[each.start : each.end]
                 entities.append(Entity(each.start, each.end, each.label, text))
-        found.append(replace(document, entities=tuple(sorted(entities, key=lambda each: each.start))))
+        found.append(replace(document, entities=tuple(sorted(entities, key=canonical_order))))
     counts["removed"] = len(doubted) - counts.total()
     what = ", ".join(f"{counts[name]:,} {name}" for name in ("unchanged", "changed", "removed", "overlapping"))
     return found, f"{len(doubted):,} of {counted(len(places), 'annotation')} checked: {what}"

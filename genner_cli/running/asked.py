@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from genner_cli.errors import GennerError, ModelError
+from genner_cli.errors import DataError, GennerError, ModelError
 from genner_cli.generation import Answer, Completion, Question, Request, smaller_context
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.process import Child, ChildDied, PipeEnd, served
@@ -80,9 +80,11 @@ class AskedModel:
         return self._opening.file
 
     def sizes(self, prompts: Sequence[Sequence[Piece]]) -> list[int]:
-        """The tokens of each. Raises ModelError where the process ends meanwhile."""
+        """The tokens of each. Raises ModelError where the vocabulary cannot write one, or the process ends."""
         try:
-            return list(self._exchanged(Measuring(tuple(map(tuple, prompts)))))
+            return self._answered(Measuring(tuple(map(tuple, prompts))))
+        except DataError as error:
+            raise ModelError(f"{self.file}: {error}") from error
         except ChildDied as death:
             raise ModelError(f"{self.file}: its process {death} when it counted tokens; try again") from death
 
@@ -94,6 +96,9 @@ class AskedModel:
             remedy = smaller_context(self._opening.spec.engine.context)
             message = f"{self.file}: its process {death} while the model was opened; {remedy}"
             raise ModelError(message) from death
+        except BaseException:  # a signal
+            self._process.close()
+            raise
         if isinstance(opened, Exception):
             self._process.close()
             raise opened
@@ -114,7 +119,8 @@ class AskedModel:
             for each in batch:
                 yield self._alone(each, failed)
 
-    def _answered(self, batch: Sequence[Question | Request]) -> list[Any]:
+    def _answered(self, batch: Sequence[Question | Request] | Measuring) -> list[Any]:
+        """What the child answers to each. Raises ChildDied, and what the child has raised."""
         found = self._exchanged(batch)
         if isinstance(found, Exception):
             raise found

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from genner_cli.demonstrations import Demonstrations, Nearest, Rendered, Way, covering
 from genner_cli.errors import UsageError
+from genner_cli.files import size
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.hints import check_hints, hinted, refuse_unmatched
@@ -75,9 +76,10 @@ def check_provenance(spec: RunSpec) -> None:
     """Refuses hints whose model was trained on the very texts (`files.hints.check_hints`). Raises UsageError."""
     if spec.hints:
         on_disk = [path for path in spec.inputs if path != STDIO and not is_address(path)]
-        files = expand(on_disk) if on_disk else []
+        named = expand(on_disk) if on_disk else []
+        files = [path for path in named if size(path) is not None]
         check_hints(spec.hints, files, option_name("hints"))
-        if len(on_disk) == len(spec.inputs):  # what can be read once alone is reported at its end
+        if len(on_disk) == len(spec.inputs) and files == named:  # what can be read once alone is reported at its end
             documents = read_documents(
                 files, text_field=spec.text_field, id_field=spec.id_field, max_document_bytes=spec.max_document_bytes
             )
@@ -127,7 +129,10 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
     """The labelled documents that a run is given to show, with their hints. Raises UsageError with the first thing
     that is wrong with the file."""
     path = spec.examples or ""
-    gold = read_gold(expand([path]), text_field=spec.text_field, id_field=spec.id_field)
+    paths = expand([path])
+    if STDIO in paths:
+        raise UsageError("--examples: standard input can be read once alone, and examples are read again; name a file")
+    gold = read_gold(paths, text_field=spec.text_field, id_field=spec.id_field)
     if gold.problems:
         others = len(gold.problems) - 1
         more = f"; and {others:,} more, which genner data check lists" if others else ""

@@ -35,7 +35,11 @@ def voters(models: Sequence[str | None], spec: RunSpec) -> list[Voter]:
         "no-chat-template": spec.no_chat_template,
     }
     if spec.examples:
-        settings |= {"examples": hash_files(map(Path, expand([spec.examples]))), "shots": spec.shots or SHOTS}
+        settings |= {
+            "examples": hash_files(map(Path, expand([spec.examples]))),
+            "shots": spec.shots or SHOTS,
+            "context": spec.engine.context,  # a quarter of which the examples may take
+        }
     return [
         Voter(name, fingerprint([file]), partial(open_judge, file, spec, pool), settings)
         for name, file in zip(names, files, strict=True)

@@ -38,7 +38,7 @@ MOST_ROUNDS = 5
 LEAST_YIELD = 0.2
 """Of the sentences of a further round, at least so many are expected to be kept."""
 SENTENCE_TOKENS, LIST_TOKENS = 96, 160
-PLAN, TRAIN, REJECTED, REPORT = "plan.yaml", "train.jsonl", "rejected.jsonl", "synth.json"
+TRAIN, REJECTED, REPORT = "train.jsonl", "rejected.jsonl", "synth.json"
 
 
 def begin(job: Synthesis, *, restart: bool) -> None:
@@ -69,7 +69,9 @@ def plan_of(job: Synthesis, progress: Progress = silent) -> Plan:
     names = _listed(job, "names", synthesis.name_questions(job.about, job.labels, topics, job.count), progress)
     plan = synthesis.planned(job.about, values, {label.name: names.get(label.name, ()) for label in job.labels})
     for missing in [*(synthesis.ATTRIBUTES.keys() - plan.attributes.keys()), *(n for n in names if not names[n])]:
-        log.warning("%s: the model listed nothing for %s; write something there, or use a larger model", PLAN, missing)
+        log.warning(
+            "%s: the model listed nothing for %s; write something there, or use a larger model", job.plan, missing
+        )
     write_plan(job.plan, plan)
     return plan
 

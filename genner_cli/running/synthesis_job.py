@@ -10,6 +10,7 @@ from typing import Any
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import UsageError
+from genner_cli.files import STDIO
 from genner_cli.files.hashing import fingerprint, hash_file, hash_files
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.whole import write_whole
@@ -87,6 +88,10 @@ def prepared(spec: RunSpec, annotator: str | None, examples: str | None, not_in:
 def _texts_of(patterns: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     """The texts of files that must not be trained on, and hashes of the files. Raises UsageError."""
     paths = expand(patterns) if patterns else []
+    if STDIO in paths:
+        raise UsageError(
+            "--not-in: standard input can be read once alone, and a resumed run reads it again; name a file"
+        )
     texts = []
     for each in read_documents(paths):
         if not isinstance(each, Document):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -35,11 +35,13 @@ class Writer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """A model, not yet open; `open` is given the most demonstrations that it is to be shown."""
+    """A model, not yet open; `open` is given the most demonstrations that it is to be shown. `settings`: how it is
+    asked."""
 
     name: str
     fingerprint: str
     open: Callable[[int], AbstractContextManager[Writer]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def author(model: str | None, spec: RunSpec) -> Author:
@@ -56,7 +58,7 @@ def author(model: str | None, spec: RunSpec) -> Author:
                 )
             yield Writer(asked.prompts, asked.generate)
 
-    return Author(str(file), fingerprint([file]), opened)
+    return Author(str(file), fingerprint([file]), opened, {"no-chat-template": spec.no_chat_template})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Writing:
         return {
             "command": "synth",
             "model's content": self._author.fingerprint,
+            **self._author.settings,
             **asdict(self._manner),
             "examples": shown,
             **self._made_of,

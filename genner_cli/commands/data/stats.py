@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import typer
 
 from genner_cli.commands.data.input import Inputs, read_each, report_problems
 from genner_cli.commands.options import AsJson, TextField
 from genner_cli.commands.terminal import print_value
-
-if TYPE_CHECKING:
-    pass
 
 
 def stats(files: Inputs, as_json: AsJson = False, text_field: TextField = "text") -> None:

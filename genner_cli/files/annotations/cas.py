@@ -108,7 +108,7 @@ def _members(path: str) -> Iterator[tuple[str, str, bytes, bytes | None]]:
         known = path != STDIO and os.path.exists(beside)
         yield path, os.path.basename(path), data, content(beside) if known else None
         return
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with _readable(path), zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(each.file_size for each in archive.infolist()) > _MOST_BYTES:
             raise DataError(f"{path}: holds more than {_MOST_BYTES:,} bytes; unpack it, and convert its files")
         names = [each for each in archive.namelist() if each.endswith((".xmi", ".json"))]
