@@ -137,6 +137,28 @@ def test_labels_that_the_model_refuses_fail_their_document_alone(genner: Any, tm
     assert "NO SUCH LABEL" in found[1]["error"]["message"]
 
 
+def test_each_label_that_the_model_does_not_know_is_warned_of_once(genner: Any, tmp_path: Path) -> None:
+    lists = [["PER", "ALPHA"], ["ALPHA", "BETA"], ["BETA", "ALPHA", "PER"]]
+    docs = [{"text": "Ann Lee lives in Rome.", "asked": labels} for labels in lists]
+    path = write_documents(tmp_path / "d.jsonl", docs)
+    for call in (["extract", path], ["plan", path, "--seconds", "1"]):
+        run = genner(*call, "--labels-field", "asked")
+        assert run.status == 0, run.stderr
+        assert [run.stderr.count(repr(name)) for name in ("ALPHA", "BETA")] == [1, 1]
+
+
+def test_a_field_that_no_document_has_is_warned_of(genner: Any, tmp_path: Path) -> None:
+    docs = [{"text": "Ann Lee lives in Rome.", "entities": [], "asked": labels} for labels in (None, ["PER"])]
+    path = write_documents(tmp_path / "d.jsonl", docs)
+    for command in ("extract", "evaluate"):
+        warned = []
+        for field in ("asked", "aksed"):
+            run = genner(command, path, "--types", "PER,ORG", "--labels-field", field)
+            assert run.status == 0, run.stderr
+            warned.append("'aksed'" in run.stderr)
+        assert warned == [False, True]
+
+
 def test_a_run_with_own_labels_resumes_after_a_kill(start: Start, tmp_path: Path) -> None:
     docs = write_documents(tmp_path / "d.jsonl", [doc | {"id": n} for n, doc in enumerate(asking(24) * 8)])
     call = (docs, "--types", "PER,LOC", "--labels-field", "asked", "-o")

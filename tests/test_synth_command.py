@@ -120,6 +120,7 @@ def test_what_cannot_be_is_a_usage_error(
     run = genner(*arguments(files, random_author), *more)
     assert run.status == 2
     assert says in run.stderr
+    assert not (files / "out").exists(), "nothing is begun that the right call would not resume"
 
 
 def request_of(number: int, prompt_text: str = "Write.") -> Request:

@@ -84,7 +84,7 @@ def _estimate(spec: RunSpec, sample: int, seconds: float) -> Estimate:
             if counts.documents % _EVERY == 0:
                 show(f"reading: {counts.documents:,} documents")
 
-        task_of = partial(task_of_others, model, spec, facts) if spec.labels_field else None
+        task_of = partial(task_of_others, model, spec, facts, set()) if spec.labels_field else None
         prefix_of = partial(_prefix, model, facts.task, task_of) if task_of else None
         counted = survey(spec.documents(), facts.task, sample, note, prefix_of)
         with retrieval(model, spec, facts) as ranked:

@@ -21,7 +21,7 @@ from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files import kind
 from genner_cli.files.documents import document_format
-from genner_cli.files.labels import with_own_labels
+from genner_cli.files.labels import OwnLabelsSeen, with_own_labels
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.records import Record
 from genner_cli.files.writing import Writer, encode
@@ -309,9 +309,12 @@ def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) 
 def with_labels_of_their_own(documents: Iterable[Document], field: str | None) -> tuple[Document, ...]:
     """The documents with the labels that one of their fields asks for. Raises DataError for what cannot be labels."""
     found = []
+    seen = OwnLabelsSeen(field)
     for each in documents:
         asking = with_own_labels(each, field)
         if isinstance(asking, FailedDocument):
             raise DataError(asking.message)
+        seen.note(asking)
         found.append(asking)
+    seen.warn()
     return tuple(found)

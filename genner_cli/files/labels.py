@@ -20,6 +20,7 @@ Gives labels in their order. Knows nothing of what a model was trained on.
 
 from __future__ import annotations
 
+import logging
 import reprlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,6 +34,7 @@ from genner_cli.files.records import Record
 from genner_cli.files.settings import read_yaml
 from genner_cli.types import FailedDocument, Label, LabelNode, LabelTree
 
+log = logging.getLogger("genner")
 _SHAPE = "write 'NAME: definition', or a list of names or of {name: NAME, definition: ...}"
 _OWN_SHAPE = 'write a list of names, ["PER", "ORG"], or an object {"PER": "a person"}'
 _TEXT = "tag:yaml.org,2002:str"
@@ -65,6 +67,28 @@ def with_own_labels(record: Record, field: str | None) -> Record:
     except UsageError as error:
         message = f"{record.source}: field {field!r}: {error}"
         return FailedDocument(message, record.source, record.id, record.fields)
+
+
+class OwnLabelsSeen:
+    """Whether any document of a run has labels of its own: a field that none has is probably misspelt."""
+
+    def __init__(self, field: str | None) -> None:
+        self._field = field
+        self._documents = 0
+        self._labels = False
+
+    def note(self, document: Record) -> None:
+        """Of one after the other. A document that failed may have failed for its labels."""
+        self._documents += 1
+        self._labels = self._labels or isinstance(document, FailedDocument) or document.labels is not None
+
+    def warn(self) -> None:
+        """After the last document."""
+        if self._field and self._documents and not self._labels:
+            log.warning(
+                "--labels-field: no document read has the field %r; all are asked for the same labels; check its name",
+                self._field,
+            )
 
 
 def _own_labels(value: Any) -> list[Label]:

@@ -142,7 +142,9 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
     if not any(is_free_label(label) if spec.open else not names or label in names for label in known):
         wanted = "a label of lower-case words" if spec.open else "a label asked for"
         theirs = f"with {wanted}; theirs are {', '.join(known)}" if known else "at all"
-        raise UsageError(f"{path}: no example has an entity {theirs}")
+        raise UsageError(
+            f"{path}: no example has an entity {theirs}; show other examples, or rename theirs (genner data relabel)"
+        )
     names_of_fields = {"text_field": spec.text_field, "id_field": spec.id_field}
     if spec.example_hints:
         refuse_unmatched(gold.documents, spec.example_hints, option_name("example_hints"), **names_of_fields)

@@ -59,7 +59,7 @@ class LlamaBackend:
                 spec = spec.with_choice(chosen)
                 facts = replace(_facts(model, spec, facts), engine={**facts.engine, CHOSEN: chosen})
             facts = replace(facts, engine={**facts.engine, **engine.invariance.report()})
-            yield OpenedEngine(facts, engine, partial(task_of_others, model, spec, facts), ranked)
+            yield OpenedEngine(facts, engine, partial(task_of_others, model, spec, facts, set()), ranked)
 
 
 def _opened(model: Model, facts: ModelFacts, engine: Engine, ranked: Rank, spec: RunSpec) -> OpenedEngine:
@@ -105,7 +105,7 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
         yield ModelFacts(task, files, digest, model.trained_context, engine), model
 
 
-def _task(model: Model, spec: RunSpec, day: str) -> Task:
+def _task(model: Model, spec: RunSpec, day: str, warned: set[str] | None = None) -> Task:
     context = min(spec.engine.context, model.trained_context)
     instructions = Instructions.from_metadata(model.metadata)
 
@@ -127,17 +127,19 @@ def _task(model: Model, spec: RunSpec, day: str) -> Task:
             f"--open: {model.path} was trained by genner on lists of labels; name another one, -m FILE.gguf"
         )
     refuse_examples(spec, model.path)
-    return make_task(spec, instructions, context=context, prefix_tokens=tokens)
+    return make_task(spec, instructions, context=context, prefix_tokens=tokens, warned=warned)
 
 
-def task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, labels: tuple[Label, ...]) -> Task:
+def task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, warned: set[str], labels: tuple[Label, ...]) -> Task:
     """The task for other labels than those of the spec, whose definitions they take where they have none.
 
+    `warned`: labels unknown to the model of which earlier calls have warned; new ones are added.
     Raises UsageError for labels that do not fit into the context.
     """
     given = {label.name: label for label in spec.labels or ()}
     asked = tuple(label if label.definition else given.get(label.name, label) for label in labels)
-    task = replace(_task(model, replace(spec, labels=asked), _day(facts, spec)), calibration=facts.task.calibration)
+    task = _task(model, replace(spec, labels=asked), _day(facts, spec), warned)
+    task = replace(task, calibration=facts.task.calibration)
     context = min(spec.engine.context, model.trained_context)
     for each in task.by_pass():
         if model.prefix_length(each.prompt.prefix(each.labels)) >= context // 2:

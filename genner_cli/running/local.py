@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from genner_cli.engine.statistics import report
 from genner_cli.extraction import DocumentOrFailure
 from genner_cli.files import Block, total_bytes
+from genner_cli.files.labels import OwnLabelsSeen
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Ledger, Outcome, outcome_of
@@ -167,10 +168,14 @@ def _extracted(
     opened: Opened, documents: Iterator[DocumentOrFailure], spec: RunSpec, stopper: Stopper
 ) -> Iterator[Extraction]:
     """Extractions of documents, until a signal comes."""
-    for result in extractions(opened, stopper.feed(documents), own_labels=spec.labels_field is not None):
+    field = spec.labels_field
+    seen = OwnLabelsSeen(field)
+    for result in extractions(opened, stopper.feed(documents), own_labels=field is not None):
+        seen.note(result.document)
         stopper.done(result.document)
         yield result
         del result  # see `Run.write`
+    seen.warn()
 
 
 @dataclass(frozen=True)

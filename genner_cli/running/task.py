@@ -27,15 +27,25 @@ TOKENS_PER_BYTE = 3
 
 
 def make_task(
-    spec: RunSpec, instructions: Instructions, *, context: int, prefix_tokens: CountTokens, reserved: int = 0
+    spec: RunSpec,
+    instructions: Instructions,
+    *,
+    context: int,
+    prefix_tokens: CountTokens,
+    reserved: int = 0,
+    warned: set[str] | None = None,
 ) -> Task:
     """`context`: tokens of the longest sequence; `prefix_tokens`: those of a prompt's fixed part; `reserved`: tokens
-    that this leaves to others.
+    that this leaves to others; `warned`: unknown labels that have been warned of; those of this task are added.
 
     Raises UsageError for labels that the model does not know, where the spec is strict about them.
     """
     given = {name: getattr(spec, name) for name in TAKEN}
-    task = Task.of(instructions, _labels(spec, instructions), **{**given, "depth": spec.depth or 1})
+    task = Task.of(
+        instructions,
+        _labels(spec, instructions, set() if warned is None else warned),
+        **{**given, "depth": spec.depth or 1},
+    )
     room = max(context // 2, context - TOKENS_PER_BYTE * task.chunk_bytes) - reserved
     passes = label_passes(
         instructions.labels_trained_together(task.labels),
@@ -47,18 +57,18 @@ def make_task(
     return replace(task, passes=passes)
 
 
-def _labels(spec: RunSpec, instructions: Instructions) -> tuple[Label, ...]:
+def _labels(spec: RunSpec, instructions: Instructions, warned: set[str]) -> tuple[Label, ...]:
     """The labels asked for, with the definitions that the model knows where none are given."""
     known = {label.name: label for label in instructions.labels}
     if not spec.labels:
         return tuple(known[name] for name in instructions.default_labels)
-    _report_unknown(spec.labels, instructions, strict=spec.strict_labels)
+    _report_unknown(spec.labels, instructions, warned, strict=spec.strict_labels)
     return tuple(label if label.definition else known.get(label.name, label) for label in spec.labels)
 
 
-def _report_unknown(labels: Sequence[Label], instructions: Instructions, *, strict: bool) -> None:
-    """Warns of labels that the model was not trained on, in one line; raises UsageError if strict."""
-    unknown = unknown_labels(labels, instructions.labels)
+def _report_unknown(labels: Sequence[Label], instructions: Instructions, warned: set[str], *, strict: bool) -> None:
+    """Warns of labels that the model was not trained on, in one line and once each; raises UsageError if strict."""
+    unknown = unknown_labels([label for label in labels if strict or label.name not in warned], instructions.labels)
     if not unknown:
         return
     known = [label.name for label in instructions.labels]
@@ -70,6 +80,7 @@ def _report_unknown(labels: Sequence[Label], instructions: Instructions, *, stri
     message = f"the model was not trained on the label{'s' * (len(unknown) > 1)} {', '.join(named)}{more}"
     if strict:
         raise UsageError(f"{message}; use labels that it knows, or leave out --strict-labels")
+    warned.update(unknown)
     log.warning("%s", message)
 
 

@@ -11,12 +11,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from genner_cli import hub
+from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import UsageError
 from genner_cli.files.hashing import fingerprint
 from genner_cli.generation import Constraint, Generate, Request, Sampling
 from genner_cli.locking import NO_LOCK
 from genner_cli.methods.synthesis import WRITER_PROMPT
-from genner_cli.prompting import Demonstration, Prompt
+from genner_cli.prompting import VERSION_KEY, Demonstration, Prompt
 from genner_cli.running.asked import AskedModel, Opening
 from genner_cli.running.rewriting import Files, Record, Rewritten
 from genner_cli.running.spec import RunSpec
@@ -45,17 +46,18 @@ class Author:
 
 
 def author(model: str | None, spec: RunSpec) -> Author:
-    """The model of a reference. Raises UsageError, ModelError; `open` raises UsageError for one that genner trained."""
+    """The model of a reference. Raises ModelError, and UsageError for one that genner trained."""
     file = hub.resolve(model, download=spec.download)
+    # Refused now: once a stage has begun, its files name the model, and another one would be refused there.
+    if VERSION_KEY in read_header(file).metadata:
+        raise UsageError(
+            f"{file}: was trained by genner to extract, and writes no texts; name a model that follows"
+            " instructions after --model, and this one after --annotate-with"
+        )
 
     @contextmanager
     def opened(most: int) -> Iterator[Writer]:
         with AskedModel(Opening(file, spec, WRITER_PROMPT, most)) as asked:
-            if asked.instructions:
-                raise UsageError(
-                    f"{file}: was trained by genner to extract, and writes no texts; name a model that follows"
-                    " instructions after --model, and this one after --annotate-with"
-                )
             yield Writer(asked.prompts, asked.generate)
 
     return Author(str(file), fingerprint([file]), opened, {"no-chat-template": spec.no_chat_template})

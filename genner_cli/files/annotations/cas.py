@@ -58,13 +58,14 @@ class Cas(AnnotationFormat):
         """A `.zip` holds a file for each document, named by its id; any other file holds one."""
         cassis = _cassis()
         types = _dkpro_types(cassis)
-        with Writer(path, suffixes=("",)) as writer:
-            if kind(path) == ".zip":
+        if kind(path) == ".zip":
+            with Writer(path, suffixes=("",)) as writer:
                 writer.write(_archive(cassis, types, documents, options, dropped))
-                return
-            found = list(islice(documents, 2))
-            if len(found) != 1:
-                raise UsageError(f"{path}: holds one document, not {'more' if found else 'none'}; name a .zip file")
+            return
+        found = list(islice(documents, 2))
+        if len(found) != 1:
+            raise UsageError(f"{path}: holds one document, not {'more' if found else 'none'}; name a .zip file")
+        with Writer(path, suffixes=("",)) as writer:
             writer.write(_data(_cas(cassis, types, found[0], options, dropped), kind(path), path))
 
 
