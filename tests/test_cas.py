@@ -135,6 +135,7 @@ def test_what_is_written_is_read_back_by_cassis_and_by_genner(genner: Genner, tm
     again = {record["id"]: found(record) for record in records(back)}
     assert again["a/b"] == ENTITIES
     assert len(again) == len(values)
+    assert ["tokens" in record for record in records(back)] == ["tokens" in value for value in values]
 
 
 def test_what_a_file_cannot_hold_is_refused_with_a_remedy(genner: Genner, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_killed_it_resumes_to_the_same_bytes(genner: Genner, tmp_path: Path) -> 
         (("-o", "out.jsonl", "--ask", "truth"), "valid, label"),
         (("-o", "out.jsonl", "--ask", "best"), "two files"),
         (("-o", "out.jsonl", "--ask", "best,valid"), "alone"),
+        (("-o", "out.jsonl", "--whole"), "--ask best"),
         (("-o", "out.jsonl", "--ask", "label"), "--labels"),
         (("-o", "out.jsonl", "--model", "missing.gguf"), "missing.gguf"),
         (("-o", "out.jsonl", "--roles", "missing.json"), "missing.json"),

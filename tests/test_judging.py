@@ -218,6 +218,15 @@ def test_a_failed_record_of_one_source_costs_its_proposals(tmp_path: Path) -> No
     assert orjson.loads((tmp_path / "failed-out.jsonl").read_bytes())["error"] == {"message": "too slow"}
 
 
+def test_a_record_of_one_source_that_cannot_be_read_fails_its_document(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.jsonl", *GOLD)
+    input_file = tmp_path / "docs.jsonl"
+    input_file.write_bytes(orjson.dumps({"id": 0, "text": TEXT}))
+    done = judged([one, str(input_file)], ("valid",), [voter("m", knowing())], tmp_path / "out.jsonl")
+    assert done.ledger.failed == 1
+    assert "docs.jsonl:1" in orjson.loads((tmp_path / "out.jsonl").read_bytes())["error"]["message"]
+
+
 @pytest.mark.parametrize("copies", [1, 3])
 def test_inputs_of_different_documents_are_refused(tmp_path: Path, copies: int) -> None:
     one = write(tmp_path / "one.jsonl", *GOLD, copies=2)

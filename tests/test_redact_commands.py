@@ -73,6 +73,12 @@ def test_a_record_that_cannot_be_redacted_has_nothing_of_its_text(
     assert f"{tmp_path}/in.jsonl:1" in failed["error"]["message"]
 
 
+def test_the_reason_of_a_record_that_failed_before_is_that_of_its_extraction(genner: Genner, tmp_path: Path) -> None:
+    failed = {"id": 1, "entities": [], "error": {"message": "scan.jsonl:4: not JSON"}}
+    run = genner("redact", write(tmp_path, failed, RECORD))
+    assert (run.status, "scan.jsonl:4: not JSON" in run.stderr, "--text-field" in run.stderr) == (1, True, False)
+
+
 @pytest.mark.parametrize(
     ("options", "value"),
     [

@@ -120,6 +120,8 @@ def judge(
     asks = _asks(ask, len(inputs))
     if LABEL in asks and not spec.labels:
         raise UsageError("--ask label chooses among labels; name them with --types or --labels")
+    if whole and BEST not in asks:
+        raise UsageError("--whole chooses between whole answers; add --ask best")
     if examples and VALID not in asks:
         raise UsageError("--examples are shown where it is asked whether an entity is right; add valid to --ask")
     ruling = Ruling(
@@ -153,7 +155,7 @@ def run_judge(
     if roles:
         paths, sources = roles.files_of(paths, sources)
     if BEST in asks and len(paths) != 2:
-        raise UsageError(f"--ask best chooses between two files, and here are {len(paths)}")
+        raise UsageError(f"--ask best chooses between two files, not {len(paths)}; name the two, and no others")
     unasked = roles is not None and not roles.deciders
     if unasked and OVERLAP in asks and VALID not in asks:
         raise UsageError("--roles: no model decides on overlaps; ask valid too, which resolves them then")

@@ -46,8 +46,8 @@ def parse(reference: str, *, revision: str | None = None) -> Reference:
     match = _REFERENCE.fullmatch(reference)
     if match is None or (reference.endswith(".gguf") and match["file"] is None):
         raise ModelError(
-            f"{reference!r} does not exist; give a path, or a Hub reference owner/name or owner/name:file.gguf, or"
-            " pypi:NAME"
+            f"{reference!r} does not exist; give a path, small or base, a Hub reference owner/name or"
+            " owner/name:file.gguf, or pypi:NAME"
         )
     if revision and match["revision"] not in (None, revision):
         raise ModelError(f"{reference} and revision {revision!r} name two revisions; give one of them")

@@ -233,8 +233,8 @@ def proposals(
 ) -> Iterator[Record]:
     """The documents of several outputs that stand side by side, each with the union of the candidates.
 
-    A source whose record failed proposes nothing there; where all failed, the document did. Raises UsageError where the
-    outputs do not have the same documents.
+    A source whose record failed proposes nothing there; where all failed, or one cannot be read, the document did.
+    Raises UsageError where the outputs do not have the same documents.
     """
     readers = [
         read_documents([path], text_field=files.text_field, id_field=files.id_field, dropped=(), progress=read)
@@ -256,6 +256,9 @@ def _proposal(records: Sequence[Record], sources: Sequence[str]) -> Record:
         if each.id != first.id or (isinstance(each, Document) and each.text != first.text):  # type: ignore[union-attr]
             raise UsageError(f"{each.source}: is not the document of {first.source}; {_REMEDY}")
     done = {source: extraction_of(each) for source, each in zip(sources, records, strict=True)}
+    for one in done.values():
+        if isinstance(one.document, FailedDocument) and one.error is None:  # unreadable, not recorded as failed
+            return one.document
     sound: dict[str, tuple[Entity, ...]] = {name: each.entities for name, each in done.items() if _is_sound(each)}
     if not sound or isinstance(first, FailedDocument):
         return first

@@ -31,7 +31,7 @@ def _one_by_one(documents: Iterable[Record], files: Files, rewrite: _Rewrite, ve
     for document in documents:
         try:
             if not isinstance(document, Document):
-                raise DataError(document.message)
+                raise DataError(_failure(extraction_of(document), document.source) or document.message)
             made.append(rewrite(document, files))
         except DataError as error:
             where = f"{document.source}: could not be {verb}; the reason is on stderr"
@@ -43,11 +43,16 @@ def _one_by_one(documents: Iterable[Record], files: Files, rewrite: _Rewrite, ve
 def _sound(document: Document) -> Extraction:
     """What a record says of its entities. Raises DataError for one that failed, or whose entities are wrong."""
     extraction = extraction_of(document)
-    if extraction.error is not None:
-        raise DataError(f"{document.source}: its extraction failed ({extraction.error}); extract it again")
-    if isinstance(extraction.document, FailedDocument):
-        raise DataError(extraction.document.message)
+    if failure := _failure(extraction, document.source):
+        raise DataError(failure)
     return extraction
+
+
+def _failure(extraction: Extraction, source: str) -> str | None:
+    """Why a record cannot be used: it failed before, perhaps without a text, or it cannot be read."""
+    if extraction.error is not None:
+        return f"{source}: its extraction failed ({extraction.error}); extract it again"
+    return extraction.document.message if isinstance(extraction.document, FailedDocument) else None
 
 
 @dataclass

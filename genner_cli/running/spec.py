@@ -271,7 +271,10 @@ class RunSpec:
         for name in ("labels", "labels_field", "strict_labels", "calibration", "no_model", "choose"):
             shown = "--types and --labels" if name == "labels" else option_name(name)
             yield getattr(self, name), f"--open cannot be combined with {shown}"
-        yield self.format not in (None, OPEN_FORMAT), f"--open needs the output format {OPEN_FORMAT}"
+        yield (
+            self.format not in (None, OPEN_FORMAT),
+            f"--open has an output format of its own, {OPEN_FORMAT}; leave --format out",
+        )
 
     def expanded(self) -> RunSpec:
         """The same run with its files in place of globs. Raises UsageError for what names nothing."""

@@ -48,7 +48,9 @@ class Cas(AnnotationFormat):
             with _readable(source):
                 cas = _loaded(cassis, name, data, types, source, dropped)
                 text = cas.sofa_string
-                found = {"entities": list(_entities(cas, source, dropped)), "tokens": _tokens(cas)}
+                found: dict[str, Any] = {"entities": list(_entities(cas, source, dropped))}
+                if tokens := _tokens(cas):
+                    found["tokens"] = tokens
             if not isinstance(text, str):
                 raise DataError(f"{source}: has no text in its view {_VIEW}; export the document with its text")
             id = _id(cas) or PurePosixPath(name).name.partition(".")[0]
