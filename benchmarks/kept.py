@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from genner_cli.files.whole import write_whole
+
 
 class Kept:
     """JSON values by name. Without a path nothing is kept; without `seconds` nothing is put off."""
@@ -38,7 +40,4 @@ class Kept:
 
     def _write(self) -> None:
         if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(".new")
-            new.write_text(json.dumps(self._values), encoding="utf-8")
-            new.replace(self._path)
+            write_whole(self._path, json.dumps(self._values))

@@ -13,7 +13,13 @@ import pytest
 from genner_cli import extract
 from genner_cli.errors import DataError, UsageError
 
-TEXTS = ["Ann of Acme met Bob in Rome.", "", " \n", "Eve left Emca for Oslo.", "Otto flew to New York on Monday."]
+TEXTS = [
+    "Ann of Acme met Bob in Rome.",
+    "",
+    " \n",
+    "Eve left Emca for Oslo.",
+    "Otto of Acme flew to New York on Monday.",
+]
 TYPES = "PER,ORG,LOC"
 
 

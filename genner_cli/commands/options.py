@@ -110,7 +110,9 @@ def label_tree(types: str | None, labels: Path | None) -> LabelTree:
     from genner_cli.files.labels import read_label_tree
     from genner_cli.types import LabelTree
 
-    return read_label_tree(str(labels)) if labels is not None else LabelTree.flat(asked_labels(types, None) or ())
+    if labels is None or types is not None:
+        return LabelTree.flat(asked_labels(types, labels) or ())
+    return read_label_tree(str(labels))
 
 
 def nesting(nested: bool | None, depth: int | None) -> int | None:

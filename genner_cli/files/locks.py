@@ -31,8 +31,7 @@ class Lock:
             file = self._opened()
             try:
                 portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
-                # Another may have released it, and removed its file, between the two calls.
-                if os.path.exists(self.path) and os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                if self._stands(file):
                     self._file = file
             except portalocker.AlreadyLocked as error:
                 raise BlockingIOError(f"{self.path}: another process holds the lock") from error
@@ -41,6 +40,13 @@ class Lock:
             finally:
                 if self._file is None:
                     file.close()
+
+    def _stands(self, file: IO[bytes]) -> bool:
+        """Whether it is still there: another may have released the lock, and removed its file, while it was opened."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def _opened(self) -> IO[bytes]:
         try:
