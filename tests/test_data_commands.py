@@ -66,7 +66,7 @@ def test_convert_leaves_documents_with_problems_out_and_fails(genner: Genner, tm
 
 def test_convert_reads_standard_input_and_compressed_files(genner: Genner, tmp_path: Path) -> None:
     (tmp_path / "a.conll.gz").write_bytes(gzip.compress((ANNOTATIONS_DATA / "bilou.conll").read_bytes()))
-    one = genner("data", "convert", tmp_path / "a.conll.gz", "-", "--to", "jsonl")
+    one = genner("data", "convert", tmp_path / "a.conll.gz", "-")
     data = (ANNOTATIONS_DATA / "bilou.conll").read_bytes()
     two = genner("data", "convert", "-", "-", "--from", "conll", "--to", "jsonl", stdin=data)
     assert one.status == two.status == 0

@@ -163,15 +163,16 @@ ANNOTATION_FORMATS: Registry[AnnotationFormat] = Registry(__name__, __path__)
 
 
 def format_of(path: str, *, option: str) -> str:
-    """The name of the format that the path's suffix tells; a folder, or a name without a suffix, is one in folders.
+    """The name of the format that the path's suffix tells; a folder, or a name without a suffix, is one in folders, and
+    - is JSON Lines.
 
     Raises `UsageError` where it shows none; `option` is the one that names the format instead.
     """
-    suffix = kind(path)
+    suffix = ".jsonl" if path == STDIO else kind(path)
     for name in _in_order(suffix):
         if suffix in ANNOTATION_FORMATS[name].suffixes:
             return name
-    if path != STDIO and (os.path.isdir(path) or not suffix):
+    if os.path.isdir(path) or not suffix:
         return next(name for name, format in ANNOTATION_FORMATS.items() if format.in_folders)
     known = ", ".join(suffix for format in ANNOTATION_FORMATS.values() for suffix in format.suffixes)
     raise UsageError(
