@@ -46,7 +46,9 @@ Annotator = Annotated[
 ]
 NotIn = Annotated[
     list[str] | None,
-    typer.Option(metavar="FILE", help="Data with which no sentence may share eight words in a row; may be repeated."),
+    typer.Option(
+        metavar="FILE", help="Data with which no sentence may share eight consecutive words; may be repeated."
+    ),
 ]
 Correct = Annotated[float, typer.Option(min=0, max=1, help="Share of annotations, the least certain, to check.")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is drawn.")]

@@ -19,7 +19,7 @@ from genner_cli.errors import UsageError
 _NO_FOLDERS = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP)
 """What the system says of folders that may be written and not read, and of file systems that sync files alone."""
 
-_WINDOWS = os.name == "nt"
+_WINDOWS = sys.platform == "win32"
 """It syncs files that may be written, and no folders."""
 
 

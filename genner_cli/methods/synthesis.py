@@ -171,7 +171,7 @@ def sifted(
 ) -> list[Verdict]:
     """A verdict for each, of which at most `wanted` are KEPT, and further good ones SPARE.
 
-    A sentence that shares eight words in a row with an earlier one, or all of it if it has fewer, is not kept
+    A sentence that shares eight consecutive words with an earlier one, or all of it if it has fewer, is not kept
     (`data.runs`); nor one that shares them with an example, or with a text that must not be trained on (`elsewhere`).
     """
     sound = [number for number, each in enumerate(sentences) if not each.problem]
