@@ -6,7 +6,7 @@
     python benchmarks/methods.py --ner NER --out DIR --page docs/methods/measured.md
 
 NER is the folder of the data sets. All that is made stays in DIR, so the same command continues an interrupted run. The
-last command makes nothing: it writes the tables that are in DIR into a page, below the line MARK.
+last command makes nothing: it writes the tables that are in DIR into a page, below the line that names this script.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import methods_planted
 import methods_planted_data
 import methods_planted_training
 from methods_rows import Row, table
+from pages import write_below
 
 from genner_cli.files.whole import write_whole
 
 PLANTED: tuple[Row, ...] = (*methods_planted.ROWS, *methods_planted_data.ROWS, *methods_planted_training.ROWS)
 TRAINED = ("ensemble", "synthesis", "labels", "tokens", "fusion", "preferences")
 TABLE = "table.md"
-MARK = "<!-- Below this line: benchmarks/methods.py -->"
+SCRIPT = "benchmarks/methods.py"
 
 
 def reports(ner: Path, writer: str) -> Mapping[str, Callable[[Path], str]]:
@@ -52,19 +53,11 @@ def tables(out: Path | None) -> Iterator[str]:
             yield path.read_text("utf-8")
 
 
-def write_page(page: Path, out: Path | None) -> None:
-    """Replaces what stands below MARK."""
-    above, mark, _ = page.read_text("utf-8").partition(MARK)
-    if not mark:
-        sys.exit(f"{page}: the line {MARK} is missing")
-    write_whole(page, "\n".join([above + mark + "\n", *tables(out)]))
-
-
 def main() -> None:
     """Makes what is missing and prints all tables, or writes those that are there into a page."""
     options = _options()
     if options.page:
-        write_page(options.page, options.out)
+        write_below(options.page, SCRIPT, tables(options.out))
         return
     for name in options.only if options.out else ():
         folder = options.out / name
