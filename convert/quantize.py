@@ -94,14 +94,16 @@ def _rows(importance: Importance) -> Any:
 def read_imatrix(path: Path) -> Importance:
     """The mean square of what each column was multiplied by [columns, times experts], by tensor name.
 
-    Raises ModelError where the file is missing, broken, or not an importance matrix.
+    Raises UsageError where the file cannot be read, ModelError where it is not an importance matrix.
     """
     try:
         with path.open("rb") as file:
             magic = file.read(4)
             file.seek(0)
             found = _from_gguf(path) if magic == b"GGUF" else _older(file)
-    except (OSError, ValueError, struct.error) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, struct.error) as error:
         raise ModelError(f"{path} is not an importance matrix ({error}); {OTHER_MATRIX}") from error
     if not found:
         raise ModelError(f"{path} holds no importance of any tensor; {OTHER_MATRIX}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from convert.base import base_folder
 from convert.merge_lora import merge_lora
 from convert.transformers_folder import read_model_metadata, read_object
-from genner_cli.errors import ModelError, UsageError
+from genner_cli.errors import ModelError, ModelNotFound, UsageError
 from genner_cli.files.gold import GoldData, read_gold
 from genner_cli.files.reading import expand
 from genner_cli.plurals import counted
@@ -73,7 +73,7 @@ def _base_model(folder: Path, verify: Path | None) -> Source:
             f"{folder} has no {MODEL_METADATA_FILE}: its training is not done; finish it with genner train --resume"
         )
     if not (folder / "config.json").exists():
-        raise ModelError(
+        raise ModelNotFound(
             f"{folder} has no {MODEL_METADATA_FILE} and no config.json; give a folder that `genner train` has written"
         )
     documents = _good(verify, read_gold(expand([str(verify)]))) if verify else ()

@@ -4,7 +4,8 @@
     ├── UsageError         the command line or an options file is wrong         exit 2
     ├── DataError          one document is wrong: recorded, the batch continues   exit 1 at the end
     ├── ReadError          a disk or a server failed: another time it may not   exit 1
-    └── ModelError         a model file is missing, broken or does not fit      exit 1
+    └── ModelError         a model file is broken or does not fit               exit 1
+        └── ModelNotFound  what was named is not a model on this machine       exit 2
 
 A message says where, what value, and what to do about it. An exception that is not a
 `GennerError` is a bug and shows its traceback.
@@ -33,3 +34,9 @@ class ReadError(GennerError):
 
 class ModelError(GennerError):
     """A model cannot be found, read or used."""
+
+
+class ModelNotFound(ModelError):
+    """A path or reference names no model on this machine."""
+
+    exit_code = UsageError.exit_code

@@ -98,12 +98,27 @@ class LabelTree:
 
     def find(self, name: str) -> str | None:
         """The path of the label that a path, or else a name or an alias, means; None where none or several are."""
-        every = list(self.walk())
-        by_path = [nodes for nodes in every if self.path(nodes) == name]
-        by_name = [nodes for nodes in every if nodes[-1].label.name == name]
-        by_alias = [nodes for nodes in every if name in nodes[-1].aliases]
-        found = by_path or by_name or by_alias
-        return self.path(found[0]) if len(found) == 1 else None
+        return self._meanings().get(name)
+
+    def _meanings(self) -> dict[str, str]:
+        """The path of the label that each alias, name and path means, without those that mean several."""
+        every = [(self.path(nodes), nodes[-1]) for nodes in self.walk()]
+        found: dict[str, list[str]] = {}
+        for names in (
+            [(alias, path) for path, node in every for alias in node.aliases],
+            [(node.label.name, path) for path, node in every],
+            [(path, path) for path, _ in every],
+        ):
+            meant: dict[str, list[str]] = {}
+            for name, path in names:
+                meant.setdefault(name, []).append(path)
+            found |= meant
+        return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+    def names(self) -> dict[str, str]:
+        """By each path, name and alias that means one label, the name by which this is asked for."""
+        asked = self.labels()
+        return {name: asked[path].name for name, path in self._meanings().items()}
 
     def labels(self) -> dict[str, Label]:
         """By path, in order, each label as it is asked for: called by its path where its name is not unique."""

@@ -17,7 +17,7 @@ from conftest import Run
 import genner_cli
 from genner_cli import extract
 from genner_cli.engine.model import Model
-from genner_cli.errors import ModelError, UsageError
+from genner_cli.errors import ModelNotFound, UsageError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.spec import RunSpec
@@ -116,7 +116,7 @@ def test_a_constraint_may_be_given_by_name(records: Callable[..., list[dict[str,
 
 
 def test_what_is_wrong_with_the_call_is_raised(records: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none\.gguf' does not exist"):
+    with pytest.raises(ModelNotFound, match=r"none\.gguf' does not exist"):
         records(["x"], model=str(tmp_path / "none.gguf"))
     with pytest.raises(UsageError, match=r"label 'A\]'"):
         records(["x"], types=["A]"])

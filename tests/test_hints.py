@@ -138,6 +138,7 @@ def test_hints_from_standard_input_are_refused() -> None:
     [
         ("all", {}, True),
         ("one", {}, True),
+        ("alone", {}, True),
         ("other", {}, False),
         ("all", {FOLDS: 5}, False),
     ],
@@ -146,7 +147,8 @@ def test_hints_of_a_model_that_has_seen_the_texts_are_refused(
     trained: str, more: dict[str, Any], refused: bool, tmp_path: Path
 ) -> None:
     files = [write_documents(tmp_path / f"{name}.jsonl", [record(f"{name} ran.")]) for name in ("ann", "bob", "eve")]
-    hashes = {"all": [hash_files(files[:2])], "one": ["x", hash_file(files[1])], "other": [hash_files(files[2:])]}
+    hashes = {"all": [hash_files(files[:2])], "one": ["x", hash_file(files[1])], "other": [hash_files(files[2:])],
+              "alone": [hash_files(files[1:2])]}  # fmt: skip
     hints = write_documents(tmp_path / "hints.jsonl", [record("ann ran.")])
     made_by(hints, trained=hashes[trained], **more)
     if refused:

@@ -11,7 +11,7 @@ import huggingface_hub.constants
 import pytest
 
 from genner_cli import hub
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelError, ModelNotFound
 
 COMMIT = "d" * 40
 
@@ -73,13 +73,13 @@ def test_a_path_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     "name", ["none.gguf", "no/such.gguf", "/no/such/model.gguf", "a/b/c/d.gguf", "none", "a:b.gguf"]
 )
 def test_a_missing_path_says_so_with_a_remedy(name: str, cache: Path, connections: list[object]) -> None:
-    with pytest.raises(ModelError, match=f"{re.escape(repr(name))} .*owner/name:file.gguf"):
+    with pytest.raises(ModelNotFound, match=f"{re.escape(repr(name))} .*owner/name:file.gguf"):
         hub.resolve(name, download=True)
     assert connections == []
 
 
 def test_a_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=f"'{tmp_path}' .* folder"):
+    with pytest.raises(ModelNotFound, match=f"'{tmp_path}' .* folder"):
         hub.resolve(str(tmp_path))
 
 
@@ -87,7 +87,7 @@ def test_a_folder_says_so(tmp_path: Path) -> None:
 def test_a_hub_reference_that_is_not_in_the_cache_names_the_option_that_fetches_it(
     reference: str, cache: Path, connections: list[object]
 ) -> None:
-    with pytest.raises(ModelError, match=f"^{reference} .*local cache.*--download"):
+    with pytest.raises(ModelNotFound, match=f"^{reference} .*local cache.*--download"):
         hub.resolve(reference)
     assert connections == []
 
@@ -107,13 +107,13 @@ def test_of_several_files_one_must_be_chosen(cache: Path, connections: list[obje
     with pytest.raises(ModelError, match=r"own/name:q4\.gguf, own/name:q8\.gguf"):
         hub.resolve("own/name")
     assert hub.resolve("own/name:q4.gguf") == snapshot / "q4.gguf"
-    with pytest.raises(ModelError, match=r"^own/name:q5\.gguf .*local cache"):
+    with pytest.raises(ModelNotFound, match=r"^own/name:q5\.gguf .*local cache"):
         hub.resolve("own/name:q5.gguf")
 
 
 def test_a_base_model_in_the_cache_is_no_gguf(cache: Path, connections: list[object]) -> None:
     put(cache, "model.safetensors")
-    with pytest.raises(ModelError, match=r"^own/name .*local cache"):
+    with pytest.raises(ModelNotFound, match=r"^own/name .*local cache"):
         hub.resolve("own/name")
 
 
@@ -125,9 +125,9 @@ def test_a_revision_is_found_by_its_name(revision: str, cache: Path, connections
     assert hub.resolve_base(f"own/name@{revision}") == snapshot
     assert hub.resolve_base("own/name", revision=revision) == snapshot
     for other in ("own/name", "own/name@other", "own/name@" + "a" * 40):
-        with pytest.raises(ModelError, match=f"^{other} .*local cache"):
+        with pytest.raises(ModelNotFound, match=f"^{other} .*local cache"):
             hub.resolve(other)
-        with pytest.raises(ModelError, match=f"^{other} .*local cache.*`genner pull {other}`"):
+        with pytest.raises(ModelNotFound, match=f"^{other} .*local cache.*`genner pull {other}`"):
             hub.resolve_base(other)
     assert connections == []
 

@@ -138,7 +138,7 @@ def test_a_broken_or_missing_file_is_one_line(genner: Genner, tmp_path: Path, co
     if content is not None:
         path.write_bytes(content)
     run = genner("info", path)
-    assert (run.status, run.stdout) == (1, b"")
+    assert (run.status, run.stdout) == (2 if content is None else 1, b"")
     assert str(path) in run.stderr
     assert said in run.stderr
     assert run.stderr.count("\n") == 1

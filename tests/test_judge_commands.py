@@ -217,6 +217,26 @@ def test_entities_of_other_labels_are_left_out_of_a_judgement_and_counted(genner
     assert {each["label"] for each in records(tmp_path / "out.jsonl")[0]["entities"]} <= {"PER"}
 
 
+def test_a_judgement_of_labels_that_no_entity_has_is_refused_with_those_there_are(
+    genner: Genner, tmp_path: Path
+) -> None:
+    entities = [{"start": 0, "end": 3, "label": "PER"}, {"start": 8, "end": 12, "label": "LOC"}]
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for path in paths:
+        write_documents(path, [{"id": 1, "text": "Ada saw Oslo.", "entities": entities}])
+    run = genner("judge", *paths, "--types", "FOO,BAR", *CPU, "-o", tmp_path / "out.jsonl")
+    assert run.status == 2
+    assert all(said in run.stderr for said in ("FOO", "BAR", "PER (2)", "LOC (2)", "--types"))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_judgement_of_texts_without_any_entity_is_no_error(genner: Genner, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_documents(path, [{"id": 1, "text": "Nobody came.", "entities": []}])
+    assert genner("judge", path, "--types", "PER", *CPU, "-o", tmp_path / "out.jsonl").status == 0
+    assert records(tmp_path / "out.jsonl")[0]["entities"] == []
+
+
 def test_examples_are_shown_to_a_model_that_answers_in_a_chat_within_a_quarter_of_its_context(
     genner: Genner, tmp_path: Path
 ) -> None:

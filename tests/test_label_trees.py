@@ -10,13 +10,16 @@ import pytest
 from conftest import Run
 from scripted_judges import voter
 
-from genner_cli.errors import UsageError
+from genner_cli.errors import DataError, UsageError
 from genner_cli.files.labels import read_label_tree, read_labels
 from genner_cli.methods.cascade import Which, walk
 from genner_cli.methods.ruling import Ruling
 from genner_cli.running.judging import judge, stages
 from genner_cli.running.rewriting import Files
 from genner_cli.scoring.hierarchy import hierarchy, resolved
+from genner_cli.training.gold import Files as TrainFiles
+from genner_cli.training.gold import read
+from genner_cli.training.options import TrainOptions
 from genner_cli.types import Document, Entity, Extraction, Label, LabelTree
 
 TREE = """\
@@ -196,3 +199,65 @@ def test_evaluation_by_a_tree_on_the_command_line(genner: Callable[..., Run], tm
     assert [each["accuracy"] for each in value["levels"]] == [1.0, 0.0]
     shown = genner("evaluate", gold, "-p", found, "--labels", tmp_path / "tree.yaml")
     assert b"hierarchical" in shown.stdout
+
+
+ALIASES = "PER:\nplace:\n  aliases: [LOC, GPE]\n"
+
+
+def labelled_by_alias(folder: Path, *labels: str) -> Path:
+    write(folder, ALIASES)
+    entities = [{"start": 0, "end": 3, "label": "PER"}, *({"start": 8, "end": 12, "label": label} for label in labels)]
+    path = folder / "gold.jsonl"
+    path.write_bytes(orjson.dumps({"id": 1, "text": "Ada saw Oslo.", "entities": entities}))
+    return path
+
+
+def test_what_a_label_is_called_in_data_is_mapped_to_what_it_is_asked_for_by(tree: LabelTree) -> None:
+    names = tree.names()
+    asked = tree.labels()
+    assert all(names[path] == label.name for path, label in asked.items())
+    for known, name in names.items():
+        path = tree.find(known)
+        assert path is not None
+        assert asked[path].name == name
+    aliases = [alias for nodes in tree.walk() for alias in nodes[-1].aliases]
+    assert all((alias in names) == (tree.find(alias) is not None) for alias in aliases)
+
+
+def test_training_data_may_be_labelled_by_aliases(tmp_path: Path) -> None:
+    gold = labelled_by_alias(tmp_path, "GPE")
+    read_tree = read_label_tree(str(tmp_path / "tree.yaml"))
+    data = read(TrainFiles((str(gold),), (str(gold),)), TrainOptions(), read_tree)
+    assert [label.name for label in data.labels] == ["PER", "place"]
+    for documents in (data.train, data.valid):
+        assert [[entity.label for entity in document.entities] for document in documents] == [["PER", "place"]]
+
+
+def test_pairs_of_answers_may_be_labelled_by_aliases(tmp_path: Path) -> None:
+    write(tmp_path, ALIASES)
+    answers = {
+        name: [{"start": 8, "end": 12, "label": label}] for name, label in (("chosen", "LOC"), ("rejected", "PER"))
+    }
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(orjson.dumps({"id": 1, "text": "Ada saw Oslo.", **answers}))
+    data = read(TrainFiles((str(path),)), TrainOptions(), read_label_tree(str(tmp_path / "tree.yaml")))
+    assert [each.entities[0].label for each in (*data.train, *data.rejected)] == ["place", "PER"]
+
+
+def test_a_mention_labelled_by_name_and_by_alias_is_listed_twice(tmp_path: Path) -> None:
+    gold = labelled_by_alias(tmp_path, "place", "LOC")
+    with pytest.raises(DataError) as error:
+        read(TrainFiles((str(gold),)), TrainOptions(depth=2), read_label_tree(str(tmp_path / "tree.yaml")))
+    assert any("twice" in note for note in error.value.__notes__)
+
+
+def test_data_labelled_by_aliases_are_relabelled_and_evaluated(genner: Callable[..., Run], tmp_path: Path) -> None:
+    gold = labelled_by_alias(tmp_path, "GPE")
+    tree_file = tmp_path / "tree.yaml"
+    run = genner("data", "relabel", gold, "--dynamic", "--labels", tree_file, "--seed", 1)
+    assert run.status == 0, run.stderr
+    found = tmp_path / "found.jsonl"
+    entities = [{"start": 0, "end": 3, "label": "PER"}, {"start": 8, "end": 12, "label": "place"}]
+    found.write_bytes(orjson.dumps({"id": 1, "text": "Ada saw Oslo.", "entities": entities}))
+    run = genner("evaluate", gold, "-p", found, "--labels", tree_file, "--json")
+    assert orjson.loads(run.stdout)["micro"]["f1"]["value"] == 1.0

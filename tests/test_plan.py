@@ -200,7 +200,7 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
         (["none.jsonl"], 2, "none.jsonl: no such file"),
         (["blank.jsonl"], 2, "no text to time: 0 documents"),
         (["bad.jsonl"], 2, "no text to time: 1 document, 1 of them"),
-        (["docs.jsonl", "--model", "none.gguf"], 1, "'none.gguf' does not exist"),
+        (["docs.jsonl", "--model", "none.gguf"], 2, "'none.gguf' does not exist"),
         (["docs.jsonl", "--context", "256", "--chunk-bytes", "9999"], 2, "larger --context"),
         (["docs.jsonl", "--sample", "0"], 2, "--sample"),
         ([], 2, "INPUT"),

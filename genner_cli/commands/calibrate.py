@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_GOLD, GoldFiles, Restart, run_options
+from genner_cli.commands.options import FROM_GOLD, GoldFiles, Restart, label_tree, run_options
 from genner_cli.commands.predictions import extracted
 from genner_cli.commands.terminal import document_progress, show, talk_on_stderr
 from genner_cli.errors import UsageError
@@ -39,6 +39,7 @@ Precision = Annotated[
     without=("open", "strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(
+    call: typer.Context,
     gold: GoldFiles,
     spec: RunSpec,
     output: Output = None,
@@ -64,7 +65,8 @@ def calibrate(
     if predictions is not None:
         _choose_roles(gold, spec, predictions, output, restart=restart)
     else:
-        _calibrate(gold, spec, output, precision)
+        tree = label_tree(call.params["types"], call.params["labels"])
+        _calibrate(gold, tree.names(), spec, output, precision)
 
 
 def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: str | None, *, restart: bool) -> None:
@@ -96,7 +98,9 @@ def _choose_roles(gold: Sequence[str], spec: RunSpec, predictions: str, output: 
     show([*roles_lines(roles), f"written to {writer.path}"])
 
 
-def _calibrate(gold: Sequence[str], spec: RunSpec, output: str | None, precision: float | None) -> None:
+def _calibrate(
+    gold: Sequence[str], names: Mapping[str, str], spec: RunSpec, output: str | None, precision: float | None
+) -> None:
     from genner_cli.calibration import calibration_tables, fit
     from genner_cli.files.calibrations import calibration_path, calibration_value
     from genner_cli.files.gold import read_gold_files
@@ -106,7 +110,7 @@ def _calibrate(gold: Sequence[str], spec: RunSpec, output: str | None, precision
     from genner_cli.scoring import restricted
 
     talk_on_stderr()
-    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=names)
     spec = replace(spec.for_gold(documents), inputs=tuple(gold), no_calibration=True)
     with LlamaBackend().open(spec) as opened:
         facts, task = opened.facts, opened.facts.task

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -118,6 +119,7 @@ def _sides(
 ) -> tuple[list[list[Extraction]], RunSpec]:
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
     from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
+    from genner_cli.scoring.hierarchy import resolved
 
     names = {"text_field": spec.text_field, "id_field": spec.id_field}
     documents = with_labels_of_their_own(read_gold_files(gold, **names), spec.labels_field)
@@ -132,12 +134,9 @@ def _sides(
             asked = replace(asked, format=opened.facts.task.format)
     if compare:
         sides.append(_read(compare, documents, **names))
+    sides = [resolved(side, tree) for side in sides]
     if spec.labels_field or not tree.nested:
-        sides = [_restricted(side, spec.labels) for side in sides]
-    if tree.nested:
-        from genner_cli.scoring.hierarchy import resolved
-
-        sides = [resolved(side, tree) for side in sides]
+        sides = [_restricted(side, spec.labels, tree) for side in sides]
     return sides, asked
 
 
@@ -149,8 +148,8 @@ def _read(path: str, documents: Sequence[Document], text_field: str, id_field: s
     return in_order(documents, read_predictions(expand([path]), text_field=text_field, id_field=id_field))
 
 
-def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None) -> list[Extraction]:
-    """With the entities of each document's own labels, or of these."""
+def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree: LabelTree) -> list[Extraction]:
+    """With the entities of each document's own labels, or of these; entities have paths for labels of the tree."""
     from genner_cli.scoring import restricted
     from genner_cli.types import Document
 
@@ -158,7 +157,8 @@ def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None) -> l
         document = each.document
         return (isinstance(document, Document) and document.labels) or labels
 
-    return [restricted(each, {label.name for label in asked}) if (asked := own(each)) else each for each in side]
+    path = cache(lambda name: tree.find(name) or name)
+    return [restricted(each, {path(label.name) for label in asked}) if (asked := own(each)) else each for each in side]
 
 
 def _official(sides: Sides, asked: RunSpec, sampling: Sampling, *, only_asked: bool) -> Assessment:

@@ -46,7 +46,7 @@ Output = Annotated[
         help="GGUF to write; several --quantize write model.Q8_0.gguf, model.Q4_K_M.gguf ...",
     ),
 ]
-Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only format supported.", show_default=False)]
+Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only format: always on.", show_default=False)]
 Type = Annotated[
     list[str] | None,
     typer.Option(

@@ -38,7 +38,8 @@ Verify = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL", help="Model that verifies each entity, or self for the one that extracts: entities it does not"
-        " find right are left out (see genner judge).", show_default="none", rich_help_panel=Panel.OUTPUT.value,
+        " find right are left out (see genner judge). Needs -o FILE.jsonl.", show_default="none",
+        rich_help_panel=Panel.OUTPUT.value,
     ),
 ]  # fmt: skip
 

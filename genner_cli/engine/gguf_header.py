@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelError, ModelNotFound
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -122,7 +122,7 @@ def read_header(path: Path, *, arrays: bool = False) -> Header:
         with path.open("rb") as file:
             return _read(file, path, arrays)
     except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such model file; check the path") from None
+        raise ModelNotFound(f"{path}: there is no such model file; check the path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (struct.error, UnicodeDecodeError, ValueError):

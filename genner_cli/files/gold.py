@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from genner_cli.data.offsets import Offsets, Unit
@@ -35,6 +36,7 @@ _UNITS = {
     Unit.UTF16_CRLF: "UTF-16 units, and each \\r\\n as one",
 }
 _PLACES = 3
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[\d,]*\d")
 _SHAPE = '{"start": 0, "end": 3, "label": "PER"}'
 
@@ -63,11 +65,13 @@ def read_gold(
     labels: Collection[str] | None = None,
     nested: bool = True,
     any_label: bool = False,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> GoldData:
     """All documents of the files, which are those that `files.expand` gives; each problem on its own.
 
     `labels`: the names that entities may have, None for any; `nested`: whether entities may lie in others; `any_label`:
-    whether labels may be such that no output format can write them.
+    whether labels may be such that no output format can write them; `names`: what labels of entities are
+    called instead, by what they are called in the data (`LabelTree.names`).
     Entities come in canonical order. Bad data is returned, not raised; raises `UsageError` for field names that
     cannot be.
     """
@@ -76,7 +80,7 @@ def read_gold(
     for record in _records(paths, text_field, id_field):
         messages = [] if isinstance(record, Document) else [record.message]
         if isinstance(record, Document):
-            document, complaints = labelled(record, nested=nested, any_label=any_label)
+            document, complaints = labelled(record, nested=nested, any_label=any_label, names=names)
             messages = [f"{record.source}: {complaint}" for complaint in complaints]
             documents += [] if messages else [document]
         problems += [Problem(message, record.source) for message in messages]
@@ -155,10 +159,12 @@ def labelled(
     nested: bool = True,
     crossing: bool = False,
     any_label: bool = False,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> tuple[Document, list[str]]:
     """The document with the entities that its field of that name lists, and what is wrong with them.
 
-    `crossing`: entities may also cross each other or be listed twice; `any_label` as in `read_gold`.
+    `crossing`: entities may also cross each other or be listed twice; `any_label` and `names` as in
+    `read_gold`.
     """
     fields = {name: value for name, value in record.fields.items() if name not in ("entities", "error")}
     if record.fields.get("error"):
@@ -174,7 +180,7 @@ def labelled(
     for number, value in enumerate(given):
         entity = entity_of(value, record.text, any_label=any_label)
         if isinstance(entity, Entity):
-            numbered.append((number, entity))
+            numbered.append((number, replace(entity, label=names.get(entity.label, entity.label))))
         else:
             problems.append(f"entities[{number}]: {entity}")
     numbered.sort(key=lambda pair: canonical_order(pair[1]))
@@ -292,9 +298,11 @@ def _arrangement_problems(numbered: Sequence[tuple[int, Entity]], nested: bool) 
             around.append(entity)
 
 
-def read_gold_files(patterns: Sequence[str], *, text_field: str, id_field: str) -> tuple[Document, ...]:
+def read_gold_files(
+    patterns: Sequence[str], *, text_field: str, id_field: str, names: Mapping[str, str] = NO_NAMES
+) -> tuple[Document, ...]:
     """The documents of gold files; raises DataError with every problem if there is one, or if there is no document."""
-    data = read_gold(expand(patterns), text_field=text_field, id_field=id_field)
+    data = read_gold(expand(patterns), text_field=text_field, id_field=id_field, names=names)
     if data.problems:
         count = len(data.problems)
         error = DataError(f"{counted(count, 'problem')} in the gold data; correct or remove these lines")

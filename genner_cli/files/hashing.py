@@ -17,11 +17,12 @@ def hash_file(path: Path) -> str:
 
 def hash_files(paths: Iterable[Path]) -> str:
     """The SHA-256, in hexadecimal, of the SHA-256 of each file's bytes, in the order given."""
-    whole = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
+    return hash_of(map(hash_file, paths))
+
+
+def hash_of(hashes: Iterable[str]) -> str:
+    """`hash_files` of files with these hashes (`hash_file`), in the order given."""
+    return hashlib.sha256(b"".join(map(bytes.fromhex, hashes))).hexdigest()
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -22,7 +22,7 @@ import orjson
 
 from genner_cli.errors import UsageError
 from genner_cli.files import STDIO
-from genner_cli.files.hashing import hash_file, hash_files
+from genner_cli.files.hashing import hash_file, hash_of
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.reading import expand
@@ -167,5 +167,6 @@ def _check_file(path: str, seen: set[str], option: str) -> None:
 
 
 def _hashes(files: list[Path]) -> set[str]:
-    """The hashes that these files have as training data, together and one by one."""
-    return {hash_files(files), *(hash_files([file]) for file in files), *map(hash_file, files)}
+    """The hashes that these files have as training data, together and one by one; each file is read once."""
+    hashes = list(map(hash_file, files))
+    return {hash_of(hashes), *(hash_of([each]) for each in hashes), *hashes}

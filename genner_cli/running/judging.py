@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.files import OUTPUT_FIELDS
+from genner_cli.files import OUTPUT_FIELDS, size
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.generation import Score
@@ -84,9 +84,11 @@ def judge(
     """Runs all stages; the last one's output is that of `files`, the others' are in a folder beside it.
 
     sources: the names of the inputs, in order; none for one whose entities have their sources. The same call resumes.
-    Raises UsageError for inputs that do not have the same documents, GennerError, KeyboardInterrupt.
+    Raises UsageError for inputs that do not have the same documents, and for those without an entity to judge;
+    GennerError, KeyboardInterrupt.
     """
     inputs = expand(files.inputs)
+    _refuse_unconcerned(inputs, ruling, files)
     folder = stages_folder(files.output, make=len(plan) > 1)
     done, last = Done(), "" if sources else inputs[0]
     for number, stage in enumerate(plan, 1):
@@ -101,6 +103,26 @@ def judge(
             done = rewrite(of_stage, voting, named(progress, f"{number} of {len(plan)}, {stage.name}"), joined)
         last = output
     return done
+
+
+def _refuse_unconcerned(inputs: Sequence[str], ruling: Ruling, files: Files) -> None:
+    """Raises UsageError where there are entities, and none with a label that is judged. Reads on to the first that has
+    one; of a stream, which can be read only once, nothing."""
+    if not ruling.limit or any(size(path) is None for path in inputs):
+        return
+    labels: Counter[str] = Counter()
+    for record in read_documents(inputs, text_field=files.text_field, id_field=files.id_field, dropped=()):
+        entities = extraction_of(record).entities
+        if ruling.concerned(entities):
+            return
+        labels.update(entity.label for entity in entities)
+    if labels:
+        known = ", ".join(f"{label} ({count:,})" for label, count in labels.most_common())
+        wanted = ", ".join(ruling.tree.labels())
+        raise UsageError(
+            f"{', '.join(inputs)}: no entity has one of the labels {wanted}; there are {known}: name some of these with"
+            " --types or --labels"
+        )
 
 
 def stages_folder(output: str, *, make: bool = True) -> Path:

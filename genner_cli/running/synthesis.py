@@ -38,6 +38,8 @@ MOST_ROUNDS = 5
 LEAST_YIELD = 0.2
 """Of the sentences of a further round, at least so many are expected to be kept."""
 SENTENCE_TOKENS, LIST_TOKENS = 96, 160
+MIN_P = 0.05
+"""How far a token may fall behind the most probable one (`generation.Sampling`)."""
 TRAIN, REJECTED, REPORT = "train.jsonl", "rejected.jsonl", "synth.json"
 
 
@@ -83,7 +85,7 @@ def _listed(job: Synthesis, stage: str, questions: Sequence[Document], progress:
 
 
 def _manner(job: Synthesis, grammar: str, tokens: int) -> Manner:
-    return Manner(grammar, tokens, job.seed, job.temperature, job.min_p)
+    return Manner(grammar, tokens, job.seed, job.temperature, MIN_P)
 
 
 def _asked(
@@ -215,7 +217,7 @@ def _report(job: Synthesis, plan: Plan, made: Made) -> dict[str, Any]:
         "asked for": job.count,
         "seed": job.seed,
         "temperature": job.temperature,
-        "min-p": job.min_p,
+        "min-p": MIN_P,
         "labels": {label.name: label.definition for label in job.labels},
         "author": {"file": job.author.name, "content": job.author.fingerprint},
         "voters": {voter.name: voter.fingerprint for voter in job.voters},

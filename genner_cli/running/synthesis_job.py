@@ -51,7 +51,6 @@ class Synthesis:
     corrected: float = UNCERTAIN
     seed: int = 0
     temperature: float = 1.0
-    min_p: float = 0.05
     sources: dict[str, Any] = field(default_factory=dict)
 
     def stage(self, name: str) -> Path:

@@ -57,17 +57,16 @@ class Gold:
 def read(files: Files, options: TrainOptions, tree: LabelTree) -> Gold:
     """Reads all data; a tree without labels takes those that the training files have.
 
-    Raises DataError with a note for each kind of problem, and UsageError where there is nothing to train on, or a label
-    that is to be asked for can't be one.
+    Entities may be labelled by paths and aliases of the tree. Raises DataError with a note for each kind of problem,
+    and UsageError where there is nothing to train on, or a label that is to be asked for can't be one.
     """
-    labels = tree.leaves() or None
     if options.patience and not files.valid:
         raise UsageError("--patience needs --valid, by which training is judged")
     if has_preferences(files.train, text_field=files.text_field):
-        return _read_preferences(files, options, labels)
-    trained = _read(files.train, files, options, labels)
-    asked = tuple(labels) if labels else label_set(trained.documents)
-    valid = _read(files.valid, files, options, asked)
+        return _read_preferences(files, options, tree)
+    trained = _read(files.train, files, options, tree, tree.leaves() or None)
+    asked = tree.leaves() or label_set(trained.documents)
+    valid = _read(files.valid, files, options, tree, asked)
     settle([*trained.problems, *valid.problems], skip=files.skip)
     refuse_nothing(files, trained.documents, valid.documents)
     if not asked:
@@ -77,15 +76,16 @@ def read(files: Files, options: TrainOptions, tree: LabelTree) -> Gold:
     return Gold(files, trained.documents, valid.documents, asked, tree=tree)
 
 
-def _read_preferences(files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> Gold:
+def _read_preferences(files: Files, options: TrainOptions, tree: LabelTree) -> Gold:
     """As `read`, for pairs of answers."""
     if not options.augmentation.none or options.text_weight or options.fusion:
         raise UsageError(
             f"{files.train[0]} holds preferences; they are learnt without --augment, --teacher and --text-weight"
         )
-    nested = options.depth > 1
-    found = read_preferences(files.train, text_field=files.text_field, id_field=files.id_field, nested=nested)
-    asked = tuple(labels) if labels else label_set((*found.chosen, *found.rejected))
+    found = read_preferences(
+        files.train, text_field=files.text_field, id_field=files.id_field, nested=options.depth > 1, names=tree.names()
+    )
+    asked = tree.leaves() or label_set((*found.chosen, *found.rejected))
     known = {label.name for label in asked}
     strange = [
         Problem(f"{document.source}: the label {entity.label!r} was not asked for; add it to --types", document.source)
@@ -93,7 +93,7 @@ def _read_preferences(files: Files, options: TrainOptions, labels: Sequence[Labe
         for entity in document.entities
         if entity.label not in known
     ]
-    valid = _read(files.valid, files, options, asked)
+    valid = _read(files.valid, files, options, tree, asked)
     settle([*found.problems, *strange, *valid.problems], skip=files.skip)
     bad = {problem.source for problem in strange}
     chosen, rejected = (tuple(d for d in each if d.source not in bad) for each in (found.chosen, found.rejected))
@@ -103,10 +103,13 @@ def _read_preferences(files: Files, options: TrainOptions, labels: Sequence[Labe
     return Gold(files, chosen, valid.documents, asked, rejected)
 
 
-def _read(paths: Sequence[str], files: Files, options: TrainOptions, labels: Sequence[Label] | None) -> GoldData:
-    names = None if labels is None else [label.name for label in labels]
-    nested = options.depth > 1
-    return read_gold(paths, text_field=files.text_field, id_field=files.id_field, labels=names, nested=nested)
+def _read(
+    paths: Sequence[str], files: Files, options: TrainOptions, tree: LabelTree, labels: Sequence[Label] | None
+) -> GoldData:
+    return read_gold(
+        paths, text_field=files.text_field, id_field=files.id_field, nested=options.depth > 1, names=tree.names(),
+        labels=None if labels is None else [label.name for label in labels],
+    )  # fmt: skip
 
 
 def refuse_nothing(files: Files, train: Sequence[object], valid: Sequence[object]) -> None:

@@ -30,8 +30,10 @@ AnnotationFormatName = StrEnum(  # type: ignore[misc]  # names are not literals
 )
 """The annotation formats."""
 
-Source = Annotated[str, typer.Argument(metavar="IN", help="File, or folder of brat's .txt and .ann files.")]
-Target = Annotated[str, typer.Argument(metavar="OUT", help="File, or new folder for brat; - is stdout.")]
+Source = Annotated[
+    str, typer.Argument(metavar="IN", help="File, or folder of brat's .txt and .ann files; - is JSONL on stdin.")
+]
+Target = Annotated[str, typer.Argument(metavar="OUT", help="File, or new folder for brat; - is JSONL on stdout.")]
 From = Annotated[
     AnnotationFormatName | None, typer.Option("--from", help="Format of IN.", show_default="by its suffix")
 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from genner_cli.errors import DataError
 from genner_cli.plurals import counted
-from genner_cli.types import Document
+from genner_cli.types import Document, LabelTree
 
 if TYPE_CHECKING:
     from genner_cli.files.gold import GoldData, Problem
@@ -43,9 +43,9 @@ class Sound(NamedTuple):
     record: Document
 
 
-def read_sound(files: Sequence[str], text_field: str, *, labels: Collection[str] | None = None) -> list[Sound]:
-    """All documents of the files, with entities of these labels, or of any. Raises DataError, once the problems are
-    reported, if there are any."""
+def read_sound(files: Sequence[str], text_field: str, tree: LabelTree | None = None) -> list[Sound]:
+    """All documents of the files, with entities of the labels without others below them in the tree, or of any. Raises
+    DataError, once the problems are reported, if there are any."""
     from genner_cli.commands.terminal import status_line, talk_on_stderr
     from genner_cli.files.gold import Problem, labelled, unknown_labels
     from genner_cli.files.reading import expand, read_documents
@@ -53,16 +53,18 @@ def read_sound(files: Sequence[str], text_field: str, *, labels: Collection[str]
     talk_on_stderr()
     sound = []
     problems = []
+    names = tree.names() if tree else {}
     with status_line("reading"):
         for record in read_documents(expand(files), text_field=text_field, dropped=("completion",)):
             if isinstance(record, Document):
-                document, complaints = labelled(record, any_label=True)
+                document, complaints = labelled(record, any_label=True, names=names)
                 sound.append(Sound(document, record))
                 problems += [Problem(f"{record.source}: {complaint}", record.source) for complaint in complaints]
             else:
                 problems.append(Problem(record.message, record.source))
-    if labels is not None:
-        problems += unknown_labels([document for document, _ in sound], labels)
+    if tree and tree.nodes:
+        wanted = [label.name for label in tree.leaves()]
+        problems += unknown_labels([document for document, _ in sound], wanted)
     report_problems(problems)
     if problems:
         it = "it" if len(problems) == 1 else "them"

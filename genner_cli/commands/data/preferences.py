@@ -43,6 +43,7 @@ def preferences(
     from genner_cli.files.gold import read_gold_files
     from genner_cli.files.predictions import read_predictions
     from genner_cli.files.preferences import preference_line
+    from genner_cli.files.reading import expand
     from genner_cli.files.writing import Writer
     from genner_cli.pairing import in_order
     from genner_cli.scoring.preferences import preference
@@ -50,9 +51,10 @@ def preferences(
     talk_on_stderr()
     fields = {"text_field": text_field, "id_field": id_field}
     documents = read_gold_files([gold], **fields)
-    answers = [in_order(documents, read_predictions([path], **fields)) for path in predictions]
+    paths = expand(predictions)
+    answers = [in_order(documents, read_predictions([path], **fields)) for path in paths]
     pairs = failed = 0
-    with Writer(output, inputs=[gold, *predictions]) as writer:
+    with Writer(output, inputs=[gold, *paths]) as writer:
         for document, found in zip(documents, zip(*answers, strict=True), strict=True):
             if any(each.error is not None for each in found):
                 failed += 1

@@ -97,9 +97,8 @@ def _draw(files: Sequence[str], tree_file: Path | None, seed: int, output: str, 
     from genner_cli.training.options import AUGMENTED, Augmentation
 
     tree = label_tree(None, tree_file)
-    leaves = tree.leaves()
-    sound = read_sound(files, text_field, labels=[label.name for label in leaves] or None)
-    labels = leaves or label_set(document for document, _ in sound)
+    sound = read_sound(files, text_field, tree)
+    labels = tree.leaves() or label_set(document for document, _ in sound)
     lists = set()
     with Writer(output, inputs=files) as writer:
         for number, (document, record) in enumerate(sound):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[list[str], typer.Argument(metavar="PRED...", help="JSONL that `genner extract` wrote; globs too.")]
 Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="File, or new folder for brat; - is stdout.")
+    str, typer.Option("--output", "-o", metavar="FILE", help="File, or new folder for brat; - is JSONL on stdout.")
 ]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, help="Documents to choose.")]
 By = Annotated[
