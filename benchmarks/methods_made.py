@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from genner_cli.files.gold import read_gold_files
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.whole import write_whole
 from genner_cli.pairing import in_order
+from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.scoring import document_counts
 from genner_cli.scoring.figures import DocumentCounts
 
@@ -21,8 +23,9 @@ Record = dict[str, Any]
 
 
 def genner(*arguments: object) -> None:
-    """Runs a command of genner in this process, so that its libraries are loaded once."""
-    app(list(map(str, arguments)), standalone_mode=False)
+    """Runs a command of genner in this process, so that its libraries are loaded once; ends it where that fails."""
+    if status := app(list(map(str, arguments)), standalone_mode=False):
+        sys.exit(status)
 
 
 def made(path: Path, command: str, *arguments: object) -> Path:
@@ -32,13 +35,19 @@ def made(path: Path, command: str, *arguments: object) -> Path:
     return path
 
 
+def trained(adapter: Path, train: Path, *options: object) -> Path:
+    """The folder of an adapter of the bundled model; a training that was interrupted is resumed."""
+    if not (adapter / MODEL_METADATA_FILE).exists():
+        genner("train", train, "--base", "small", *options, "-o", adapter, *["--resume"] * adapter.exists())
+    return adapter
+
+
 def tuned(folder: Path, name: str, train: Path, *options: object) -> Path:
-    """The GGUF of a fine-tune of the bundled model; a training that was interrupted is resumed."""
-    adapter, gguf = folder / f"{name}-adapter", folder / f"{name}.gguf"
+    """The GGUF of a fine-tune of the bundled model, in its own type of weights."""
+    gguf = folder / f"{name}.gguf"
     if not gguf.exists():
-        if not (adapter / "genner.json").exists():
-            genner("train", train, "--base", "small", *options, "-o", adapter, *["--resume"] * adapter.exists())
-        genner("export", adapter, "--no-verify", "-o", gguf)
+        adapter = trained(folder / f"{name}-adapter", train, *options)
+        genner("export", adapter, "--quantize", "Q8_0", "--no-verify", "-o", gguf)
     return gguf
 
 

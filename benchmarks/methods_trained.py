@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -20,7 +20,7 @@ from unittest.mock import patch
 import synthesis
 import torch
 import yaml
-from methods_made import Record, made, only, read_split, sampled, scored, tuned, written
+from methods_made import Record, made, only, read_split, sampled, scored, trained, tuned, written
 from methods_rows import SEEDS, Measured, Row, f1, table
 from safetensors.torch import load_file, save_file
 
@@ -38,11 +38,11 @@ DESCRIBED = {
     "ORG": "companies, teams, bands and institutions",
     "LOC": "cities, countries, rivers and other places",
 }
-SENTENCES, ENCYCLOPEDIA = 150, 500
+SENTENCES, ENCYCLOPEDIA = 80, 400
 """Sentences that are written, and those of wikigold that all is scored on."""
 
 
-def synthetic(folder: Path, ner: Path, writer: str) -> str:
+def synthetic(folder: Path, ner: Path, writer: str, seeds: Sequence[int] = SEEDS) -> str:
     """ProgGen: the bundled model tuned on sentences that `writer` made and genner-base annotated."""
     labels = folder / "labels.yaml"
     labels.write_text(yaml.safe_dump(DESCRIBED, sort_keys=False), "utf-8")
@@ -74,13 +74,13 @@ def synthetic(folder: Path, ner: Path, writer: str) -> str:
         ),
         Row("ProgGen", "with a plan", "simple prompt", "annotations shuffled", against_simple),
     )
-    found = table(rows)
-    varied = [f"{kind}: {_mentions(order, kind)}" for kind in synthesis.KINDS]
+    found = table(rows, seeds)
+    varied = [f"{kind}: {_mentions(order, kind, seeds)}" for kind in synthesis.KINDS]
     return f"{found}\nDistinct mentions in {SENTENCES} sentences, by seed: {'; '.join(varied)}.\n"
 
 
-def _mentions(order: synthesis.Order, kind: str) -> str:
-    return ", ".join(str(synthesis.report(order, kind, seed)["diversity"]["distinct mentions"]) for seed in SEEDS)
+def _mentions(order: synthesis.Order, kind: str, seeds: Sequence[int]) -> str:
+    return ", ".join(str(synthesis.report(order, kind, seed)["diversity"]["distinct mentions"]) for seed in seeds)
 
 
 POLITICS = ("politician", "person", "organisation", "politicalparty", "event", "election", "country", "location")
@@ -98,12 +98,12 @@ UNSEEN = {
     "area": {"country": ["state"], "location": ["site"]},
 }
 """Those that it is asked for."""
-SHORT, TRAINED_ON, ASKED_ABOUT = 250, 96, 150
+SHORT, TRAINED_ON, ASKED_ABOUT = 250, 64, 150
 """Characters of a text at most, documents of crossner_politics to train on, and those that are scored."""
-LESSONS = (*TINY, "--epochs", 4)
+LESSONS = (*TINY, "--epochs", 3)
 
 
-def dynamic(folder: Path, ner: Path) -> str:
+def dynamic(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
     """DynamicNER: lists of labels above others and aliases that training did not have, and the plain list."""
     train, gold = _politics(folder, ner)
     trees = {"right": LEARNT, "dealt": _dealt(LEARNT), "unseen": UNSEEN}
@@ -128,7 +128,7 @@ def dynamic(folder: Path, ner: Path) -> str:
         Row("DynamicNER", "--augment, the plain list", "without", "names dealt to other labels",
             lambda seed: measured(seed, gold, "--types", ",".join(POLITICS))),
     )  # fmt: skip
-    return table(rows)
+    return table(rows, seeds)
 
 
 def _dealt(tree: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
@@ -148,7 +148,7 @@ COUNTS = (1, 4, 16)
 """Of virtual tokens."""
 
 
-def virtual(folder: Path, ner: Path) -> str:
+def virtual(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
     """SPRING: virtual tokens before the frozen model, and random ones of the same lengths."""
     train, gold = _politics(folder, ner)
     types = ("--types", ",".join(POLITICS))
@@ -159,18 +159,17 @@ def virtual(folder: Path, ner: Path) -> str:
 
     @cache
     def learnt(seed: int) -> Path:
-        name, options = folder / f"tokens-{seed}", ("--tokens", COUNTS[-1], "--learning-rate", 0.02)
-        lessons = (*LESSONS, "--method", "virtual-tokens", *options, "--seed", seed, *types)
-        return made(name, "train", train, "--base", "small", *lessons)
+        options = ("--method", "virtual-tokens", "--tokens", COUNTS[-1], "--learning-rate", 0.02, *types)
+        return trained(folder / f"tokens-{seed}", train, *LESSONS, "--seed", seed, *options)
 
     def measured(seed: int) -> Measured:
         sides = (learnt(seed), _random_tokens(learnt(seed), folder / f"tokens-random-{seed}", seed))
         return Measured(without, *(found(side.name, _exported(side), COUNTS[-1]) for side in sides))
 
     rows = (Row("SPRING", f"{COUNTS[-1]} virtual tokens", "none", "random ones of the same length", measured),)
-    whole = table(rows)
+    whole = table(rows, seeds)
     curve = [
-        f"{count}: {100 * fmean(f1(found(learnt(seed).name, _exported(learnt(seed)), count)) for seed in SEEDS):.1f}"
+        f"{count}: {100 * fmean(f1(found(learnt(seed).name, _exported(learnt(seed)), count)) for seed in seeds):.1f}"
         for count in COUNTS
     ]
     return f"{whole}\nF1 by the number of tokens, mean over seeds: 0: {100 * f1(without):.1f}, {', '.join(curve)}.\n"
@@ -190,7 +189,7 @@ def _random_tokens(adapter: Path, folder: Path, seed: int) -> Path:
     return folder
 
 
-TAUGHT, TEACHING, TWEETS = 48, 300, 150
+TAUGHT, TEACHING, TWEETS = 48, 160, 150
 """Documents of each of two sets that a student and a teacher learn from, and those that are scored."""
 FUSION = 0.5
 SETS: dict[str, dict[str, str]] = {
@@ -199,7 +198,7 @@ SETS: dict[str, dict[str, str]] = {
 }
 
 
-def fusion(folder: Path, ner: Path) -> str:
+def fusion(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
     """FuseLLM: two teachers tuned on more of two sets each, and a student that has a part of both."""
     gold, train = _tweets(folder, ner), folder / "fused.jsonl"
     written(train, lambda: [each for name in SETS for each in _learnable(ner, name)[:TAUGHT]])
@@ -217,7 +216,7 @@ def fusion(folder: Path, ner: Path) -> str:
         return Measured(learnt("plain", seed), learnt("taught", seed, *taught), control)
 
     what = f"two teachers, --fusion {FUSION}"
-    return table((Row("FuseLLM", what, "no teacher", "targets of other decisions", measured),))
+    return table((Row("FuseLLM", what, "no teacher", "targets of other decisions", measured),), seeds)
 
 
 @contextmanager
@@ -252,24 +251,21 @@ def _kind(decision: Decision) -> object:
     return frozenset(zip(decision.meaning.outcomes, decision.groups, strict=True))
 
 
-PAIRED = 400
-"""Documents of which two answers are compared."""
+PAIRED = 100
+"""Documents of each set whose answers are compared with gold."""
 
 
-def preferred(folder: Path, ner: Path) -> str:
-    """Self-Selection's preferences: the better of the answers of two tuned models is learnt by DPO."""
+def preferred(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
+    """Self-Selection's preferences: gold is preferred to the model's own answers by DPO."""
     gold, asked = _tweets(folder, ner), folder / "paired.jsonl"
-    written(asked, lambda: [each for name in SETS for each in _learnable(ner, name)[TEACHING:][: PAIRED // len(SETS)]])
+    written(asked, lambda: [each for name in SETS for each in _learnable(ner, name)[:PAIRED]])
     types = ("--types", ",".join(NEWS))
-    answers = [
-        made(folder / f"answers-{name}.jsonl", "extract", asked, "--model", _teacher(folder, ner, name), *types)
-        for name in SETS
-    ]
-    pairs = made(folder / "pairs.jsonl", "data preferences", asked, *answers)
-    untuned = scored(folder / "tweets-untuned.jsonl", "small", gold, *types)
+    answers = made(folder / "answers.jsonl", "extract", asked, "--model", "small", "--no-calibration", *types)
+    pairs = made(folder / "pairs.jsonl", "data preferences", asked, answers)
+    untuned = scored(folder / "untuned.jsonl", "small", gold, *types)
 
     def learnt(way: str, seed: int, train: Path) -> list[DocumentCounts]:
-        lessons = ("--loss", "locked", "--learning-rate", 5e-4, "--epochs", 2, "--seed", seed, *types)
+        lessons = ("--learning-rate", 5e-4, "--epochs", 2, "--seed", seed, *types)
         model = tuned(folder, f"dpo-{way}-{seed}", train, *TINY, *lessons)
         return scored(folder / f"dpo-{way}-{seed}.jsonl", model, gold, *types)
 
@@ -277,8 +273,8 @@ def preferred(folder: Path, ner: Path) -> str:
         swapped = written(folder / f"pairs-swapped-{seed}.jsonl", lambda: _swapped(pairs, seed))
         return Measured(untuned, learnt("right", seed, pairs), learnt("swapped", seed, swapped))
 
-    what = f"DPO on {len(pairs.read_text('utf-8').splitlines())} pairs"
-    return table((Row("Self-Selection", what, "untuned", "half of the pairs swapped", measured),))
+    what = f"DPO on {len(pairs.read_text('utf-8').splitlines())} pairs of gold and own mistakes"
+    return table((Row("Self-Selection", what, "untuned", "half of the pairs swapped", measured),), seeds)
 
 
 def _swapped(pairs: Path, seed: int) -> Iterator[Record]:
