@@ -1,4 +1,4 @@
-"""What Python callers have of genner: `Extractor`, `extract` and `run`.
+"""What Python callers have of genner: `Extractor`, `extract`, `run`, and `estimate` of how long a run takes.
 
 from genner_cli import Extractor
 with Extractor(types="PER,ORG") as extractor:
@@ -9,11 +9,14 @@ with Extractor(types="PER,ORG") as extractor:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Self
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from genner_cli.errors import UsageError
+from genner_cli.files import size
 from genner_cli.files.hints import hinted
 from genner_cli.files.labels import parse_types, with_own_labels
 from genner_cli.files.reading import document_of
@@ -23,7 +26,14 @@ from genner_cli.running.backend import Opened, extractions
 from genner_cli.running.by_patterns import PatternBackend
 from genner_cli.running.local import Progress, Run, silent
 from genner_cli.running.spec import RunSpec
+from genner_cli.tasks import Task, TaskOf
 from genner_cli.types import Label
+
+if TYPE_CHECKING:
+    from genner_cli.engine.model import Model
+    from genner_cli.planning import Estimate, Survey
+
+_EVERY = 1000
 
 Types = str | Sequence[str | Label]
 """Labels to extract: "PER,ORG", or names and Labels."""
@@ -125,6 +135,78 @@ def run_spec(spec: RunSpec, progress: Progress = silent) -> Run:
     from genner_cli.running.supervised import SupervisedBackend
 
     return run_here(spec, PatternBackend() if spec.no_model else SupervisedBackend(), progress)
+
+
+def estimate(
+    spec: RunSpec, sample: int, seconds: float, progress: Callable[[str], None] = lambda text: None
+) -> Estimate:
+    """Counts all documents of a run, and times a sample of them for about this many seconds.
+
+    Raises UsageError for streams, which can be read only once, and where there is no text; ModelError.
+    """
+    from genner_cli.planning import survey
+    from genner_cli.running.llama import open_model, retrieval, task_of_others
+
+    for path in spec.inputs:
+        if size(path) is None:
+            raise UsageError(
+                f"{path}: a stream can be read only once, and genner extract would find it empty;"
+                " save the documents to a file, and name that"
+            )
+    with open_model(spec) as (facts, model):
+
+        def note(counts: Survey) -> None:
+            if counts.documents % _EVERY == 0:
+                progress(f"reading: {counts.documents:,} documents")
+
+        task_of = partial(task_of_others, model, spec, facts, set()) if spec.labels_field else None
+        prefix_of = partial(_prefix, model, facts.task, task_of) if task_of else None
+        surveyed = survey(spec.documents(), facts.task, sample, note, prefix_of)
+        with retrieval(model, spec, facts) as ranked:
+            own = (lambda labels: task_of(labels).ranked_by(ranked)) if task_of else None
+            progress("timing the sample")
+            return _timed(surveyed, facts.task.ranked_by(ranked), model, spec, seconds, own)
+
+
+def _prefix(model: Model, task: Task, task_of: TaskOf, labels: tuple[Label, ...] | None) -> int:
+    """The tokens of the prompts' fixed parts with these labels; none where the model refuses them."""
+    try:
+        asked = task if labels is None else task_of(labels)
+    except UsageError:
+        return 0
+    return sum(model.prefix_length(each.prompt.prefix(each.labels)) for each in asked.by_pass())
+
+
+def _timed(
+    surveyed: Survey, task: Task, model: Model, spec: RunSpec, seconds: float, task_of: TaskOf | None
+) -> Estimate:
+    """Where labels take several passes, the first is timed, for no other has more labels in its prompt; where entities
+    are found first, to choose examples by them, that pass takes as long. With labels of their own, documents are timed
+    in all their passes."""
+    from genner_cli.engine.engine import Engine
+    from genner_cli.engine.type_speeds import report
+    from genner_cli.planning import Estimate, time_sample
+
+    first, *others = [task] if task_of else task.by_pass()
+    options = replace(spec.engine, slots=min(spec.engine.slots, surveyed.chunks))
+    with Engine(model, options) as engine:
+        timing = time_sample(
+            surveyed.sample, first, engine.generate, slots=options.slots, seconds=seconds, task_of=task_of
+        )
+        count = engine.statistics
+    return Estimate(
+        surveyed,
+        timing,
+        options.slots,
+        surveyed.prefix if task_of else count.prefix,
+        model_bytes=model.file_bytes,
+        kv_cache_bytes=model.header.kv_cache_bytes(options.context),
+        invariance=engine.invariance,
+        weights=report(model.header, options),
+        passes=(1 + len(others)) * (2 if first.in_two_passes else 1),
+        retrieved=count.retrieved / max(1, count.prompt),
+        hints=count.hints / max(1, count.prompt),
+    )
 
 
 def _labels(types: Types | None) -> tuple[Label, ...] | None:

@@ -13,7 +13,7 @@ import typer
 
 from genner_cli import __version__
 from genner_cli.commands.lazy import MARKUP, LazyGroup
-from genner_cli.commands.terminal import printable_lines
+from genner_cli.commands.terminal import printable_lines, talk_on_stderr
 from genner_cli.errors import GennerError
 from genner_cli.openmp import short_waits
 
@@ -77,7 +77,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    talk_on_stderr()
 
 
 def main() -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, label_tree, run_options
-from genner_cli.commands.predictions import extracted
-from genner_cli.commands.terminal import needed_for, say_written, show, talk_on_stderr
+from genner_cli.commands.terminal import document_bar, needed_for, say_written, show
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from genner_cli.assessment import Assessment, Sampling, Sides
     from genner_cli.files.writing import Writer
     from genner_cli.scoring import Evaluation
-    from genner_cli.types import Document, Extraction, Label, LabelTree
+    from genner_cli.types import Extraction
 
 
 class Scorer(StrEnum):
@@ -90,6 +87,7 @@ def evaluate(
     """
     from genner_cli.assessment import Sampling, assess
     from genner_cli.files.writing import encode_value
+    from genner_cli.running.on_gold import sides
 
     source = call.get_parameter_source("model")
     if predictions and source and source.name == "COMMANDLINE":
@@ -97,77 +95,29 @@ def evaluate(
     if spec.labels_field and scorer == Scorer.official:
         raise UsageError("--scorer official scores all documents on the same labels; drop it, or --labels-field")
     page = _page_writer(html, scorer, [*gold, *(path for path in (predictions, compare) if path)])
-    talk_on_stderr()
     tree = label_tree(call.params["types"], call.params["labels"])
-    sides, asked = _sides(gold, predictions, compare, spec, tree)
+    found, asked = sides(gold, predictions, compare, spec, tree, document_bar)
     sampling = Sampling(resamples, seed)
     if scorer == Scorer.official:
-        outcome = _official(sides, asked, sampling, only_asked=spec.labels is not None)
+        outcome = _official(found, asked, sampling, only_asked=spec.labels is not None)
     else:
-        outcome = assess(sides, tree, sampling, examples=show_errors)
+        outcome = assess(found, tree, sampling, examples=show_errors)
     if page and outcome.evaluation:
         title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
-        _write_page(page, sides[0], outcome.evaluation, title=title)
+        _write_page(page, found[0], outcome.evaluation, title=title)
     if as_json:
         typer.echo(encode_value(outcome.value()), nl=False)
     else:
         show(outcome.parts(compare or ""))
 
 
-def _sides(
-    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree
-) -> tuple[list[list[Extraction]], RunSpec]:
-    """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
-    from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
-    from genner_cli.scoring.hierarchy import resolved
-
-    names = {"text_field": spec.text_field, "id_field": spec.id_field}
-    documents = with_labels_of_their_own(read_gold_files(gold, **names), spec.labels_field)
-    asked = replace(spec.for_gold(documents), inputs=tuple(gold))
-    if predictions:
-        sides = [_read(predictions, documents, **names)]
-    else:
-        from genner_cli.running.llama import LlamaBackend
-
-        with LlamaBackend().open(asked) as opened:
-            sides = [extracted(opened, documents, asked)]
-            asked = replace(asked, format=opened.facts.task.format)
-    if compare:
-        sides.append(_read(compare, documents, **names))
-    sides = [resolved(side, tree) for side in sides]
-    if spec.labels_field or not tree.nested:
-        sides = [_restricted(side, spec.labels, tree) for side in sides]
-    return sides, asked
-
-
-def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
-    from genner_cli.files.predictions import read_predictions
-    from genner_cli.files.reading import expand
-    from genner_cli.pairing import in_order
-
-    return in_order(documents, read_predictions(expand([path]), text_field=text_field, id_field=id_field))
-
-
-def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree: LabelTree) -> list[Extraction]:
-    """With the entities of each document's own labels, or of these; entities have paths for labels of the tree."""
-    from genner_cli.scoring import restricted
-    from genner_cli.types import Document
-
-    def own(each: Extraction) -> Sequence[Label] | None:
-        document = each.document
-        return (isinstance(document, Document) and document.labels) or labels
-
-    path = cache(lambda name: tree.find(name) or name)
-    return [restricted(each, {path(label.name) for label in asked}) if (asked := own(each)) else each for each in side]
-
-
-def _official(sides: Sides, asked: RunSpec, sampling: Sampling, *, only_asked: bool) -> Assessment:
+def _official(found: Sides, asked: RunSpec, sampling: Sampling, *, only_asked: bool) -> Assessment:
     from genner_cli.assessment import assess_officially
 
     if asked.format is None:
         raise UsageError("--scorer official counts by output format; say with --format which one the predictions have")
     names = [label.name for label in asked.labels or ()]
-    return assess_officially(sides, asked.format, names, sampling, depth=asked.depth or 1, only_asked=only_asked)
+    return assess_officially(found, asked.format, names, sampling, depth=asked.depth or 1, only_asked=only_asked)
 
 
 def _page_writer(path: str | None, scorer: Scorer, inputs: Sequence[str]) -> Writer | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.options import DownloadBase, GpuLayers, Threads
-from genner_cli.commands.terminal import needed_for, steps
+from genner_cli.commands.terminal import needed_for, status_line
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
 from genner_cli.plurals import size_text
@@ -136,7 +136,7 @@ def _from_folder(source: Path, output: Path, options: ExportOptions) -> None:
     from convert.export import export as run
     from convert.report import lines_of
 
-    with steps() as say:
+    with status_line(lines=True) as say:
         report = run(source, output, options, say=say)
     typer.echo("\n".join(lines_of(report)))
     if not report.passed:
@@ -161,7 +161,10 @@ def _from_gguf(
         raise UsageError("of a GGUF one type is made at a time; give --quantize once")
     if (base or download) and not is_adapter(source):
         raise UsageError(f"{source} is a whole model, not an adapter; drop --base and --download")
-    with steps() as say, whole_model(source, base=base, download=download, engine=engine, say=say) as model:
+    with (
+        status_line(lines=True) as say,
+        whole_model(source, base=base, download=download, engine=engine, say=say) as model,
+    ):
         made = requantize(model, output, types[0], engine, imatrix=imatrix, say=say)
     for type in sorted(made.speeds, key=lambda type: -made.speeds[type]):
         typer.echo(f"{type:<8} {made.speeds[type]:,.0f} tokens/s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.options import run_options
-from genner_cli.commands.terminal import document_progress, printable, talk_on_stderr
+from genner_cli.commands.terminal import document_progress, fail_if_any, say, warn
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
 from genner_cli.running.spec import STDIO, RunSpec
@@ -72,56 +71,29 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify:
     """
     from genner_cli.api import run_spec
     from genner_cli.files.writing import encode_value
+    from genner_cli.running.judges import Verification
 
-    talk_on_stderr()
     spec = replace(spec, inputs=tuple(inputs)).expanded()
     report = _report_writer(stats, spec.inputs)
-    verifying = _Verifying(spec, verify) if verify else None
-    done = run_spec(verifying.extracted if verifying else spec, document_progress)
-    sys.stderr.write(done.summary() + "\n")
+    verification = Verification(spec, verify) if verify else None
+    done = run_spec(verification.extracting if verification else spec, document_progress)
+    say(done.summary())
     if report:
         with report:
             report.write(encode_value(done.report()))
     if done.ledger.failed:
-        sys.stderr.write("".join(f"genner: {line}\n" for line in _failures(done, spec.output)))
-    if verifying:
-        verifying.run()
+        warn(*_failures(done, spec.output))
+    if verification:
+        judged = verification.run(document_progress)
+        say(judged.summary())
+        fail_if_any(judged)
     if done.ledger.failed:
         raise typer.Exit(1)
 
 
-class _Verifying:
-    """What is extracted into a file beside the output is judged by a model, record by record, failed ones too."""
-
-    def __init__(self, spec: RunSpec, model: str) -> None:
-        """Raises UsageError and ModelError where that cannot be, before anything is extracted."""
-        from genner_cli.files.writing import check_target
-        from genner_cli.running.judges import voters
-        from genner_cli.running.judging import stages_folder
-
-        if spec.output == STDIO or spec.shard or spec.cluster:
-            raise UsageError("--verify needs -o FILE, and cannot be combined with --shard and --cluster")
-        if model == "self" and spec.adapter:
-            raise UsageError(
-                "--verify self cannot be combined with --adapter; merge it (genner export) or name a judge"
-            )
-        check_target(spec.output, inputs=spec.inputs)
-        self._spec = spec
-        self._voters = voters([spec.model if model == "self" else model], spec)
-        self.extracted = replace(spec, output=str(stages_folder(spec.output) / "extracted.jsonl"))
-
-    def run(self) -> None:
-        """Judges what was extracted. Raises typer.Exit(1) where records failed."""
-        from genner_cli.commands.judge import run_judge
-        from genner_cli.methods.candidates import VALID
-        from genner_cli.methods.ruling import Ruling
-
-        run_judge([self.extracted.output], self._spec, self._voters, (VALID,), Ruling())
-
-
 def _failures(done: Run, output: str) -> Iterator[str]:
     """The first messages of this run, and where all of them are."""
-    yield from map(printable, done.messages)
+    yield from done.messages
     from genner_cli.files.output_target import records_of
 
     again = "" if output == STDIO else ", and after correcting the cause extract these documents with --retry-errors"

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from genner_cli.commands.options import Restart, RetryErrors, label_tree, run_options
-from genner_cli.commands.redact import fail_if_any
-from genner_cli.commands.terminal import document_progress, talk_on_stderr
+from genner_cli.commands.terminal import document_progress, fail_if_any, say
 from genner_cli.errors import UsageError
-from genner_cli.methods.candidates import ASKS, BEST, LABEL, OVERLAP, VALID
+from genner_cli.methods.candidates import BEST, LABEL, VALID
 from genner_cli.options import Panel
-from genner_cli.running.spec import SHOTS, STDIO, RunSpec
-
-if TYPE_CHECKING:
-    from genner_cli.files.roles import Roles
-    from genner_cli.methods.ruling import Ruling
-    from genner_cli.running.judging import Stage, Voter
+from genner_cli.running.spec import SHOTS, RunSpec
 
 Inputs = Annotated[
     list[str],
@@ -112,12 +104,11 @@ def judge(
     """
     from genner_cli.files.roles import read_roles
     from genner_cli.methods.ruling import Ruling
-    from genner_cli.running.judges import voters
+    from genner_cli.running.judges import asks_of, judge_files, voters
 
-    talk_on_stderr()
     spec = replace(spec, output=output, restart=restart, retry_errors=retry_errors, examples=examples, shots=shots)
     chosen = read_roles(roles) if roles else None
-    asks = _asks(ask, len(inputs))
+    asks = asks_of(ask, len(inputs))
     if LABEL in asks and not spec.labels:
         raise UsageError("--ask label chooses among labels; name them with --types or --labels")
     if whole and BEST not in asks:
@@ -131,65 +122,6 @@ def judge(
         whole=whole,
         limit=spec.labels is not None and LABEL not in asks,
     )
-    run_judge(inputs, spec, voters(model or [None], spec), asks, ruling, chosen)
-
-
-def run_judge(
-    inputs: Sequence[str],
-    spec: RunSpec,
-    asked: Sequence[Voter],
-    asks: Sequence[str],
-    ruling: Ruling,
-    roles: Roles | None = None,
-) -> None:
-    """Judges, and reports on stderr. Raises UsageError, and typer.Exit(1) where records failed."""
-    from genner_cli.files.reading import expand
-    from genner_cli.running.judging import judge as run
-    from genner_cli.running.judging import source_names
-    from genner_cli.running.rewriting import Files
-
-    if spec.output == STDIO:
-        raise UsageError("the stages of a judgement are files beside its output; name one with -o FILE")
-    paths = expand(list(inputs))
-    sources = source_names(paths)
-    if roles:
-        paths, sources = roles.files_of(paths, sources)
-    if BEST in asks and len(paths) != 2:
-        raise UsageError(f"--ask best chooses between two files, not {len(paths)}; name the two, and no others")
-    unasked = roles is not None and not roles.deciders
-    if unasked and OVERLAP in asks and VALID not in asks:
-        raise UsageError("--roles: no model decides on overlaps; ask valid too, which resolves them then")
-    ruling = replace(ruling, sources=tuple(sources), flat=unasked and OVERLAP in asks)
-    plan = planned([ask for ask in asks if not (unasked and ask == OVERLAP)], asked, roles)
-    files = Files(
-        inputs=tuple(paths), output=spec.output, text_field=spec.text_field, id_field=spec.id_field,
-        restart=spec.restart, retry_errors=spec.retry_errors,
-    )  # fmt: skip
-    done = run(files, sources, plan, ruling, document_progress)
-    sys.stderr.write(f"{done.summary()}\n")
+    done = judge_files(inputs, spec, voters(model or [None], spec), asks, ruling, chosen, document_progress)
+    say(done.summary())
     fail_if_any(done)
-
-
-def planned(asks: Sequence[str], asked: Sequence[Voter], roles: Roles | None) -> list[Stage]:
-    """The stages: each model for each question, or those with the role. Raises UsageError for roles of others."""
-    from genner_cli.running.judging import stages
-
-    if not roles:
-        return stages(asks, dict.fromkeys(asks, asked))
-    by_ask: Mapping[str, Sequence[Voter]] = {
-        ask: roles.models_of(ask, {voter.name: voter for voter in asked}) for ask in asks
-    }
-    return stages(asks, by_ask)
-
-
-def _asks(given: str | None, files: int) -> tuple[str, ...]:
-    """What is asked, in order. Raises UsageError."""
-    if given is None:
-        return (VALID, OVERLAP) if files > 1 else (VALID,)
-    asks = tuple(each.strip() for each in given.split(","))
-    for each in asks:
-        if each not in ASKS:
-            raise UsageError(f"--ask {given}: {each!r} is not one of {', '.join(ASKS)}")
-    if len(set(asks)) < len(asks) or (BEST in asks and len(asks) > 1):
-        raise UsageError(f"--ask {given}: ask each once, and best alone")
-    return asks

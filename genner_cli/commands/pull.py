@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from genner_cli.commands.terminal import byte_bar, steps
+from genner_cli.commands.terminal import byte_bar, say, status_line
 from genner_cli.errors import UsageError
 from genner_cli.plurals import size_text
 
@@ -56,7 +55,7 @@ def pull(model: ReferenceArgument, revision: Revision = None, output: Place = No
     with byte_bar() as tell:
         pulled = fetch(model, revision=revision, out=output, progress=tell)
     count = "1 file" if pulled.files == 1 else f"{pulled.files} files"
-    sys.stderr.write(f"{pulled.pinned}: {count}, {size_text(pulled.size)}, hashes checked\n")
+    say(f"{pulled.pinned}: {count}, {size_text(pulled.size)}, hashes checked")
     typer.echo(pulled.path)
 
 
@@ -70,5 +69,5 @@ def _base() -> Path:
         return made
     with byte_bar() as progress:
         base = fetch_base(progress)
-    with steps() as say:
+    with status_line(lines=True) as say:
         return make_base(base, EngineOptions(), say)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from genner_cli.commands.options import IdField, Restart, TextField
-from genner_cli.commands.redact import Output, fail_if_any
-from genner_cli.commands.terminal import document_progress, talk_on_stderr
+from genner_cli.commands.redact import Output
+from genner_cli.commands.terminal import document_progress, fail_if_any, say
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="JSONL that `genner redact` wrote; globs; - is stdin.")
@@ -36,8 +35,7 @@ def restore(
     from genner_cli.running.rewriting import Files, rewrite
 
     files = Files(inputs=tuple(inputs), output=output, text_field=text_field, id_field=id_field, restart=restart)
-    talk_on_stderr()
     with KeyFile(key_file, create=False) as names:
         done = rewrite(files, Restoring(names), document_progress)
-    sys.stderr.write(done.summary() + "\n")
+    say(done.summary())
     fail_if_any(done)

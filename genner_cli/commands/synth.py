@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from genner_cli.commands.options import run_options
-from genner_cli.commands.terminal import document_progress, talk_on_stderr
+from genner_cli.commands.terminal import document_progress, say
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
 
@@ -89,7 +88,6 @@ def synth(
     from genner_cli.running.synthesis import begin, plan_of, synthesize
     from genner_cli.running.synthesis_job import prepared
 
-    talk_on_stderr()
     spec = replace(spec, model=model, labels=tuple(read_labels(str(labels))))
     job = replace(
         prepared(replace(spec, restart=False), annotate_with, examples, not_in or []),
@@ -99,7 +97,7 @@ def synth(
     begin(job, restart=spec.restart)
     if plan and not plan.exists():
         plan_of(job, document_progress)
-        sys.stderr.write(f"{plan}: written; edit it, and run the same command again\n")
+        say(f"{plan}: written; edit it, and run the same command again")
         return
     made = synthesize(job, document_progress)
-    sys.stderr.write(f"{made.summary()}\n{output / 'train.jsonl'}: ready for genner train\n")
+    say(f"{made.summary()}\n{output / 'train.jsonl'}: ready for genner train")

@@ -6,15 +6,20 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from genner_cli.errors import UsageError
+from genner_cli.plurals import counted
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table as Drawn
 
+    from genner_cli.running.on_gold import Counted
+    from genner_cli.running.rewriting import Done
     from genner_cli.scoring.tables import Table
 
 T = TypeVar("T")
@@ -42,49 +47,73 @@ def needed_for(what: str, *, extra: str) -> Iterator[None]:
 
 
 @contextmanager
-def status_line(first: str) -> Iterator[Callable[[str], None]]:
-    """Shows on stderr, if that is a terminal, what is being done; gives a function that changes the text."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status(first) as status:
-        yield lambda text: status.update(text)
-
-
-@contextmanager
-def steps() -> Iterator[Callable[[str], None]]:
-    """Reports each step of a long run on stderr: in a changing line on a terminal, else line by line."""
+def status_line(first: str = "", *, lines: bool = False) -> Iterator[Callable[[str], None]]:
+    """Shows on stderr, if that is a terminal, what is being done, else nothing or, with `lines`, a line for each step;
+    gives a function that changes the text."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda text: print(text, file=sys.stderr, flush=True)
+        yield lambda text: print(text, file=sys.stderr, flush=True) if lines else None
         return
-    with console.status("") as status:
+    with console.status(Text(first)) as status:
         yield lambda text: status.update(Text(text))
 
 
 @contextmanager
-def byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar of bytes, if stderr is a terminal; gives a function of the current file, bytes done and bytes in all."""
+def bar(*columns: ProgressColumn) -> Iterator[Progress]:
+    """A bar of these columns, if stderr is a terminal; it is gone at the end."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("connecting", total=None)
-        yield lambda file, done, total: bar.update(task, description=file, completed=done, total=total)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        yield shown
+
+
+@contextmanager
+def byte_bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar of bytes; gives a function of the current file, bytes done and bytes in all."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    name, size = TextColumn("{task.description}", markup=False), DownloadColumn(binary_units=True)
+    with bar(name, BarColumn(), size, TransferSpeedColumn(), TimeRemainingColumn()) as shown:
+        task = shown.add_task("connecting", total=None)
+        yield lambda file, done, total: shown.update(task, description=file, completed=done, total=total)
+
+
+@contextmanager
+def document_progress(total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """A bar of the bytes of a run's input (`running.local.Progress`)."""
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description}")
+    with bar(SpinnerColumn(), BarColumn(), text, TimeElapsedColumn(), TimeRemainingColumn()) as shown:
+        task = shown.add_task("reading", total=total)
+        yield lambda done, text: shown.update(task, completed=done, description=text)
+
+
+@contextmanager
+def document_bar(total: int) -> Iterator[Counted]:
+    """A bar of documents; gives a function that counts the items it passes on."""
+    with document_progress(total) as show_progress:
+        numbers = count(1)
+
+        def passed_on(items: Iterable[T]) -> Iterator[T]:
+            for item in items:
+                yield item
+                show_progress(number := next(numbers), f"{number:,} of {counted(total, 'document')}")
+
+        yield passed_on
+
+
+def fail_if_any(done: Done) -> None:
+    """Reports the failed documents on stderr, and exits with 1 if there are any."""
+    warn(*done.messages)
+    if done.ledger.failed:
+        warn(f"{counted(done.ledger.failed, 'record')} with an error and without a text")
+        raise typer.Exit(1)
 
 
 def print_value(value: object, lines: Iterable[str], *, as_json: bool) -> None:
@@ -100,45 +129,17 @@ def print_value(value: object, lines: Iterable[str], *, as_json: bool) -> None:
 def say_written(path: str, size: int) -> None:
     """Reports a page on stderr: its file and bytes; nothing for standard output."""
     if path != "-":
-        sys.stderr.write(f"{path}: {size:,} bytes written\n")
+        say(f"{path}: {size:,} bytes written")
 
 
-@contextmanager
-def document_bar(total: int) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
-    """A bar of documents, if stderr is a terminal; gives a function that counts the items it passes on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-
-        def counted(items: Iterable[T]) -> Iterator[T]:
-            for item in items:
-                yield item
-                bar.advance(task)
-
-        yield counted
+def say(*lines: str) -> None:
+    """Writes lines on stderr."""
+    sys.stderr.writelines(f"{line}\n" for line in lines)
 
 
-@contextmanager
-def document_progress(total: int | None) -> Iterator[Callable[[int, str], None]]:
-    """A bar of the bytes of a run's input, if stderr is a terminal (`running.local.Progress`)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=total)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
+def warn(*messages: str) -> None:
+    """Writes messages on stderr, each a line that begins with `genner:`."""
+    say(*(f"genner: {printable(message)}" for message in messages))
 
 
 def printable_lines(text: str) -> str:

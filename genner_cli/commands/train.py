@@ -18,7 +18,6 @@ from genner_cli.commands.options import (
     TrainTypes,
     label_tree,
 )
-from genner_cli.commands.terminal import talk_on_stderr
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
 from genner_cli.errors import UsageError
 from genner_cli.training.options import TrainOptions, with_teachers
@@ -93,7 +92,6 @@ def train(
     teachers = tuple(map(absolute, teacher or ()))
     chosen = with_teachers(chosen, teachers)
     refuse_folder(output, resume=resume)
-    talk_on_stderr()
     gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
 

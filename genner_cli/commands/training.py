@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from genner_cli.commands.options import FormatName, plain, sign
-from genner_cli.commands.terminal import needed_for
+from genner_cli.commands.terminal import bar, needed_for, say
 from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name
 
 if TYPE_CHECKING:
@@ -128,34 +127,29 @@ def absolute(base: str) -> str:
 @contextmanager
 def training_progress() -> Iterator[TrainingProgress]:
     """A bar on stderr if that is a terminal, else a line for each stage and validation, and now and then for a step."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     from genner_cli.training.run import TrainingProgress
 
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
+    text_column = TextColumn("{task.description}", markup=False)
+    with bar(SpinnerColumn(), text_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as shown:
+        task = shown.add_task("", total=None)
 
-        def say(text: str) -> None:
-            if bar.disable:
-                sys.stderr.write(f"{text}\n")
-            bar.update(task, description=text)
+        def stage(text: str) -> None:
+            if shown.disable:
+                say(text)
+            shown.update(task, description=text)
 
         def line(found: Mapping[str, float], steps: int) -> None:
             if "valid_f1" in found:
-                bar.console.print(_validation(found), markup=False, highlight=False)
+                shown.console.print(_validation(found), markup=False, highlight=False)
             else:
                 text = f"loss {found['loss']:.4f}, {found['tokens_per_second']:,.0f} tokens/s"
-                bar.update(task, completed=found["step"], total=steps, description=text)
-                if bar.disable and found["step"] % max(1, steps // 20) == 0:
-                    sys.stderr.write(f"step {found['step']:,} of {steps:,}: {text}\n")
+                shown.update(task, completed=found["step"], total=steps, description=text)
+                if shown.disable and found["step"] % max(1, steps // 20) == 0:
+                    say(f"step {found['step']:,} of {steps:,}: {text}")
 
-        yield TrainingProgress(stage=say, encoded=lambda count: bar.advance(task, count), line=line)
+        yield TrainingProgress(stage=stage, encoded=lambda count: shown.advance(task, count), line=line)
 
 
 def _validation(found: Mapping[str, float]) -> str:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.options import IdField, TextField
-from genner_cli.commands.predictions import Reading
-from genner_cli.commands.terminal import say_written
+from genner_cli.commands.terminal import say, say_written, status_line, warn
 from genner_cli.errors import UsageError
 from genner_cli.plurals import counted, size_text
 
 if TYPE_CHECKING:
+    from genner_cli.files.predictions import Reading
     from genner_cli.view.viewed import Viewed
 
 
@@ -49,6 +49,7 @@ def view(
     - `genner view entities.jsonl --terminal --limit 5`
     """
     from genner_cli.files.gold import read_gold_files
+    from genner_cli.files.predictions import Reading
     from genner_cli.files.reading import expand
     from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold
@@ -56,16 +57,17 @@ def view(
     if terminal == (output is not None):
         raise UsageError("give either -o page.html or --terminal")
     inputs, gold_inputs = expand([predictions]), expand([gold]) if gold is not None else []
-    reading = Reading(inputs, text_field, id_field, limit=limit)
-    documents: Iterator[Viewed] = map(alone, reading)
-    if gold is not None:
-        golden = read_gold_files([gold], text_field=text_field, id_field=id_field)
-        documents = starmap(with_gold, pair_with_gold(golden, reading, whole=limit is None))
-    if output is None:
-        _print(documents)
-    else:
-        _write(output, inputs + gold_inputs, documents, predictions, gold)
-    sys.stderr.write(_summary(reading) + "\n")
+    with status_line("reading") as progress:
+        reading = Reading(inputs, text_field, id_field, limit=limit, progress=progress)
+        documents: Iterator[Viewed] = map(alone, reading)
+        if gold is not None:
+            golden = read_gold_files([gold], text_field=text_field, id_field=id_field)
+            documents = starmap(with_gold, pair_with_gold(golden, reading, whole=limit is None))
+        if output is None:
+            _print(documents)
+        else:
+            _write(output, inputs + gold_inputs, documents, predictions, gold)
+    say(_summary(reading))
     if reading.problems:
         raise typer.Exit(1)
 
@@ -98,4 +100,4 @@ def _write(path: str, inputs: list[str], documents: Iterable[Viewed], title: str
             writer.write(piece)
     say_written(path, size)
     if size > LARGE:
-        sys.stderr.write(f"genner: {path} has {size_text(size)}; browsers are slow with that, show less with --limit\n")
+        warn(f"{path} has {size_text(size)}; browsers are slow with that, show less with --limit")

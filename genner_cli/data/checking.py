@@ -6,13 +6,34 @@ Takes the documents of each file. Knows nothing of how they were read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from genner_cli.data.runs import links, words_of
 from genner_cli.data.tokens import tokenize
 from genner_cli.plurals import counted
 from genner_cli.types import Document
+
+
+class Check(StrEnum):
+    """The checks. That of problems is done by what reads the files."""
+
+    PROBLEMS = "problems"
+    DUPLICATES = "duplicates"
+    LEAKS = "leaks"
+    ANNOTATIONS = "annotations"
+    LABELS = "labels"
+
+
+TITLES = {
+    Check.PROBLEMS: "invalid entities and records",
+    Check.DUPLICATES: "texts that occur more than once in a file",
+    Check.LEAKS: "pairs of files that share texts or runs of eight words",
+    Check.ANNOTATIONS: "identical texts with different entities",
+    Check.LABELS: "mentions with inconsistent labels",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +43,10 @@ class Finding:
     what: str
     count: int
     places: tuple[str, ...]
+
+    def value(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return {"what": self.what, "count": self.count, "places": list(self.places)}
 
 
 Files = Mapping[str, Sequence[Document]]
@@ -138,3 +163,25 @@ def _places(documents: Sequence[Document]) -> tuple[str, ...]:
 def _shown(text: str) -> str:
     text = " ".join(text.split())
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+CHECKS: Mapping[Check, Callable[[Files], Iterator[Finding]]] = {
+    Check.DUPLICATES: duplicates,
+    Check.LEAKS: leaks,
+    Check.ANNOTATIONS: different_annotations,
+    Check.LABELS: label_contradictions,
+}
+
+
+def lines_of(found: Mapping[Check, Sequence[Finding]], examples: int) -> Iterator[str]:
+    """The findings of each check, for people: at most `examples`, each with as many places."""
+    for name, findings in found.items():
+        count = sum(finding.count for finding in findings) if name is Check.PROBLEMS else len(findings)
+        yield f"{name} ({TITLES[name]}): {count:,}"
+        for finding in findings[:examples]:
+            yield f"  {finding.what}"
+            if (name is not Check.PROBLEMS or finding.count > 1) and examples:
+                more = ", ..." if len(finding.places) > examples else ""
+                yield f"    {', '.join(finding.places[:examples])}{more}"
+        if len(findings) > examples:
+            yield f"  ... and {len(findings) - examples:,} more (--examples, --json)"

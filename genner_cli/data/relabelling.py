@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from genner_cli.plurals import counted
 
 
 @dataclass(slots=True)
@@ -16,6 +18,20 @@ class Relabelled:
     dropped: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     doubled: int = 0
+
+    def lines(self, names: Mapping[str, str | None]) -> Iterator[str]:
+        """What was done to each label, for people."""
+        for old, count in self.renamed.most_common():
+            yield f"{old} -> {names[old]}: {counted(count, 'entity')}"
+        for done, counts in (("dropped", self.dropped), ("kept", self.kept)):
+            for old, count in counts.most_common():
+                yield f"{old} {done}: {counted(count, 'entity')}"
+        if self.doubled:
+            yield f"duplicates after relabelling: {counted(self.doubled, 'entity')} removed"
+
+    def unused(self, names: Mapping[str, str | None]) -> list[str]:
+        """Labels of the map that no entity had."""
+        return sorted(names.keys() - self.renamed.keys() - self.dropped.keys())
 
 
 def relabel(

@@ -7,12 +7,13 @@ with the documents.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from genner_cli.plurals import counted
 from genner_cli.types import Document, Entity, Extraction
 
 _DIGEST_BYTES = 16
@@ -119,6 +120,20 @@ class Sampler:
     def _chance(digest: bytes) -> float:
         """A number from 0 to 1 that the text and the seed give."""
         return int.from_bytes(digest[:6], "big") / 2**48
+
+    def warnings(self) -> Iterator[str]:
+        """What was left out, or chosen by chance."""
+        if self.failed:
+            yield f"{counted(self.failed, 'document')} with an error left out; see genner extract --retry-errors"
+        if self.unscored and self.order is SampleOrder.SCORE:
+            yield f"{counted(self.unscored, 'document')} with entities that all lack a score, chosen by chance"
+
+    def lines(self, documents: Sequence[Document]) -> Iterator[str]:
+        """How many documents the sample has, and how many with each label."""
+        yield f"{len(documents):,} of {counted(self.documents, 'document')}"
+        for label in sorted({entity.label for document in documents for entity in document.entities}):
+            holding = sum(any(entity.label == label for entity in document.entities) for document in documents)
+            yield f"{label}: {counted(holding, 'document')}"
 
     def chosen(self) -> list[Place]:
         """The sample, lowest rank first: each label in turn gives its next document until there are enough.

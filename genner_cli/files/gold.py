@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from genner_cli.data.checking import Finding
 from genner_cli.data.offsets import Offsets, Unit
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files import kind
@@ -117,6 +118,12 @@ def by_kind(problems: Iterable[Problem]) -> list[list[Problem]]:
     for problem in problems:
         kinds[_VALUES.sub("_", problem.message.removeprefix(problem.source))].append(problem)
     return list(kinds.values())
+
+
+def findings_of(problems: Iterable[Problem]) -> Iterator[Finding]:
+    """Each kind of problem, as `genner data check` reports it."""
+    for alike in by_kind(problems):
+        yield Finding(alike[0].message, len(alike), tuple(problem.source for problem in alike))
 
 
 def summarized(problems: Iterable[Problem], *, most: int = 20) -> Iterator[str]:

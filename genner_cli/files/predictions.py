@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+from genner_cli.data.sampling import SampleOrder, Sampler
 from genner_cli.errors import UsageError
 from genner_cli.files import OUTPUT_FIELDS
 from genner_cli.files.documents import document_format
@@ -20,7 +22,10 @@ from genner_cli.files.gold import entity_of
 from genner_cli.files.output_target import records_of
 from genner_cli.files.reading import read_documents
 from genner_cli.files.records import Record
+from genner_cli.plurals import counted
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, canonical_order
+
+_EVERY = 1000
 
 
 def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field: str = "id") -> Iterator[Extraction]:
@@ -37,6 +42,59 @@ def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field
             raise UsageError(f"{path}: has no entities; {remedy}")
     records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
     return map(extraction_of, records)
+
+
+class Reading:
+    """The extractions of files, and what they were so far: counts, and what is wrong with those that cannot be read.
+
+    `failed`: documents that the extraction failed for, which their records say; `progress` is told of every 1,000th.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        text_field: str,
+        id_field: str,
+        *,
+        limit: int | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.text_field, self.id_field = text_field, id_field
+        self._paths, self._limit, self._progress = paths, limit, progress
+        self.records = self.entities = self.failed = 0
+        self.problems: list[str] = []
+
+    def __iter__(self) -> Iterator[Extraction]:
+        found = read_predictions(self._paths, text_field=self.text_field, id_field=self.id_field)
+        for extraction in islice(found, self._limit):
+            self.records += 1
+            self.failed += extraction.error is not None
+            self.entities += len(extraction.entities)
+            if isinstance(extraction.document, FailedDocument) and extraction.error is None:
+                self.problems.append(extraction.document.message)
+            if self.records % _EVERY == 0:
+                self._progress(f"reading: {counted(self.records, 'record')}")
+            yield extraction
+
+
+def sampled(
+    paths: Sequence[str], sampler: Sampler, text_field: str, id_field: str, progress: Callable[[str], None]
+) -> list[Document]:
+    """The documents of a sample, with the model's entities; the files are read twice. Raises UsageError where documents
+    with a low score are wanted, and no entity has a score."""
+    for extraction in read_predictions(paths, text_field=text_field, id_field=id_field):
+        sampler.note(extraction)
+        progress(counted(sampler.documents, "document"))
+    if sampler.order is SampleOrder.SCORE and sampler.unscored and not sampler.scored:
+        raise UsageError(f"{paths[0]}: no entity has a score; give the output of genner extract, or --by random")
+    wanted = {place.number: at for at, place in enumerate(sampler.chosen())}
+    progress(f"reading again for {counted(len(wanted), 'document')}")
+    found: Iterator[tuple[int, Document]] = (
+        (wanted[number], replace(extraction.document, entities=extraction.entities))
+        for number, extraction in enumerate(read_predictions(paths, text_field=text_field, id_field=id_field))
+        if number in wanted and isinstance(extraction.document, Document)
+    )
+    return [document for _, document in sorted(found, key=lambda pair: pair[0])]
 
 
 def extraction_of(record: Record) -> Extraction:

@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from genner_cli.errors import UsageError
+from genner_cli.files import STDIO
+from genner_cli.files.hashing import hash_files
+from genner_cli.files.reading import expand
 from genner_cli.files.writing import Writer, encode_value
 
 CONFIGURATION = "probe.json"
 Value = dict[str, Any]
+
+
+def files_hash(*patterns: str) -> str:
+    """What the files hold, as the probe remembers it. Raises UsageError for standard input."""
+    if STDIO in patterns:
+        raise UsageError("a probe must know its files again to resume; name files, not '-'")
+    return hash_files(map(Path, expand(patterns)))
 
 
 class ProbeFolder:

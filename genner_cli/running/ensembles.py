@@ -8,20 +8,31 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from genner_cli.files.gold import read_gold_files
 from genner_cli.files.hashing import hash_file
 from genner_cli.files.predictions import extraction_of
-from genner_cli.files.reading import read_documents
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.roles import Roles
-from genner_cli.files.writing import Writer, json_line
+from genner_cli.files.writing import Writer, encode_value, json_line
 from genner_cli.methods.candidates import OVERLAP, VALID, Candidate, preferred
 from genner_cli.methods.ensemble import KEEP_ALL, Polled, choose_deciders, choose_roles, f1, fitted, judged
 from genner_cli.methods.ruling import Ruling
 from genner_cli.pairing import pair_with_gold
-from genner_cli.running.judging import Voter, candidate_value, candidates_of, judge, stages, stages_folder
+from genner_cli.running.judges import voters
+from genner_cli.running.judging import (
+    Voter,
+    candidate_value,
+    candidates_of,
+    judge,
+    source_names,
+    stages,
+    stages_folder,
+)
 from genner_cli.running.local import Progress, silent
-from genner_cli.running.rewriting import Files, Record
+from genner_cli.running.rewriting import Files, Record, files_of
+from genner_cli.running.spec import RunSpec
 from genner_cli.scoring.tables import Table, percent
-from genner_cli.types import Document
+from genner_cli.types import Document, LabelTree
 
 Keep = Callable[[Sequence[Candidate]], Iterable[Candidate]]
 
@@ -57,6 +68,23 @@ def choose(
     decided_file = work.asked(OVERLAP, kept, (), voters)
     deciders, score = choose_deciders(_polled(gold, decided_file, files), names)
     return Roles(roles.extractors, roles.voters, deciders, roles.thresholds, _measured(polled, sources, score))
+
+
+def choose_and_write(
+    gold: Sequence[str], predictions: Sequence[str], spec: RunSpec, progress: Progress = silent
+) -> tuple[Roles, str]:
+    """Chooses the roles of files of predictions and of the models in `spec.model`, separated by commas, and writes them
+    to the output; gives them, and the file. Raises as `choose`."""
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
+    paths = expand(predictions)
+    writer = Writer(spec.output, inputs=(*gold, *paths), suffixes=(".json",))
+    asked = voters([*spec.model.split(",")] if spec.model else [None], spec)
+    ruling = Ruling(tree=LabelTree.flat(spec.labels or ()), limit=spec.labels is not None)
+    documents = tuple(replace(each, entities=tuple(ruling.concerned(each.entities))) for each in documents)
+    roles = choose(documents, files_of(paths, spec), source_names(paths), asked, ruling, progress)
+    with writer:
+        writer.write(encode_value(roles.value()))
+    return roles, writer.path
 
 
 def _of_sources(sources: Collection[str], candidates: Iterable[Candidate]) -> Iterator[Candidate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ from genner_cli.demonstrations import ByWords
 from genner_cli.errors import UsageError
 from genner_cli.files.hashing import fingerprint, hash_files
 from genner_cli.files.reading import expand
+from genner_cli.files.roles import Roles
+from genner_cli.files.writing import check_target
 from genner_cli.methods.answered import Answered
+from genner_cli.methods.candidates import ASKS, BEST, OVERLAP, VALID
 from genner_cli.methods.posing import JUDGE_PROMPT, YES, Asked, Poser, Rendered, about, question_of
+from genner_cli.methods.ruling import Ruling
 from genner_cli.prompting import Demonstration
 from genner_cli.running.asked import CHILD, AskedModel, Opening
 from genner_cli.running.examples import BUDGET_SHARE, SAMPLED, examples_of
-from genner_cli.running.judging import Judge, Voter, log, source_names
-from genner_cli.running.spec import SHOTS, RunSpec
+from genner_cli.running.judging import Judge, Stage, Voter, judge, log, source_names, stages, stages_folder
+from genner_cli.running.local import Progress, silent
+from genner_cli.running.rewriting import Done, files_of
+from genner_cli.running.spec import SHOTS, STDIO, RunSpec
 from genner_cli.types import Document
 
 
@@ -44,6 +51,74 @@ def voters(models: Sequence[str | None], spec: RunSpec) -> list[Voter]:
         Voter(name, fingerprint([file]), partial(open_judge, file, spec, pool), settings)
         for name, file in zip(names, files, strict=True)
     ]
+
+
+def judge_files(
+    inputs: Sequence[str],
+    spec: RunSpec,
+    asked: Sequence[Voter],
+    asks: Sequence[str],
+    ruling: Ruling,
+    roles: Roles | None = None,
+    progress: Progress = silent,
+) -> Done:
+    """Judges what the inputs hold, into the output of the run. Raises UsageError, and as `judging.judge`."""
+    if spec.output == STDIO:
+        raise UsageError("the stages of a judgement are files beside its output; name one with -o FILE")
+    paths = expand(list(inputs))
+    sources = source_names(paths)
+    if roles:
+        paths, sources = roles.files_of(paths, sources)
+    if BEST in asks and len(paths) != 2:
+        raise UsageError(f"--ask best chooses between two files, not {len(paths)}; name the two, and no others")
+    unasked = roles is not None and not roles.deciders
+    if unasked and OVERLAP in asks and VALID not in asks:
+        raise UsageError("--roles: no model decides on overlaps; ask valid too, which resolves them then")
+    ruling = replace(ruling, sources=tuple(sources), flat=unasked and OVERLAP in asks)
+    plan = _planned([ask for ask in asks if not (unasked and ask == OVERLAP)], asked, roles)
+    return judge(files_of(paths, spec), sources, plan, ruling, progress)
+
+
+def _planned(asks: Sequence[str], asked: Sequence[Voter], roles: Roles | None) -> list[Stage]:
+    """The stages: each model for each question, or those with the role. Raises UsageError for roles of others."""
+    by_name = {voter.name: voter for voter in asked}
+    return stages(asks, {ask: roles.models_of(ask, by_name) if roles else asked for ask in asks})
+
+
+def asks_of(given: str | None, files: int) -> tuple[str, ...]:
+    """What is asked of this number of files, in order; None for what is usual. Raises UsageError."""
+    if given is None:
+        return (VALID, OVERLAP) if files > 1 else (VALID,)
+    asks = tuple(each.strip() for each in given.split(","))
+    for each in asks:
+        if each not in ASKS:
+            raise UsageError(f"--ask {given}: {each!r} is not one of {', '.join(ASKS)}")
+    if len(set(asks)) < len(asks) or (BEST in asks and len(asks) > 1):
+        raise UsageError(f"--ask {given}: ask each once, and best alone")
+    return asks
+
+
+class Verification:
+    """What is extracted into a file beside the output is judged by a model, record by record, failed ones too.
+    `extracting`: the run of the extraction."""
+
+    def __init__(self, spec: RunSpec, model: str) -> None:
+        """`model`: a reference, or `self` for the one that extracts. Raises UsageError and ModelError where that cannot
+        be, before anything is extracted."""
+        if spec.output == STDIO or spec.shard or spec.cluster:
+            raise UsageError("--verify needs -o FILE, and cannot be combined with --shard and --cluster")
+        if model == "self" and spec.adapter:
+            raise UsageError(
+                "--verify self cannot be combined with --adapter; merge it (genner export) or name a judge"
+            )
+        check_target(spec.output, inputs=spec.inputs)
+        self._spec = spec
+        self._voters = voters([spec.model if model == "self" else model], spec)
+        self.extracting = replace(spec, output=str(stages_folder(spec.output) / "extracted.jsonl"))
+
+    def run(self, progress: Progress = silent) -> Done:
+        """Judges what was extracted."""
+        return judge_files([self.extracting.output], self._spec, self._voters, (VALID,), Ruling(), progress=progress)
 
 
 @contextmanager

@@ -5,22 +5,25 @@ Knows nothing of the terminal and of models.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
-from genner_cli.errors import DataError
+from genner_cli.errors import DataError, UsageError
 from genner_cli.files import OUTPUT_FIELDS
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.pseudonyms import KeyFile
 from genner_cli.files.writing import entity_value
-from genner_cli.redaction import Operator, Redacted, Redaction, Redactor, moved, replaced
-from genner_cli.running.rewriting import Files, Record, Rewritten, id_of
+from genner_cli.redaction import Operator, Pseudonyms, Redacted, Redaction, Redactor, moved, operators_of, replaced
+from genner_cli.running.rewriting import Done, Files, Record, Rewritten, id_of
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
 
+log = logging.getLogger("genner")
 ALL_FIELDS = "*"
 _Rewrite = Callable[[Document, Files], Rewritten]
 
@@ -122,6 +125,38 @@ class Redacting:
         kept = others if ALL_FIELDS in self.keep_fields else {n: v for n, v in others.items() if n in self.keep_fields}
         self.left_out.update(others.keys() - kept.keys())
         return kept
+
+    def warnings(self, done: Done) -> Iterator[str]:
+        """What the run that is done left out, and labels of operators that no entity had."""
+        if done.complete:
+            return
+        if self.left_out:
+            names = ", ".join(f"{name} ({count:,})" for name, count in self.left_out.most_common())
+            yield f"fields left out, which may name people too: {names}; --keep-field keeps one"
+        if done.documents == done.ledger.documents:
+            for label in sorted(self.redactor.operators.keys() - self.labels.keys()):
+                yield f"{label}: no entity has this label; check its name in --operator"
+
+
+@contextmanager
+def opened(
+    given: Iterable[str], repeat: bool, key_path: str | None, keep_fields: Collection[str]
+) -> Iterator[Redacting]:
+    """As operators, given like `LABEL=OPERATOR`, and the other options say; the key file is made if it is not there.
+    Raises UsageError."""
+    operators, other = operators_of(given)
+    wanted = Operator.PSEUDONYM in (other, *operators.values())
+    if wanted != (key_path is not None):
+        raise UsageError(
+            "--operator pseudonym needs --key-file FILE, a new or an earlier one"
+            if wanted
+            else "--key-file is for pseudonyms; add --operator pseudonym"
+        )
+    with KeyFile(key_path, create=True) if key_path is not None else nullcontext() as key_file:
+        if key_file and key_file.created:
+            log.warning("%s: a new key; whoever has it can put the names back: keep it apart, and safe", key_path)
+        pseudonyms = Pseudonyms(key_file.key) if key_file else None
+        yield Redacting(Redactor(operators, other, repeat, pseudonyms), key_file, keep_fields)
 
 
 @dataclass

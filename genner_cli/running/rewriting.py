@@ -20,6 +20,7 @@ from genner_cli.ledger import Ledger, Outcome
 from genner_cli.options import key_of
 from genner_cli.plurals import counted
 from genner_cli.running.local import Progress, silent
+from genner_cli.running.spec import RunSpec
 from genner_cli.running.stopping import Stopper
 from genner_cli.types import Document, FailedDocument, Reason
 
@@ -40,6 +41,14 @@ class Files:
     id_field: str = "id"
     restart: bool = False
     retry_errors: bool = False
+
+
+def files_of(inputs: Sequence[str], spec: RunSpec) -> Files:
+    """These inputs, with the output and the fields of a run."""
+    return Files(
+        inputs=tuple(inputs), output=spec.output, text_field=spec.text_field, id_field=spec.id_field,
+        restart=spec.restart, retry_errors=spec.retry_errors,
+    )  # fmt: skip
 
 
 class Rewritten(NamedTuple):

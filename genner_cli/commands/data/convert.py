@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from genner_cli.commands.data.input import report_problems
 from genner_cli.commands.options import FormatName, IdField, LabelsFile, TextField, Types, asked_labels
-from genner_cli.commands.terminal import status_line, talk_on_stderr
+from genner_cli.commands.terminal import say, status_line, warn
 from genner_cli.data.offsets import Unit
 from genner_cli.data.tags import Scheme
 from genner_cli.errors import UsageError
@@ -119,7 +118,6 @@ def convert(
     )
     options = replace(options, scheme=scheme, token_column=token_column, tag_column=tag_column, whole=documents)
     options = replace(options, keep_text=keep_text, predictions=predictions)
-    talk_on_stderr()
     _report(_converted(source_and_format, target_and_format, options, strict, trim))
 
 
@@ -143,9 +141,9 @@ def _check(source: str, target: str) -> None:
 
 def _report(done: Conversion) -> None:
     for line in done.dropped.lines():
-        sys.stderr.write(f"genner: {line}\n")
+        warn(f"{line}")
     report_problems(done.problems)
     bad = f", {counted(len(done.problems), 'problem')}" if done.problems else ""
-    sys.stderr.write(f"{counted(done.documents, 'document')}, {counted(done.entities, 'entity')}{bad}\n")
+    say(f"{counted(done.documents, 'document')}, {counted(done.entities, 'entity')}{bad}")
     if done.problems:
         raise typer.Exit(1)

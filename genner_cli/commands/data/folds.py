@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from genner_cli.commands.options import (
     TrainTypes,
     label_tree,
 )
-from genner_cli.commands.terminal import talk_on_stderr
+from genner_cli.commands.terminal import say
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
 from genner_cli.generation import EngineOptions
 from genner_cli.plurals import counted
@@ -54,7 +53,6 @@ def folds(
     from genner_cli.files.reading import expand
     from genner_cli.training.gold import Files, read
 
-    talk_on_stderr()
     files = Files(tuple(expand(inputs)), (), text_field, id_field)
     gold = read(files, chosen, label_tree(types, labels))
     needs_training()
@@ -65,4 +63,4 @@ def folds(
     with base_folder(base, download=download) as folder, training_progress() as progress:
         made = Folds(folder, absolute(base), gold, output, chosen, engine, count)
         found = predict(made, progress)
-    sys.stderr.write(f"{output}: {counted(found, 'entity')} in {counted(len(gold.train), 'document')}\n")
+    say(f"{output}: {counted(found, 'entity')} in {counted(len(gold.train), 'document')}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from genner_cli.commands.options import Restart
-from genner_cli.commands.terminal import status_line
+from genner_cli.commands.terminal import say, status_line
 from genner_cli.plurals import counted
 
 Parts = Annotated[list[str], typer.Argument(metavar="PART...", help="Outputs of all shards, in any order; globs.")]
@@ -29,6 +28,6 @@ def merge(parts: Parts, output: Output, restart: Restart = False) -> None:
     paths = expand(parts)
     with status_line("joining"):
         ledger = join(paths, output, restart=restart)
-    sys.stderr.write(f"{ledger.text()}, from {counted(len(paths), 'shard')}\n")
+    say(f"{ledger.text()}, from {counted(len(paths), 'shard')}")
     if ledger.failed:
         raise typer.Exit(1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from genner_cli.commands.options import IdField, TextField
+from genner_cli.commands.terminal import say
 from genner_cli.plurals import counted
 
 GoldFile = Annotated[str, typer.Argument(metavar="GOLD", help="Labelled JSONL.", show_default=False)]
@@ -39,7 +40,6 @@ def preferences(
     - `genner data preferences gold.jsonl without.jsonl with.jsonl -o prefs.jsonl`
     - `genner train prefs.jsonl --base tuned.gguf --loss locked --learning-rate 5e-5 -o adapter/`
     """
-    from genner_cli.commands.terminal import talk_on_stderr
     from genner_cli.files.gold import read_gold_files
     from genner_cli.files.predictions import read_predictions
     from genner_cli.files.preferences import preference_line
@@ -48,11 +48,10 @@ def preferences(
     from genner_cli.pairing import in_order
     from genner_cli.scoring.preferences import preference
 
-    talk_on_stderr()
-    fields = {"text_field": text_field, "id_field": id_field}
-    documents = read_gold_files([gold], **fields)
+    documents = read_gold_files([gold], text_field=text_field, id_field=id_field)
     paths = expand(predictions)
-    answers = [in_order(documents, read_predictions([path], **fields)) for path in paths]
+    read = partial(read_predictions, text_field=text_field, id_field=id_field)
+    answers = [in_order(documents, read([path])) for path in paths]
     pairs = failed = 0
     with Writer(output, inputs=[gold, *paths]) as writer:
         for document, found in zip(documents, zip(*answers, strict=True), strict=True):
@@ -62,4 +61,4 @@ def preferences(
                 writer.write(preference_line(document, text_field, *pair))
                 pairs += 1
     left_out = f"; {counted(failed, 'document')} left out, in which a prediction failed" if failed else ""
-    sys.stderr.write(f"{counted(pairs, 'pair')} of {counted(len(documents), 'document')}{left_out}\n")
+    say(f"{counted(pairs, 'pair')} of {counted(len(documents), 'document')}{left_out}")

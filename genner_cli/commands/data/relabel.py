@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from genner_cli.commands.data.input import Inputs, read_sound, record_line
+from genner_cli.commands.data.input import Inputs
 from genner_cli.commands.options import TextField, label_tree
+from genner_cli.commands.terminal import say, status_line, warn
 from genner_cli.errors import UsageError
 from genner_cli.plurals import counted
-
-if TYPE_CHECKING:
-    from genner_cli.data.relabelling import Relabelled
-    from genner_cli.types import Label
 
 Map = Annotated[
     str | None, typer.Option("--map", "-m", metavar="FILE", help="YAML: 'OLD: NEW' lines; 'OLD:' drops a label.")
@@ -62,69 +57,21 @@ def relabel(
     - `genner data relabel test.jsonl --dynamic --seed 7 -o dynamic.jsonl`, for `extract --labels-field labels`
     - `genner data relabel test.jsonl --dynamic --labels tree.yaml -o dynamic.jsonl`
     """
+    from genner_cli.files.labels import read_label_map
+    from genner_cli.files.revising import read_sound, write_renamed
+    from genner_cli.training.relabelling import write_drawn
+
     if dynamic == bool(names) or (names and labels):
         raise UsageError("give either --map FILE or --dynamic, and --labels with --dynamic alone")
     if names:
-        _rename(files, names, output, text_field)
-    else:
-        _draw(files, labels, seed, output, text_field)
-
-
-def _rename(files: Sequence[str], names: str, output: str, text_field: str) -> None:
-    from genner_cli.data.relabelling import Relabelled
-    from genner_cli.data.relabelling import relabel as run
-    from genner_cli.files.labels import read_label_map
-    from genner_cli.files.writing import Writer
-
-    mapping = read_label_map(names)
-    sound = read_sound(files, text_field)
-    done = Relabelled()
-    with Writer(output, inputs=files) as writer:
-        for _, record in sound:
-            entities = run(record.fields["entities"], mapping, done)
-            writer.write(record_line(record, text_field, entities=entities))
-    _report(done, mapping)
-
-
-def _draw(files: Sequence[str], tree_file: Path | None, seed: int, output: str, text_field: str) -> None:
-    """Writes each document with the labels that it is to be asked for, and the entities of these."""
-    from random import Random
-
-    from genner_cli.files.writing import Writer, entity_value
-    from genner_cli.training.augment import augmented
-    from genner_cli.training.examples import Sample
-    from genner_cli.training.gold import label_set
-    from genner_cli.training.options import AUGMENTED, Augmentation
-
-    tree = label_tree(None, tree_file)
-    sound = read_sound(files, text_field, tree)
-    labels = tree.leaves() or label_set(document for document, _ in sound)
-    lists = set()
-    with Writer(output, inputs=files) as writer:
-        for number, (document, record) in enumerate(sound):
-            sample = Sample(document.text, document.entities, labels)
-            drawn = augmented(sample, Augmentation(**AUGMENTED), Random(f"{seed} {number}"), tree)
-            lists.add(drawn.labels)
-            entities = [entity_value(entity) for entity in drawn.entities]
-            writer.write(record_line(record, text_field, entities=entities, labels=_as_field(drawn.labels)))
-    sys.stderr.write(f"{counted(len(sound), 'document')} with {counted(len(lists), 'label list')}\n")
-
-
-def _as_field(labels: Sequence[Label]) -> list[str] | dict[str, str]:
-    """Labels as `--labels-field` reads them: with their definitions, where there are any."""
-    if any(label.definition for label in labels):
-        return {label.name: label.definition for label in labels}
-    return [label.name for label in labels]
-
-
-def _report(done: Relabelled, mapping: Mapping[str, str | None]) -> None:
-    for old, count in done.renamed.most_common():
-        sys.stderr.write(f"{old} -> {mapping[old]}: {counted(count, 'entity')}\n")
-    for old, count in done.dropped.most_common():
-        sys.stderr.write(f"{old} dropped: {counted(count, 'entity')}\n")
-    for old, count in done.kept.most_common():
-        sys.stderr.write(f"{old} kept: {counted(count, 'entity')}\n")
-    if done.doubled:
-        sys.stderr.write(f"duplicates after relabelling: {counted(done.doubled, 'entity')} removed\n")
-    for old in sorted(mapping.keys() - done.renamed.keys() - done.dropped.keys()):
-        sys.stderr.write(f"genner: {old}: no entity has this label; check its name in the map\n")
+        mapping = read_label_map(names)
+        with status_line("reading"):
+            done = write_renamed(read_sound(files, text_field), mapping, output, files, text_field)
+        say(*done.lines(mapping))
+        warn(*(f"{old}: no entity has this label; check its name in the map" for old in done.unused(mapping)))
+        return
+    tree = label_tree(None, labels)
+    with status_line("reading"):
+        sound = read_sound(files, text_field, tree)
+    lists = write_drawn(sound, tree, seed, output, files, text_field)
+    say(f"{counted(len(sound), 'document')} with {counted(lists, 'label list')}")

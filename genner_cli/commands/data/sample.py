@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from genner_cli.commands.data.convert import AnnotationFormatName
 from genner_cli.commands.options import IdField, TextField
-from genner_cli.commands.terminal import printable, status_line, talk_on_stderr
+from genner_cli.commands.terminal import printable, say, status_line, warn
 from genner_cli.data.sampling import SampleOrder
 from genner_cli.errors import UsageError
 from genner_cli.files import STDIO
 from genner_cli.files.annotations import AnnotationOptions, format_of
-from genner_cli.plurals import counted
-from genner_cli.types import Document
-
-if TYPE_CHECKING:
-    from genner_cli.data.sampling import Sampler
-    from genner_cli.files.annotations import Dropped
 
 Inputs = Annotated[list[str], typer.Argument(metavar="PRED...", help="JSONL that `genner extract` wrote; globs too.")]
 Output = Annotated[
@@ -61,18 +53,20 @@ def sample(
     """
     from genner_cli.data.sampling import Sampler
     from genner_cli.files.annotations import ANNOTATION_FORMATS, WITH_SOURCES, Dropped
+    from genner_cli.files.predictions import sampled
     from genner_cli.files.reading import expand
 
     paths = expand(files)
     name = to or format_of(output, option="--to")
     _check(paths, output)
-    talk_on_stderr()
     sampler, dropped = Sampler(count, by, seed), Dropped()
-    documents = _documents(paths, sampler, text_field, id_field)
+    with status_line("reading") as progress:
+        documents = sampled(paths, sampler, text_field, id_field, progress)
     for document in documents if name not in WITH_SOURCES else ():
         dropped.drop_sources(document)
     ANNOTATION_FORMATS[name].write(documents, output, AnnotationOptions(text_field, id_field), dropped)
-    sys.stderr.writelines(f"{line}\n" for line in _report(sampler, documents, dropped))
+    warn(*dropped.lines(), *sampler.warnings())
+    say(*map(printable, sampler.lines(documents)))
 
 
 def _check(paths: Sequence[str], output: str) -> None:
@@ -80,37 +74,3 @@ def _check(paths: Sequence[str], output: str) -> None:
         raise UsageError("-: standard input can be read only once; save the records to a file, and name that")
     if output != STDIO and Path(output).resolve() in [Path(path).resolve() for path in paths]:
         raise UsageError(f"{output}: is an input file, and output would overwrite it; name another file after -o")
-
-
-def _documents(paths: Sequence[str], sampler: Sampler, text_field: str, id_field: str) -> list[Document]:
-    """The documents of the sample, with the model's entities. Raises UsageError where no entity has a score."""
-    from genner_cli.files.predictions import read_predictions
-
-    with status_line("reading") as say:
-        for extraction in read_predictions(paths, text_field=text_field, id_field=id_field):
-            sampler.note(extraction)
-            say(counted(sampler.documents, "document"))
-        if sampler.order is SampleOrder.SCORE and sampler.unscored and not sampler.scored:
-            raise UsageError(f"{paths[0]}: no entity has a score; give the output of genner extract, or --by random")
-        wanted = {place.number: at for at, place in enumerate(sampler.chosen())}
-        say(f"reading again for {counted(len(wanted), 'document')}")
-        found: Iterator[tuple[int, Document]] = (
-            (wanted[number], replace(extraction.document, entities=extraction.entities))
-            for number, extraction in enumerate(read_predictions(paths, text_field=text_field, id_field=id_field))
-            if number in wanted and isinstance(extraction.document, Document)
-        )
-        return [document for _, document in sorted(found, key=lambda pair: pair[0])]
-
-
-def _report(sampler: Sampler, documents: Sequence[Document], dropped: Dropped) -> Iterator[str]:
-    """What was chosen, and what was left out."""
-    labels = sorted({entity.label for document in documents for entity in document.entities})
-    yield from (f"genner: {line}" for line in dropped.lines())
-    if sampler.failed:
-        yield f"genner: {counted(sampler.failed, 'document')} with an error left out; see genner extract --retry-errors"
-    if sampler.unscored and sampler.order is SampleOrder.SCORE:
-        yield f"genner: {counted(sampler.unscored, 'document')} with entities that all lack a score, chosen by chance"
-    yield f"{len(documents):,} of {counted(sampler.documents, 'document')}"
-    for label in labels:
-        holding = sum(any(entity.label == label for entity in document.entities) for document in documents)
-        yield f"{printable(label)}: {counted(holding, 'document')}"

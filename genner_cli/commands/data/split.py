@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from genner_cli.commands.data.input import Inputs, read_sound, record_line
+from genner_cli.commands.data.input import Inputs
 from genner_cli.commands.options import TextField
-from genner_cli.commands.terminal import status_line
-from genner_cli.errors import UsageError
+from genner_cli.commands.terminal import say, status_line
 from genner_cli.plurals import counted
-
-if TYPE_CHECKING:
-    from genner_cli.data.splitting import Split
-    from genner_cli.types import Document
 
 Folder = Annotated[
     Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for train.jsonl, valid.jsonl and test.jsonl.")
@@ -46,40 +38,18 @@ def split(
     Example: `genner data split all.jsonl -o data/ --valid 0.1 --test 0.2`
     """
     from genner_cli.data.splitting import split as deal
+    from genner_cli.files.revising import read_sound, refuse_existing, write_split
 
     shares = {"train": 1 - valid - test if train is None else train, "valid": valid, "test": test}
     shares = {side: share for side, share in shares.items() if share or side == "train"}
-    _refuse_existing(output / f"{side}.jsonl" for side in shares)
-    sound = read_sound(files, text_field)
-    with status_line("comparing and splitting"):
+    refuse_existing(output, shares)
+    with status_line("reading") as progress:
+        sound = read_sound(files, text_field)
+        progress("comparing and splitting")
         dealt = deal([document for document, _ in sound], shares, seed=seed)
-    _write([record for _, record in sound], dealt, output, files, text_field)
+    write_split(sound, dealt.sides, output, files, text_field)
     for side, numbers in dealt.sides.items():
         share = len(numbers) / max(1, len(sound))
-        sys.stderr.write(f"{output / side}.jsonl: {counted(len(numbers), 'document')} ({share:.1%})\n")
+        say(f"{output / side}.jsonl: {counted(len(numbers), 'document')} ({share:.1%})")
     if dealt.largest > 1:
-        sys.stderr.write(
-            f"largest group of documents that share eight words or more, in one split: {dealt.largest:,}\n"
-        )
-
-
-def _refuse_existing(paths: Iterable[Path]) -> None:
-    there = [str(path) for path in paths if path.exists()]
-    if there:
-        are = "is" if len(there) == 1 else "are"
-        raise UsageError(f"{', '.join(there)} {are} there already; name another folder after -o, or remove the files")
-
-
-def _write(records: Sequence[Document], dealt: Split, folder: Path, inputs: Sequence[str], text_field: str) -> None:
-    """No file takes its name before all are written."""
-    from genner_cli.files.writing import Writer
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); name another folder after -o") from error
-    with ExitStack() as open_files:
-        for side, numbers in dealt.sides.items():
-            writer = open_files.enter_context(Writer(str(folder / f"{side}.jsonl"), inputs=inputs))
-            for number in numbers:
-                writer.write(record_line(records[number], text_field))
+        say(f"largest group of documents that share eight words or more, in one split: {dealt.largest:,}")

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
-from genner_cli.commands.probe.options import Folder, files_hash, report
-from genner_cli.commands.terminal import document_bar, talk_on_stderr
+from genner_cli.commands.probe.options import Folder, report
+from genner_cli.commands.terminal import document_bar
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
-
-if TYPE_CHECKING:
-    from genner_cli.probing.cells import Cell
 
 
 @run_options(
@@ -31,10 +26,10 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     from genner_cli.files.gold import read_gold_files
     from genner_cli.files.hashing import fingerprint
     from genner_cli.probing.cells import measured_constraints
-    from genner_cli.probing.folder import ProbeFolder
+    from genner_cli.probing.folder import ProbeFolder, files_hash
+    from genner_cli.probing.results import constraint_results
     from genner_cli.running.backend import model_files
 
-    talk_on_stderr()
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
     spec = replace(spec.for_gold(documents), no_calibration=True)
     files, virtual_tokens = model_files(spec)
@@ -51,26 +46,4 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     }
     with document_bar(3 * len(documents)) as counted:
         cells = measured_constraints(documents, spec, ProbeFolder(output, asked), counted)
-    _finish(cells, output)
-
-
-def _finish(cells: dict[str, Cell], path: Path) -> None:
-    """Results as JSON, as a picture and as tables."""
-    from genner_cli.probing.tables import cells_table, changes, changes_table, changes_value, rates_table
-
-    pairs = {f"{one} - {other}": (cells[one], cells[other]) for one, other in _PAIRS}
-    found = changes(pairs)
-    results = {"constraints": {name: cell.summary() for name, cell in cells.items()}, "changes": changes_value(found)}
-    rates = {
-        name: {"precision": each.precision, "recall": each.recall, "F1": each.f1}
-        for name, each in ((name, cell.figures) for name, cell in cells.items())
-    }
-    moved = {
-        name: {"precision": r["precision"], "recall": r["recall"], "F1": r["f1"]} for name, (r, _) in found.items()
-    }
-    panels = [("strict, over all labels, 95 % interval", rates, False), ("difference", moved, True)]
-    by_name = cells_table("", {("", name): cell for name, cell in cells.items()})
-    report(path, results, panels, [rates_table("constraint", cells), by_name, changes_table("difference", found)])
-
-
-_PAIRS = (("format", "off"), ("source", "off"), ("source", "format"))
+    report(constraint_results(cells), output)

@@ -50,6 +50,7 @@ def retention(
     """
     needs_training()
     from genner_cli.files.hashing import hash_files
+    from genner_cli.probing.results import retention_results
     from genner_cli.probing.suite import task_files
     from genner_cli.provenance import MODEL_METADATA_FILE
 
@@ -59,7 +60,8 @@ def retention(
     )
     asked = {"probe": "retention", "before": absolute(before), "after": hash_files(adapter)}
     where = after, output, download
-    _finish(_by_tasks(tasks, asked, *where) if tasks else _by_items(suite, asked, *where), output)
+    found = _by_tasks(tasks, asked, *where) if tasks else _by_items(suite, asked, *where)
+    report(retention_results(found), output)
 
 
 def _by_items(suite: str, asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
@@ -86,14 +88,3 @@ def _by_tasks(tasks: TaskFiles, asked: dict[str, Any], after: Path, output: Path
         suite = {"suite": hash_files(tasks.files(outside=output)), "tasks": list(tasks.names)}
         folder = ProbeFolder(output, {**asked, **suite})
         return run_harness(asked["before"], after, harness, folder, progress, download=download)
-
-
-def _finish(found: list[Retained], path: Path) -> None:
-    """Results as JSON, as a picture and as a table."""
-    from genner_cli.probing.tables import retained_table
-
-    panels = []
-    for measure in dict.fromkeys(each.measure for each in found):
-        rows = {each.task: {"before": each.before, "after": each.after} for each in found if each.measure == measure}
-        panels.append((f"{measure}, 95 % interval", rows, False))
-    report(path, {each.task: each.value() for each in found}, panels, [retained_table(found)])

@@ -1,0 +1,109 @@
+"""Gold data, and predictions for them or a model -> what is to be scored or calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cache
+from typing import Protocol, TypeVar
+
+from genner_cli.calibration import Fitted, fit
+from genner_cli.files.calibrations import calibration_path, calibration_value
+from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
+from genner_cli.files.hints import hinted
+from genner_cli.files.predictions import read_predictions
+from genner_cli.files.reading import expand
+from genner_cli.files.writing import Writer, encode_value
+from genner_cli.pairing import in_order
+from genner_cli.running.backend import Opened, extractions
+from genner_cli.running.examples import asked_options
+from genner_cli.running.spec import RunSpec
+from genner_cli.scoring import restricted
+from genner_cli.scoring.hierarchy import resolved
+from genner_cli.types import Document, Extraction, Label, LabelTree
+
+T = TypeVar("T")
+
+
+class Counted(Protocol):
+    """Passes items on, and counts them."""
+
+    def __call__(self, items: Iterable[T], /) -> Iterator[T]: ...
+
+
+Bar = Callable[[int], AbstractContextManager[Counted]]
+"""Of a number of items, shows how many are done."""
+
+
+def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec, bar: Bar) -> list[Extraction]:
+    """What a model finds in the documents, with the hints of the run."""
+    asked = hinted(documents, spec.hints, text_field=spec.text_field, id_field=spec.id_field)
+    with bar(len(documents)) as counted:
+        return list(counted(extractions(opened, asked, own_labels=spec.labels_field is not None)))
+
+
+def sides(
+    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree, bar: Bar
+) -> tuple[list[list[Extraction]], RunSpec]:
+    """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
+    names = spec.text_field, spec.id_field
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
+    documents = with_labels_of_their_own(documents, spec.labels_field)
+    asked = replace(spec.for_gold(documents), inputs=tuple(gold))
+    if predictions:
+        found = [_read(predictions, documents, *names)]
+    else:
+        from genner_cli.running.llama import LlamaBackend
+
+        with LlamaBackend().open(asked) as opened:
+            found = [extracted(opened, documents, asked, bar)]
+            asked = replace(asked, format=opened.facts.task.format)
+    if compare:
+        found.append(_read(compare, documents, *names))
+    found = [resolved(side, tree) for side in found]
+    if spec.labels_field or not tree.nested:
+        found = [_restricted(side, spec.labels, tree) for side in found]
+    return found, asked
+
+
+def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
+    return in_order(documents, read_predictions(expand([path]), text_field=text_field, id_field=id_field))
+
+
+def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree: LabelTree) -> list[Extraction]:
+    """With the entities of each document's own labels, or of these; entities have paths for labels of the tree."""
+
+    def own(each: Extraction) -> Sequence[Label] | None:
+        document = each.document
+        return (isinstance(document, Document) and document.labels) or labels
+
+    path = cache(lambda name: tree.find(name) or name)
+    return [restricted(each, {path(label.name) for label in asked}) if (asked := own(each)) else each for each in side]
+
+
+def calibrate(
+    gold: Sequence[str],
+    spec: RunSpec,
+    names: Mapping[str, str],
+    output: str | None,
+    precision: float | None,
+    bar: Bar,
+) -> tuple[Fitted, str]:
+    """Writes the calibration of a model; gives it, and the file. `names`: of labels, by what they are called in the
+    gold data (`files.gold`); `output`: None for the file beside the model."""
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=names)
+    spec = replace(spec.for_gold(documents), inputs=tuple(gold), no_calibration=True)
+    from genner_cli.running.llama import LlamaBackend
+
+    with LlamaBackend().open(spec) as opened:
+        facts, task = opened.facts, opened.facts.task
+        writer = Writer(output or str(calibration_path(facts.files)), inputs=gold, suffixes=(".json",))
+        done = extracted(opened, documents, spec, bar)
+    fitted = fit((restricted(each, task.names) for each in done), precision=precision)
+    more = {"aim": {"precision": precision} if precision is not None else {"f1": "best"}, "measured": fitted.value()}
+    asked = asked_options(task, spec)
+    value = calibration_value(fitted.calibration, facts.files, facts.fingerprint, asked=asked, more=more)
+    with writer:
+        writer.write(encode_value(value))
+    return fitted, writer.path
