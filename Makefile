@@ -36,12 +36,10 @@ test-recipes: .venv/test
 soak: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
-# Types are checked as a whole on this platform; for Windows only what the standard library lacks there, beside it.
-ON_WINDOWS := --platform win32 --config-file= --cache-dir .mypy_cache/win32 --follow-imports skip --ignore-missing-imports
 lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & own=$$!; $(BIN)/mypy $(ON_WINDOWS) genner_cli convert && wait $$own
+	$(BIN)/mypy & strict=$$!; $(BIN)/mypy --config-file tests/windows.ini && wait $$strict
 
 docs: .venv/test
 	@cp docs/commands.md .venv/commands.before 2>/dev/null || : > .venv/commands.before
