@@ -61,3 +61,5 @@ def preferences(
                 pairs += 1
     left_out = f"; {counted(failed, 'document')} left out, in which a prediction failed" if failed else ""
     sys.stderr.write(f"{counted(pairs, 'pair')} of {counted(len(documents), 'document')}{left_out}\n")
+    if not pairs:
+        sys.stderr.write(f"genner: {output}: all answers are equally good; give those of another model\n")
