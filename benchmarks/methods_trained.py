@@ -98,9 +98,9 @@ UNSEEN = {
     "area": {"country": ["state"], "location": ["site"]},
 }
 """Those that it is asked for."""
-SHORT, TRAINED_ON, ASKED_ABOUT = 250, 64, 150
+SHORT, TRAINED_ON, ASKED_ABOUT = 250, 48, 120
 """Characters of a text at most, documents of crossner_politics to train on, and those that are scored."""
-LESSONS = (*TINY, "--epochs", 3)
+LESSONS = (*TINY, "--epochs", 3, "--batch-size", 8)
 
 
 def dynamic(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
