@@ -24,7 +24,9 @@ from genner_cli.running.spec import RunSpec
 from genner_cli.running.stopping import Stopper
 from genner_cli.types import Document, FailedDocument, Reason
 
-BATCH_DOCUMENTS = 256
+FEWEST_DOCUMENTS, MOST_DOCUMENTS = 16, 256
+BATCH_SECONDS = 5.0
+"""A batch has as many documents as take about so long, since it is lost if the run ends within it."""
 BATCH_CHARACTERS = 4 * 2**20
 MESSAGES_KEPT = 20
 Record = Document | FailedDocument
@@ -99,11 +101,9 @@ def rewrite(
     rewriting: Rewriting,
     progress: Progress = silent,
     documents: Documents | None = None,
-    *,
-    most: int = BATCH_DOCUMENTS,
 ) -> Done:
     """Rewrites all records, resuming what an earlier run left. `documents`: the records of the inputs, where these are
-    not to be read one after the other; `most`: records of a batch.
+    not to be read one after the other.
     Raises UsageError, GennerError, KeyboardInterrupt."""
     inputs = expand(files.inputs)
     if files.retry_errors and STDIO in inputs:
@@ -117,7 +117,7 @@ def rewrite(
     with Stopper() as stopper, progress(total_bytes(inputs)) as show:
 
         def run(some: Iterator[Record], write: Write) -> None:
-            for batch in _batches(stopper.feed(some), most):
+            for batch in batches(stopper.feed(some)):
                 _write(batch, files, rewriting, write, done)
                 for document in batch:
                     stopper.done(document)
@@ -179,17 +179,30 @@ def _run(
         output.finish()
 
 
-def _batches(documents: Iterable[Record], most: int) -> Iterator[list[Record]]:
+def batches(documents: Iterable[Record], now: Callable[[], float] = time.monotonic) -> Iterator[list[Record]]:
+    """Batches of about BATCH_SECONDS each: after one that took less than half of that, the next may be twice as long;
+    after one that took more than twice that, half as long."""
+    size = FEWEST_DOCUMENTS
     batch: list[Record] = []
     characters = 0
     for document in documents:
         batch.append(document)
         characters += len(document.text) if isinstance(document, Document) else 0
-        if len(batch) >= most or characters >= BATCH_CHARACTERS:
+        if len(batch) >= size or characters >= BATCH_CHARACTERS:
+            began = now()
             yield batch
+            size = _next_size(size, now() - began)
             batch, characters = [], 0
     if batch:
         yield batch
+
+
+def _next_size(size: int, seconds: float) -> int:
+    if seconds < BATCH_SECONDS / 2:
+        return min(2 * size, MOST_DOCUMENTS)
+    if seconds > BATCH_SECONDS * 2:
+        return max(size // 2, FEWEST_DOCUMENTS)
+    return size
 
 
 def _write(batch: Sequence[Record], files: Files, rewriting: Rewriting, write: Write, done: Done) -> None:

@@ -28,7 +28,7 @@ from genner_cli.running.local import Progress, named, silent
 from genner_cli.running.rewriting import Files, rewrite
 from genner_cli.running.spec import SHOTS
 from genner_cli.running.synthesis_job import STAGES, Synthesis, records_of, write_records
-from genner_cli.running.writers import BATCH, Manner, Writing
+from genner_cli.running.writers import Manner, Writing
 from genner_cli.types import Document
 from genner_cli.version import __version__
 
@@ -102,7 +102,7 @@ def _asked(
     examples = covering(job.examples, SHOTS, [label.name for label in job.labels]) if plan and job.examples else ()
     made_of = {"plan": plan.value(), "sentences to make": job.count} if plan else {}
     with Writing(job.author, manner, synthesis.shown(job.about, examples), made_of) as writing:
-        rewrite(Files(inputs=(str(asked),), output=str(output)), writing, named(progress, stage), most=BATCH)
+        rewrite(Files(inputs=(str(asked),), output=str(output)), writing, named(progress, stage))
     return records_of(output)
 
 

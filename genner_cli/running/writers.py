@@ -23,9 +23,6 @@ from genner_cli.running.rewriting import Files, Record, Rewritten
 from genner_cli.running.spec import RunSpec
 from genner_cli.types import Document
 
-BATCH = 32
-"""Answers that a run which is killed has to write again, at most."""
-
 
 class Writer(NamedTuple):
     """A model that is open to write. `prompts[n]`: with n demonstrations."""
