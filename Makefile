@@ -39,8 +39,7 @@ soak: .venv/test
 lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 genner_cli convert
+	$(BIN)/mypy & strict=$$!; $(BIN)/mypy --config-file tests/windows.ini && wait $$strict
 
 docs: .venv/test
 	@cp docs/commands.md .venv/commands.before 2>/dev/null || : > .venv/commands.before
@@ -56,9 +55,9 @@ bench: .venv/bench
 bench-full: .venv/bench
 	$(BIN)/python benchmarks/bench.py --full $(if $(SERVER),--llama-server $(SERVER)) $(addprefix --model ,$(MODELS))
 
-# The table of methods (docs/methods.md); NER=folder adds three fine-tunes of the bundled model, which takes an hour.
+# The table of methods (docs/methods.md); NER=folder adds fine-tunes of the bundled model, which takes some hours.
 methods: .venv/test
-	$(BIN)/python benchmarks/methods.py $(if $(NER),--ner $(NER) --ensemble runs/methods)
+	$(BIN)/python benchmarks/methods.py $(if $(NER),--ner $(NER) --out runs/methods)
 
 .venv/base: pyproject.toml hatch_build.py constraints.txt
 	$(PYTHON) -m venv .venv

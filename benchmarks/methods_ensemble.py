@@ -6,18 +6,17 @@ chosen on another set (btc's valid split). Everything that is made stays in a fo
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from methods_made import Record, made, only, read_split, sampled, tuned, written
 from methods_planted import counts
-from methods_rows import Measured, Row, table
+from methods_rows import Measured, Row, f1, table
 
 from genner_cli.files.reading import read_documents
 from genner_cli.methods.candidates import VALID, Candidate, preferred
@@ -27,7 +26,6 @@ from genner_cli.running.judges import voters
 from genner_cli.running.judging import candidates_of, judge, stages
 from genner_cli.running.rewriting import Files
 from genner_cli.running.spec import RunSpec
-from genner_cli.scoring.counts import Counts
 from genner_cli.scoring.figures import DocumentCounts
 from genner_cli.types import Label
 
@@ -41,27 +39,26 @@ WITH_ENTITIES, WITHOUT = 1300, 300
 """Documents to train on, at most."""
 ROLES_ON, SCORED_ON = 200, 400
 """Documents of btc's valid split on which roles are chosen, and of wikigold on which all is scored."""
-TRAINING = ("--base", "bundled", "--preset", "tiny", "--epochs", "1", "--types", ",".join(LABELS))
+TRAINING = ("--preset", "tiny", "--epochs", "1", "--types", ",".join(LABELS))
 
 
 def report(folder: Path, ner: Path) -> str:
     """The row, with each single model's F1 below it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, labels in SETS.items():
-        _write(folder / f"{name}.jsonl", lambda name=name, labels=labels: _to_train(_read(ner, name, "train"), labels))  # type: ignore[misc]
-        _make(folder / f"{name}-adapter", "train", folder / f"{name}.jsonl", *TRAINING)
-        _make(folder / f"{name}.gguf", "export", folder / f"{name}-adapter")
-    _write(folder / "valid.jsonl", lambda: _sampled(_read(ner, "btc", "valid"), ROLES_ON))
-    _write(folder / "scored.jsonl", lambda: _sampled(_read(ner, "wikigold", "test"), SCORED_ON))
+        train = partial(_to_train, read_split(ner, name, "train"), labels)
+        tuned(folder, name, written(folder / f"{name}.jsonl", train), *TRAINING)
+    written(folder / "valid.jsonl", lambda: sampled(read_split(ner, "btc", "valid"), ROLES_ON))
+    written(folder / "scored.jsonl", lambda: sampled(read_split(ner, "wikigold", "test"), SCORED_ON))
     valid, scored = (_polled(folder, name) for name in ("valid", "scored"))
     rows = [Row("Local ensemble (2512.10043)", *each) for each in _ways(valid, scored)]
-    singles = ", ".join(f"{name} {_f1(_alone(scored, name)):.1f}" for name in SETS)
+    singles = ", ".join(f"{name} {100 * f1(_alone(scored, name)):.1f}" for name in SETS)
     return f"{table(rows)}\n{SCORED_ON} sentences of wikigold; F1 of each alone: {singles}\n"
 
 
 def _ways(valid: Sequence[Polled], scored: Sequence[Polled]) -> Iterable[tuple[Any, ...]]:
     """The vote of all three, and that of the chosen roles, beside the model that is the best alone on wikigold."""
-    best = max(SETS, key=lambda name: _f1(_alone(scored, name)))
+    best = max(SETS, key=lambda name: f1(_alone(scored, name)))
     without = _alone(scored, best)
     roles = choose_roles(valid, tuple(SETS), tuple(SETS))
     for what, members in (
@@ -94,18 +91,13 @@ def _alone(documents: Sequence[Polled], source: str) -> list[DocumentCounts]:
     return counts(documents, lambda candidates: preferred(each for each in candidates if source in each.sources))
 
 
-def _f1(documents: Sequence[DocumentCounts]) -> float:
-    return 100 * sum((counted for each in documents for counted in each.values()), Counts()).f1
-
-
 def _polled(folder: Path, name: str) -> list[Polled]:
     """The gold documents of a file with all candidates and all votes on them."""
-    found = []
-    for each in SETS:
-        found.append(folder / f"{name}-{each}.jsonl")
-        if not found[-1].exists():
-            types = ("--types", ",".join(LABELS))
-            _genner("extract", folder / f"{name}.jsonl", "--model", folder / f"{each}.gguf", *types, "-o", found[-1])
+    found = [
+        made(folder / f"{name}-{each}.jsonl", "extract", folder / f"{name}.jsonl", "--model", folder / f"{each}.gguf",
+             "--types", ",".join(LABELS))
+        for each in SETS
+    ]  # fmt: skip
     spec = RunSpec(labels=tuple(map(Label, LABELS)))
     asked = voters([str(folder / f"{each}.gguf") for each in SETS], spec)
     output = folder / f"{name}-votes.jsonl"
@@ -121,35 +113,7 @@ def _polled(folder: Path, name: str) -> list[Polled]:
     ]
 
 
-def _make(path: Path, command: str, *arguments: object) -> None:
-    """Runs a command whose output is `path`, unless that is there."""
-    if not path.exists():
-        _genner(command, *arguments, "-o", path)
-
-
-def _genner(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "genner_cli", *map(str, arguments)], check=True)
-
-
-def _read(ner: Path, name: str, split: str) -> list[dict[str, Any]]:
-    with gzip.open(ner / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def _to_train(documents: Sequence[dict[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    relabelled = [
-        {**each, "entities": [{**e, "label": labels[e["label"]]} for e in each["entities"] if e["label"] in labels]}
-        for each in _sampled(documents, len(documents))
-    ]
+def _to_train(documents: Sequence[Record], labels: Mapping[str, str]) -> list[Record]:
+    relabelled = only(sampled(documents, len(documents)), labels)
     full = [each for each in relabelled if each["entities"]][:WITH_ENTITIES]
     return full + [each for each in relabelled if not each["entities"]][:WITHOUT]
-
-
-def _sampled(documents: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    return random.Random(0).sample(documents, min(count, len(documents)))
-
-
-def _write(path: Path, documents: Any) -> None:
-    """Writes what a function gives, unless it is there."""
-    if not path.exists():
-        path.write_text("".join(json.dumps(each) + "\n" for each in documents()), "utf-8")

@@ -9,13 +9,12 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from methods_rows import Measured, Row
+from methods_rows import Measured, Row, counted, f1
 
 from genner_cli.methods import cascade
 from genner_cli.methods.candidates import BEST, LABEL, VALID, Candidate, labelled, preferred, selected, valid
 from genner_cli.methods.ensemble import Polled, choose_roles, judged
-from genner_cli.scoring.counts import Counts
-from genner_cli.scoring.figures import DocumentCounts, Key
+from genner_cli.scoring.figures import DocumentCounts
 from genner_cli.types import Label, LabelNode, LabelTree
 
 DOCUMENTS = 60
@@ -54,12 +53,9 @@ def _odds(rng: random.Random, *, right: bool) -> float:
 
 def counts(documents: Iterable[Polled], keep: Keep) -> list[DocumentCounts]:
     """Strict counts of what is kept in each document."""
-    found = []
-    for each in documents:
-        kept = {one.key for one in keep(each.candidates)}
-        hit = len(kept & each.gold)
-        found.append({Key("label", "all"): Counts(hit, len(each.gold) - hit, len(kept) - hit)})
-    return found
+    documents = list(documents)
+    kept = [{one.key for one in keep(each.candidates)} for each in documents]
+    return counted([each.gold for each in documents], kept)
 
 
 def _of(source: str) -> Keep:
@@ -94,7 +90,7 @@ def ensemble(seed: int) -> Measured:
     rng = random.Random(seed)
     roles = choose_roles(polled(rng), tuple(RECALL), tuple(SKILL))
     documents = polled(rng)
-    best = max(RECALL, key=lambda source: sum(each[Key("label", "all")].f1 for each in counts(documents, _of(source))))
+    best = max(RECALL, key=lambda source: f1(counts(documents, _of(source))))
 
     def voted(candidates: Sequence[Candidate]) -> list[Candidate]:
         return preferred(judged(candidates, *roles[:3]))
@@ -180,10 +176,7 @@ def walk(seed: int) -> Measured:
         ]
 
     def accuracy(found: Sequence[str | None]) -> list[DocumentCounts]:
-        return [
-            {Key("label", "all"): Counts(one == two, one != two, one != two)}
-            for one, two in zip(gold, found, strict=True)
-        ]
+        return counted(([each] for each in gold), ([each] for each in found))
 
     asked = len(gold)
     return Measured(

@@ -36,10 +36,11 @@ LOG_TAIL = 4000
 
 
 class Written(NamedTuple):
-    """A completion and the number of its tokens."""
+    """A completion and the number of its tokens; the ids of those that were decoded, where that is known."""
 
     text: str
     tokens: int
+    ids: tuple[int, ...] = ()
 
 
 class Peer(ABC):
@@ -95,7 +96,9 @@ class Loop(Peer):
             answer = self._llama.create_completion(
                 prompt, max_tokens=limit, temperature=0.0, grammar=compiled, logit_bias=bias
             )
-            written.append(Written(answer["choices"][0]["text"], answer["usage"]["completion_tokens"]))
+            ids = self._llama.eval_tokens  # of the prompt, too
+            text, tokens = answer["choices"][0]["text"], answer["usage"]["completion_tokens"]
+            written.append(Written(text, tokens, tuple(ids)[len(prompt) :]))
         return written
 
     def warm(self, prompts: list[list[int]]) -> None:

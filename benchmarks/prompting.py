@@ -5,7 +5,7 @@
 
 The first command measures cell by cell, in the order of `planned`, and adds each to FILE.jsonl; given again it measures
 what is missing there, so it can be interrupted at any time. The second writes the tables of all measured cells into a
-page, below the line MARK. DIR holds the sets (`quality_sets.py`).
+page, below the line that names this script. DIR holds the sets (`quality_sets.py`).
 
 Nothing is scored on a test split that decides anything else: tasteset's valid split; of snips a part of the train
 split; of wikigold, which has one split only, a part of it. Examples come from the rest, or from the train split. Ways
@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import quality_sets
+from pages import write_below
 from quality_scores import difference, scores
 from quality_tables import NONE, Rows
 
 from genner_cli.demonstrations import Nearest, Query
-from genner_cli.files.whole import write_whole
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.running.backend import OpenedEngine, extractions
 from genner_cli.running.llama import LlamaBackend
@@ -53,7 +53,7 @@ itself or of another one."""
 DOCUMENTS = 60
 SLOTS = 4
 SEED = 0
-MARK = "<!-- Below this line: benchmarks/prompting.py -->"
+SCRIPT = "benchmarks/prompting.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,14 +312,6 @@ class Tables:
         return f"{100 * value['value']:+.1f} ({100 * value['low']:+.1f} to {100 * value['high']:+.1f})"
 
 
-def write_page(page: Path, tables: Sequence[Rows]) -> None:
-    """Puts the tables below MARK. Raises ValueError where the page has no such line."""
-    before, mark, _ = page.read_text("utf-8").partition(MARK)
-    if not mark:
-        raise ValueError(f"{page} has no line {MARK}")
-    write_whole(page, f"{before}{MARK}\n\n" + "\n".join(table.markdown() for table in tables))
-
-
 def main() -> None:
     """Reads the command line, measures or writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -330,7 +322,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     if args.page:
-        write_page(args.page, list(Tables(read_cells(args.cells), args.ner).all()))
+        tables = Tables(read_cells(args.cells), args.ner).all()
+        write_below(args.page, SCRIPT, [table.markdown() for table in tables])
     else:
         measure_all(dict(each.split("=", 1) for each in args.model), args.ner, args.cells, args.threads)
 

@@ -3,6 +3,7 @@
 `python benchmarks/synthesis.py run labels.yaml --about TEXT --model GGUF -n 100 --seeds 0 1 2 -o DIR` makes both with
 each seed and prints a table. `python benchmarks/synthesis.py shuffle train.jsonl control.jsonl` gives each sentence the
 entities of another one, at the same places counted in words. Everything that is made stays in DIR, and is resumed.
+What is learnt from such data is measured by `methods.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from methods_made import genner
 
 from genner_cli.data.tokens import tokenize
 from genner_cli.files.gold import read_gold, write_gold
@@ -25,25 +27,57 @@ KINDS = ("simple", "planned")
 FIGURES = ("entities", "distinct mentions", "sentences without entities", "distinct-2")
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is made: `count` sentences about something, by a model, annotated by another one, in a folder."""
+
+    labels: Path
+    about: str
+    model: str
+    annotator: str | None
+    count: int
+    folder: Path
+    correct: float = 0.0
+    threads: int = 1
+
+
+def folder_of(order: Order, kind: str, seed: int) -> Path:
+    """The folder of one of KINDS with a seed."""
+    return order.folder / f"{kind}-{seed}"
+
+
+def ordered(order: Order, kind: str, seed: int) -> Path:
+    """The file of sentences of one of KINDS with a seed, made if it is not there."""
+    out = folder_of(order, kind, seed)
+    if not (out / "synth.json").exists():
+        order.folder.mkdir(parents=True, exist_ok=True)
+        simple = order.folder / "simple.yaml"
+        write_plan(simple, Plan(order.about, names_per_sentence=0))
+        plan = ["--plan", simple] if kind == "simple" else ["--about", order.about]
+        options = ["-n", order.count, "--seed", seed, "--model", order.model, "--correct", order.correct]
+        annotator = ["--annotate-with", order.annotator] if order.annotator else []
+        genner("synth", order.labels, *options, *plan, *annotator, "--threads", order.threads, "-o", out)
+    return out / "train.jsonl"
+
+
+def report(order: Order, kind: str, seed: int) -> dict[str, Any]:
+    """What the command reports of sentences that were made."""
+    found: dict[str, Any] = json.loads((folder_of(order, kind, seed) / "synth.json").read_bytes())
+    return found
+
+
 def run(args: argparse.Namespace) -> None:
     """Makes the data, and prints the table."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    simple = args.out / "simple.yaml"
-    write_plan(simple, Plan(args.about, names_per_sentence=0))
+    order = Order(args.labels, args.about, args.model, args.annotate_with, args.n, args.out, args.correct, args.threads)
     print("| seed | prompt | asked for | not kept |", *(f"{figure} |" for figure in FIGURES))
     print("|---" * (4 + len(FIGURES)), end="|\n")
     for seed in args.seeds:
         for kind in KINDS:
-            out = args.out / f"{kind}-{seed}"
-            plan = ["--plan", simple] if kind == "simple" else ["--about", args.about]
-            options = [args.labels, "-n", args.n, "--seed", seed, "--model", args.model, "--correct", args.correct]
-            annotator = ["--annotate-with", args.annotate_with] if args.annotate_with else []
-            command = ["synth", *options, *plan, *annotator, "--threads", args.threads, "-o", out]
-            subprocess.run([sys.executable, "-m", "genner_cli", *map(str, command)], check=True)
-            print(f"| {seed} | {kind} |", _row(json.loads((out / "synth.json").read_bytes())), flush=True)
+            ordered(order, kind, seed)
+            print(f"| {seed} | {kind} |", _row(report(order, kind, seed)), flush=True)
 
 
-def _row(report: dict) -> str:
+def _row(report: dict[str, Any]) -> str:
     asked = sum(report["sentences"].values())
     figures = " | ".join(str(report["diversity"][figure]) for figure in FIGURES)
     return f"{asked} | {asked - report['sentences']['kept']} | {figures} |"
@@ -51,15 +85,17 @@ def _row(report: dict) -> str:
 
 def shuffle(args: argparse.Namespace) -> None:
     """Writes the control."""
-    documents = read_gold([str(args.train)]).documents
+    write_gold(args.control, shuffled(read_gold([str(args.train)]).documents))
+
+
+def shuffled(documents: Sequence[Document], seed: int = 0) -> list[Document]:
+    """Each document with the entities of another one, as far as it has enough words."""
     donors = list(documents)
-    random.Random(0).shuffle(donors)
-    write_gold(args.control, (_with(*pair) for pair in zip(documents, donors, strict=True)))
-
-
-def _with(document: Document, donor: Document) -> Document:
-    """The document with the entities of the donor, as far as it has enough words."""
-    return replace(document, entities=tuple(_moved(document.text, tokenize(document.text), donor)))
+    random.Random(seed).shuffle(donors)
+    return [
+        replace(each, entities=tuple(_moved(each.text, tokenize(each.text), donor)))
+        for each, donor in zip(documents, donors, strict=True)
+    ]
 
 
 def _moved(text: str, words: Sequence[tuple[int, int]], donor: Document) -> Iterator[Entity]:
@@ -78,7 +114,7 @@ def main() -> None:
     runs.set_defaults(does=run)
     runs.add_argument("labels", type=Path)
     runs.add_argument("--about", required=True)
-    runs.add_argument("--model", type=Path, required=True)
+    runs.add_argument("--model", required=True)
     runs.add_argument("--annotate-with", default="small")
     runs.add_argument("--correct", type=float, default=0.0)
     runs.add_argument("-n", type=int, default=100)

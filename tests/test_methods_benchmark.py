@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import methods_planted
+import methods
 import pytest
 from methods_rows import Row, outcome, table
 
 
-@pytest.mark.parametrize("row", methods_planted.ROWS, ids=lambda row: f"{row.method}: {row.what}")
+@pytest.mark.parametrize("row", methods.PLANTED, ids=lambda row: f"{row.method}: {row.what}")
 def test_a_method_raises_its_figure_and_its_control_does_not(row: Row) -> None:
     found = outcome(row)
     assert found.gain.low > 0
@@ -16,6 +16,6 @@ def test_a_method_raises_its_figure_and_its_control_does_not(row: Row) -> None:
 
 
 def test_the_table_has_a_line_for_each_row() -> None:
-    lines = table(methods_planted.ROWS[:1], seeds=(0,)).splitlines()
+    lines = table(methods.PLANTED[:1], seeds=(0,)).splitlines()
     assert len(lines) == 3
     assert lines[2].startswith("| GPT-NER | verification")

@@ -133,6 +133,13 @@ def test_pairs_are_made_and_learnt_and_the_margin_grows(genner: Callable[..., Ru
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_answers_that_are_equally_good_are_warned_of(genner: Callable[..., Run], tmp_path: Path) -> None:
+    gold, prefs = write_jsonl(tmp_path / "gold.jsonl"), tmp_path / "prefs.jsonl"
+    made = genner("data", "preferences", gold, gold, "-o", prefs)
+    assert (made.status, prefs.read_text()) == (0, "")
+    assert f"genner: {prefs}: " in made.stderr
+
+
 def test_what_is_wrong_with_pairs_is_reported_with_its_line(genner: Callable[..., Run], tmp_path: Path) -> None:
     good = {"text": "Ann went", "chosen": [{"start": 0, "end": 3, "label": "PER"}], "rejected": []}
     bad = [{**good, "rejected": [{"start": 0, "end": 30, "label": "PER"}]}, {"text": "Ann", "chosen": []}]

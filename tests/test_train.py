@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import forked
 import orjson
 import pytest
 import torch
 from conftest import Run
+from resuming import PATIENCE
 from safetensors.torch import load_file
 from small_bases import RECORDS, write_jsonl, write_small_base
 
@@ -30,7 +33,6 @@ from genner_cli.types import Label
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 FAST = ("--preset", "tiny", "--epochs", "3", "--batch-size", "8", "--rank", "4")
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -441,10 +443,6 @@ def arguments(base: Path, data: Path, out: Path, *options: str) -> list[str]:
     return [*fixed, *FAST, "--batch-size", "4", "--checkpoint-every", "2", *options]
 
 
-COMMAND = ("-m", "genner_cli")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
 def test_a_killed_training_goes_on_to_the_same_result(
     genner: Callable[..., Run], base: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -453,10 +451,11 @@ def test_a_killed_training_goes_on_to_the_same_result(
     assert whole.status == 0, whole.stderr
     killed = tmp_path / "killed"
     again = arguments(base, data, killed, *options)
-    process = subprocess.Popen([sys.executable, *COMMAND, *again], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    process = forked.start(again, tmp_path / "said")
     wait_for(lambda: len(read_log(killed / "training_log.jsonl")) > 6, process)
     process.kill()
-    process.wait()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     begun = genner(*again)
     assert (begun.status, "--resume" in begun.stderr) == (2, True), begun.stderr
     other = genner(*again, "--resume", "--learning-rate", "0.5")
@@ -472,10 +471,10 @@ def test_a_killed_training_goes_on_to_the_same_result(
     assert logs[0] == logs[1]
 
 
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait_for(ready: Callable[[], bool], process: ForkServerProcess) -> None:
     """Until something is there, while the process lives."""
     while not ready():
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.is_alive(), "it ended before it could be killed"
         time.sleep(0.005)
 
 
@@ -484,12 +483,17 @@ def test_two_processes_train_what_one_trains(
 ) -> None:
     one = genner(*arguments(base, data, tmp_path / "one"))
     assert one.status == 0, one.stderr
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *COMMAND]
-    two = subprocess.run(
-        [*launch, *arguments(base, data, tmp_path / "two")], env=ENVIRONMENT, capture_output=True, check=False
-    )
-    assert two.returncode == 0, two.stderr
-    assert two.stderr.count(b"genner export") == 1
+    said = [tmp_path / "0", tmp_path / "1"]
+    two = [
+        forked.start(arguments(base, data, tmp_path / "two"), errors, **variables)
+        for errors, variables in zip(said, forked.ranks(2), strict=True)
+    ]
+    for process in two:
+        process.join(PATIENCE)
+        process.kill()  # where the other one has failed
+    texts = [path.read_text() for path in said]
+    assert [process.exitcode for process in two] == [0, 0], texts
+    assert ["genner export" in text for text in texts] == [True, False]
     losses = [
         [line["loss"] for line in read_log(tmp_path / run / "training_log.jsonl") if "loss" in line]
         for run in ("one", "two")

@@ -9,8 +9,10 @@ from pathlib import Path
 import prompting
 import pytest
 from made_sets import record, write
-from prompting import CONTROLS, HINTS, MARK, RETRIEVAL, SHOWN, Cell, Data, permuted, planned, read_cells
+from prompting import CONTROLS, HINTS, RETRIEVAL, SCRIPT, SHOWN, Cell, Data, permuted, planned, read_cells
 from random_model import write_random_model
+
+LINE = f"<!-- Below this line: {SCRIPT} -->"
 
 PLACES = ("Paris", "London", "Oslo", "Rome", "Lima", "Cairo", "Bern", "Kyiv", "Doha", "Seoul", "Accra", "Quito")
 CELLS = [
@@ -61,10 +63,10 @@ def test_cells_are_measured_once_and_become_tables(
     assert capsys.readouterr().out.splitlines() == ["made wikigold category none source"]
     assert list(read_cells(cells)) == CELLS
 
-    page.write_text(f"What is known.\n{MARK}\nstale", "utf-8")
+    page.write_text(f"What is known.\n{LINE}\nstale", "utf-8")
     run(monkeypatch, *arguments, "--page", page)
     written = page.read_text("utf-8")
-    assert written.startswith(f"What is known.\n{MARK}\n")
+    assert written.startswith(f"What is known.\n{LINE}\n")
     assert "stale" not in written
     for title in ("made, snips", "made, wikigold", "Constraint", "Controls", "Ways of retrieval", "Hints"):
         assert f"**{title}**" in written

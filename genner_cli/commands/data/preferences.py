@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genner_cli.commands.options import IdField, TextField
-from genner_cli.commands.terminal import say
+from genner_cli.commands.terminal import say, warn
 from genner_cli.plurals import counted
 
 GoldFile = Annotated[str, typer.Argument(metavar="GOLD", help="Labelled JSONL.", show_default=False)]
@@ -62,3 +62,5 @@ def preferences(
                 pairs += 1
     left_out = f"; {counted(failed, 'document')} left out, in which a prediction failed" if failed else ""
     say(f"{counted(pairs, 'pair')} of {counted(len(documents), 'document')}{left_out}")
+    if not pairs:
+        warn(f"{output}: all answers are equally good; give those of another model")
