@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,13 +23,6 @@ from genner_cli.training.options import TrainOptions, with_teachers
 
 if TYPE_CHECKING:
     from genner_cli.training.gold import Files
-
-
-class OnBadData(StrEnum):
-    """What to do with documents that cannot be trained on."""
-
-    stop = "stop"
-    skip = "skip"
 
 
 Inputs = Annotated[
@@ -52,7 +44,8 @@ TeacherReferences = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
 BadData = Annotated[
-    OnBadData, typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them.")
+    Literal["stop", "skip"],
+    typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them."),
 ]
 
 
@@ -65,7 +58,7 @@ def train(
     teacher: TeacherReferences = None,
     types: TrainTypes = None,
     labels: TrainLabelsFile = None,
-    on_bad_data: BadData = OnBadData.stop,
+    on_bad_data: BadData = "stop",
     resume: Resume = False,
     text_field: TextField = "text",
     id_field: IdField = "id",
@@ -110,7 +103,7 @@ def train(
 
 
 def _files(
-    inputs: Sequence[str], valid: Sequence[str] | None, text_field: str, id_field: str, on_bad_data: OnBadData
+    inputs: Sequence[str], valid: Sequence[str] | None, text_field: str, id_field: str, on_bad_data: str
 ) -> Files:
     """The files to train on and to validate on. Raises UsageError for standard input."""
     from genner_cli.files import STDIO
@@ -120,4 +113,4 @@ def _files(
     if STDIO in (*inputs, *(valid or ())):
         raise UsageError("training reads its files more than once; name files, not '-'")
     paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
-    return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
+    return Files(*paths, text_field, id_field, skip=on_bad_data == "skip")
