@@ -14,8 +14,10 @@ from genner_cli.errors import DataError, UsageError
 from genner_cli.files.labels import read_label_tree, read_labels
 from genner_cli.methods.cascade import Which, walk
 from genner_cli.methods.ruling import Ruling
+from genner_cli.probing.folder import read_both
 from genner_cli.running.judging import judge, stages
 from genner_cli.running.rewriting import Files
+from genner_cli.running.spec import RunSpec
 from genner_cli.scoring.hierarchy import hierarchy, resolved
 from genner_cli.training.gold import Files as TrainFiles
 from genner_cli.training.gold import read
@@ -261,3 +263,10 @@ def test_data_labelled_by_aliases_are_relabelled_and_evaluated(genner: Callable[
     found.write_bytes(orjson.dumps({"id": 1, "text": "Ada saw Oslo.", "entities": entities}))
     run = genner("evaluate", gold, "-p", found, "--labels", tree_file, "--json")
     assert orjson.loads(run.stdout)["micro"]["f1"]["value"] == 1.0
+
+
+def test_data_of_a_probe_may_be_labelled_by_aliases(tmp_path: Path) -> None:
+    gold = str(labelled_by_alias(tmp_path, "LOC"))
+    names = read_label_tree(str(tmp_path / "tree.yaml")).names()
+    for documents in read_both(gold, gold, TrainOptions(), RunSpec(), names):
+        assert [entity.label for entity in documents[0].entities] == ["PER", "place"]

@@ -260,10 +260,10 @@ def test_a_base_that_is_not_there_says_how_to_get_it_before_torch_is_loaded(
 ) -> None:
     monkeypatch.setattr("genner_cli.commands.train.needs_training", lambda: pytest.fail("torch is loaded"))
     run = genner("train", data, "--base", "some/model", "-o", tmp_path / "adapter")
-    assert run.status == 1
+    assert run.status == 2
     assert "genner pull some/model" in run.stderr
     run = genner("train", data, "--base", tmp_path, "-o", tmp_path / "adapter")
-    assert run.status == 1
+    assert run.status == 2
     assert "config.json" in run.stderr
 
 

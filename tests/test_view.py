@@ -17,6 +17,7 @@ from rich.console import Console
 from strategies import Case, cases, examples
 
 from genner_cli.commands.marking import marked
+from genner_cli.commands.terminal import printable
 from genner_cli.scoring import evaluate
 from genner_cli.types import Document, Entity, Extraction
 from genner_cli.view.page import page
@@ -241,6 +242,21 @@ def test_a_document_cannot_steer_the_terminal() -> None:
     assert not set("\x1b\x07\x9b\u202e") & set(told)
     assert "[bold]x[/bold] :smile:" in told
     assert "\\x1b" in told
+
+
+@pytest.mark.parametrize(
+    "text", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f33e", "10\u00a0km"]
+)
+def test_what_words_are_joined_by_is_shown_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("char", ["\x1b", "\x85", "\n", "\u2028", "\u202e", "\u2067", "\ud800"])
+def test_what_steers_is_shown_as_an_escape(char: str) -> None:
+    shown_text = printable(f"a{char}b")
+    assert char not in shown_text
+    assert shown_text.startswith("a\\")
+    assert printable(char, keep=char) == char
 
 
 @examples(100)

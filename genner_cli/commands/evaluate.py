@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, label_tree, run_options
+from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_options, tree_of
 from genner_cli.commands.terminal import document_bar, needed_for, say_written, show
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -21,13 +20,7 @@ if TYPE_CHECKING:
     from genner_cli.types import Extraction
 
 
-class Scorer(StrEnum):
-    """Whose rules count."""
-
-    genner = "genner"
-    official = "official"
-
-
+Scorer = Literal["genner", "official"]
 Predictions = Annotated[
     str | None,
     typer.Option(
@@ -61,7 +54,7 @@ def evaluate(
     spec: RunSpec,
     predictions: Predictions = None,
     compare: Other = None,
-    scorer: ScorerName = Scorer.genner,
+    scorer: ScorerName = "genner",
     as_json: AsJson = False,
     html: Page = None,
     resamples: Resamples = 1000,
@@ -89,16 +82,12 @@ def evaluate(
     from genner_cli.files.writing import encode_value
     from genner_cli.running.on_gold import sides
 
-    source = call.get_parameter_source("model")
-    if predictions and source and source.name == "COMMANDLINE":
-        raise UsageError("--predictions cannot be combined with --model")
-    if spec.labels_field and scorer == Scorer.official:
-        raise UsageError("--scorer official scores all documents on the same labels; drop it, or --labels-field")
+    _refuse(call, spec, scorer, predictions)
     page = _page_writer(html, scorer, [*gold, *(path for path in (predictions, compare) if path)])
-    tree = label_tree(call.params["types"], call.params["labels"])
+    tree = tree_of(call)
     found, asked = sides(gold, predictions, compare, spec, tree, document_bar)
     sampling = Sampling(resamples, seed)
-    if scorer == Scorer.official:
+    if scorer == "official":
         outcome = _official(found, asked, sampling, only_asked=spec.labels is not None)
     else:
         outcome = assess(found, tree, sampling, examples=show_errors)
@@ -109,6 +98,15 @@ def evaluate(
         typer.echo(encode_value(outcome.value()), nl=False)
     else:
         show(outcome.parts(compare or ""))
+
+
+def _refuse(call: typer.Context, spec: RunSpec, scorer: Scorer, predictions: str | None) -> None:
+    """Raises UsageError for options that contradict each other."""
+    source = call.get_parameter_source("model")
+    if predictions and source and source.name == "COMMANDLINE":
+        raise UsageError("--predictions cannot be combined with --model")
+    if spec.labels_field and scorer == "official":
+        raise UsageError("--scorer official scores all documents on the same labels; drop it, or --labels-field")
 
 
 def _official(found: Sides, asked: RunSpec, sampling: Sampling, *, only_asked: bool) -> Assessment:
@@ -126,7 +124,7 @@ def _page_writer(path: str | None, scorer: Scorer, inputs: Sequence[str]) -> Wri
 
     if not path:
         return None
-    if scorer == Scorer.official:
+    if scorer == "official":
         raise UsageError("--html shows genner's own figures; drop --scorer official, or --html")
     with needed_for("--html", extra="plots"):
         import genner_cli.plots.charts  # noqa: F401

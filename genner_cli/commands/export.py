@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from genner_cli.commands.options import DownloadBase, GpuLayers, Threads
+from genner_cli.commands.options import BASE, DownloadBase, GpuLayers, Threads
 from genner_cli.commands.terminal import needed_for, status_line
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
@@ -22,59 +21,40 @@ _DEFAULTS = EngineOptions()
 _TYPE = "Q4_K_M"
 
 
-class NumberType(StrEnum):
-    """Number types of an unquantized GGUF."""
-
-    f16 = "f16"
-    bf16 = "bf16"
-    f32 = "f32"
-
-
 Source = Annotated[
     Path,
     typer.Argument(
-        metavar="SOURCE",
-        help="Folder: adapter or model that `genner train` wrote, or a base model. Or a GGUF to requantize.",
+        metavar="SOURCE", help="Folder: adapter or model that `genner train` wrote, or a base model. Or a GGUF to"
+        " requantize.",
     ),
-]
+]  # fmt: skip
 Output = Annotated[
     Path,
     typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE.gguf",
+        "--output", "-o", metavar="FILE.gguf",
         help="GGUF to write; several --quantize write model.Q8_0.gguf, model.Q4_K_M.gguf ...",
     ),
-]
+]  # fmt: skip
 Gguf = Annotated[bool, typer.Option("--gguf", help="Write GGUF, the only format: always on.", show_default=False)]
 Type = Annotated[
     list[str] | None,
     typer.Option(
-        "--quantize",
-        metavar="TYPE",
+        "--quantize", metavar="TYPE", show_default=_TYPE,
         help="Quantization type, or F16, BF16, F32; repeat it for more. For a GGUF also fastest: measured here.",
-        show_default=_TYPE,
     ),
-]
+]  # fmt: skip
 Number = Annotated[
-    NumberType | None, typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own")
+    Literal["f16", "bf16", "f32"] | None,
+    typer.Option("--dtype", help="Number type before quantization.", show_default="the model's own"),
 ]
-Base = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="Base model: folder, GGUF, Hub or pypi reference, small or base.",
-        show_default="the adapter's",
-    ),
-]
+Base = Annotated[str | None, typer.Option(metavar="MODEL", help=BASE, show_default="the adapter's")]
 Verify = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE",
-        help="Labelled JSONL to check the GGUF with.",
+        metavar="FILE", help="Labelled JSONL to check the GGUF with.",
         show_default="20 documents of the validation data, or of the training data if there was none",
     ),
-]
+]  # fmt: skip
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip the parity checks.")]
 Matrix = Annotated[Path | None, typer.Option(metavar="FILE", help="Importance matrix for quantization.")]
 AdapterOnly = Annotated[
@@ -125,7 +105,7 @@ def export(
         from convert.export import ExportOptions
 
     options = ExportOptions(
-        types=tuple(quantize or (_TYPE,)), base=base, download=download, dtype=dtype.value if dtype else None,
+        types=tuple(quantize or (_TYPE,)), base=base, download=download, dtype=dtype,
         verify=verify, check=not no_verify, imatrix=imatrix, adapter_only=adapter_only, engine=engine,
     )  # fmt: skip
     _from_folder(source, output, options)

@@ -9,13 +9,11 @@ import typer
 from genner_cli.commands.options import Depth, FormatName, LabelsFile, Nested, Types, asked_labels, nesting
 from genner_cli.errors import UsageError
 
-_DEFAULT = FormatName("xml")
-
 
 def grammar(
     types: Types = None,
     labels: LabelsFile = None,
-    format: Annotated[FormatName, typer.Option(help="Output format.")] = _DEFAULT,
+    format: Annotated[FormatName, typer.Option(help="Output format.")] = "xml",
     nested: Nested = None,
     depth: Depth = None,
 ) -> None:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import Restart, RetryErrors, label_tree, run_options
+from genner_cli.commands.options import Restart, RetryErrors, run_options, tree_of
 from genner_cli.commands.terminal import document_progress, fail_if_any, say
-from genner_cli.errors import UsageError
-from genner_cli.methods.candidates import BEST, LABEL, VALID
+from genner_cli.methods.candidates import LABEL
 from genner_cli.options import Panel
 from genner_cli.running.spec import SHOTS, RunSpec
 
@@ -108,16 +107,10 @@ def judge(
 
     spec = replace(spec, output=output, restart=restart, retry_errors=retry_errors, examples=examples, shots=shots)
     chosen = read_roles(roles) if roles else None
-    asks = asks_of(ask, len(inputs))
-    if LABEL in asks and not spec.labels:
-        raise UsageError("--ask label chooses among labels; name them with --types or --labels")
-    if whole and BEST not in asks:
-        raise UsageError("--whole chooses between whole answers; add --ask best")
-    if examples and VALID not in asks:
-        raise UsageError("--examples are shown where it is asked whether an entity is right; add valid to --ask")
+    asks = asks_of(ask, len(inputs), whole=whole, spec=spec)
     ruling = Ruling(
         thresholds=chosen.thresholds if chosen else {},
-        tree=label_tree(call.params["types"], call.params["labels"]),
+        tree=tree_of(call),
         beam=beam,
         whole=whole,
         limit=spec.labels is not None and LABEL not in asks,

@@ -8,29 +8,28 @@ Beside gold each label follows a mark, as on the page: ✓ hit, ≠ wrong label,
 
 from __future__ import annotations
 
-import unicodedata
 from colorsys import hls_to_rgb
 
 from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+from genner_cli.commands.terminal import printable
 from genner_cli.scoring.matching import ErrorClass
 from genner_cli.view.marks import Piece, marks_of, pieces
 from genner_cli.view.viewed import Viewed, hue
 
-_STEERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _HEAD, _FAILED = Style(bold=True), Style(bold=True, color="red")
 
 
 def marked(document: Viewed) -> Text:
     """The document: its name, what was counted in it, and its text with all entities marked."""
     marks, counts = marks_of(document)
-    shown = Text.assemble((_printable(document.id or document.source), _HEAD), f"  {counts}\n")
+    shown = Text.assemble((printable(document.id or document.source), _HEAD), f"  {counts}\n")
     if document.error:
-        shown.append(f"failed: {_printable(document.error)}\n", _FAILED)
+        shown.append(f"failed: {printable(document.error)}\n", _FAILED)
     for piece in pieces(document.text, marks):
-        shown.append(_printable(piece.text), _style(piece))
+        shown.append(printable(piece.text, keep="\n\t"), _style(piece))
     return shown.append("\n")
 
 
@@ -47,12 +46,3 @@ def _style(piece: Piece) -> Style:
     if piece.tag:
         return tint + (_FAILED if mark.error else _HEAD)
     return tint + _HEAD if piece.opens else tint
-
-
-def _printable(text: str) -> str:
-    """Without what would steer the terminal or turn the text around: a file may say anything."""
-    return "".join(repr(c)[1:-1] if _steers(c) else c for c in text)
-
-
-def _steers(c: str) -> bool:
-    return c in _STEERING or (unicodedata.category(c) == "Cc" and c not in "\n\t")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -23,12 +22,10 @@ if TYPE_CHECKING:
     from genner_cli.types import Label, LabelTree
 
 
-def plain(value: Any) -> Any:
-    """The text of a choice; other values as they are."""
-    return value.value if isinstance(value, StrEnum) else value
-
-
-FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]  # names are not literals
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[tuple(FORMATS)]
 """The output formats."""
 
 
@@ -92,6 +89,11 @@ GoldFiles = Annotated[
     typer.Argument(metavar="GOLD...", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+JsonLinesOutput = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
+]
+Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.")]
+BASE = "Base model: folder, GGUF, Hub or pypi reference, small or base."
 
 
 def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | None:
@@ -105,8 +107,13 @@ def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | 
     return tuple(read_labels(str(labels))) if labels is not None else None
 
 
+def tree_of(call: typer.Context) -> LabelTree:
+    """The labels of a call's --types or --labels, with those below them; none if neither is given."""
+    return label_tree(call.params["types"], call.params["labels"])
+
+
 def label_tree(types: str | None, labels: Path | None) -> LabelTree:
-    """The labels of --types or --labels, with those below them; none if neither is given."""
+    """As `tree_of`, of the values of these options."""
     from genner_cli.files.labels import read_label_tree
     from genner_cli.types import LabelTree
 
@@ -194,10 +201,8 @@ def _panel_number(parameter: inspect.Parameter) -> int:
 
 
 def _value(name: str, values: Sequence[Any]) -> Any:
-    """A field's value, of those of its options; the text of a format."""
-    if name in _COMBINED:
-        return _COMBINED[name](*values)
-    return plain(values[0]) if name == "format" else values[0]
+    """A field's value, of those of its options."""
+    return _COMBINED[name](*values) if name in _COMBINED else values[0]
 
 
 def sign(

@@ -6,16 +6,13 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import IdField, Restart, TextField
+from genner_cli.commands.options import IdField, JsonLinesOutput, Restart, TextField
 from genner_cli.commands.terminal import document_progress, fail_if_any, say, warn
 from genner_cli.plurals import counted
 
 Inputs = Annotated[
     list[str],
     typer.Argument(metavar="FILE...", help="JSONL that `genner extract` wrote, or labelled data; globs; - is stdin."),
-]
-Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="Output .jsonl (also .gz, .zst); - is stdout.")
 ]
 Operators = Annotated[
     list[str] | None,
@@ -46,7 +43,7 @@ KeepFields = Annotated[
 
 def redact(
     inputs: Inputs,
-    output: Output = "-",
+    output: JsonLinesOutput = "-",
     operator: Operators = None,
     repeat: Repeat = False,
     key_file: KeyPath = None,

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import IdField, Restart, TextField
-from genner_cli.commands.redact import Output
+from genner_cli.commands.options import IdField, JsonLinesOutput, Restart, TextField
 from genner_cli.commands.terminal import document_progress, fail_if_any, say
 
 Inputs = Annotated[
@@ -19,7 +18,7 @@ KeyPath = Annotated[str, typer.Option("--key-file", metavar="FILE", help="Key fi
 def restore(
     inputs: Inputs,
     key_file: KeyPath,
-    output: Output = "-",
+    output: JsonLinesOutput = "-",
     text_field: TextField = "text",
     id_field: IdField = "id",
     restart: Restart = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import run_options
+from genner_cli.commands.options import Seed, run_options
 from genner_cli.commands.terminal import document_progress, say
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
@@ -50,7 +50,6 @@ NotIn = Annotated[
     ),
 ]
 Correct = Annotated[float, typer.Option(min=0, max=1, help="Share of annotations, the least certain, to check.")]
-Seed = Annotated[int, typer.Option(help="Seed of all that is drawn.")]
 Temperature = Annotated[float, typer.Option(min=0, max=10, help="Temperature of sampling.")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -147,9 +148,16 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def printable(text: str) -> str:
-    """Without what would steer the terminal: a file may say anything."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def printable(text: str, keep: str = "") -> str:
+    """Without what would steer the terminal or turn the text around: a file may say anything. `keep`: what may stay."""
+    return "".join(repr(c)[1:-1] if _steers(c) and c not in keep else c for c in text)
+
+
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _steers(c: str) -> bool:
+    return c in _TURNING or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")
 
 
 _WIDE = 120

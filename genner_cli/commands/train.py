@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,20 +15,9 @@ from genner_cli.commands.options import (
     TrainTypes,
     label_tree,
 )
+from genner_cli.commands.terminal import say
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
-from genner_cli.errors import UsageError
 from genner_cli.training.options import TrainOptions, with_teachers
-
-if TYPE_CHECKING:
-    from genner_cli.training.gold import Files
-
-
-class OnBadData(StrEnum):
-    """What to do with documents that cannot be trained on."""
-
-    stop = "stop"
-    skip = "skip"
-
 
 Inputs = Annotated[
     list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
@@ -44,15 +30,15 @@ Valid = Annotated[
 TeacherReferences = Annotated[
     list[str] | None,
     typer.Option(
-        "--teacher",
-        metavar="MODEL",
+        "--teacher", metavar="MODEL",
         help="GGUF that genner trained, or bundled, whose probabilities are learnt beside the labels (--loss locked);"
         " give it several times for several. Each example is taught by the teacher that fits it best.",
     ),
-]
+]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
 BadData = Annotated[
-    OnBadData, typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them.")
+    Literal["stop", "skip"],
+    typer.Option("--on-bad-data", help="What to do with documents that cannot be used: stop, or skip them."),
 ]
 
 
@@ -65,7 +51,7 @@ def train(
     teacher: TeacherReferences = None,
     types: TrainTypes = None,
     labels: TrainLabelsFile = None,
-    on_bad_data: BadData = OnBadData.stop,
+    on_bad_data: BadData = "stop",
     resume: Resume = False,
     text_field: TextField = "text",
     id_field: IdField = "id",
@@ -87,12 +73,13 @@ def train(
     - `genner train train.jsonl --base small --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`
     """
-    from genner_cli.training.gold import read, refuse_folder
+    from genner_cli.training.gold import files_of, read, refuse_folder
 
     teachers = tuple(map(absolute, teacher or ()))
     chosen = with_teachers(chosen, teachers)
     refuse_folder(output, resume=resume)
-    gold = read(_files(inputs, valid, text_field, id_field, on_bad_data), chosen, label_tree(types, labels))
+    files = files_of(inputs, valid or (), text_field, id_field, skip=on_bad_data == "skip")
+    gold = read(files, chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
 
     found = str(base_path(base, download=download))
@@ -106,18 +93,4 @@ def train(
         outcome = run(Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
-        sys.stderr.write(outcome.summary(output))
-
-
-def _files(
-    inputs: Sequence[str], valid: Sequence[str] | None, text_field: str, id_field: str, on_bad_data: OnBadData
-) -> Files:
-    """The files to train on and to validate on. Raises UsageError for standard input."""
-    from genner_cli.files import STDIO
-    from genner_cli.files.reading import expand
-    from genner_cli.training.gold import Files
-
-    if STDIO in (*inputs, *(valid or ())):
-        raise UsageError("training reads its files more than once; name files, not '-'")
-    paths = tuple(expand(inputs)), tuple(expand(valid)) if valid else ()
-    return Files(*paths, text_field, id_field, skip=on_bad_data == OnBadData.skip)
+        say(outcome.summary(output))

@@ -6,14 +6,13 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from genner_cli.commands.options import FormatName, plain, sign
+from genner_cli.commands.options import BASE, FormatName, sign
 from genner_cli.commands.terminal import bar, needed_for, say
 from genner_cli.training.options import AUGMENTED, PRESETS, TrainOptions, made_of, option_name
 
@@ -21,28 +20,17 @@ if TYPE_CHECKING:
     from genner_cli.training.run import TrainingProgress
 
 
-class Preset(StrEnum):
-    """The presets (`training.options.PRESETS`)."""
-
-    fast = "fast"
-    paper = "paper"
-    tiny = "tiny"
-
-
 def _options(values: Mapping[str, Any]) -> str:
     """Values as options."""
     return " ".join(
-        option_name(field) if value is True else f"{option_name(field)} {plain(value)}"
-        for field, value in values.items()
+        option_name(field) if value is True else f"{option_name(field)} {value}" for field, value in values.items()
     )
 
 
-BaseReference = Annotated[
-    str, typer.Option("--base", metavar="MODEL", help="Base model: folder, GGUF, Hub or pypi reference, small or base.")
-]
+BaseReference = Annotated[str, typer.Option("--base", metavar="MODEL", help=BASE)]
 _SWITCHES = {
     "preset": Annotated[
-        Preset,
+        Literal["fast", "paper", "tiny"],
         typer.Option(
             help="fast: the defaults below. paper: the paper's settings (arXiv 2601.17898), "
             f"{_options(PRESETS['paper'])}. tiny: for CPUs, {_options(PRESETS['tiny'])}."
@@ -55,12 +43,11 @@ _SWITCHES = {
         ),
     ],
     "augment": Annotated[
-        bool,
-        typer.Option("--augment", help=f"Train to follow the label list: {_options(AUGMENTED)}."),
+        bool, typer.Option("--augment", help=f"Train to follow the label list: {_options(AUGMENTED)}.")
     ],
     "nested": Annotated[bool, typer.Option("--nested", help="Train on nested entities.")],
 }
-_DEFAULTS = {"preset": Preset.fast, "options": None, "augment": False, "nested": False}
+_DEFAULTS = {"preset": "fast", "options": None, "augment": False, "nested": False}
 
 
 def training_options(
@@ -99,7 +86,7 @@ def _annotation(name: str) -> Any:
     kind = FormatName if name == "format" else get_type_hints(TrainOptions)[name]
     switch = kind is bool
     text = f"{option_name(name)}/--no-{name.replace('_', '-')}" if switch else option_name(name)
-    default = False if switch else str(item.metadata.get("shown", plain(item.default)))
+    default = False if switch else str(item.metadata.get("shown", item.default))
     return Annotated[kind | None, typer.Option(text, help=item.metadata["help"], show_default=default)]
 
 
@@ -110,7 +97,7 @@ def _chosen(preset: str, options: Path | None, *, nested: bool, augment: bool = 
 
     settings = read_settings(str(options)) if options else {}
     switches = {**(AUGMENTED if augment else {}), **({"depth": DEFAULT_DEPTH} if nested else {})}
-    return made_of(preset, settings, switches, {name: plain(value) for name, value in values.items()})
+    return made_of(preset, settings, switches, values)
 
 
 def needs_training() -> None:

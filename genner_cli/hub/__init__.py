@@ -72,7 +72,7 @@ def resolve_base(reference: str, *, revision: str | None = None, download: bool 
     path = Path(reference).expanduser()
     if path.exists():
         if lacking := missing(path):
-            raise ModelError(f"base model {reference!r} has no {lacking}; {weights_remedy(path)}")
+            raise ModelNotFound(f"base model {reference!r} has no {lacking}; {weights_remedy(path)}")
         _refuse_pointers(path)
         return path
     wanted = parse(reference, revision=revision)

@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from genner_cli.data.statistics import is_nested
 from genner_cli.errors import UsageError
 from genner_cli.files import STDIO
+from genner_cli.files.gold import read_gold_files
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.reading import expand
 from genner_cli.files.writing import Writer, encode_value
+from genner_cli.running.spec import RunSpec
+from genner_cli.training.options import TrainOptions
+from genner_cli.types import Document
 
 CONFIGURATION = "probe.json"
 Value = dict[str, Any]
@@ -22,6 +27,19 @@ def files_hash(*patterns: str) -> str:
     if STDIO in patterns:
         raise UsageError("a probe must know its files again to resume; name files, not '-'")
     return hash_files(map(Path, expand(patterns)))
+
+
+def read_both(
+    train: str, valid: str, options: TrainOptions, spec: RunSpec, names: Mapping[str, str]
+) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+    """The documents to learn from and those to measure on; `names`: of labels, by what the data call them."""
+    train_documents, valid_documents = (
+        read_gold_files([path], text_field=spec.text_field, id_field=spec.id_field, names=names)
+        for path in (train, valid)
+    )
+    if options.depth == 1 and (is_nested(train_documents) or is_nested(valid_documents)):
+        raise UsageError("the data have entities inside entities; give --nested")
+    return train_documents, valid_documents
 
 
 class ProbeFolder:

@@ -9,16 +9,14 @@ from typing import Any
 
 from convert.base import base_folder
 from convert.export import ExportOptions, export
-from genner_cli.data.statistics import is_nested
-from genner_cli.errors import ModelError, UsageError
-from genner_cli.files.gold import read_gold_files
+from genner_cli.errors import ModelError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.running.spec import RunSpec
 from genner_cli.training.gold import Files, read
 from genner_cli.training.options import MACHINE, TrainOptions
 from genner_cli.training.run import Job, TrainingProgress, train
-from genner_cli.types import Document, Label, LabelTree
+from genner_cli.types import Label, LabelTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +41,6 @@ class Recipe:
         return RunSpec(
             model=str(gguf), depth=self.options.depth, constraint=constraint, no_calibration=True, engine=self.engine
         )
-
-
-def read_both(
-    train: str, valid: str, options: TrainOptions, *, text_field: str, id_field: str
-) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-    """The documents to learn from and those to measure on."""
-    found = tuple(read_gold_files([path], text_field=text_field, id_field=id_field) for path in (train, valid))
-    if options.depth == 1 and any(map(is_nested, found)):
-        raise UsageError("the data have entities inside entities; give --nested")
-    return found[0], found[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from genner_cli.files.reading import expand
 from genner_cli.files.roles import Roles
 from genner_cli.files.writing import check_target
 from genner_cli.methods.answered import Answered
-from genner_cli.methods.candidates import ASKS, BEST, OVERLAP, VALID
+from genner_cli.methods.candidates import ASKS, BEST, LABEL, OVERLAP, VALID
 from genner_cli.methods.posing import JUDGE_PROMPT, YES, Asked, Poser, Rendered, about, question_of
 from genner_cli.methods.ruling import Ruling
 from genner_cli.prompting import Demonstration
@@ -85,10 +85,20 @@ def _planned(asks: Sequence[str], asked: Sequence[Voter], roles: Roles | None) -
     return stages(asks, {ask: roles.models_of(ask, by_name) if roles else asked for ask in asks})
 
 
-def asks_of(given: str | None, files: int) -> tuple[str, ...]:
-    """What is asked of this number of files, in order; None for what is usual. Raises UsageError."""
-    if given is None:
-        return (VALID, OVERLAP) if files > 1 else (VALID,)
+def asks_of(given: str | None, files: int, *, whole: bool, spec: RunSpec) -> tuple[str, ...]:
+    """What is asked of this number of files, in order; None for what is usual. Raises UsageError, also where other
+    options are about something that is not asked."""
+    asks = _asks(given) if given is not None else (VALID, OVERLAP) if files > 1 else (VALID,)
+    if LABEL in asks and not spec.labels:
+        raise UsageError("--ask label chooses among labels; name them with --types or --labels")
+    if whole and BEST not in asks:
+        raise UsageError("--whole chooses between whole answers; add --ask best")
+    if spec.examples and VALID not in asks:
+        raise UsageError("--examples are shown where it is asked whether an entity is right; add valid to --ask")
+    return asks
+
+
+def _asks(given: str) -> tuple[str, ...]:
     asks = tuple(each.strip() for each in given.split(","))
     for each in asks:
         if each not in ASKS:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genner_cli.errors import DataError, UsageError
+from genner_cli.files import STDIO
 from genner_cli.files.gold import GoldData, Problem, read_gold, summarized
 from genner_cli.files.preferences import has_preferences, read_preferences
+from genner_cli.files.reading import expand
 from genner_cli.plurals import counted
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.training.augment import vocabulary
@@ -36,6 +38,15 @@ class Files:
     text_field: str = "text"
     id_field: str = "id"
     skip: bool = False
+
+
+def files_of(
+    train: Sequence[str], valid: Sequence[str], text_field: str, id_field: str, *, skip: bool = False
+) -> Files:
+    """Those that paths and globs name. Raises UsageError, for standard input too."""
+    if STDIO in (*train, *valid):
+        raise UsageError("training reads its files more than once; name files, not '-'")
+    return Files(tuple(expand(train)), tuple(expand(valid)) if valid else (), text_field, id_field, skip)
 
 
 @dataclass(frozen=True, slots=True)

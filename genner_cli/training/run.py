@@ -84,7 +84,7 @@ class Outcome:
         if best := self.best:
             lines.append(f"best F1 {best['valid_f1']:.3f} at step {best['step']:,.0f}, whose weights were kept")
         lines.append(f"next: genner export {out} -o model.gguf")
-        return "".join(f"{line}\n" for line in lines)
+        return "\n".join(lines)
 
 
 def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +55,7 @@ TagColumn = Annotated[
         help="Column of the tags: a number from 0 (CoNLL), or a name (CSV).",
         show_default="by the file, else -1, the last",
     ),
-]
+]  # fmt: skip
 Documents = Annotated[
     bool, typer.Option("--documents/--sentences", help="Read CoNLL's documents (-DOCSTART-), or its sentences.")
 ]
@@ -110,26 +109,21 @@ def convert(
     - `genner data convert export.jsonl train.spacy --from doccano --trim`
     - `genner data convert inception.zip train.jsonl`, UIMA CAS XMI; JSON with --from cas
     """
+    from genner_cli.files.converting import convert as run
+
     _check(source, target)
     source_and_format = (source, from_ or format_of(source, option="--from"))
     target_and_format = (target, to or format_of(target, option="--to"))
     options = AnnotationOptions(
-        text_field, id_field, offsets=offsets, labels=asked_labels(types, labels), format=format
-    )
-    options = replace(options, scheme=scheme, token_column=token_column, tag_column=tag_column, whole=documents)
-    options = replace(options, keep_text=keep_text, predictions=predictions)
-    _report(_converted(source_and_format, target_and_format, options, strict, trim))
-
-
-def _converted(
-    source: tuple[str, str], target: tuple[str, str], options: AnnotationOptions, strict: bool, trim: bool
-) -> Conversion:
-    from genner_cli.files.converting import convert as run
-
-    with status_line("converting") as say:
-        return run(
-            source, target, options, strict=strict, trim=trim, progress=lambda count: say(counted(count, "document"))
-        )
+        text_field, id_field, offsets=offsets, labels=asked_labels(types, labels), format=format, scheme=scheme,
+        token_column=token_column, tag_column=tag_column, whole=documents, keep_text=keep_text, predictions=predictions,
+    )  # fmt: skip
+    with status_line("converting") as show:
+        done = run(
+            source_and_format, target_and_format, options, strict=strict, trim=trim,
+            progress=lambda count: show(counted(count, "document")),
+        )  # fmt: skip
+    _report(done)
 
 
 def _check(source: str, target: str) -> None:
@@ -140,8 +134,7 @@ def _check(source: str, target: str) -> None:
 
 
 def _report(done: Conversion) -> None:
-    for line in done.dropped.lines():
-        warn(f"{line}")
+    warn(*done.dropped.lines())
     report_problems(done.problems)
     bad = f", {counted(len(done.problems), 'problem')}" if done.problems else ""
     say(f"{counted(done.documents, 'document')}, {counted(done.entities, 'entity')}{bad}")

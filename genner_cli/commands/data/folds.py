@@ -50,11 +50,9 @@ def folds(
 
     Example: `genner data folds train.jsonl --base small --preset tiny -o train-hints.jsonl`
     """
-    from genner_cli.files.reading import expand
-    from genner_cli.training.gold import Files, read
+    from genner_cli.training.gold import files_of, read
 
-    files = Files(tuple(expand(inputs)), (), text_field, id_field)
-    gold = read(files, chosen, label_tree(types, labels))
+    gold = read(files_of(inputs, (), text_field, id_field), chosen, label_tree(types, labels))
     needs_training()
     from convert.base import base_folder
     from genner_cli.probing.folds import Folds, predict

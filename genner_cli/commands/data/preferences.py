@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import IdField, TextField
+from genner_cli.commands.options import IdField, JsonLinesOutput, TextField
 from genner_cli.commands.terminal import say, warn
 from genner_cli.plurals import counted
 
@@ -18,15 +18,12 @@ Predictions = Annotated[
         metavar="PREDICTIONS...", help="Output of genner extract for the same documents.", show_default=False
     ),
 ]
-Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
-]
 
 
 def preferences(
     gold: GoldFile,
     predictions: Predictions,
-    output: Output = "-",
+    output: JsonLinesOutput = "-",
     text_field: TextField = "text",
     id_field: IdField = "id",
 ) -> None:

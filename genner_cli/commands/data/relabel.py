@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genner_cli.commands.data.input import Inputs
-from genner_cli.commands.options import TextField, label_tree
+from genner_cli.commands.options import JsonLinesOutput, TextField, label_tree
 from genner_cli.commands.terminal import say, status_line, warn
 from genner_cli.errors import UsageError
 from genner_cli.plurals import counted
@@ -33,9 +33,6 @@ LabelsFile = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed of --dynamic.")]
-Output = Annotated[
-    str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
-]
 
 
 def relabel(
@@ -44,7 +41,7 @@ def relabel(
     dynamic: Dynamic = False,
     labels: LabelsFile = None,
     seed: Seed = 0,
-    output: Output = "-",
+    output: JsonLinesOutput = "-",
     text_field: TextField = "text",
 ) -> None:
     """Rename labels, merge them, or drop them; or draw a label list for each document.

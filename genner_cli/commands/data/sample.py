@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from genner_cli.commands.data.convert import AnnotationFormatName
-from genner_cli.commands.options import IdField, TextField
+from genner_cli.commands.options import IdField, Seed, TextField
 from genner_cli.commands.terminal import printable, say, status_line, warn
 from genner_cli.data.sampling import SampleOrder
 from genner_cli.errors import UsageError
@@ -27,7 +27,6 @@ By = Annotated[
 To = Annotated[
     AnnotationFormatName | None, typer.Option("--to", help="Annotation format to write.", show_default="by -o's suffix")
 ]
-Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same sample.")]
 
 
 def sample(

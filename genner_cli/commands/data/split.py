@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from genner_cli.commands.data.input import Inputs
-from genner_cli.commands.options import TextField
+from genner_cli.commands.options import Seed, TextField
 from genner_cli.commands.terminal import say, status_line
 from genner_cli.plurals import counted
 
@@ -18,7 +18,6 @@ Folder = Annotated[
 Train = Annotated[float | None, typer.Option(help="Share of train.jsonl.", show_default="the rest")]
 Valid = Annotated[float, typer.Option(min=0, max=1, help="Share of valid.jsonl.")]
 Test = Annotated[float, typer.Option(min=0, max=1, help="Share of test.jsonl; 0: no such file.")]
-Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same split.")]
 
 
 def split(

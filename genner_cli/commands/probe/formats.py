@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options, tree_of
 from genner_cli.commands.probe.options import Folder, QuantizationType, TrainFile, ValidFile, progress_on_stderr, report
 from genner_cli.commands.terminal import say, warn
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -22,6 +22,7 @@ Formats = Annotated[str, typer.Option(metavar="NAMES", help="Formats to train; i
 @training_options(without=("augment", "format", "fusion", "beta"))
 @run_options("labels", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def formats(
+    call: typer.Context,
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
@@ -41,19 +42,20 @@ def formats(
 
     Example: `genner probe formats train.jsonl valid.jsonl --base small --preset tiny --loss completion -o formats/`
     """
-    names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
-    needs_training()
     from genner_cli.formats import output_format
-    from genner_cli.probing import formats as probing
-    from genner_cli.probing.folder import ProbeFolder, files_hash
-    from genner_cli.probing.recipe import Recipe, read_both
-    from genner_cli.probing.results import formats_results
+    from genner_cli.probing.folder import ProbeFolder, files_hash, read_both
 
+    names = tuple(dict.fromkeys(name.strip() for name in formats.split(",")))
     for name in names:
         output_format(name)
     if chosen.format is not None:
         raise UsageError("a format in the options file is one of many here; name the formats with --formats")
-    documents = read_both(train, valid, chosen, text_field=spec.text_field, id_field=spec.id_field)
+    documents = read_both(train, valid, chosen, spec, tree_of(call).names())
+    needs_training()
+    from genner_cli.probing import formats as probing
+    from genner_cli.probing.recipe import Recipe
+    from genner_cli.probing.results import formats_results
+
     recipe = Recipe(absolute(base), chosen, type, spec.labels, download, spec.engine)
     data = {"train": files_hash(train), "valid": files_hash(valid)}
     folder = ProbeFolder(output, {"probe": "formats", **recipe.value(), "formats": names, "data": data})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genner_cli.commands.options import DownloadBase
+from genner_cli.commands.options import BASE, DownloadBase
 from genner_cli.commands.probe.options import Folder, progress_on_stderr, report
 from genner_cli.commands.terminal import needed_for
 from genner_cli.commands.training import absolute, needs_training
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from genner_cli.probing.retention import Retained
     from genner_cli.probing.suite import TaskFiles
 
-Before = Annotated[
-    str,
-    typer.Option("--before", metavar="BASE", help="Base model: folder, GGUF, Hub or pypi reference, small or base."),
-]
+Before = Annotated[str, typer.Option("--before", metavar="BASE", help=BASE)]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
 Suite = Annotated[
     str,
