@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # as long as modules are imported and tests collected, next to nothing is garbage
     if config.getoption("--quick"):
         sys.meta_path.insert(0, SkipHeavy())
 
@@ -80,6 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What is there now stays: a search for garbage, of which export does several, passes over it."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,6 +111,21 @@ def _no_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("GENNER_MODEL", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def steps_take_what_is_typical() -> None:
+    """So no test's drafts follow the clock, and none waits until the steps of another model have been timed."""
+    from genner_cli.engine import engine
+    from genner_cli.engine.step_times import SIZES, TYPICAL, StepTimes
+
+    times = StepTimes(SIZES, tuple(map(float, TYPICAL.of(SIZES))))
+    engine.step_times = lambda *_: times
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _typical_steps() -> None:
+    if "genner_cli.engine.engine" in sys.modules:  # a quick test opens no model
+        steps_take_what_is_typical()
 
 
 @pytest.fixture
@@ -141,6 +158,7 @@ def bundled() -> Iterator[Model]:
     from genner_cli import hub
     from genner_cli.engine.model import Model
 
+    steps_take_what_is_typical()
     with Model(hub.BUNDLED, gpu_layers=0) as model:
         yield model
 
@@ -158,6 +176,7 @@ def random_model(random_path: Path) -> Iterator[Model]:
     """A model that has learnt nothing."""
     from genner_cli.engine.model import Model
 
+    steps_take_what_is_typical()
     with Model(random_path, gpu_layers=0) as model:
         yield model
 
@@ -184,6 +203,7 @@ class Run(NamedTuple):
 def _engine_here() -> LlamaBackend:
     from genner_cli.running.llama import LlamaBackend  # not before a model is opened: a quick test opens none
 
+    steps_take_what_is_typical()
     return LlamaBackend()
 
 

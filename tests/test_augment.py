@@ -117,7 +117,7 @@ def test_no_common_type_has_two_names_in_two_places_and_all_can_be_labels() -> N
 
 
 def test_other_has_the_entities_of_all_labels_that_are_left_out_and_never_stands_beside_their_own() -> None:
-    count = 10_000
+    count = 4000
     samples = draw(Augmentation(subset=0.5, other=0.3, shuffle=True, negatives=1), count)
     with_other = [sample for sample in samples if "OTHER" in names(sample)]
     assert abs(len(with_other) / count - 0.3) < 3 * (0.3 * 0.7 / count) ** 0.5
@@ -216,7 +216,7 @@ def test_a_label_may_be_called_by_its_own_names_alone_and_those_above_it_are_ask
 
 
 def test_ancestors_and_aliases_come_as_often_as_asked_for() -> None:
-    count = 10_000
+    count = 4000
     samples = draw(Augmentation(ancestor=0.4, alias=0.3), count, TREE_SAMPLE, TREE)
     raised = [s for s in samples if {MEANT[name] for name in names(s)} & {"place", "settlement", "building"}]
     assert is_rate(len(raised), 0.4, count)
@@ -235,7 +235,7 @@ def test_ancestors_and_aliases_come_as_often_as_asked_for() -> None:
     ],
 )
 def test_no_entity_of_a_label_asked_for_or_below_it_is_lost_or_called_another(augmentation: Augmentation) -> None:
-    for sample in draw(augmentation, 10_000, TREE_SAMPLE, TREE):
+    for sample in draw(augmentation, 2000, TREE_SAMPLE, TREE):
         asked = {MEANT[name]: name for name in names(sample) if name in MEANT}
         other = "other" if "other" in names(sample) else None
         right = []

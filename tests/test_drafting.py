@@ -53,8 +53,10 @@ def always(chances: Sequence[Sequence[float]], costs: StepCosts, pending: int, m
 
 @pytest.fixture
 def draft(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Completion], Statistics]]:
-    """Runs requests with drafts of these lengths, in as many slots as there are."""
+    """Runs requests with drafts of these lengths, in as many slots as there are, and with costs that no clock has
+    measured, so that what is drafted is the same on any machine."""
     monkeypatch.setattr(StepCosts, "slot_pays", lambda *_: True)
+    monkeypatch.setattr(StepCosts, "note", lambda *_: None)
 
     def run(
         model: Model, requests: Sequence[Request], by: Lengths, options: EngineOptions
@@ -90,7 +92,7 @@ def test_drafts_change_speed_never_output(model: Model, draft: Draft, format: st
     for by, slots in ((always, 4), (lengths, 1)):
         completions, statistics = draft(model, requests, by, replace(ONE_THREAD, slots=slots))
         assert_same(without, completions)
-        assert statistics.accepted > 0
+        assert statistics.accepted > 0 or statistics.written <= 2 * len(requests), "nothing but empty lists"
 
 
 def test_formats_side_by_side_draft_where_they_repeat_the_text(random_model: Model, draft: Draft) -> None:
@@ -102,14 +104,9 @@ def test_formats_side_by_side_draft_where_they_repeat_the_text(random_model: Mod
 
 
 def test_drafts_are_right_mostly_with_a_trained_model(bundled: Model, draft: Draft) -> None:
-    """With costs that no clock has measured, so that it is the same on any machine."""
-
-    def unmeasured(chances: Sequence[Sequence[float]], _: StepCosts, *sizes: int) -> list[int]:
-        return lengths(chances, StepCosts(), *sizes)
-
     requests = [request(bundled, text) for text in news()[:16]]
     without, slow = draft(bundled, requests, never, ONE_THREAD)
-    completions, fast = draft(bundled, requests, unmeasured, ONE_THREAD)
+    completions, fast = draft(bundled, requests, lengths, ONE_THREAD)
     assert_same(without, completions)
     assert slow.drafted == slow.accepted == 0
     assert fast.accepted > 0.5 * fast.drafted > 20

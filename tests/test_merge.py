@@ -225,7 +225,7 @@ def test_a_folder_with_something_in_it_is_left_alone(adapter: Path, base: Path) 
 
 
 BIG = """
-import json, resource, sys
+import json, os, resource, signal, sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
@@ -234,8 +234,8 @@ from genner_cli.files.hashing import hash_files, weight_files
 from genner_cli.provenance import Provenance
 
 here, shards, rows = Path(sys.argv[1]), 8, 3 << 10
-base, adapter = here / "base", here / "adapter"
-if not base.exists():
+base, adapter, merged = here / "base", here / "adapter", here / "merged"
+def prepare():
     base.mkdir(), adapter.mkdir()
     names = [f"model.layers.{number}.mlp.up_proj.weight" for number in range(shards)]
     weight_map = {name: f"model-{number}.safetensors" for number, name in enumerate(names)}
@@ -249,39 +249,38 @@ if not base.exists():
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 4}')
     base_hash = hash_files(weight_files(base))
     (adapter / "genner.json").write_text(json.dumps(Provenance("", base_hash, "", {}, {}).to_metadata()))
+write, files = module.write_safetensors, []
+def killed(path, *rest):
+    if len(files) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    files.append(path)
+    write(path, *rest)
 def most():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-if len(sys.argv) > 2:
-    import os, signal
-    write, files = module.write_safetensors, []
-    def killed(path, *rest):
-        if len(files) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        files.append(path)
-        write(path, *rest)
+if not os.fork():
+    prepare()
     module.write_safetensors = killed
+    module.merge_lora(base, adapter, merged)
+    os._exit(0)
+status = os.wait()[1]
+print(os.WTERMSIG(status), merged.exists(), len(list((here / "merged.partial").iterdir())))
 torch.ones(rows, 2048) @ torch.ones(2048, 4)
 before = most()
-module.merge_lora(base, adapter, here / "merged")
+module.merge_lora(base, adapter, merged)
 print(most() - before)
 """
 
 
-def big_merge(here: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Merges 8 files of 24 MiB in a process of its own, which prints by how much its memory grew."""
+def test_memory_is_that_of_one_file_and_a_killed_run_leaves_nothing_under_the_name(tmp_path: Path) -> None:
+    """8 files of 24 MiB in a process of its own, which prints what a run killed before left and by how much its memory
+    grew."""
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    call = [sys.executable, "-c", BIG, str(here), *options]
-    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_memory_is_that_of_one_file_and_a_killed_run_leaves_nothing_under_the_name(tmp_path: Path) -> None:
-    killed = big_merge(tmp_path, "killed")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "merged").exists()
-    assert len(list((tmp_path / "merged.partial").iterdir())) == 3
-    run = big_merge(tmp_path)
+    call = [sys.executable, "-c", BIG, str(tmp_path)]
+    run = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+    killed, grown = run.stdout.splitlines()
+    assert killed == f"{int(signal.SIGKILL)} False 3"
     assert not (tmp_path / "merged.partial").exists()
     assert (load_file(tmp_path / "merged" / "model-7.safetensors")["model.layers.7.mlp.up_proj.weight"] == 5).all()
-    assert int(run.stdout) < 3 * 24 * 2**20, "of 8 files"
+    assert int(grown) < 3 * 24 * 2**20, "of 8 files"

@@ -130,8 +130,7 @@ def assert_equal(found: Sequence[Completion], expected: Sequence[Completion]) ->
             assert mine == pytest.approx(theirs, abs=1e-3)
 
 
-@pytest.mark.parametrize("depth", [1, 3], ids=["flat", "nested"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("format", "depth"), [*((format, 3) for format in FORMATS), ("xml", 1), ("inserted", 1)])
 def test_completions_are_those_of_llama_cpp(
     llama: PreTrainedModel, tokens: Tokens, exported: Model, engine: Engine, format: str, depth: int
 ) -> None:
@@ -154,12 +153,12 @@ def test_the_bundled_model_writes_in_transformers_what_it_writes_in_llama_cpp(tm
     folder = gguf_to_hf(hub.BUNDLED, tmp_path / "model")
     trained = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with opened(hf_to_gguf(folder, tmp_path / "model.gguf")) as (model, engine):
-        texts = [*news()[:4], *LITERARY]
+        texts = [*news()[:3], LITERARY[0]]
         requests = [request(model, text, format=format, depth=2) for text in texts for format in ("inserted", "xml")]
         expected = in_order(engine.generate(requests))
     found = in_order(TorchEngine(trained, Tokens(AutoTokenizer.from_pretrained(folder))).generate(requests))
     assert_equal(found, expected)
-    assert sum(completion.text.count("⟧") for completion in found) > 5
+    assert sum(completion.text.count("⟧") for completion in found) >= 5
 
 
 def test_a_prompt_begins_with_bos_where_the_tokenizer_says_so(
@@ -170,7 +169,7 @@ def test_a_prompt_begins_with_bos_where_the_tokenizer_says_so(
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<|labels|> $A", None, [bos])
     assert Tokens(tokenizer).begins == [tokenizer.bos_token_id]
     with opened(export(llama, tokenizer, bundled, tmp_path)) as (model, engine):
-        requests = requests_of(model, ("xml",))
+        requests = requests_of(model, ("xml",))[:4]
         found = in_order(TorchEngine(llama, Tokens(tokenizer)).generate(requests))
         assert_equal(found, in_order(engine.generate(requests)))
     without = in_order(TorchEngine(llama, Tokens(AutoTokenizer.from_pretrained(TOKENIZER))).generate(requests))
@@ -200,7 +199,8 @@ def test_the_number_of_sequences_side_by_side_changes_nothing(
     llama: PreTrainedModel, tokens: Tokens, exported: Model
 ) -> None:
     others = [label for label in instructions_of(exported).labels if label not in default_labels(exported)]
-    requests = [*requests_of(exported), *(request(exported, text, labels=others[:4]) for text in TEXTS)]
+    requests = requests_of(exported, ("xml", "inserted"))[::2]
+    requests += [request(exported, text, labels=others[:4]) for text in TEXTS[::3]]
     alone = in_order(TorchEngine(llama, tokens, batch=1).generate(requests))
     for batch in (3, 16):
         assert_equal(in_order(TorchEngine(llama, tokens, batch=batch).generate(requests)), alone)
@@ -292,8 +292,8 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_cache_and_batch_give_what_a_model_gives_without_them(tokens: Tokens, exported: Model, kind: str) -> None:
     model = new_model(tokens, kind, **KINDS[kind])
-    texts = ["Ann met the Duke of Ely.", "Zoë O’Neill, 北京.", "x"]
-    asked = [request(exported, text, format=f, depth=2, allowance=30) for text in texts for f in ("xml", "inserted")]
+    texts = ["Ann met the Duke of Ely.", "Zoë O’Neill, 北京."]
+    asked = [request(exported, text, format=f, depth=2, allowance=20) for text in texts for f in ("xml", "inserted")]
     expected = [naively(model, tokens, one) for one in asked]
     found = in_order(TorchEngine(model, tokens, batch=4).generate(asked))
     assert_equal(found, expected)
@@ -319,7 +319,7 @@ def test_an_adapter_decodes_as_the_model_that_it_is_merged_into(
 def test_many_legal_tokens_take_the_whole_output_matrix_and_choose_the_same(
     llama: PreTrainedModel, tokens: Tokens, exported: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests = requests_of(exported)
+    requests = requests_of(exported, ("xml", "inserted"))
     by_rows = in_order(TorchEngine(llama, tokens).generate(requests))
     monkeypatch.setattr(head, "FEW_ROWS", 0)
     assert_equal(in_order(TorchEngine(llama, tokens).generate(requests)), by_rows)
