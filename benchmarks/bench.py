@@ -306,7 +306,9 @@ def report(results: dict[str, Any], console: Console) -> None:
     for model, found in by_model(results).items():
         for figures in found:
             if figures.get("near_ties"):
-                console.print(f"{model}, {figures['workload']}: {figures['near_ties']} texts differ from a near tie on")
+                console.print(
+                    f"{model}, {figures['workload']}: texts that differ from a near tie on: {figures['near_ties']}"
+                )
 
 
 def measured(
