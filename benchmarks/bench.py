@@ -10,9 +10,10 @@ document: with one thread, which waits for no other, that says the same on a mac
 
 It is checked that genner writes the same with one slot as with its own choice of slots; for genner's own models, that
 the loop under the grammar and genner under the same grammar alone write the same text (control tokens left out, which
-genner never writes). Texts may differ from a near tie on: at the first token that differs, the logits of both are
-closer than NOISE, so that a batch of another size may choose otherwise; such texts are counted. It is also counted for
-how many texts the server writes what the loop does.
+genner never writes). Models that genner did not train may write more or fewer tokens where the source text does not
+bind them, so that tokens per second are given as well. Texts may differ from a near tie on: at the first token that
+differs, the logits of both are closer than NOISE, so that a batch of another size may choose otherwise; such texts are
+counted. It is also counted for how many texts the server writes what the loop does.
 
 Prints the figures beside their targets and writes results.json and results.svg beside this file; models measured before
 with the same settings stay there. Without a server, its rows are left out. With `--kept FILE` the same command
@@ -215,6 +216,7 @@ def _figures(workload: Workload, runs: dict[str, list[dict[str, Any]]], rates: l
         per_second = sorted(len(workload.texts) / each for each in seconds[way])
         row = {"documents_per_second": statistics.median(per_second), "range": [per_second[0], per_second[-1]]}
         row["tokens"] = rounds[-1]["tokens"]
+        row["tokens_per_second"] = row["tokens"] / statistics.median(seconds[way])
         row["processor_seconds"] = statistics.median(used[way])
         row["processor_seconds_range"] = [min(used[way]), max(used[way])]
         row["genner_needs_less_by"] = statistics.median(used[way]) / statistics.median(used[SHIPPED])
@@ -275,7 +277,14 @@ def by_model(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 def report(results: dict[str, Any], console: Console) -> None:
     """Prints the rates of all workloads, and the table of targets."""
-    columns = ("documents/s (range)", "genner is faster by", "processor s", "genner needs less by", "efficiency")
+    columns = (
+        "documents/s (range)",
+        "genner is faster by",
+        "tokens/s",
+        "processor s",
+        "genner needs less by",
+        "efficiency",
+    )
     rates = Table("model", "workload", "", *columns)
     for model, found in by_model(results).items():
         for figures in found:
@@ -286,8 +295,9 @@ def report(results: dict[str, Any], console: Console) -> None:
                     efficiency = f"{row['efficiency']:.2f}" if "efficiency" in row else ""
                     rate = f"{row['documents_per_second']:.2f} ({low:.2f} to {high:.2f})"
                     faster = f"{row['genner_is_faster_by']:.2f}"
+                    written = f"{row['tokens_per_second']:.0f}" if "tokens_per_second" in row else ""
                     used, less = f"{row['processor_seconds']:.3f}", f"{row['genner_needs_less_by']:.2f}"
-                    rates.add_row(model, figures["workload"], name, rate, faster, used, less, efficiency)
+                    rates.add_row(model, figures["workload"], name, rate, faster, written, used, less, efficiency)
     table = Table("figure", "measured", "at least", "aim")
     for figure, value, least, aim in targets(results):
         table.add_row(figure, "no server given" if value is None else f"{value:.3f}", least, aim)
@@ -296,8 +306,9 @@ def report(results: dict[str, Any], console: Console) -> None:
     for model, found in by_model(results).items():
         for figures in found:
             if figures.get("near_ties"):
-                texts = f"{figures['near_ties']} of {figures['documents']} texts"
-                console.print(f"{model}, {figures['workload']}: {texts} differ from a near tie on")
+                console.print(
+                    f"{model}, {figures['workload']}: texts that differ from a near tie on: {figures['near_ties']}"
+                )
 
 
 def measured(

@@ -24,7 +24,7 @@ from genner_cli.engine.reading import read
 from genner_cli.engine.scoring import Scorer
 from genner_cli.engine.slot import Job, Slot
 from genner_cli.engine.statistics import Costs, Statistics
-from genner_cli.engine.step_times import step_times
+from genner_cli.engine.step_times import clock_of, step_times
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.generation import OUT_OF_TIME, Answer, Completion, EngineOptions, Question, Reading, Request
 from genner_cli.types import Piece
@@ -47,6 +47,7 @@ class Engine:
         self._prefix: tuple[Piece, ...] | None = None
         self._prefix_length = 0
         self._grammars: dict[str, Grammar] = {}
+        self._clock = clock_of(options, threads)
         self._costs = StepCosts(step_times(model, options, threads, self.invariance.rows))
         self._best_size = self._costs.best_size(self._context.capacity)
         self._acceptance = Acceptance(model.vocabulary.pieces)
@@ -225,7 +226,7 @@ class Engine:
 
     def _step(self, waiting: deque[Job]) -> Iterator[tuple[int, Completion]]:
         """One llama_decode, and all choices that it allows."""
-        began = perf_counter()
+        began = self._clock()
         taken = self._fill()
         tokens, others = self._context.filled, self._others(taken)
         started = perf_counter()
@@ -235,9 +236,8 @@ class Engine:
             if self._slots:
                 yield from self._step(waiting)  # before anybody is let in again, so that the others get on
             return
-        ended = perf_counter()
-        self._costs.note(tokens, len(logits), others, ended - began)
-        self.statistics.note_step(tokens, len(logits), others, ended - started)
+        self._costs.note(tokens, len(logits), others, self._clock() - began)
+        self.statistics.note_step(tokens, len(logits), others, perf_counter() - started)
         row = 0
         for slot, count in taken:
             slot.decoded(count)
