@@ -38,6 +38,7 @@ DESCRIBED = {
     "ORG": "companies, teams, bands and institutions",
     "LOC": "cities, countries, rivers and other places",
 }
+PLAN = Path(__file__).with_name("synthesis_plan.yaml")
 SENTENCES, ENCYCLOPEDIA = 80, 400
 """Sentences that are written, and those of wikigold that all is scored on."""
 
@@ -47,7 +48,7 @@ def synthetic(folder: Path, ner: Path, writer: str, seeds: Sequence[int] = SEEDS
     labels = folder / "labels.yaml"
     labels.write_text(yaml.safe_dump(DESCRIBED, sort_keys=False), "utf-8")
     gold = written(folder / "wikigold.jsonl", lambda: sampled(_news(ner, "wikigold", "test"), ENCYCLOPEDIA))
-    order = synthesis.Order(labels, ABOUT, writer, "base", SENTENCES, folder / "synth")
+    order = synthesis.Order(labels, ABOUT, writer, "base", SENTENCES, folder / "synth", plan=PLAN)
     types = ("--types", ",".join(NEWS))
     untuned = scored(folder / "untuned.jsonl", "small", gold, *types)
 

@@ -3,7 +3,8 @@
 `python benchmarks/synthesis.py run labels.yaml --about TEXT --model GGUF -n 100 --seeds 0 1 2 -o DIR` makes both with
 each seed and prints a table. `python benchmarks/synthesis.py shuffle train.jsonl control.jsonl` gives each sentence the
 entities of another one, at the same places counted in words. Everything that is made stays in DIR, and is resumed.
-What is learnt from such data is measured by `methods.py`.
+With --plan FILE that plan is used, such as synthesis_plan.yaml; without, the model makes its own with each seed. What
+is learnt from such data is measured by `methods.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ FIGURES = ("entities", "distinct mentions", "sentences without entities", "disti
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is made: `count` sentences about something, by a model, annotated by another one, in a folder."""
+    """What is made: `count` sentences about something, by a model, annotated by another one, in a folder. `plan`: the
+    file of a plan, or None where the model makes its own."""
 
     labels: Path
     about: str
@@ -39,6 +41,7 @@ class Order:
     folder: Path
     correct: float = 0.0
     threads: int = 1
+    plan: Path | None = None
 
 
 def folder_of(order: Order, kind: str, seed: int) -> Path:
@@ -53,7 +56,8 @@ def ordered(order: Order, kind: str, seed: int) -> Path:
         order.folder.mkdir(parents=True, exist_ok=True)
         simple = order.folder / "simple.yaml"
         write_plan(simple, Plan(order.about, names_per_sentence=0))
-        plan = ["--plan", simple] if kind == "simple" else ["--about", order.about]
+        file = simple if kind == "simple" else order.plan
+        plan = ["--plan", file] if file else ["--about", order.about]
         options = ["-n", order.count, "--seed", seed, "--model", order.model, "--correct", order.correct]
         annotator = ["--annotate-with", order.annotator] if order.annotator else []
         genner("synth", order.labels, *options, *plan, *annotator, "--threads", order.threads, "-o", out)
@@ -115,6 +119,7 @@ def main() -> None:
     runs.add_argument("labels", type=Path)
     runs.add_argument("--about", required=True)
     runs.add_argument("--model", required=True)
+    runs.add_argument("--plan", type=Path)
     runs.add_argument("--annotate-with", default="small")
     runs.add_argument("--correct", type=float, default=0.0)
     runs.add_argument("-n", type=int, default=100)

@@ -396,6 +396,11 @@ def test_lists_are_read_without_numbers_quotes_explanations_and_repetitions() ->
     }
 
 
+def test_letters_that_count_a_list_are_no_items() -> None:
+    answer = "A) Acme\n(b) Bolt\nC\nD.\n1999\nJ. Smith\n京\nÉ"
+    assert synthesis.listed([("ORG", answer)]) == {"ORG": ("Acme", "Bolt", "1999", "J. Smith", "京", "É")}
+
+
 def test_an_answer_that_was_cut_is_kept_up_to_the_last_end_of_a_sentence() -> None:
     assert synthesis.written("s1", 'Ada met Bob. "Really?" No. And th', cut=True).text == 'Ada met Bob. "Really?" No.'
     assert synthesis.written("s1", "Ada met Mr.Bob and th", cut=True).problem is Verdict.CUT

@@ -34,7 +34,9 @@ FEWEST_WORDS = 3
 LINE = r"root ::= [^\n]+ [\n]?"
 LINES = r"root ::= [^\n]+ ([\n] [^\n]+)* [\n]?"
 _MOST_WORDS = 6
-_LISTED = re.compile(r"^\s*(?:[-*•]+|\(?\d{1,3}[.):]+)\s*")
+_LISTED = re.compile(r"^\s*(?:[-*•]+|\(?\d{1,3}[.):]+|\(?[A-Za-z]\))\s*")
+_NAMES_NOTHING = re.compile(r"[\W_]*[A-Za-z]?[\W_]*")
+"""One letter: with these a model counts on that has nothing more to list."""
 _EXPLAINED = re.compile(r"\s+[-–—:]\s.*$|\s*[:(].*$")
 _QUOTES = "\"'“”‘’*` "
 _ENDED = re.compile(r".*[.!?][\"'”’)]*(?=\s)", re.DOTALL)
@@ -143,7 +145,7 @@ def listed(answers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
         for line in answer.splitlines():
             bare = " ".join(_LISTED.sub("", line).split()).strip(_QUOTES)
             item = _EXPLAINED.sub("", bare).strip(_QUOTES + ".,;")
-            if 0 < len(item.split()) <= _MOST_WORDS and any(map(str.isalnum, item)):
+            if len(item.split()) <= _MOST_WORDS and not _NAMES_NOTHING.fullmatch(item):
                 items.setdefault(item.casefold(), item)
     return {of: tuple(items.values()) for of, items in found.items()}
 
