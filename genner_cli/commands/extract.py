@@ -16,6 +16,7 @@ from genner_cli.running.spec import STDIO, RunSpec
 
 if TYPE_CHECKING:
     from genner_cli.files.writing import Writer
+    from genner_cli.running.judges import Verification
     from genner_cli.running.local import Run
 
 Inputs = Annotated[
@@ -71,11 +72,10 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify:
     """
     from genner_cli.api import run_spec
     from genner_cli.files.writing import encode_value
-    from genner_cli.running.judges import Verification
 
     spec = replace(spec, inputs=tuple(inputs)).expanded()
     report = _report_writer(stats, spec.inputs)
-    verification = Verification(spec, verify) if verify else None
+    verification = _verification(spec, verify) if verify else None
     done = run_spec(verification.extracting if verification else spec, document_progress)
     say(done.summary())
     if report:
@@ -89,6 +89,12 @@ def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify:
         fail_if_any(judged)
     if done.ledger.failed:
         raise typer.Exit(1)
+
+
+def _verification(spec: RunSpec, model: str) -> Verification:
+    from genner_cli.running.judges import Verification  # not for every extraction
+
+    return Verification(spec, model)
 
 
 def _failures(done: Run, output: str) -> Iterator[str]:

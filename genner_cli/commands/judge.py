@@ -109,12 +109,9 @@ def judge(
     chosen = read_roles(roles) if roles else None
     asks = asks_of(ask, len(inputs), whole=whole, spec=spec)
     ruling = Ruling(
-        thresholds=chosen.thresholds if chosen else {},
-        tree=tree_of(call),
-        beam=beam,
-        whole=whole,
+        thresholds=chosen.thresholds if chosen else {}, tree=tree_of(call), beam=beam, whole=whole,
         limit=spec.labels is not None and LABEL not in asks,
-    )
+    )  # fmt: skip
     done = judge_files(inputs, spec, voters(model or [None], spec), asks, ruling, chosen, document_progress)
     say(done.summary())
     fail_if_any(done)

@@ -85,12 +85,11 @@ def train(
     found = str(base_path(base, download=download))
     needs_training()
     from genner_cli.plots.drawings import draw_curve
+    from genner_cli.training import run
     from genner_cli.training.adapter_folder import CURVE
-    from genner_cli.training.run import Job
-    from genner_cli.training.run import train as run
 
     with base_folder(found) as folder, training_progress() as progress:
-        outcome = run(Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
+        outcome = run.train(run.Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)
         say(outcome.summary(output))

@@ -47,7 +47,8 @@ def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field
 class Reading:
     """The extractions of files, and what they were so far: counts, and what is wrong with those that cannot be read.
 
-    `failed`: documents that the extraction failed for, which their records say; `progress` is told of every 1,000th.
+    `failed`: documents that the extraction failed for, which their records say; `progress` gets a text for every
+    1,000th record.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ def record_line(record: Document, text_field: str, **changed: object) -> bytes:
 def write_renamed(
     sound: Iterable[Sound], names: Mapping[str, str | None], output: str, inputs: Sequence[str], text_field: str
 ) -> Relabelled:
-    """Writes the records with entities renamed, or dropped (`data.relabelling`); says what was done."""
+    """Writes the records with entities renamed, or dropped (`data.relabelling`); returns what was done."""
     done = Relabelled()
     with Writer(output, inputs=inputs) as writer:
         for _, record in sound:

@@ -17,8 +17,8 @@ from genner_cli.types import Label, LabelTree
 def write_drawn(
     sound: Sequence[Sound], tree: LabelTree, seed: int, output: str, inputs: Sequence[str], text_field: str
 ) -> int:
-    """Writes each document with the labels that it is to be asked for, and the entities of these; says how many lists
-    there are. A tree without labels takes those of the documents."""
+    """Writes each document with the labels that it is to be asked for, and the entities of these; returns the number of
+    different lists. A tree without labels takes those of the documents."""
     labels = tree.leaves() or label_set(document for document, _ in sound)
     lists = set()
     with Writer(output, inputs=inputs) as writer:
