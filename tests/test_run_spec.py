@@ -97,8 +97,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     for path, text in zip(instructions, ("Find people.", "Find men."), strict=True):
         path.write_text(text)
     calibrations = folder / "one.json", folder / "two.json"
-    for path, threshold in zip(calibrations, (0.1, 0.2), strict=True):
-        calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 1.0))), {"PER": threshold})
+    for path, threshold in zip(calibrations, (0.1, 0.6), strict=True):
+        calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 0.9))), {"LOC": threshold})
         value = calibration_value(
             calibration,
             [models[0]],
