@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,7 @@ settings.load_profile("side by side")
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
+    from genner_cli.locking import Vocabulary
     from genner_cli.running.llama import LlamaBackend
 
 EXTRACTING = ("extract", "plan", "evaluate", "calibrate")
@@ -113,19 +115,34 @@ def _no_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def steps_take_what_is_typical() -> None:
-    """So no test's drafts follow the clock, and none waits until the steps of another model have been timed."""
+@cache
+def prepare_engine() -> None:
+    """Steps take what is typical, so that no draft follows the clock and no test waits until those of its model have
+    been timed; and the bundled model, which is opened hundreds of times, has one vocabulary, which is half of the work.
+    """
+    from genner_cli import hub
     from genner_cli.engine import engine
+    from genner_cli.engine.model import Model
     from genner_cli.engine.step_times import SIZES, TYPICAL, StepTimes
 
     times = StepTimes(SIZES, tuple(map(float, TYPICAL.of(SIZES))))
     engine.step_times = lambda *_: times
+    make, made = Model.vocabulary.func, []
+
+    def vocabulary(model: Model) -> Vocabulary:
+        if model.path != hub.BUNDLED:
+            return make(model)
+        made[:] = made or [make(model)]
+        return made[0]
+
+    Model.vocabulary = cached_property(vocabulary)  # type: ignore[method-assign]
+    Model.vocabulary.__set_name__(Model, "vocabulary")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _typical_steps() -> None:
+def _prepared_engine() -> None:
     if "genner_cli.engine.engine" in sys.modules:  # a quick test opens no model
-        steps_take_what_is_typical()
+        prepare_engine()
 
 
 @pytest.fixture
@@ -158,7 +175,7 @@ def bundled() -> Iterator[Model]:
     from genner_cli import hub
     from genner_cli.engine.model import Model
 
-    steps_take_what_is_typical()
+    prepare_engine()
     with Model(hub.BUNDLED, gpu_layers=0) as model:
         yield model
 
@@ -176,7 +193,7 @@ def random_model(random_path: Path) -> Iterator[Model]:
     """A model that has learnt nothing."""
     from genner_cli.engine.model import Model
 
-    steps_take_what_is_typical()
+    prepare_engine()
     with Model(random_path, gpu_layers=0) as model:
         yield model
 
@@ -203,7 +220,7 @@ class Run(NamedTuple):
 def _engine_here() -> LlamaBackend:
     from genner_cli.running.llama import LlamaBackend  # not before a model is opened: a quick test opens none
 
-    steps_take_what_is_typical()
+    prepare_engine()
     return LlamaBackend()
 
 

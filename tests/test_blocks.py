@@ -59,7 +59,7 @@ def test_blocks_between_any_cuts_give_the_documents_of_the_whole_in_order(
     assert list(chain.from_iterable(found)) == read([str(path)])
 
 
-@examples(60)
+@examples(30)
 @given(st.lists(content, min_size=1, max_size=3), st.integers(1, 200))
 def test_blocks_of_any_length_give_the_documents_of_all_files(path: Path, content: list[bytes], length: int) -> None:
     paths = written(path.parent, content)

@@ -162,7 +162,7 @@ def test_other_bytes_are_an_error_with_the_file(genner: Genner, tmp_path: Path, 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=texts, data=st.data())
 def test_any_text_and_spans_come_back(text: str, data: Any, tmp_path: Path) -> None:
     spans = st.tuples(st.integers(0, len(text) - 1), st.integers(1, len(text))).filter(lambda span: span[0] < span[1])

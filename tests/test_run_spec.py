@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,6 @@ from changed_gguf import finish
 from random_model import write_random_model
 from resuming import assert_same, documents, manifest, records, write_documents
 
-from genner_cli import hub
 from genner_cli.engine.chat import CHAT_TEMPLATE
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import UsageError
@@ -39,9 +39,9 @@ CHAT = (
 )
 
 
-def write_adapter(path: Path, seed: int) -> None:
-    """An adapter of random numbers on the bundled model, as a GGUF."""
-    header, name = read_header(hub.BUNDLED), "blk.0.attn_q.weight"
+def write_adapter(path: Path, model: Path, seed: int) -> None:
+    """An adapter of random numbers on a model, as a GGUF."""
+    header, name = read_header(model), "blk.0.attn_q.weight"
     width, height = header.tensors[name].shape
     numbers = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, str(header.metadata["general.architecture"]))
@@ -54,8 +54,9 @@ def write_adapter(path: Path, seed: int) -> None:
 
 
 class Files(NamedTuple):
-    """What options name, of different content; beside the third model stands a calibration. `foreign`: a model that
-    genner did not train, whose chat template writes the date."""
+    """What options name, of different content; beside the third model stands a calibration. The models have a short
+    vocabulary, since each run opens one. `foreign`: one that genner did not train, whose chat template
+    writes the date."""
 
     inputs: tuple[Path, Path]
     models: tuple[Path, Path, Path]
@@ -77,13 +78,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         write_documents(folder / "two.jsonl", [values[0], {"id": 1, "text": "Eve met Otto."}, values[2]]),
     )
     models = folder / "one.gguf", folder / "two.gguf", folder / "three.gguf"
-    content = hub.BUNDLED.read_bytes()
-    models[0].write_bytes(content)
+    content = write_random_model(models[0]).read_bytes()
     models[1].write_bytes(content[:-64] + bytes(64))
     models[2].write_bytes(content)
     adapters = folder / "a.gguf", folder / "b.gguf"
     for seed, path in enumerate(adapters):
-        write_adapter(path, seed=seed)
+        write_adapter(path, models[0], seed=seed)
     foreign = write_random_model(folder / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
     examples = folder / "shown-a.jsonl", folder / "shown-b.jsonl"
     for path, text in zip(examples, ("Ann met Eve.", "Eve met Ann."), strict=True):
@@ -97,8 +97,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     for path, text in zip(instructions, ("Find people.", "Find men."), strict=True):
         path.write_text(text)
     calibrations = folder / "one.json", folder / "two.json"
-    for path, threshold in zip(calibrations, (0.1, 0.2), strict=True):
-        calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 1.0))), {"PER": threshold})
+    for path, threshold in zip(calibrations, (0.1, 0.6), strict=True):
+        calibration = Calibration(ScoreMap((Knot(0.0, 0.0), Knot(1.0, 0.9))), {"LOC": threshold})
         value = calibration_value(
             calibration,
             [models[0]],
@@ -188,9 +188,25 @@ def specs(name: str, files: Files) -> tuple[RunSpec, RunSpec]:
     """The runs before and after the change of an option."""
     changed = change(name, files)
     common = {"inputs": (str(files.inputs[0]),), "output": "out.jsonl", "threads": 1, "slots": 1, "gpu_layers": 0}
+    common["model"] = None if name == "no_model" else str(files.models[0])
     before, after = (RunSpec.of(**{**common, **changed.given, name: value}) for value in changed[:2])
     assert before != after
     return before, after
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunSpec], None]:
+    """Puts the complete output of a run into the current folder; one that several options change is made once."""
+    made: dict[RunSpec, Path] = {}
+
+    def put(spec: RunSpec) -> None:
+        if spec in made:
+            shutil.copytree(made[spec], ".", dirs_exist_ok=True)
+        else:
+            run(spec, LlamaBackend())
+            made[spec] = shutil.copytree(".", tmp_path_factory.mktemp("complete"), dirs_exist_ok=True)
+
+    return put
 
 
 def test_every_field_of_a_run_has_an_option() -> None:
@@ -200,11 +216,11 @@ def test_every_field_of_a_run_has_an_option() -> None:
 
 @pytest.mark.parametrize("name", sorted(OPTIONS.keys() - ON_CLUSTER))
 def test_a_resumed_run_refuses_what_shapes_a_record_and_what_it_does_not_refuse_shapes_none(
-    name: str, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, files: Files, complete: Callable[[RunSpec], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before, after = specs(name, files)
-    run(before, LlamaBackend())
+    complete(before)
     content = Path("out.jsonl").read_bytes()
     if OPTIONS[name].compared is Compared.NEVER:
         run(after, LlamaBackend())
@@ -277,7 +293,7 @@ def test_the_manifest_says_what_counts_by_the_names_of_options(
     said = manifest(tmp_path / "out.jsonl")
     by_value = {name.replace("_", "-") for name, option in OPTIONS.items() if option.compared is Compared.VALUE}
     assert by_value <= said["options"].keys()
-    assert said["model"]["file"] == str(hub.BUNDLED)
+    assert said["model"]["file"] == str(files.models[0])
     assert (said["share"], said["way"]) == ({}, {})
 
 

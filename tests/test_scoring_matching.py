@@ -9,10 +9,7 @@ from itertools import chain, permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nervaluate.evaluator import Evaluator
 from scored import Spans, entities, flat, resembling
-from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
 from strategies import examples
 
 from genner_cli.scoring import Counts, ErrorClass, Mode, score
@@ -33,6 +30,8 @@ def random_cases() -> Iterator[tuple[list[Entity], list[Entity]]]:
 
 def theirs(gold: Sequence[Entity], predicted: Sequence[Entity]) -> dict[Mode, Counts]:
     """nervaluate's counts; its ends are inclusive."""
+    from nervaluate.evaluator import Evaluator  # here: it takes a second, in each process that collects tests
+
     sides = [[{"label": e.label, "start": e.start, "end": e.end - 1} for e in side] for side in (gold, predicted)]
     found = Evaluator([sides[0]], [sides[1]], tags=["A", "B"], loader="dict").evaluate()["overall"]
     hits = {mode: found[name].correct + found[name].partial / 2 for mode, name in THEIR_NAMES.items()}
@@ -76,6 +75,9 @@ def iob2(length: int, found: Sequence[Entity]) -> list[str]:
 
 
 def test_strict_figures_equal_seqeval_in_strict_iob2() -> None:
+    from seqeval.metrics import classification_report
+    from seqeval.scheme import IOB2
+
     cases = list(random_cases())
     for start in range(0, CASES, 3):
         some = cases[start : start + 3]
