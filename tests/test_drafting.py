@@ -327,6 +327,16 @@ def test_the_costs_of_steps_are_found_through_noise() -> None:
     assert (known.fixed, known.scale, known.row, known.cell) == pytest.approx((8e-3, 2, 5e-4, 1e-6), rel=0.2)
 
 
+def test_steps_are_larger_where_each_turns_out_to_cost_something_besides() -> None:
+    """A time for each token that rises with size, as caches let it, does not make small steps worth their number."""
+    times = StepTimes((1, 4, 8, 16, 63), (0.2, 0.4, 0.7, 1.5, 6.0))
+    known = StepCosts(times)
+    assert known.best_size(63) == 8
+    for tokens in (8, 7, 8, 5) * 8:
+        known.note(tokens, 1, 0, 1.0 + float(times.of(tokens)))
+    assert known.best_size(63) == 63
+
+
 def test_old_steps_fade() -> None:
     rng, known = random.Random(6), StepCosts(straight(1.0))
     for scale in (1.0, 3.0):

@@ -31,6 +31,12 @@ def test_the_best_size_is_the_largest_that_takes_no_longer_for_each_token(most: 
     assert times.best(most) == best
 
 
+def test_what_each_step_costs_besides_makes_larger_ones_worth_their_time() -> None:
+    times = StepTimes((1, 4, 8, 16, 63), (1.0, 4.0, 7.0, 16.0, 66.0))
+    assert times.best(63) == 8
+    assert times.best(63, fixed=3.0) == 63
+
+
 def test_larger_steps_take_longer(bundled: Model) -> None:
     times = module.measure(bundled, ONE_THREAD, 1, Rows(2, 63, 1))
     assert times.sizes == SIZES[1:]  # a step of one token has two, since it is padded

@@ -121,8 +121,8 @@ class StepCosts:
         return np.asarray(found, np.float64)
 
     def best_size(self, most: int) -> int:
-        """The number of tokens, at most `most`, that takes the shortest time for each."""
-        return self._times.best(most)
+        """The number of tokens, at most `most`, that takes the shortest time for each, as far as measured."""
+        return self._times.best(most, self.fixed / self.scale if self.scale else 0.0)
 
     def slot_pays(self, slots: int, cells: int, needed: int, tokens: float, most: int) -> bool:
         """Whether one slot more saves time for each token: a larger step against more cells to look over.

@@ -49,7 +49,6 @@ class Engine:
         self._grammars: dict[str, Grammar] = {}
         self._clock = clock_of(options, threads)
         self._costs = StepCosts(step_times(model, options, threads, self.invariance.rows))
-        self._best_size = self._costs.best_size(self._context.capacity)
         self._acceptance = Acceptance(model.vocabulary.pieces)
         self._running = False
         self.statistics = Statistics()
@@ -156,6 +155,11 @@ class Engine:
             return False
         cells -= self._prefix_length
         return self._costs.slot_pays(len(self._slots), cells, needed, self.statistics.width, self._best_size)
+
+    @property
+    def _best_size(self) -> int:
+        """Tokens of a step, at most, but for those that the running slots need."""
+        return self._costs.best_size(self._context.capacity)
 
     def _cells(self) -> int:
         """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""

@@ -53,9 +53,11 @@ class StepTimes(NamedTuple):
         beyond = np.maximum(1.0, counts / self.sizes[-1])
         return np.asarray(np.interp(counts, self.sizes, self.seconds) * beyond)
 
-    def best(self, most: int) -> int:
-        """The largest of the timed sizes up to `most` that takes hardly longer for each token than any other."""
-        each = {size: seconds / size for size, seconds in zip(self.sizes, self.seconds, strict=True) if size <= most}
+    def best(self, most: int, fixed: float = 0.0) -> int:
+        """The largest of the timed sizes up to `most` that takes hardly longer for each token than any other, where
+        each step takes `fixed` seconds besides."""
+        timed = zip(self.sizes, self.seconds, strict=True)
+        each = {size: (fixed + seconds) / size for size, seconds in timed if size <= most}
         return max((size for size, found in each.items() if found <= HARDLY * min(each.values())), default=most)
 
 
