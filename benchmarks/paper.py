@@ -44,6 +44,16 @@ PER: names of people, real or fictional
 ORG: names of companies, institutions, teams and bands
 LOC: names of countries, cities, rivers and other places
 """
+OPTIONS = """\
+loss: completion
+rank: 32
+alpha: 64
+learning-rate: 0.0005
+epochs: 1
+batch-size: 16
+dtype: bfloat16
+"""
+"""Of all trainings."""
 CLOZE = """\
 task: last_word
 dataset_path: json
@@ -86,13 +96,14 @@ def main() -> None:
 
 
 def write_data(ner: Path, text: Path, output: Path) -> None:
-    """`output`: train.jsonl, valid.jsonl, pool.jsonl, labels.yaml and a folder tasks."""
+    """`output`: train.jsonl, valid.jsonl, pool.jsonl, labels.yaml, options.yaml and a folder tasks."""
     tasks = output / "tasks"
     tasks.mkdir(parents=True, exist_ok=True)
     train, valid = (_shuffled(ner / SET / f"{split}.jsonl.gz") for split in ("train", "valid"))
     for name, rows in (("train", train[:TRAIN]), ("valid", valid[:VALID]), ("pool", valid[VALID:])):
         _write(output / f"{name}.jsonl", rows)
     (output / "labels.yaml").write_text(LABELS, encoding="utf-8")
+    (output / "options.yaml").write_text(OPTIONS, encoding="utf-8")
     passages = [
         passage
         for name, count in PASSAGES.items()

@@ -303,7 +303,7 @@ def on_another_base(folder: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], int]] = {
     r"genner train --resume": (unfinished, 1),
-    r"no genner\.json .*config\.json": (lambda folder: without(folder, "genner.json"), 1),
+    r"no genner\.json .*config\.json": (lambda folder: without(folder, "genner.json"), 2),
     r"adapter_model\.safetensors cannot be read": (cut, 1),
     r"adapter_model\.safetensors .*No such file": (lambda folder: without(folder, "adapter_model.safetensors"), 1),
     r"no verify\.jsonl; .*--verify": (lambda folder: without(folder, "verify.jsonl"), 2),

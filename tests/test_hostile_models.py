@@ -277,7 +277,7 @@ def test_weights_in_a_pickle_are_never_opened_and_the_message_says_why(
     (base / "pytorch_model.bin").write_bytes(pickle.dumps(Owned(mark)))
     data = write_jsonl(tmp_path / "train.jsonl")
     run = genner("train", data, "--base", base, "-o", tmp_path / "adapter")
-    assert run.status == 1
+    assert run.status == 2
     assert "pytorch_model.bin is a pickle" in run.stderr
     adapter = tmp_path / "given"
     adapter.mkdir()

@@ -197,4 +197,4 @@ def test_what_cannot_teach_is_refused(train: Callable[..., Run], random_path: Pa
     run = train("order", "--teacher", random_path, "--format", "xml")
     assert (run.status, "inserted" in run.stderr) == (1, True)
     run = train("missing", "--teacher", tmp_path / "none.gguf")
-    assert (run.status, "none.gguf" in run.stderr) == (1, True)
+    assert (run.status, "none.gguf" in run.stderr) == (2, True)
