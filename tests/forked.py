@@ -34,6 +34,9 @@ def _main(arguments: list[str], errors: str, variables: dict[str, str]) -> None:
     with open(errors, "wb") as said:
         os.dup2(said.fileno(), 2)
     sys.argv = ["genner", *arguments]
+    import torch
+
     from genner_cli.commands import main
 
+    torch.set_num_threads(1)  # as in the test's own process (conftest.one_thread); sums are the same
     main()

@@ -45,7 +45,7 @@ def assert_same_bits(model: Model, requests: Sequence[Request]) -> None:
 
 @pytest.mark.parametrize("format", ["inserted", "xml", "occurrence"])
 def test_completions_and_scores_are_the_same_to_the_bit(model: Model, format: str) -> None:
-    texts = TEXTS if format == "inserted" else TEXTS[::4]
+    texts = TEXTS[::2] if format == "inserted" else TEXTS[::4]
     assert_same_bits(model, [request(model, text, format=format) for text in texts])
 
 
@@ -57,7 +57,7 @@ def test_they_are_in_other_types(type: str, random_path: Path, tmp_path: Path) -
 
 def test_formats_that_need_all_logits_change_nothing_for_one_that_does_not(bundled: Model) -> None:
     assert_same_bits(
-        bundled, [request(bundled, text, format=format) for text in TEXTS[::2] for format in ("inserted", "xml")]
+        bundled, [request(bundled, text, format=format) for text in TEXTS[::3] for format in ("inserted", "xml")]
     )
 
 
@@ -74,11 +74,14 @@ def test_cells_are_moved_together_and_stay_what_they_were(bundled: Model, monkey
 
 
 def test_records_are_the_same_bytes_in_one_slot_and_in_shards(genner: Callable[..., Run], tmp_path: Path) -> None:
-    whole = genner("extract", STORIES).stdout
-    assert genner("extract", STORIES, "--slots", 1).stdout == whole
+    stories = tmp_path / "stories.jsonl"
+    stories.write_bytes(b"".join(STORIES.read_bytes().splitlines(keepends=True)[:4]))
+    whole = genner("extract", stories).stdout
+    assert genner("extract", stories, "--slots", 1).stdout == whole
     shards = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
     for number, shard in enumerate(shards, 1):
-        assert genner("extract", STORIES, "--shard", f"{number}/2", "-o", shard).status == 0
+        assert genner("extract", stories, "--shard", f"{number}/2", "-o", shard).status == 0
+        assert shard.stat().st_size
     assert b"".join(shard.read_bytes() for shard in shards) == whole
 
 

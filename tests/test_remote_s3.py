@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 import pytest
 from conftest import Run
-from moto.server import ThreadedMotoServer
 from resuming import Start, assert_same, documents, records, start, told, wait_for_lines, write_documents
 
 from genner_cli.files import remote
@@ -26,6 +25,8 @@ BUCKET = "s3://news"
 @pytest.fixture(scope="module")
 def settings() -> Iterator[dict[str, str]]:
     """A server with nothing in it; the environment that leads there."""
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -162,17 +162,18 @@ def test_the_bundled_model_writes_in_transformers_what_it_writes_in_llama_cpp(tm
 
 
 def test_a_prompt_begins_with_bos_where_the_tokenizer_says_so(
-    llama: PreTrainedModel, bundled: Model, tmp_path: Path
+    llama: PreTrainedModel, tokens: Tokens, bundled: Model, tmp_path: Path
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER, bos_token="<|labels|>")
     bos = ("<|labels|>", tokenizer.bos_token_id)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing("<|labels|> $A", None, [bos])
-    assert Tokens(tokenizer).begins == [tokenizer.bos_token_id]
+    begun = Tokens(tokenizer)
+    assert begun.begins == [tokenizer.bos_token_id]
     with opened(export(llama, tokenizer, bundled, tmp_path)) as (model, engine):
         requests = requests_of(model, ("xml",))[:4]
-        found = in_order(TorchEngine(llama, Tokens(tokenizer)).generate(requests))
+        found = in_order(TorchEngine(llama, begun).generate(requests))
         assert_equal(found, in_order(engine.generate(requests)))
-    without = in_order(TorchEngine(llama, Tokens(AutoTokenizer.from_pretrained(TOKENIZER))).generate(requests))
+    without = in_order(TorchEngine(llama, tokens).generate(requests))
     assert [completion.text for completion in found] != [completion.text for completion in without]
 
 
@@ -229,7 +230,7 @@ def test_many_requests_are_done_a_window_at_a_time_and_each_comes_once(
 def test_a_request_that_cannot_be_done_is_an_error_of_its_own(
     llama: PreTrainedModel, tokens: Tokens, exported: Model
 ) -> None:
-    lacking = Tokens(tokens.tokenizer)
+    lacking = copy.copy(tokens)
     pieces = [None if piece and "ש".encode()[:1] in piece else piece for piece in tokens.vocabulary.pieces]
     lacking.vocabulary = Vocabulary(pieces, tokens.vocabulary.added)
     texts = ["Ann went to Ely.", "She said that שלום is a word.", "Ann went to Ely. " * 300, "Bob, too."]
@@ -253,7 +254,7 @@ def test_another_constraint_is_a_usage_error(
 def test_a_vocabulary_without_the_markup_is_a_usage_error(
     llama: PreTrainedModel, tokens: Tokens, exported: Model
 ) -> None:
-    without = Tokens(tokens.tokenizer)
+    without = copy.copy(tokens)
     without.vocabulary = Vocabulary(tokens.vocabulary.pieces, {})
     with pytest.raises(UsageError, match="no markup tokens"):
         list(TorchEngine(llama, without).generate([request(exported, "Ann", format="inserted")]))
