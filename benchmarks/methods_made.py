@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,12 +15,15 @@ from genner_cli.commands import app
 from genner_cli.files.gold import read_gold_files
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.whole import write_whole
+from genner_cli.openmp import short_waits
 from genner_cli.pairing import in_order
 from genner_cli.provenance import MODEL_METADATA_FILE
 from genner_cli.scoring import document_counts
 from genner_cli.scoring.figures import DocumentCounts
 
 Record = dict[str, Any]
+
+os.environ.update(short_waits(os.environ))  # as the command line does before torch and llama.cpp are loaded
 
 
 def genner(*arguments: object) -> None:

@@ -268,7 +268,7 @@ def preferred(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
     untuned = scored(folder / "untuned.jsonl", "small", gold, *types)
 
     def learnt(way: str, seed: int, train: Path) -> list[DocumentCounts]:
-        lessons = ("--learning-rate", GENTLE, "--epochs", 2, "--seed", seed, *types)
+        lessons = ("--text-weight", 0, "--learning-rate", GENTLE, "--epochs", 2, "--seed", seed, *types)
         model = tuned(folder, f"dpo-{way}-{seed}", train, *TINY, *lessons)
         return scored(folder / f"dpo-{way}-{seed}.jsonl", model, gold, *types)
 

@@ -147,7 +147,9 @@ def test_what_is_wrong_with_pairs_is_reported_with_its_line(genner: Callable[...
     run = genner("train", path, "--base", tmp_path, "-o", out)
     assert run.status == 1
     assert all(f"{path}:{number}: rejected: " in run.stderr for number in (2, 3))
-    assert genner("train", path, "--base", tmp_path, "-o", out, "--augment").status == 2
+    for refused in ("--augment", "--preset=tiny"):
+        run = genner("train", path, "--base", tmp_path, "-o", out, refused)
+        assert (run.status, "--text-weight 0" in run.stderr) == (2, True)
     renamed = write_jsonl(tmp_path / "renamed.jsonl", [{"body": each.pop("text"), **each} for each in (good, *bad)])
     run = genner("train", renamed, "--base", tmp_path, "-o", out, "--text-field", "body")
     assert all(f"{renamed}:{number}: rejected: " in run.stderr for number in (2, 3))

@@ -91,7 +91,8 @@ def _read_preferences(files: Files, options: TrainOptions, tree: LabelTree) -> G
     """As `read`, for pairs of answers."""
     if not options.augmentation.none or options.text_weight or options.fusion:
         raise UsageError(
-            f"{files.train[0]} holds preferences; they are learnt without --augment, --teacher and --text-weight"
+            f"{files.train[0]} holds preferences; they are learnt without --augment and --teacher,"
+            " and with --text-weight 0 (--preset tiny sets it higher)"
         )
     found = read_preferences(
         files.train, text_field=files.text_field, id_field=files.id_field, nested=options.depth > 1, names=tree.names()
