@@ -295,7 +295,7 @@ def test_a_model_of_the_hub_is_fetched_once_for_the_actors_of_a_machine(
 def test_what_is_wrong_in_an_actor_is_reported_in_one_line(
     start: Start, docs: Path, out: Path, joined: tuple[object, ...]
 ) -> None:
-    error = said(start(docs, "-o", out, *joined, "--model", out.parent / "none.gguf"), 1)
+    error = said(start(docs, "-o", out, *joined, "--model", out.parent / "none.gguf"), 2)
     assert "none.gguf" in error
     assert f"machine {socket.gethostname()}" in error
     assert not list(out.parent.iterdir())
