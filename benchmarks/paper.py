@@ -162,7 +162,8 @@ def _memorization(title: str, results: Mapping[str, Any]) -> Rows:
 
 def _retention(title: str, results: Mapping[str, Any]) -> Rows:
     columns = ("task", "measure", "questions", "before", "after", "difference")
-    return Rows(title, columns, tuple((name, *_retained(each)) for name, each in results.items()))
+    tasks = ((name.removesuffix(f"/{each['measure']}"), *_retained(each)) for name, each in results.items())
+    return Rows(title, columns, tuple(tasks))
 
 
 def _retained(each: Mapping[str, Any]) -> Iterator[str]:
