@@ -142,7 +142,7 @@ def estimate(
 ) -> Estimate:
     """Counts all documents of a run, and times a sample of them for about this many seconds.
 
-    Raises UsageError for streams, which can be read only once, and where there is no text; ModelError.
+    Raises UsageError for streams, which can be read only once, and for inputs without text; ModelError.
     """
     from genner_cli.planning import survey
     from genner_cli.running.llama import open_model, retrieval, task_of_others

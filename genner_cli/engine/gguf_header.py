@@ -122,7 +122,7 @@ def read_header(path: Path, *, arrays: bool = False) -> Header:
         with path.open("rb") as file:
             return _read(file, path, arrays)
     except FileNotFoundError:
-        raise ModelNotFound(f"{path}: there is no such model file; check the path") from None
+        raise ModelNotFound(f"{path}: model file not found; check the path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (struct.error, UnicodeDecodeError, ValueError):

@@ -66,7 +66,7 @@ def memorization(
         output, {"probe": "memorization", **recipe.value(), "constraint": spec.constraint.value, "data": data}
     )
     if not probe.explained:
-        warn("not every label has a definition, so there is no symbol-explained; give --labels")
+        warn("some labels have no definition, so symbol-explained is left out; give --labels")
     with progress_on_stderr() as progress:
         cells = probing.run(probe, folder, progress)
     write_gold(folder.path / "swapped.jsonl", swapped.documents)
