@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from genner_cli.errors import UsageError
@@ -56,7 +57,7 @@ class LabelNode:
     stop: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: _meanings is kept in the instance
 class LabelTree:
     """Labels with labels below them. A node is known by its path, `location/city`, for a name may stand in several
     places. Raises UsageError for a name with a `/`, and for one that comes twice below the same node."""
@@ -98,8 +99,9 @@ class LabelTree:
 
     def find(self, name: str) -> str | None:
         """The path of the label that a path, or else a name or an alias, means; None where none or several are."""
-        return self._meanings().get(name)
+        return self._meanings.get(name)
 
+    @cached_property
     def _meanings(self) -> dict[str, str]:
         """The path of the label that each alias, name and path means, without those that mean several."""
         every = [(self.path(nodes), nodes[-1]) for nodes in self.walk()]
@@ -118,7 +120,7 @@ class LabelTree:
     def names(self) -> dict[str, str]:
         """By each path, name and alias that means one label, the name by which this is asked for."""
         asked = self.labels()
-        return {name: asked[path].name for name, path in self._meanings().items()}
+        return {name: asked[path].name for name, path in self._meanings.items()}
 
     def labels(self) -> dict[str, Label]:
         """By path, in order, each label as it is asked for: called by its path where its name is not unique."""

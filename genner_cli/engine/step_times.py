@@ -58,7 +58,8 @@ class StepTimes(NamedTuple):
         each step takes `fixed` seconds besides."""
         timed = zip(self.sizes, self.seconds, strict=True)
         each = {size: (fixed + seconds) / size for size, seconds in timed if size <= most}
-        return max((size for size, found in each.items() if found <= HARDLY * min(each.values())), default=most)
+        enough = HARDLY * min(each.values(), default=0.0)
+        return max((size for size, found in each.items() if found <= enough), default=most)
 
 
 TYPICAL = StepTimes((1, 63), (5.0, 67.0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import cache
 from typing import Protocol, TypeVar
 
 from genner_cli.calibration import Fitted, fit
@@ -78,8 +77,10 @@ def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree
         document = each.document
         return (isinstance(document, Document) and document.labels) or labels
 
-    path = cache(lambda name: tree.find(name) or name)
-    return [restricted(each, {path(label.name) for label in asked}) if (asked := own(each)) else each for each in side]
+    def paths(asked: Sequence[Label]) -> set[str]:
+        return {tree.find(label.name) or label.name for label in asked}
+
+    return [restricted(each, paths(asked)) if (asked := own(each)) else each for each in side]
 
 
 def calibrate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from genner_cli.scoring.counts import counts_by_label
@@ -48,10 +47,9 @@ class Hierarchy:
 
 def resolved(extractions: Iterable[Extraction], tree: LabelTree) -> list[Extraction]:
     """The same with labels as paths; those that are not in the tree stay as they are."""
-    find = cache(tree.find)
 
     def in_tree(entities: Sequence[Entity]) -> tuple[Entity, ...]:
-        return tuple(replace(each, label=find(each.label) or each.label) for each in entities)
+        return tuple(replace(each, label=tree.find(each.label) or each.label) for each in entities)
 
     found = []
     for extraction in extractions:
