@@ -122,7 +122,7 @@ def test_a_cache_of_unknown_size_counts_nothing() -> None:
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none\.gguf: .*no such model file"):
+    with pytest.raises(ModelError, match=r"none\.gguf: .*model file not found"):
         read_header(tmp_path / "none.gguf")
     with pytest.raises(ModelError, match=f"{tmp_path}.* cannot be read"):
         read_header(tmp_path)
