@@ -24,14 +24,13 @@ from genner_cli.generation import OUT_OF_TIME, Completion, Generate, Request
 from genner_cli.merging import merge, owned
 from genner_cli.patterns import PatternFinder
 from genner_cli.prompting import hint_lines
-from genner_cli.tasks import Asking, Task, TaskOf, Tasks
+from genner_cli.tasks import Asking, Pass, Task, TaskOf, Tasks
 from genner_cli.types import (
     Chunk,
     Document,
     Entity,
     Extraction,
     FailedDocument,
-    Piece,
     Range,
     Reason,
 )
@@ -118,9 +117,13 @@ class _Question(NamedTuple):
 
     item: _Item
     number: int
-    task: Task
+    asked: Pass
 
-    def ask(self, output: OutputFormat, prefix: tuple[Piece, ...], grammar: str) -> Request | None:
+    @property
+    def task(self) -> Task:
+        return self.asked.task
+
+    def ask(self, output: OutputFormat) -> Request | None:
         """The request; None for a document whose time is up, which has failed."""
         progress, seconds = self.item.progress, self.task.seconds_per_document
         left = None if seconds is None else seconds - progress.seconds
@@ -128,7 +131,7 @@ class _Question(NamedTuple):
             progress.parts[self.number, self.item.number] = _too_slow(self.task)
             return None
         progress.start()
-        request = _request(self.item, self.task, output, prefix=prefix, grammar=grammar)
+        request = _request(self.item, self.asked, output)
         return request if left is None else replace(request, seconds=left)
 
     def answer(self, completion: Completion) -> None:
@@ -217,9 +220,9 @@ def _requests(items: Iterator[_Item], tasks: Tasks, questions: dict[int, _Questi
     while block := list(islice(items, PASS_CHUNKS if tasks.in_blocks else 1)):
         for asking, group in _grouped(block, last):
             last, output = asking, output_format(asking.task.format)
-            for (at, (task, prefix, grammar)), item in product(enumerate(asking.passes), group):
-                question = _Question(item, at, task)
-                if request := question.ask(output, prefix, grammar):
+            for (at, each), item in product(enumerate(asking.passes), group):
+                question = _Question(item, at, each)
+                if request := question.ask(output):
                     questions[next(numbers)] = question
                     yield request
 
@@ -239,18 +242,16 @@ def _chunks(progress: _Progress) -> Iterator[Chunk]:
             yield from split(progress.document.text, task.chunk_bytes, task.overlap_bytes)
 
 
-def _request(item: _Item, task: Task, output: OutputFormat, *, prefix: tuple[Piece, ...], grammar: str) -> Request:
-    text, prompt, shown = item.chunk.text, task.prompt, tuple[Piece, ...]()
-    known = _hints(item)
-    for demonstrations in task.demonstrations:  # of this pass: one, or none
-        prefix, shown, prompt = demonstrations.pieces(task.labels, Query(item.progress.text, text, known or ()))
+def _request(item: _Item, asked: Pass, output: OutputFormat) -> Request:
+    text, task, known = item.chunk.text, asked.task, _hints(item)
+    prefix, shown, prompt = asked.pieces(Query(item.progress.text, text, known or ()))
     hints = "" if known is None or not task.hinted else hint_lines(known, task.names)
     return Request(
         prefix=prefix,
         rest=shown + prompt.rest(text, hints),
         retrieved=len(shown),
         hinted=bool(hints),
-        grammar=grammar,
+        grammar=asked.grammar,
         lock=output.lock(text, task.names, depth=task.depth, whole_words=task.whole_words),
         allowance=2 * len(text) + 64,
         constraint=task.constraint,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from genner_cli.demonstrations import Demonstrations, Rank, Way
+from genner_cli.demonstrations import Demonstrations, Pieces, Query, Rank, Way
 from genner_cli.formats import output_format
 from genner_cli.generation import Constraint
 from genner_cli.prompting import Instructions, Prompt
@@ -99,6 +99,13 @@ class Pass(NamedTuple):
     task: Task
     prefix: tuple[Piece, ...]
     grammar: str
+
+    def pieces(self, query: Query) -> tuple[Pieces, Pieces, Prompt]:
+        """What stands before the text of a query: the prefix, the demonstrations for this text alone, and the prompt
+        with a turn for each."""
+        for demonstrations in self.task.demonstrations:  # of this pass: one, or none
+            return demonstrations.pieces(self.task.labels, query)
+        return self.prefix, (), self.task.prompt
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,14 @@ from random_model import write_random_model
 from resuming import records, wait_for_lines, write_documents
 from test_chat import CHAT
 
+from genner_cli.demonstrations import Query
 from genner_cli.engine.chat import CHAT_TEMPLATE
+from genner_cli.engine.model import Model
+from genner_cli.methods.candidates import Candidate
+from genner_cli.running.judges import voters
+from genner_cli.running.llama import task_of
+from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label, Piece
 
 Genner = Callable[..., Run]
 CPU = ("--threads", "1", "--gpu-layers", "0")
@@ -237,44 +244,76 @@ def test_a_judgement_of_texts_without_any_entity_is_no_error(genner: Genner, tmp
     assert records(tmp_path / "out.jsonl")[0]["entities"] == []
 
 
-def test_examples_are_shown_to_a_model_that_answers_in_a_chat_within_a_quarter_of_its_context(
-    genner: Genner, tmp_path: Path
-) -> None:
-    from genner_cli.engine.model import Model
-    from genner_cli.methods.candidates import Candidate
-    from genner_cli.running.judges import voters
-    from genner_cli.running.spec import RunSpec
+def foreign_model(tmp_path: Path) -> Path:
+    return write_random_model(tmp_path / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
 
-    path, train = extracted(genner, tmp_path, 3), tmp_path / "train.jsonl"
+
+def test_examples_stand_in_the_extraction_prompt_within_a_quarter_of_the_context(tmp_path: Path) -> None:
+    train, foreign = tmp_path / "train.jsonl", foreign_model(tmp_path)
     texts = [f"Ada{'x' * (at % 7)} Lovelace saw Oslo, number {at}." for at in range(60)]
     values = [{"text": text, "entities": [{"start": 0, "end": text.index(" "), "label": "PER"}]} for text in texts]
     write_documents(train, values)
-    foreign = write_random_model(tmp_path / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
-    options = {"context": 1024, "threads": 1, "gpu_layers": 0}
-    spec = RunSpec.of(model=str(foreign), examples=str(train), shots=32, **options)
-    (voter,) = voters([str(foreign)], spec)
-    with voter.open() as judge, Model(foreign, gpu_layers=0) as model:
-        posed = judge.poser.odds("Bob Lovelace saw Oslo.", Candidate(0, 3, "PER"))
-        assert posed
-        question = posed.questions[0]
-        answers = [piece.text for piece in question.rest if piece.text in ("Yes", "No")]
-        assert 2 < len(answers) < 32
-        assert abs(answers.count("Yes") - answers.count("No")) <= 1
-        assert len(model.prompt(question.rest)) - len(model.prompt(question.rest[-2:])) <= 1024 // 4
-        assert all(answer.error is None for _, answer in judge.score(posed.questions))
-    command = ("judge", path, "--model", foreign, *TYPES, *CPU)
+    options = {"context": 1024, "threads": 1, "gpu_layers": 0, "labels": (Label("PER"),), "shots": 32}
+    text = "Bob Lovelace saw Oslo, number 7."
+    for nearest in ("none", "words"):
+        (voter,) = voters([str(foreign)], RunSpec.of(examples=str(train), nearest=nearest, **options))
+        with voter.open() as judge, Model(foreign, gpu_layers=0) as model:
+            posed = judge.poser.odds(Query(text, text), Candidate(0, 3, "PER"))
+            assert posed
+            own, nothing = posed.questions
+            assert own.prefix == nothing.prefix
+            shared, examples = "".join(piece.text for piece in own.prefix), own.rest[:-2]
+            plain = RunSpec.of(**{**options, "shots": None})
+            size = len(model.prompt((*own.prefix, *examples))) - len(model.prompt(_without_examples(foreign, plain)))
+            assert ("Lovelace saw Oslo" in shared, examples == ()) == (nearest == "none", nearest == "none")
+            assert 20 < size <= 1024 // 4
+            assert all(answer.error is None for _, answer in judge.score(posed.questions))
+    assert "number 7." in examples[-4].text  # the nearest is the last
+
+
+def _without_examples(model: Path, spec: RunSpec) -> tuple[Piece, ...]:
+    with Model(model, gpu_layers=0) as opened:
+        task = task_of(opened, spec, "2026-01-01")
+        return task.prompt.prefix(task.labels)
+
+
+def test_a_judgement_with_other_examples_is_not_resumed(genner: Genner, tmp_path: Path) -> None:
+    path, train = extracted(genner, tmp_path, 3), tmp_path / "train.jsonl"
+    text = "Ada Lovelace saw Oslo."
+    write_documents(train, [{"text": text, "entities": [{"start": 0, "end": 12, "label": "PER"}]}] * 3)
+    command = ("judge", path, "--model", foreign_model(tmp_path), *TYPES, *CPU)
     plain, shown = tmp_path / "plain.jsonl", tmp_path / "shown.jsonl"
     assert genner(*command, "-o", plain).status == 0
     assert genner(*command, "--examples", train, "--shots", "2", "-o", shown).status == 0
-    manifest = orjson.loads(Path(f"{shown}.run.json").read_bytes())
-    assert "shots" in str(manifest)
-    assert genner(*command, "-o", shown).status == 2  # other questions
+    assert "shots" in str(orjson.loads(Path(f"{shown}.run.json").read_bytes()))
+    assert genner(*command, "-o", shown).status == 2
+    assert genner(*command, "--examples", train, "--shots", "2", "--nearest", "words", "-o", shown).status == 2
     smaller = genner(*command, "--examples", train, "--shots", "2", "--context", "1024", "-o", shown)
     assert (smaller.status, "context" in smaller.stderr) == (2, True)
     assert genner(*command, "--shots", "2", "-o", plain).status == 2
-    assert genner(*command, "--examples", train, "--ask", "label", "-o", tmp_path / "no.jsonl").status == 2
+    assert genner(*command, "--chat", "-o", plain).status == 2
+    asked = tmp_path / "no.jsonl"
+    assert genner(*command, "--examples", train, "--chat", "-o", asked).status == 2
+    assert genner(*command, "--examples", train, "--nearest", "span", "-o", asked).status == 2
+    assert genner(*command, "--chat", "-o", asked).status == 0
     own = genner("judge", path, "--examples", train, *TYPES, *CPU, "-o", tmp_path / "own.jsonl")
     assert (own.status, "no examples" in own.stderr) == (0, True)
+
+
+def test_a_foreign_model_asks_for_the_labels_of_the_entities_where_none_are_named(
+    genner: Genner, tmp_path: Path
+) -> None:
+    path, foreign = tmp_path / "a.jsonl", foreign_model(tmp_path)
+    write_documents(path, [{"id": 1, "text": "Ada saw Oslo.", "entities": [
+        {"start": 0, "end": 3, "label": "artist"}, {"start": 8, "end": 12, "label": "town"}]}])  # fmt: skip
+    for chat in (False, True):
+        (voter,) = voters([str(foreign)], RunSpec.of(threads=1, gpu_layers=0), [str(path)], chat=chat)
+        with voter.open() as judge:
+            posed = judge.poser.odds(Query("Ada saw Oslo.", "Ada saw Oslo."), Candidate(0, 3, "artist"))
+        assert posed
+        assert ("artist\ntown\n" in [piece.text for piece in posed.questions[0].prefix]) != chat
+    piped = genner("judge", "-", "--model", foreign, *CPU, "-o", tmp_path / "p.jsonl", stdin=path.read_bytes())
+    assert (piped.status, "--types" in piped.stderr) == (2, True)
 
 
 ENDS = """
@@ -294,15 +333,12 @@ asked.main()
 def test_a_question_that_kills_the_process_costs_its_vote(tmp_path: Path) -> None:
     from genner_cli import hub
     from genner_cli.methods.asking import answered
-    from genner_cli.methods.candidates import Candidate
     from genner_cli.running.judges import open_judge
-    from genner_cli.running.spec import RunSpec
-    from genner_cli.types import Label
 
     spec = RunSpec.of(labels=(Label("PER"),), threads=1, gpu_layers=0)
     with open_judge(hub.BUNDLED, spec) as sound, open_judge(hub.BUNDLED, spec, child=ENDS) as dying:
         texts = ("Ada saw Bergen.", "Ada saw Oslo.", "Ada slept.")
-        posed = [sound.poser.odds(text, Candidate(0, 3, "PER")) for text in texts]
+        posed = [sound.poser.odds(Query(text, text), Candidate(0, 3, "PER")) for text in texts]
         first, _, last = answered(posed, sound.score)
         assert answered(posed, dying.score) == [first, None, last]
 

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from scripted_judges import Knows, broken, of_score, voter
 
+from genner_cli.demonstrations import Query
 from genner_cli.errors import UsageError
 from genner_cli.generation import Answer, Question
 from genner_cli.methods.candidates import Candidate
@@ -370,8 +371,8 @@ class Noting(Asked):
 
     seen: ClassVar[list[tuple[str, tuple[int, int, str], tuple[tuple[int, int, str], ...]]]] = []
 
-    def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
-        self.seen.append((passage, candidate.key, tuple(each.key for each in before)))
+    def odds(self, passage: Query, candidate: Candidate, before: Option = (), /) -> Posed | None:
+        self.seen.append((passage.text, candidate.key, tuple(each.key for each in before)))
         return Asked.odds(self, passage, candidate, before)
 
 

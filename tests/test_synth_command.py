@@ -28,6 +28,7 @@ from genner_cli.methods import synthesis
 from genner_cli.methods.synthesis import LINE, WRITER_PROMPT
 from genner_cli.running.asked import AskedModel, Opening
 from genner_cli.running.spec import RunSpec
+from genner_cli.types import Label
 
 Genner = Callable[..., Run]
 CPU = ("--threads", "1", "--gpu-layers", "0")
@@ -154,7 +155,7 @@ asked.main()
 def test_texts_that_a_vocabulary_cannot_write_are_an_error_of_the_model(random_author: Path) -> None:
     opening = Opening(random_author, RunSpec(engine=ONE_THREAD), WRITER_PROMPT)
     with AskedModel(opening, CANNOT_WRITE) as asked, pytest.raises(ModelError):
-        asked.sizes([WRITER_PROMPT.rest("Write.")])
+        asked.task(RunSpec(labels=(Label("PER"),), engine=ONE_THREAD))
 
 
 DIES = """

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_GOLD, GoldFiles, Restart, run_options, tree_of
+from genner_cli.commands.options import FROM_GOLD, Chat, GoldFiles, Restart, run_options, tree_of
 from genner_cli.commands.terminal import document_bar, document_progress, show
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -43,6 +43,7 @@ def calibrate(
     output: Output = None,
     precision: Precision = None,
     predictions: Predictions = None,
+    chat: Chat = False,
     restart: Restart = False,
 ) -> None:
     """Calibrate a model's scores on validation data, and choose which entities to keep.
@@ -58,8 +59,8 @@ def calibrate(
     """
     if predictions is not None and precision is not None:
         raise UsageError("--precision chooses thresholds of labels, and --predictions roles; give one of them")
-    if predictions is None and restart:
-        raise UsageError("--restart discards what models of an ensemble have answered; it goes with --predictions")
+    if predictions is None and (restart or chat):
+        raise UsageError("--restart and --chat are about the models of an ensemble; they go with --predictions")
     if predictions is None:
         from genner_cli.calibration import calibration_tables
         from genner_cli.running.on_gold import calibrate as run
@@ -73,5 +74,5 @@ def calibrate(
         from genner_cli.running.ensembles import choose_and_write, roles_lines
 
         spec = replace(spec, output=output, restart=restart)
-        roles, path = choose_and_write(gold, predictions.split(","), spec, document_progress)
+        roles, path = choose_and_write(gold, predictions.split(","), spec, document_progress, chat=chat)
         show([*roles_lines(roles), f"written to {path}"])

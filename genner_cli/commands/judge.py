@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import Restart, RetryErrors, run_options, tree_of
+from genner_cli.commands.options import Chat, Restart, RetryErrors, run_options, tree_of
 from genner_cli.commands.terminal import document_progress, fail_if_any, say
 from genner_cli.methods.candidates import LABEL
 from genner_cli.options import Panel
-from genner_cli.running.spec import SHOTS, RunSpec
+from genner_cli.running.spec import RunSpec
 
 Inputs = Annotated[
     list[str],
@@ -45,24 +45,8 @@ Beam = Annotated[int, typer.Option(min=1, max=64, help="Paths down a tree of lab
 Whole = Annotated[bool, typer.Option("--whole", help="With --ask best: choose between whole answers of a document.")]
 
 
-Examples = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE", help="Labelled file: a model that is asked in a chat whether an entity is right is shown such"
-        " questions about it, with the answers.", show_default="none",
-    ),
-]  # fmt: skip
-Shots = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=64, help="Answered questions to show, as far as they fit into a quarter of the context.",
-        show_default=str(SHOTS),
-    ),
-]  # fmt: skip
-
-
 @run_options(
-    "labels", "text_field", "id_field", "download", "no_chat_template", Panel.SPEED,
+    "labels", "text_field", "id_field", "download", "examples", "shots", "nearest", "no_chat_template", Panel.SPEED,
     shown={"labels": "all of the entities"},
 )  # fmt: skip
 def judge(
@@ -75,16 +59,16 @@ def judge(
     roles: RolesFile = None,
     beam: Beam = 1,
     whole: Whole = False,
-    examples: Examples = None,
-    shots: Shots = None,
+    chat: Chat = False,
     restart: Restart = False,
     retry_errors: RetryErrors = False,
 ) -> None:
     """Let models judge entities: verify, vote, relabel, resolve overlaps, choose between two answers.
 
     The entities of all files are candidates. Each model in turn votes on each of them, one model in memory at a time;
-    the majority of all models that were asked decides. A model that genner trained is asked how probably it would
-    write the entity itself, another one in a chat. Each entity in the output has its `sources` and `votes`.
+    the majority of all models that were asked decides. A model is asked how probably it would write the entity itself,
+    in its extraction prompt, where --examples stand as in `genner extract`; with --chat, one that genner did not train
+    is asked questions. Each entity in the output has its `sources` and `votes`.
 
     With --types or --labels only entities with these labels are judged, and the others are left out; with --ask label
     all are, and get one of these labels.
@@ -98,20 +82,21 @@ def judge(
     - `genner judge a.jsonl b.jsonl c.jsonl -m a.gguf -m b.gguf -m c.gguf -o voted.jsonl`
     - `genner judge a.jsonl b.jsonl -m a.gguf -m b.gguf --roles roles.json -o voted.jsonl`
     - `genner judge without.jsonl with.jsonl --ask best --model qwen.gguf -o best.jsonl`
-    - `genner judge entities.jsonl --model qwen.gguf --examples train.jsonl --shots 8 -o verified.jsonl`
+    - `genner judge entities.jsonl --model qwen.gguf --examples train.jsonl --types PER,ORG -o verified.jsonl`
     - `genner judge spans.jsonl --ask label --labels tree.yaml --beam 3 --model qwen.gguf -o labelled.jsonl`
     """
     from genner_cli.files.roles import read_roles
     from genner_cli.methods.ruling import Ruling
     from genner_cli.running.judges import asks_of, judge_files, voters
 
-    spec = replace(spec, output=output, restart=restart, retry_errors=retry_errors, examples=examples, shots=shots)
+    spec = replace(spec, output=output, restart=restart, retry_errors=retry_errors)
     chosen = read_roles(roles) if roles else None
     asks = asks_of(ask, len(inputs), whole=whole, spec=spec)
     ruling = Ruling(
         thresholds=chosen.thresholds if chosen else {}, tree=tree_of(call), beam=beam, whole=whole,
         limit=spec.labels is not None and LABEL not in asks,
     )  # fmt: skip
-    done = judge_files(inputs, spec, voters(model or [None], spec), asks, ruling, chosen, document_progress)
+    asked = voters(model or [None], spec, inputs, chat=chat)
+    done = judge_files(inputs, spec, asked, asks, ruling, chosen, document_progress)
     say(done.summary())
     fail_if_any(done)

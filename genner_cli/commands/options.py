@@ -78,6 +78,9 @@ Threads = Annotated[int | None, _shared("threads")]
 GpuLayers = Annotated[int, _shared("gpu_layers")]
 Restart = Annotated[bool, _shared("restart")]
 RetryErrors = Annotated[bool, _shared("retry_errors")]
+Chat = Annotated[
+    bool, typer.Option("--chat", help="Ask judges that genner did not train questions in a chat.", show_default="off")
+]
 FROM_TRAIN = {"labels": "those of TRAIN"}
 """What the default is called of commands that take their labels from training data."""
 TrainTypes = Annotated[str | None, _types(show_default=FROM_TRAIN["labels"])]

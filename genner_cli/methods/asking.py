@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
+from genner_cli.demonstrations import Query
 from genner_cli.generation import Score
 from genner_cli.methods import cascade
 from genner_cli.methods.candidates import (
@@ -42,7 +43,7 @@ class _Shown(NamedTuple):
 
     document: int
     number: int
-    passage: str
+    passage: Query
     candidate: Candidate
     before: tuple[Candidate, ...]
 
@@ -100,7 +101,7 @@ class Asker:
 
     def _boundary(self, batch: _Batch) -> None:
         shown = list(batch.shown())
-        spans = [around(each.passage, each.candidate) for each in shown]
+        spans = [around(each.passage.text, each.candidate) for each in shown]
         posed = [
             self._poser.choice(each.passage, [(span,) for span in possible], each.before)
             for each, possible in zip(shown, spans, strict=True)
@@ -165,7 +166,7 @@ class _Batch:
                 passages = self._passages[document]
                 if passages and (chunk := passages.of(each.start, each.end)):
                     before = self._before(document, each.start, chunk)
-                    yield _Shown(document, number, chunk.text, moved(each, chunk), before)
+                    yield _Shown(document, number, passages.shown(chunk), moved(each, chunk), before)
 
     def _before(self, document: int, start: int, chunk: Chunk) -> tuple[Candidate, ...]:
         """The candidates that are probably right and end before a place, with offsets into the chunk."""
@@ -178,10 +179,10 @@ class _Batch:
         passages = self._passages[document]
         start, end = min(each.start for each in every), max(each.end for each in every)
         chunk = passages and passages.of(start, end)
-        if not chunk:
+        if not passages or not chunk:
             return None
         shown = [[moved(each, chunk) for each in option] for option in possible]
-        return self._poser.choice(chunk.text, shown, self._before(document, start, chunk))
+        return self._poser.choice(passages.shown(chunk), shown, self._before(document, start, chunk))
 
 
 def around(text: str, candidate: Candidate) -> list[Candidate]:

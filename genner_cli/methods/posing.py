@@ -1,7 +1,7 @@
 """Candidates -> closed questions, in one of two ways, and their answers -> scores.
 
 `Asked`: a question in a chat, for a model that follows instructions. `Rendered`: how probably a candidate is written in
-the model's own extraction prompt, for one that genner trained. Knows nothing of engines and files.
+an extraction prompt, for a model that genner trained or that is shown examples. Knows nothing of engines and files.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from genner_cli.chunking import split
+from genner_cli.demonstrations import Query
 from genner_cli.formats import output_format
 from genner_cli.generation import Answer, Continuation, Question
-from genner_cli.methods.answered import Answered
 from genner_cli.methods.candidates import Candidate
-from genner_cli.prompting import Demonstration, Instructions, Prompt
+from genner_cli.prompting import Instructions, Prompt
+from genner_cli.tasks import Asking, Pass, Task, TaskOf
 from genner_cli.types import Chunk, Entity, Label, Piece
 
 Option = Sequence[Candidate]
@@ -29,7 +31,7 @@ JUDGE_PROMPT = Prompt(
     "\n\nAnswer:\n",
 )
 YES, NO = ("Yes", "yes"), ("No", "no")
-NOTHING = '"N/A"'
+NOTHING = "N/A"
 """In place of a mention."""
 MOST_NUMBERED = 9
 """Options of a numbered question."""
@@ -44,22 +46,22 @@ class Posed(NamedTuple):
 
 
 class Poser(Protocol):
-    """A way to ask one model. `before`: entities that stand before what is asked about, as far as is known. None stands
-    for what cannot be asked."""
+    """A way to ask one model about a passage of a document. `before`: entities that stand before what is asked about,
+    as far as is known. None stands for what cannot be asked."""
 
     @property
     def passage_bytes(self) -> int:
         """UTF-8 bytes of what is shown with a question, at most."""
 
-    def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
+    def odds(self, passage: Query, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """Whether a candidate is right: one score, the log-odds."""
 
     def label(
-        self, passage: str, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
+        self, passage: Query, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
     ) -> Posed | None:
         """Which of the labels is that of a span: a score for each."""
 
-    def choice(self, passage: str, options: Sequence[Option], before: Option = (), /) -> Posed | None:
+    def choice(self, passage: Query, options: Sequence[Option], before: Option = (), /) -> Posed | None:
         """Which of at most `MOST_NUMBERED` options is right: a score for each."""
 
 
@@ -68,7 +70,12 @@ class Passages:
 
     def __init__(self, text: str, size: int) -> None:
         """`size`: their length in UTF-8 bytes, at most."""
+        self._text = text
         self._chunks = list(split(text, size))
+
+    def shown(self, chunk: Chunk) -> Query:
+        """A part, with the text that it is from."""
+        return Query(self._text, chunk.text)
 
     def of(self, start: int, end: int) -> Chunk | None:
         """The one with this range; None where it is cut in all of them."""
@@ -84,8 +91,7 @@ def moved(candidate: Candidate, chunk: Chunk) -> Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Questions in a chat. `prompt`: `JUDGE_PROMPT` in the model's chat template; `labels`: what stands in it;
-    `answered`: which answered questions stand before one whether a candidate is right.
+    """Questions in a chat. `prompt`: `JUDGE_PROMPT` in the model's chat template; `labels`: what stands in it.
 
     A model's inclination to an answer is subtracted: what it says to the same question about nothing in an empty text
     (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
@@ -94,84 +100,49 @@ class Asked:
     prompt: Prompt
     labels: tuple[Label, ...] = ()
     passage_bytes: int = PASSAGE_BYTES
-    answered: Answered | None = None
 
-    def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
+    def odds(self, passage: Query, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """See `Poser`; those of yes against no."""
-        asked = "Is {} " + question_of(candidate.label, self._definition(candidate.label))
-        shown = self._shown(passage, candidate, asked) if self.answered else ()
-        questions = self._with_nothing(passage, candidate, asked, (*YES, *NO), whole=False, shown=shown)
-        return Posed(questions, _yes_against_no)
-
-    def _shown(self, passage: str, candidate: Candidate, asked: str) -> Sequence[Demonstration]:
-        """The same question about mentions in other texts, with the answers."""
-        assert self.answered
-        mention = passage[candidate.start : candidate.end].casefold()
-
-        def pose(text: str, other: str) -> str:
-            return about(text, asked.replace("{}", f'"{other}"', 1))
-
-        return self.answered.before(passage, mention, candidate.label, pose)
+        definition = next((label.definition for label in self.labels if label.name == candidate.label), "")
+        label = f"{candidate.label} ({definition})" if definition else candidate.label
+        asked = f"Is {{}} an entity with the label {label}? Answer yes or no."
+        return Posed(self._with_nothing(passage.text, candidate, asked, (*YES, *NO), whole=False), _yes_against_no)
 
     def label(
-        self, passage: str, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
+        self, passage: Query, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
     ) -> Posed | None:
         """See `Poser`; the log-probability of its name."""
         lines = "".join(f"{_line(label)}\n" for label in labels)
         asked = "Which label is right for {}?\n" + f"{lines}Answer with the label."
         names = tuple(label.name for label in labels)
-        return Posed(self._with_nothing(passage, candidate, asked, names, whole=True), _without_inclination)
+        return Posed(self._with_nothing(passage.text, candidate, asked, names, whole=True), _without_inclination)
 
-    def choice(self, passage: str, options: Sequence[Option], before: Option = (), /) -> Posed | None:
+    def choice(self, passage: Query, options: Sequence[Option], before: Option = (), /) -> Posed | None:
         """See `Poser`; the log-probability of its number, the mean of both orders, so that its place does not count."""
         if len(options) > MOST_NUMBERED:
             return None
-        shown = [_described(passage, option) for option in options]
-        questions = (self._numbered(passage, shown), self._numbered(passage, shown[::-1]))
+        shown = [_described(passage.text, option) for option in options]
+        questions = (self._numbered(passage.text, shown), self._numbered(passage.text, shown[::-1]))
         return Posed(questions, _mean_of_orders)
 
-    def _numbered(self, passage: str, shown: Sequence[str]) -> Question:
+    def _numbered(self, text: str, shown: Sequence[str]) -> Question:
         lines = "".join(f"{number}. {each}\n" for number, each in enumerate(shown, 1))
         numbers = tuple(str(number) for number in range(1, len(shown) + 1))
-        return self._question(passage, f"Which answer is right?\n{lines}Answer with its number.", numbers, whole=False)
+        return self._question(text, f"Which answer is right?\n{lines}Answer with its number.", numbers, whole=False)
 
     def _with_nothing(
-        self,
-        passage: str,
-        candidate: Candidate,
-        asked: str,
-        options: Sequence[str],
-        *,
-        whole: bool,
-        shown: Sequence[Demonstration] = (),
+        self, text: str, candidate: Candidate, asked: str, options: Sequence[str], *, whole: bool
     ) -> tuple[Question, ...]:
         """The question about a candidate, and that about nothing; `{}` stands for the mention."""
         before, _, behind = asked.partition("{}")
-        mentions = (passage, _quoted(passage, candidate)), ("", NOTHING)
+        mentions = (text, _quoted(text, candidate)), ("", f'"{NOTHING}"')
         return tuple(
-            self._question(text, f"{before}{mention}{behind}", options, whole=whole, shown=shown)
-            for text, mention in mentions
+            self._question(passage, f"{before}{mention}{behind}", options, whole=whole) for passage, mention in mentions
         )
 
-    def _question(
-        self, passage: str, question: str, options: Sequence[str], *, whole: bool, shown: Sequence[Demonstration] = ()
-    ) -> Question:
-        prompt = self.answered.prompts[len(shown)] if self.answered else self.prompt
-        rest = (*prompt.shown(shown), *prompt.rest(about(passage, question)))
-        return Question(prompt.prefix(self.labels), rest, tuple((Piece(each),) for each in options), whole)
-
-    def _definition(self, name: str) -> str:
-        return next((label.definition for label in self.labels if label.name == name), "")
-
-
-def question_of(label: str, definition: str = "") -> str:
-    """What stands behind `Is MENTION` in the question whether it has a label."""
-    return f"an entity with the label {label}{f' ({definition})' * bool(definition)}? Answer yes or no."
-
-
-def about(passage: str, question: str) -> str:
-    """A passage with a question about it."""
-    return f"{passage}\n\nQuestion: {question}"
+    def _question(self, text: str, question: str, options: Sequence[str], *, whole: bool) -> Question:
+        rest = self.prompt.rest(f"{text}\n\nQuestion: {question}")
+        return Question(self.prompt.prefix(self.labels), rest, tuple((Piece(each),) for each in options), whole)
 
 
 def _quoted(passage: str, candidate: Candidate) -> str:
@@ -211,60 +182,108 @@ def _log_sum(logs: Sequence[float]) -> float:
 
 
 class Rendered:
-    """How probably a model that genner trained writes a candidate, in its own prompt and format, after the entities
-    before it: the score that it would give the entity (`extraction.score`), for entities that it did not choose,
-    against that of going on without an entity there."""
+    """How probably a model writes a candidate, in an extraction prompt and its format, after the entities before it:
+    the score that it would give the entity (`extraction.score`), for entities that it did not choose, against that of
+    going on without an entity there.
 
-    def __init__(self, instructions: Instructions, labels: Sequence[Label] = ()) -> None:
-        """`labels`: those asked for; its own without any."""
+    `inclination`: what the model says to a text that is "N/A" and a mention of it all is subtracted, for models that
+    did not learn how often an entity has each label (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
+    """
+
+    def __init__(
+        self, labels: Sequence[Label], task_of: TaskOf, *, passage_bytes: int, inclination: bool = False
+    ) -> None:
+        """`labels`: those asked for where a question does not name them all; `passage_bytes`: see `Poser`."""
+        self._labels, self._task_of, self._inclination = tuple(labels), task_of, inclination
+        self._askings: dict[tuple[Label, ...], Asking] = {}
+        self.passage_bytes = passage_bytes
+
+    @classmethod
+    def of_trained(cls, instructions: Instructions, labels: Sequence[Label] = ()) -> Rendered:
+        """For a model that genner trained. `labels`: those asked for; its own without any."""
         known = {label.name: label for label in instructions.labels}
-        wanted = [known.get(each.name, each) for each in labels] or [known[n] for n in instructions.default_labels]
-        self._labels = instructions.labels_trained_together(wanted)
-        self._known, self._instructions = known, instructions
-        self._format = output_format(instructions.format)
-        self.passage_bytes = instructions.chunk_bytes
 
-    def odds(self, passage: str, candidate: Candidate, before: Option = (), /) -> Posed | None:
+        def task_of(asked: tuple[Label, ...]) -> Task:
+            defined = [known.get(label.name, label) for label in asked]
+            return Task.of(instructions, instructions.labels_trained_together(defined))
+
+        own = [known[name] for name in instructions.default_labels]
+        return cls(labels or own, task_of, passage_bytes=instructions.chunk_bytes)
+
+    def odds(self, passage: Query, candidate: Candidate, before: Option = (), /) -> Posed | None:
         """See `Poser`; those of its rendering against all that the model may write in place of its first token."""
         return self.choice(passage, ((candidate,),), before)
 
     def label(
-        self, passage: str, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
+        self, passage: Query, candidate: Candidate, labels: Sequence[Label], before: Option = (), /
     ) -> Posed | None:
         """See `Poser`; the log-odds of the span with that label."""
         spans = [Candidate(candidate.start, candidate.end, label.name) for label in labels]
-        return self.choice(passage, [(span,) for span in spans], before)
+        return self._posed(passage, [(span,) for span in spans], before, tuple(labels))
 
-    def choice(self, passage: str, options: Sequence[Option], before: Option = (), /) -> Posed | None:
+    def choice(self, passage: Query, options: Sequence[Option], before: Option = (), /) -> Posed | None:
         """See `Poser`; the sum of its candidates' log-odds, 0 for nothing."""
+        return self._posed(passage, options, before, self._labels)
+
+    def _posed(
+        self, passage: Query, options: Sequence[Option], before: Option, labels: tuple[Label, ...]
+    ) -> Posed | None:
         asked = [
-            self._question(passage, (*before, *option[:at]), each)
+            self._questions(passage, (*before, *option[:at]), each, labels)
             for option in options
             for at, each in enumerate(option)
         ]
-        questions = tuple(question for question in asked if question)
+        if not all(asked):
+            return None
         sizes = [len(option) for option in options]
 
         def read(answers: Sequence[Answer]) -> tuple[float, ...]:
-            odds = (_log_odds(*logs) for logs in _logs(answers))
-            return tuple(sum(next(odds) for _ in range(size)) for size in sizes)
+            odds = [_log_odds(*logs) for logs in _logs(answers)]
+            own = iter(_pairwise_differences(odds) if self._inclination else odds)
+            return tuple(sum(next(own) for _ in range(size)) for size in sizes)
 
-        return Posed(questions, read) if len(questions) == len(asked) else None
+        return Posed(tuple(chain.from_iterable(asked)), read)
 
-    def _question(self, passage: str, before: Option, candidate: Candidate) -> Question | None:
-        labels, model = self._labels, self._instructions
+    def _questions(
+        self, passage: Query, before: Option, candidate: Candidate, labels: tuple[Label, ...]
+    ) -> tuple[Question, ...]:
+        """The question about a candidate, and that about nothing behind the same examples; none where the format cannot
+        say it."""
         if candidate.label not in {label.name for label in labels}:
-            labels = (*labels, self._known.get(candidate.label, Label(candidate.label)))
-        names = [label.name for label in labels]
-        entity = _entity(passage, candidate)
-        rendering = self._format.render(passage, [*(_entity(passage, each) for each in before), entity], names)
+            labels = (*labels, Label(candidate.label))
+        one = self._pass(labels, candidate.label)
+        prefix, shown, prompt = one.pieces(passage)
+
+        def question(text: str, known: Option, asked: Candidate) -> Question | None:
+            continuation = self._continuation(one.task, text, known, asked)
+            rest = (*shown, *prompt.rest(text))
+            return Question(prefix, rest, continuation=continuation) if continuation else None
+
+        own = question(passage.text, before, candidate)
+        nothing = Candidate(0, len(NOTHING), candidate.label)
+        asked = [own, question(NOTHING, (), nothing)] if self._inclination else [own]
+        return tuple(each for each in asked if each) if all(asked) else ()
+
+    def _pass(self, labels: tuple[Label, ...], label: str) -> Pass:
+        """Of those that ask for the labels, the one with this label."""
+        if labels not in self._askings:
+            self._askings[labels] = Asking.of(self._task_of(labels))
+        return next(each for each in self._askings[labels].passes if label in each.task.names)
+
+    def _continuation(self, task: Task, text: str, before: Option, candidate: Candidate) -> Continuation | None:
+        output = output_format(task.format)
+        entity = _entity(text, candidate)
+        rendering = output.render(text, [*(_entity(text, each) for each in before), entity], task.names)
         if any(each.entity == entity for each in rendering.left_out):
             return None
-        parsed = next(each for each in self._format.parse(rendering.completion, passage) if each == entity)
+        parsed = next(each for each in output.parse(rendering.completion, text) if each == entity)
         start, end = parsed.rendering[0].start, parsed.rendering[-1].end
-        lock = self._format.lock(passage, names, whole_words=model.whole_words)
-        continuation = Continuation(lock, rendering.completion[:end], start)
-        return Question(model.prompt.prefix(labels), model.prompt.rest(passage), continuation=continuation)
+        lock = output.lock(text, task.names, whole_words=task.whole_words)
+        return Continuation(lock, rendering.completion[:end], start)
+
+
+def _pairwise_differences(odds: Sequence[float]) -> list[float]:
+    return [one - other for one, other in zip(odds[::2], odds[1::2], strict=True)]
 
 
 def _entity(passage: str, candidate: Candidate) -> Entity:

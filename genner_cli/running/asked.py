@@ -16,7 +16,7 @@ from genner_cli.generation import Answer, Completion, Question, Request, smaller
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.running.process import Child, ChildDied, PipeEnd, served
 from genner_cli.running.spec import RunSpec
-from genner_cli.types import Piece
+from genner_cli.tasks import Task
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
@@ -38,23 +38,21 @@ class Opening(NamedTuple):
     most: int = 0
 
 
-class Measuring(NamedTuple):
-    """In place of a batch: how many tokens has each of these? A list of counts is the answer."""
+class Tasking(NamedTuple):
+    """In place of a batch: what is this model asked in such a run? A task is the answer."""
 
-    prompts: tuple[tuple[Piece, ...], ...]
+    spec: RunSpec
 
 
 class AskedModel:
     """A model that is open in a child process; a context manager.
 
     `instructions`: of a model that genner trained. `prompts[n]`: the general prompt with n demonstrations; of a model
-    that genner trained there are none. `trained_context`: the tokens that it was trained to read. `child`: the Python
-    code of the process. Raises ModelError.
+    that genner trained there are none. `child`: the Python code of the process. Raises ModelError.
     """
 
     instructions: Instructions | None
     prompts: tuple[Prompt, ...]
-    trained_context: int
 
     def __init__(self, opening: Opening, child: str = CHILD) -> None:
         self._opening, self._code = opening, child
@@ -79,14 +77,18 @@ class AskedModel:
         """The model's GGUF."""
         return self._opening.file
 
-    def sizes(self, prompts: Sequence[Sequence[Piece]]) -> list[int]:
-        """The tokens of each. Raises ModelError where the vocabulary cannot write one, or the process ends."""
+    def task(self, spec: RunSpec) -> Task:
+        """What the model is asked in a run with these labels and examples. Raises UsageError for files that cannot be
+        used, ModelError where the process ends."""
         try:
-            return self._answered(Measuring(tuple(map(tuple, prompts))))
-        except DataError as error:
-            raise ModelError(f"{self.file}: {error}") from error
+            found = self._exchanged(Tasking(spec))
         except ChildDied as death:
-            raise ModelError(f"{self.file}: its process {death} when it counted tokens; try again") from death
+            raise ModelError(f"{self.file}: its process {death} when it read the examples; try again") from death
+        if isinstance(found, DataError):  # its vocabulary cannot write them
+            raise ModelError(f"{self.file}: {found}") from found
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]
 
     def _start(self) -> None:
         self._process = Child(self._code)
@@ -102,7 +104,7 @@ class AskedModel:
         if isinstance(opened, Exception):
             self._process.close()
             raise opened
-        self.instructions, self.prompts, self.trained_context = opened
+        self.instructions, self.prompts = opened
 
     def _exchanged(self, message: object) -> Any:
         """What the child answers. Raises ChildDied."""
@@ -119,7 +121,7 @@ class AskedModel:
             for each in batch:
                 yield self._alone(each, failed)
 
-    def _answered(self, batch: Sequence[Question | Request] | Measuring) -> list[Any]:
+    def _answered(self, batch: Sequence[Question | Request]) -> list[Any]:
         """What the child answers to each. Raises ChildDied, and what the child has raised."""
         found = self._exchanged(batch)
         if isinstance(found, Exception):
@@ -161,15 +163,24 @@ def _serve(connection: PipeEnd, opening: Opening) -> None:
         Model(opening.file, gpu_layers=engine_options.gpu_layers) as model,
         Engine(model, engine_options) as engine,
     ):
-        connection.send((*_prompts(model, opening), model.trained_context))
+        connection.send(_prompts(model, opening))
         while True:
-            batch: list[Any] | Measuring = connection.recv()
-            if isinstance(batch, Measuring):
-                connection.send([len(model.prompt(pieces)) for pieces in batch.prompts])
+            batch: list[Any] | Tasking = connection.recv()
+            if isinstance(batch, Tasking):
+                connection.send(_task(model, batch.spec))
                 continue
             asked = engine.score if isinstance(batch[0], Question) else engine.generate
             found = dict(asked(batch))
             connection.send([found[number] for number in range(len(batch))])
+
+
+def _task(model: Model, spec: RunSpec) -> Task | GennerError:
+    from genner_cli.running.llama import task_of
+
+    try:
+        return task_of(model, spec, DAY)
+    except GennerError as error:
+        return error
 
 
 def _prompts(model: Model, opening: Opening) -> tuple[Instructions | None, tuple[Prompt, ...]]:

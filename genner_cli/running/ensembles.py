@@ -71,14 +71,15 @@ def choose(
 
 
 def choose_and_write(
-    gold: Sequence[str], predictions: Sequence[str], spec: RunSpec, progress: Progress = silent
+    gold: Sequence[str], predictions: Sequence[str], spec: RunSpec, progress: Progress = silent, *, chat: bool = False
 ) -> tuple[Roles, str]:
     """Chooses the roles of files of predictions and of the models in `spec.model`, separated by commas, and writes them
-    to the output; gives them, and the file. Raises as `choose`."""
+    to the output; gives them, and the file. `chat`: see `voters`. Raises as `choose`."""
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
     paths = expand(predictions)
     writer = Writer(spec.output, inputs=(*gold, *paths), suffixes=(".json",))
-    asked = voters([*spec.model.split(",")] if spec.model else [None], spec)
+    models = [*spec.model.split(",")] if spec.model else [None]
+    asked = voters(models, spec, paths, chat=chat)
     ruling = Ruling(tree=LabelTree.flat(spec.labels or ()), limit=spec.labels is not None)
     documents = tuple(replace(each, entities=tuple(ruling.concerned(each.entities))) for each in documents)
     roles = choose(documents, files_of(paths, spec), source_names(paths), asked, ruling, progress)

@@ -196,13 +196,14 @@ class _Choice:
         """Tokens of all documents would take long to count, so the budget is in bytes, by what a sample takes at most
         for one."""
         sample = [each for each in map(self._rendered.of, pool[:: 1 + len(pool) // SAMPLED]) if each]
-        turns = self._shots * self._size([Demonstration("", "")])
-        rate = max((self._size([each]) / each.size for each in sample), default=1.0)
-        budget = int(max(0, self._budget - turns) / rate)
+        sizes = [self._size([each]) for each in sample]
+        shots = min(self._shots, self._budget // min(sizes, default=1))
+        rate = max((size / each.size for size, each in zip(sizes, sample, strict=True)), default=1.0)
+        budget = int(max(0, self._budget - shots * self._size([Demonstration("", "")])) / rate)
         if self._shots * max((each.size for each in sample), default=0) > budget:
             message = "texts get fewer than %d examples where these take more than %d tokens, a quarter of the context"
             log.warning(message, self._shots, self._budget)
-        return Nearest(tuple(pool), self._rendered, self._shots, budget, way)
+        return Nearest(tuple(pool), self._rendered, shots, budget, way)
 
     def _size(self, shown: Sequence[Demonstration]) -> int:
         """Tokens that they take."""

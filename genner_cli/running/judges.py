@@ -10,47 +10,67 @@ from pathlib import Path
 from typing import Any
 
 from genner_cli import hub
-from genner_cli.demonstrations import ByWords
 from genner_cli.errors import UsageError
+from genner_cli.files import size
 from genner_cli.files.hashing import fingerprint, hash_files
-from genner_cli.files.reading import expand
+from genner_cli.files.predictions import extraction_of
+from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.roles import Roles
 from genner_cli.files.writing import check_target
-from genner_cli.methods.answered import Answered
 from genner_cli.methods.candidates import ASKS, BEST, LABEL, OVERLAP, VALID
-from genner_cli.methods.posing import JUDGE_PROMPT, YES, Asked, Poser, Rendered, about, question_of
+from genner_cli.methods.posing import JUDGE_PROMPT, PASSAGE_BYTES, Asked, Poser, Rendered
 from genner_cli.methods.ruling import Ruling
-from genner_cli.prompting import Demonstration
 from genner_cli.running.asked import CHILD, AskedModel, Opening
-from genner_cli.running.examples import BUDGET_SHARE, SAMPLED, examples_of
+from genner_cli.running.examples import examples_of
 from genner_cli.running.judging import Judge, Stage, Voter, judge, log, source_names, stages, stages_folder
 from genner_cli.running.local import Progress, silent
 from genner_cli.running.rewriting import Done, files_of
-from genner_cli.running.spec import SHOTS, STDIO, RunSpec
-from genner_cli.types import Document
+from genner_cli.running.spec import SHOTS, STDIO, Nearness, RunSpec
+from genner_cli.tasks import Task
+from genner_cli.types import Label
+
+JUDGED_FORMAT = "bracketed"
+"""In which a model that genner did not train tells right entities from wrong ones best (docs/methods.md)."""
 
 
-def voters(models: Sequence[str | None], spec: RunSpec) -> list[Voter]:
-    """The models of these references, None for the bundled one; none is loaded yet. Raises UsageError, ModelError."""
+def voters(
+    models: Sequence[str | None], spec: RunSpec, inputs: Sequence[str] = (), *, chat: bool = False
+) -> list[Voter]:
+    """The models of these references, None for the bundled one; none is loaded yet.
+
+    `inputs`: whose entities' labels are asked for where the spec names none; `chat`: models that genner did not train
+    are asked questions in a chat. Raises UsageError, ModelError.
+    """
     files = [hub.resolve(model, download=spec.download) for model in models]
     if len(set(files)) < len(files):
         raise UsageError("--model names a model twice; name each once")
     names = source_names([str(file) for file in files])
-    pool = examples_of(spec) if spec.examples else ()
     settings: dict[str, Any] = {
         "labels": [[label.name, label.definition] for label in spec.labels or ()],
         "no-chat-template": spec.no_chat_template,
+        "chat": chat,
     }
     if spec.examples:
-        settings |= {
-            "examples": hash_files(map(Path, expand([spec.examples]))),
-            "shots": spec.shots or SHOTS,
-            "context": spec.engine.context,  # a quarter of which the examples may take
-        }
+        settings |= _examples(spec, chat=chat)
     return [
-        Voter(name, fingerprint([file]), partial(open_judge, file, spec, pool), settings)
+        Voter(name, fingerprint([file]), partial(open_judge, file, spec, tuple(inputs), chat=chat), settings)
         for name, file in zip(names, files, strict=True)
     ]
+
+
+def _examples(spec: RunSpec, *, chat: bool) -> dict[str, Any]:
+    """What a resumed run compares of the examples. Raises UsageError for those that cannot be shown."""
+    if chat:
+        raise UsageError("--examples are answers in an extraction prompt and cannot be combined with --chat")
+    if spec.nearest not in (None, Nearness.NONE, Nearness.WORDS):
+        raise UsageError(f"--nearest {spec.nearest}: judges choose examples by words alone; give --nearest words")
+    examples_of(spec)
+    return {
+        "examples": hash_files(map(Path, expand([spec.examples or ""]))),
+        "shots": spec.shots or SHOTS,
+        "nearest": str(spec.nearest or Nearness.NONE),
+        "context": spec.engine.context,  # a quarter of which the examples may take
+    }
 
 
 def judge_files(
@@ -93,8 +113,6 @@ def asks_of(given: str | None, files: int, *, whole: bool, spec: RunSpec) -> tup
         raise UsageError("--ask label chooses among labels; name them with --types or --labels")
     if whole and BEST not in asks:
         raise UsageError("--whole chooses between whole answers; add --ask best")
-    if spec.examples and VALID not in asks:
-        raise UsageError("--examples are shown where it is asked whether an entity is right; add valid to --ask")
     return asks
 
 
@@ -122,50 +140,55 @@ class Verification:
                 "--verify self cannot be combined with --adapter; merge it (genner export) or name a judge"
             )
         check_target(spec.output, inputs=spec.inputs)
-        self._spec = spec
-        self._voters = voters([spec.model if model == "self" else model], spec)
-        self.extracting = replace(spec, output=str(stages_folder(spec.output) / "extracted.jsonl"))
+        extracted = str(stages_folder(spec.output, make=False) / "extracted.jsonl")
+        nearest = (
+            Nearness.WORDS if spec.nearest and spec.nearest.way else None
+        )  # vectors are the extracting model's own
+        self._judging = replace(spec, nearest=nearest)
+        self._voters = voters([spec.model if model == "self" else model], self._judging, [extracted])
+        stages_folder(spec.output)
+        self.extracting = replace(spec, output=extracted)
 
     def run(self, progress: Progress = silent) -> Done:
         """Judges what was extracted."""
-        return judge_files([self.extracting.output], self._spec, self._voters, (VALID,), Ruling(), progress=progress)
+        return judge_files([self.extracting.output], self._judging, self._voters, (VALID,), Ruling(), progress=progress)
 
 
 @contextmanager
-def open_judge(file: Path, spec: RunSpec, pool: tuple[Document, ...] = (), child: str = CHILD) -> Iterator[Judge]:
-    """One that genner trained is asked in its own extraction prompt, another one in a chat, in which it is shown
-    questions about the documents of the pool with their answers. `child`: the Python code of the process. Raises
-    ModelError."""
-    most = (spec.shots or SHOTS) if pool else 0
-    with AskedModel(Opening(file, spec, JUDGE_PROMPT, most), child) as opened:
-        poser = _poser(opened, spec, pool)
-        if pool and isinstance(poser, Rendered):
-            log.warning("%s: was trained by genner and is asked in its own prompt; it is shown no examples", file)
-        yield Judge(poser, opened.score)
+def open_judge(
+    file: Path, spec: RunSpec, inputs: Sequence[str] = (), *, chat: bool = False, child: str = CHILD
+) -> Iterator[Judge]:
+    """See `voters`. `child`: the Python code of the process. Raises ModelError, and UsageError where no labels are
+    known."""
+    with AskedModel(Opening(file, spec, JUDGE_PROMPT), child) as opened:
+        yield Judge(_poser(opened, spec, inputs, chat=chat), opened.score)
 
 
-def _poser(opened: AskedModel, spec: RunSpec, pool: tuple[Document, ...]) -> Poser:
-    labels = spec.labels or ()
+def _poser(opened: AskedModel, spec: RunSpec, inputs: Sequence[str], *, chat: bool) -> Poser:
     if opened.instructions:
-        return Rendered(opened.instructions, labels)
-    if not pool:
-        return Asked(opened.prompts[0], labels)
-    room = min(spec.engine.context, opened.trained_context) // BUDGET_SHARE
-    return Asked(opened.prompts[0], labels, answered=_answered(opened, pool, room))
+        if spec.examples:
+            log.warning("%s: was trained by genner and has a prompt of its own; it is shown no examples", opened.file)
+        return Rendered.of_trained(opened.instructions, spec.labels or ())
+    if chat:
+        return Asked(opened.prompts[0], spec.labels or ())
+    labels = spec.labels or _labels_in(inputs, spec)
+
+    def task_of(asked: tuple[Label, ...]) -> Task:
+        shown = spec.examples if set(labels) <= set(asked) else None  # no level of a tree alone has examples
+        return opened.task(
+            RunSpec(
+                labels=asked, format=JUDGED_FORMAT, examples=shown, shots=spec.shots if shown else None,
+                nearest=spec.nearest if shown else None, no_chat_template=spec.no_chat_template,
+                text_field=spec.text_field, id_field=spec.id_field, chunk_bytes=PASSAGE_BYTES, engine=spec.engine,
+            )
+        )  # fmt: skip
+
+    return Rendered(labels, task_of, passage_bytes=PASSAGE_BYTES, inclination=True)
 
 
-def _answered(opened: AskedModel, pool: tuple[Document, ...], room: int) -> Answered:
-    """Answered questions of at most `room` tokens. Those of all texts would take long to count, so the budget is in
-    bytes, by what a sample takes at most for one."""
-    prompts = opened.prompts
-    label = max((entity.label for document in pool for entity in document.entities), key=len)
-    texts = (each.text for each in pool[:: 1 + len(pool) // SAMPLED] if each.text)
-    sample = [Demonstration(about(text, f'Is "" {question_of(label)}'), YES[0]) for text in texts]
-    turn, *sizes = opened.sizes([prompts[1].shown([each]) for each in (Demonstration("", ""), *sample)])
-    sizes = [size - turn for size in sizes]
-    shots = min(len(prompts) - 1, room // (turn + min(sizes)))
-    if shots < len(prompts) - 1:
-        shown = (opened.file, shots, len(prompts) - 1, room)
-        log.warning("%s: %d of %d examples fit into %d tokens, a quarter of the context", *shown)
-    rate = max(tokens / each.size for tokens, each in zip(sizes, sample, strict=True))
-    return Answered(prompts, ByWords(pool), shots, int(max(0, room - shots * turn) / rate))
+def _labels_in(inputs: Sequence[str], spec: RunSpec) -> tuple[Label, ...]:
+    """The labels of the entities in files, by name. Raises UsageError for streams, which can be read only once."""
+    if any(size(path) is None for path in inputs):
+        raise UsageError("the labels of a stream are not known beforehand; name them with --types or --labels")
+    records = read_documents(inputs, text_field=spec.text_field, id_field=spec.id_field, dropped=())
+    return tuple(map(Label, sorted({entity.label for each in records for entity in extraction_of(each).entities})))

@@ -71,7 +71,7 @@ def _opened(model: Model, facts: ModelFacts, engine: Engine, ranked: Rank, spec:
 
 def _facts(model: Model, spec: RunSpec, facts: ModelFacts) -> ModelFacts:
     """The same model's facts for another spec."""
-    task = replace(_task(model, spec, _day(facts, spec)), patterns=facts.task.patterns)
+    task = replace(task_of(model, spec, _day(facts, spec)), patterns=facts.task.patterns)
     calibration = _calibration(task, model, facts.files, facts.fingerprint, spec)
     return replace(facts, task=replace(task, calibration=calibration))
 
@@ -95,7 +95,7 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
     with Model(files[0], gpu_layers=spec.engine.gpu_layers, adapter=adapter, tokens=tokens) as model:
         digest = fingerprint(files) if tokens is None else f"{fingerprint(files)}:{tokens}"
         day = spec.prompt_date or date.today().isoformat()
-        task = _task(model, spec, day)
+        task = task_of(model, spec, day)
         task = replace(task, calibration=_calibration(task, model, files, digest, spec), patterns=patterns)
         engine: dict[str, Any] = {llama.PACKAGE: version(llama.PACKAGE), **report(model.header, spec.engine)}
         if task.demonstrations and writes_date(_template(model, spec)):
@@ -105,7 +105,8 @@ def open_model(spec: RunSpec) -> Iterator[tuple[ModelFacts, Model]]:
         yield ModelFacts(task, files, digest, model.trained_context, engine), model
 
 
-def _task(model: Model, spec: RunSpec, day: str, warned: set[str] | None = None) -> Task:
+def task_of(model: Model, spec: RunSpec, day: str, warned: set[str] | None = None) -> Task:
+    """What a run asks an open model, on a day (chat templates may write it). Raises UsageError with a remedy."""
     context = min(spec.engine.context, model.trained_context)
     instructions = Instructions.from_metadata(model.metadata)
 
@@ -138,7 +139,7 @@ def task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, warned: set[s
     """
     given = {label.name: label for label in spec.labels or ()}
     asked = tuple(label if label.definition else given.get(label.name, label) for label in labels)
-    task = _task(model, replace(spec, labels=asked), _day(facts, spec), warned)
+    task = task_of(model, replace(spec, labels=asked), _day(facts, spec), warned)
     task = replace(task, calibration=facts.task.calibration)
     context = min(spec.engine.context, model.trained_context)
     for each in task.by_pass():
