@@ -44,6 +44,7 @@ def voters(models: Sequence[str | None], spec: RunSpec) -> list[Voter]:
     if spec.examples:
         settings |= {
             "examples": hash_files(map(Path, expand([spec.examples]))),
+            "names of labels": spec.tree.names(),
             "shots": spec.shots or SHOTS,
             "context": spec.engine.context,  # a quarter of which the examples may take
         }

@@ -11,13 +11,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files import OUTPUT_FIELDS, size
+from genner_cli.files.gold import NO_NAMES
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.generation import Score
@@ -28,7 +29,7 @@ from genner_cli.methods.ruling import Ruling
 from genner_cli.plurals import counted
 from genner_cli.running.local import Progress, named, silent
 from genner_cli.running.rewriting import Done, Files, Record, Rewritten, id_of, rewrite
-from genner_cli.types import Document, Entity, Extraction, FailedDocument
+from genner_cli.types import Document, Extraction, FailedDocument
 
 log = logging.getLogger("genner")
 STAGES = ".stages"
@@ -99,7 +100,7 @@ def judge(
             retry_errors=files.retry_errors,
         )  # fmt: skip
         with Voting(stage, ruling, sources, first=not last) as voting:
-            joined = None if last else lambda read: proposals(inputs, sources, files, read)
+            joined = None if last else lambda read: proposals(inputs, sources, files, read, ruling.names)
             done = rewrite(of_stage, voting, named(progress, f"{number} of {len(plan)}, {stage.name}"), joined)
         last = output
     return done
@@ -251,11 +252,16 @@ def candidate_value(candidate: Candidate, text: str) -> dict[str, Any]:
 
 
 def proposals(
-    paths: Sequence[str], sources: Sequence[str], files: Files, read: Callable[[int], None]
+    paths: Sequence[str],
+    sources: Sequence[str],
+    files: Files,
+    read: Callable[[int], None],
+    names: Mapping[str, str] = NO_NAMES,
 ) -> Iterator[Record]:
     """The documents of several outputs that stand side by side, each with the union of the candidates.
 
-    A source whose record failed proposes nothing there; where all failed, or one cannot be read, the document did.
+    `names`: what labels are called instead, by what the outputs call them (`LabelTree.names`). A source whose record
+    failed proposes nothing there; where all failed, or one cannot be read, the document did.
     Raises UsageError where the outputs do not have the same documents.
     """
     readers = [
@@ -266,13 +272,13 @@ def proposals(
         if None in records:
             ended, other = paths[records.index(None)], next(each for each in records if each is not None)
             raise UsageError(f"{ended}: ends before document {number:,}, which is in {other.source}; {_REMEDY}")
-        yield _proposal(records, sources)
+        yield _proposal(records, sources, names)
 
 
 _REMEDY = "give outputs of `genner extract` for the same documents, in the same order"
 
 
-def _proposal(records: Sequence[Record], sources: Sequence[str]) -> Record:
+def _proposal(records: Sequence[Record], sources: Sequence[str], names: Mapping[str, str]) -> Record:
     first = next((each for each in records if isinstance(each, Document)), records[0])
     for each in records:
         if each.id != first.id or (isinstance(each, Document) and each.text != first.text):  # type: ignore[union-attr]
@@ -281,7 +287,11 @@ def _proposal(records: Sequence[Record], sources: Sequence[str]) -> Record:
     for one in done.values():
         if isinstance(one.document, FailedDocument) and one.error is None:  # unreadable, not recorded as failed
             return one.document
-    sound: dict[str, tuple[Entity, ...]] = {name: each.entities for name, each in done.items() if _is_sound(each)}
+    sound = {
+        source: [replace(entity, label=names.get(entity.label, entity.label)) for entity in each.entities]
+        for source, each in done.items()
+        if _is_sound(each)
+    }
     if not sound or isinstance(first, FailedDocument):
         return first
     values = [candidate_value(each, first.text) for each in union(sound)]
