@@ -31,7 +31,7 @@ TeacherReferences = Annotated[
     list[str] | None,
     typer.Option(
         "--teacher", metavar="MODEL",
-        help="GGUF that genner trained, or bundled, whose probabilities are learnt beside the labels (--loss locked);"
+        help="GGUF that genner trained, or small, whose probabilities are learnt beside the labels (--loss locked);"
         " give it several times for several. Each example is taught by the teacher that fits it best.",
     ),
 ]  # fmt: skip
@@ -81,8 +81,11 @@ def train(
     files = files_of(inputs, valid or (), text_field, id_field, skip=on_bad_data == "skip")
     gold = read(files, chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
+    from genner_cli import hub
 
     found = str(base_path(base, download=download))
+    for each in teachers:
+        hub.resolve(each, download=download)
     needs_training()
     from genner_cli.plots.drawings import draw_curve
     from genner_cli.training import run

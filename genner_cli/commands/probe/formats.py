@@ -41,6 +41,7 @@ def formats(
 
     Example: `genner probe formats train.jsonl valid.jsonl --base small --preset tiny --loss completion -o formats/`
     """
+    from convert.base import base_path
     from genner_cli.formats import output_format
     from genner_cli.probing.folder import ProbeFolder, files_hash, read_both
 
@@ -50,6 +51,7 @@ def formats(
     if chosen.format is not None:
         raise UsageError("a format in the options file is one of many here; name the formats with --formats")
     documents = read_both(train, valid, chosen, spec)
+    base_path(base, download=download)
     needs_training()
     from genner_cli.probing import formats as probing
     from genner_cli.probing.recipe import Recipe

@@ -42,6 +42,7 @@ def memorization(
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
+    from convert.base import base_path
     from genner_cli.files.gold import read_gold_files, write_gold
     from genner_cli.probing.folder import ProbeFolder, files_hash, read_both
     from genner_cli.training.gold import label_set
@@ -51,6 +52,7 @@ def memorization(
     if pool:
         others = read_gold_files(pool, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
     known = spec.labels or label_set(documents[0])
+    base_path(base, download=download)
     needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.recipe import Recipe
