@@ -85,8 +85,8 @@ def judge(
     """Runs all stages; the last one's output is that of `files`, the others' are in a folder beside it.
 
     sources: the names of the inputs, in order; none for one whose entities have their sources. The same call resumes.
-    Raises UsageError for inputs that do not have the same documents, and for those without an entity to judge;
-    GennerError, KeyboardInterrupt.
+    Raises UsageError for inputs that do not have the same documents, and for those without an entity to judge, of a
+    stream at its end; GennerError, KeyboardInterrupt.
     """
     inputs = expand(files.inputs)
     _refuse_unconcerned(inputs, ruling, files)
@@ -100,7 +100,7 @@ def judge(
             retry_errors=files.retry_errors,
         )  # fmt: skip
         with Voting(stage, ruling, sources, first=not last) as voting:
-            joined = None if last else lambda read: proposals(inputs, sources, files, read, ruling.names)
+            joined = None if last else lambda read: _joined(inputs, sources, files, read, ruling)
             done = rewrite(of_stage, voting, named(progress, f"{number} of {len(plan)}, {stage.name}"), joined)
         last = output
     return done
@@ -111,13 +111,21 @@ def _refuse_unconcerned(inputs: Sequence[str], ruling: Ruling, files: Files) -> 
     one; of a stream, which can be read only once, nothing."""
     if not ruling.limit or any(size(path) is None for path in inputs):
         return
+    records = read_documents(inputs, text_field=files.text_field, id_field=files.id_field, dropped=())
+    any(concerned for _, concerned in _with_concern(records, inputs, ruling))
+
+
+def _with_concern(records: Iterable[Record], inputs: Sequence[str], ruling: Ruling) -> Iterator[tuple[Record, bool]]:
+    """The records, each with whether one with a label that is judged has come. Raises UsageError at the end where none
+    has, but others."""
     labels: Counter[str] = Counter()
-    for record in read_documents(inputs, text_field=files.text_field, id_field=files.id_field, dropped=()):
+    concerned = False
+    for record in records:
         entities = extraction_of(record).entities
-        if ruling.concerned(entities):
-            return
+        concerned = concerned or bool(ruling.concerned(entities))
         labels.update(entity.label for entity in entities)
-    if labels:
+        yield record, concerned
+    if labels and not concerned:
         known = ", ".join(f"{label} ({count:,})" for label, count in labels.most_common())
         wanted = ", ".join(ruling.tree.labels())
         raise UsageError(
@@ -249,6 +257,16 @@ def candidate_value(candidate: Candidate, text: str) -> dict[str, Any]:
     if candidate.score is not None:
         value["score"] = candidate.score
     return {**value, "sources": list(candidate.sources), "votes": candidate.votes}
+
+
+def _joined(
+    inputs: Sequence[str], sources: Sequence[str], files: Files, read: Callable[[int], None], ruling: Ruling
+) -> Iterator[Record]:
+    """The documents with the candidates of all outputs; of a stream, it shows at the end whether any is judged."""
+    records = proposals(inputs, sources, files, read, ruling.names)
+    if ruling.limit and any(size(path) is None for path in inputs):
+        return (record for record, _ in _with_concern(records, inputs, ruling))
+    return records
 
 
 def proposals(
