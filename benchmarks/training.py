@@ -26,7 +26,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_utils import set_seed
 
 from convert.base import base_folder
-from genner_cli.files.labels import read_labels
+from genner_cli.files.labels import read_label_tree
 from genner_cli.training.base import Base, find_base, open_model, with_lora
 from genner_cli.training.dataset import Dataset, Files, Schedule, load
 from genner_cli.training.examples import Example
@@ -60,7 +60,7 @@ class Workload:
 
 WORKLOADS = (
     Workload("web sentences, 3 labels", WEB, THREE),
-    Workload("web sentences, 45 labels", WEB, (*THREE, *read_labels(str(MANY_LABELS)))),
+    Workload("web sentences, 45 labels", WEB, (*THREE, *read_label_tree(str(MANY_LABELS)).leaves())),
     Workload("ingredient lists, 9 labels", RECIPES, None),
 )
 

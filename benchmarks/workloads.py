@@ -10,7 +10,7 @@ from pathlib import Path
 
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.extraction import extract
-from genner_cli.files.labels import parse_types, read_labels
+from genner_cli.files.labels import parse_types, read_label_tree
 from genner_cli.generation import Completion, Request
 from genner_cli.running.llama import open_model
 from genner_cli.running.spec import RunSpec
@@ -49,7 +49,7 @@ def workloads(sentences: int, articles: int) -> Iterator[Workload]:
     short = _sample("short.jsonl", sentences)
     yield Workload("short sentences", short)
     yield Workload("long articles", _sample("long.jsonl", articles))
-    yield Workload("many labels", short, tuple(read_labels(str(DOCUMENTS / "many_labels.yaml"))))
+    yield Workload("many labels", short, read_label_tree(str(DOCUMENTS / "many_labels.yaml")).leaves())
 
 
 def workloads_of(path: Path, sentences: int, formats: Sequence[str]) -> Iterator[Workload]:

@@ -10,10 +10,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -22,43 +21,19 @@ from convert.hf_to_gguf import hf_to_gguf
 from convert.lora_to_gguf import lora_to_gguf
 from convert.parity import MODEL, check_logits, check_tokens
 from convert.probe import Probe, make_probe
-from convert.quantize import file_type, quantize
+from convert.quantize import quantize
 from convert.report import Finding, Report
-from convert.source import Source, opened, read_source
+from convert.request import ADAPTER, ExportOptions, Number, read_request
+from convert.source import Source, opened
 from convert.transformers_folder import Weights
 from convert.virtual_tokens import read_virtual_tokens, tokens_to_gguf
 from genner_cli.engine import llama
-from genner_cli.engine.gguf_header import FILE_TYPES
-from genner_cli.errors import ModelError, UsageError
+from genner_cli.errors import ModelError
 from genner_cli.files.whole import rename_durably
-from genner_cli.generation import EngineOptions
 
-Number = Literal["f32", "f16", "bf16"]
 Say = Callable[[str], None]
-ADAPTER = "adapter"
-"""The subject of findings on an adapter that is exported by itself."""
 _NUMBERS: dict[str, Number] = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 _PACKAGES = ("genner", "transformers", "torch", "peft", "gguf", llama.PACKAGE)
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What to make of a trained model.
-
-    `types`: quantization types; `base`: reference of the base model, None for the one that the adapter names;
-    `dtype`: number type of the unquantized GGUF, None for the model's own; `verify`: labelled documents to check with,
-    None for those that training left; `check`: whether to check at all; `adapter_only`: a GGUF of the adapter itself.
-    """
-
-    types: tuple[str, ...] = ("Q4_K_M",)
-    base: str | None = None
-    download: bool = False
-    dtype: Number | None = None
-    verify: Path | None = None
-    check: bool = True
-    imatrix: Path | None = None
-    adapter_only: bool = False
-    engine: EngineOptions = field(default_factory=EngineOptions)
 
 
 def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda step: None) -> Report:
@@ -67,12 +42,7 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
     A file whose checks fail is not written, and the report says which check and where; what stood under its name
     before is left alone. `say` gets each step. Raises UsageError and ModelError where the export cannot be tried.
     """
-    names = final_names(out, options)
-    source = read_source(folder, verify=options.verify, check=options.check)
-    if not source.is_adapter and (options.adapter_only or options.base):
-        raise UsageError(f"{folder} is a whole model, not an adapter; drop --adapter-only and --base")
-    if source.is_virtual and not options.adapter_only:
-        raise UsageError(f"{folder} holds virtual tokens, which change no weight of the base; give --adapter-only")
+    source, names = read_request(folder, out, options)
     with _work_folder(out) as work:
         if source.is_adapter and not source.is_virtual:
             say(f"merging the adapter into its base model {options.base or source.base}")
@@ -87,21 +57,6 @@ def export(folder: Path, out: Path, options: ExportOptions, *, say: Say = lambda
     report = Report({**about, "versions": _versions()}, tuple(findings), files, options.check)
     _write(report, out)
     return report
-
-
-def final_names(out: Path, options: ExportOptions) -> dict[str, Path]:
-    """The file of each type: `out` itself for one, `model.Q8_0.gguf` and so on for several.
-
-    Raises UsageError for a type that llama.cpp does not have, and for a name that does not end in .gguf.
-    """
-    if out.suffix != ".gguf":
-        raise UsageError(f"{out}: a GGUF's name ends in .gguf; name it {out.name}.gguf")
-    if options.adapter_only:
-        return {ADAPTER: out}
-    types = list(dict.fromkeys(FILE_TYPES[file_type(type)] for type in options.types))
-    if len(types) == 1:
-        return {types[0]: out}
-    return {type: out.with_name(f"{out.stem}.{type}.gguf") for type in types}
 
 
 @dataclass(frozen=True, slots=True)

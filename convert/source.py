@@ -1,7 +1,7 @@
 """The folder that is to be exported -> what it is, and what its export is checked with.
 
 An adapter or a whole model as `genner train` leaves it, or a base model, on whose GGUF adapters can be applied. Knows
-nothing of GGUF.
+nothing of GGUF. Reading a folder loads no torch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convert.base import base_folder
-from convert.merge_lora import merge_lora
+from convert.base import base_folder, base_path
 from convert.transformers_folder import read_model_metadata, read_object
 from genner_cli.errors import ModelError, ModelNotFound, UsageError
 from genner_cli.files.gold import GoldData, read_gold
@@ -20,8 +19,7 @@ from genner_cli.files.reading import expand
 from genner_cli.plurals import counted
 from genner_cli.prompting import GENERAL_PROMPT, Instructions
 from genner_cli.provenance import MODEL_METADATA_FILE
-from genner_cli.training.adapter_folder import VERIFY
-from genner_cli.training.gold import label_set
+from genner_cli.training.gold import CHECKPOINT, VERIFY, label_set
 from genner_cli.types import Document
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -67,8 +65,28 @@ def read_source(folder: Path, *, verify: Path | None = None, check: bool = True)
     return Source(folder, words.get("genner.base.reference"), instructions, documents)
 
 
+def read_adapter_source(folder: Path, base: str | None, *, download: bool = False) -> Source:
+    """As `read_source`, of an adapter, without documents. Raises UsageError for another folder, and ModelError where
+    its base, or this other one, is not there."""
+    source = read_source(folder, check=False)
+    if not source.is_adapter:
+        raise UsageError(f"{folder} is not an adapter; give a folder that `genner train` has written")
+    base_of(source, base, download=download)
+    return source
+
+
+def base_of(source: Source, base: str | None, *, download: bool = False) -> str:
+    """The reference of an adapter's base, or the other one that is given. Raises UsageError where there is none, and
+    ModelError where it names no model."""
+    reference = base or source.base
+    if not reference:
+        raise UsageError(f"{source.folder} does not name the base model that it was trained on; name it with --base")
+    base_path(reference, download=download)
+    return reference
+
+
 def _base_model(folder: Path, verify: Path | None) -> Source:
-    if (folder / "checkpoint").exists():
+    if (folder / CHECKPOINT).exists():
         raise ModelError(
             f"{folder} has no {MODEL_METADATA_FILE}: its training is not done; finish it with genner train --resume"
         )
@@ -115,8 +133,7 @@ def opened(
     if not source.is_adapter:
         yield source.folder, None
         return
-    reference = base or source.base
-    if not reference:
-        raise UsageError(f"{source.folder} does not name the base model that it was trained on; name it with --base")
-    with base_folder(reference, download=download) as folder:
+    from convert.merge_lora import merge_lora  # not before: it loads torch
+
+    with base_folder(base_of(source, base, download=download), download=download) as folder:
         yield folder if source.is_virtual else merge_lora(folder, source.folder, merged), folder

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from genner_cli import hub
 from genner_cli.errors import ModelError
 from genner_cli.provenance import MODEL_METADATA_FILE
+
+if TYPE_CHECKING:
+    import torch
 
 REMEDY = "give a folder written by save_pretrained"
 

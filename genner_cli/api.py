@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from genner_cli.errors import UsageError
 from genner_cli.files import size
-from genner_cli.files.hints import hinted
 from genner_cli.files.labels import parse_types, with_own_labels
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
@@ -88,7 +87,7 @@ class Extractor:
         opened, names = self._ready, {"text_field": self._spec.text_field, "id_field": self._spec.id_field}
         field = self._spec.labels_field
         read = (document_of(each, f"document {number}", **names) for number, each in enumerate(documents, 1))
-        asked = hinted((with_own_labels(each, field) for each in read), self._spec.hints, **names)
+        asked = self._spec.hinted(with_own_labels(each, field) for each in read)
         for result in extractions(opened, asked, own_labels=field is not None):
             yield record_of(result, **names, keep_completion=self._spec.keep_completion)
 

@@ -33,7 +33,7 @@ from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, 
 from genner_cli.files.calibrations import read_calibration
 from genner_cli.files.gold import read_gold
 from genner_cli.files.journal import Journal, digest_of
-from genner_cli.files.labels import parse_types, read_label_map, read_labels
+from genner_cli.files.labels import parse_types, read_label_map, read_label_tree
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.reading import Record, read_documents
@@ -176,7 +176,7 @@ def _from_file(name: str, read: Callable[[str], object]) -> Callable[[bytes, Pat
 
 
 def _read_all_labels(path: str) -> None:
-    for read in (read_labels, read_label_map, read_settings):
+    for read in (read_label_tree, read_label_map, read_settings):
         with suppress(GennerError):
             read(path)
     with suppress(GennerError):

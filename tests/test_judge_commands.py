@@ -118,6 +118,18 @@ def test_what_cannot_be_done_is_refused_with_a_remedy(
     assert "Traceback" not in run.stderr
 
 
+def test_labels_that_no_entity_has_are_refused_of_a_stream_too(genner: Genner, tmp_path: Path) -> None:
+    value = {"id": 1, "text": "Ada", "entities": [{"start": 0, "end": 3, "label": "PER"}]}
+    path, output = write_documents(tmp_path / "in.jsonl", [value]), tmp_path / "out.jsonl"
+    for given in ({"stdin": path.read_bytes()}, {}):
+        run = genner("judge", "-" if given else path, "--types", "person,ORG", *CPU, "-o", output, **given)
+        assert run.status == 2
+        assert all(expected in run.stderr for expected in ("PER (1)", "person, ORG", "--types"))
+        assert not output.exists()
+    run = genner("judge", "-", "--types", "PER,ORG", *CPU, "-o", tmp_path / "other.jsonl", stdin=path.read_bytes())
+    assert run.status == 0, run.stderr
+
+
 def test_roles_are_chosen_written_and_used(genner: Genner, tmp_path: Path) -> None:
     """Of two files, one of which has nothing but errors, the other is chosen; judged by its roles, it is no worse."""
     path = extracted(genner, tmp_path)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 from conftest import Run
+from random_model import write_random_model
 from scripted_judges import voter
+from test_chat import CHAT
 
+from genner_cli.engine.chat import CHAT_TEMPLATE
 from genner_cli.errors import DataError, UsageError
-from genner_cli.files.labels import read_label_tree, read_labels
+from genner_cli.files.labels import read_label_tree
 from genner_cli.methods.cascade import Which, walk
 from genner_cli.methods.ruling import Ruling
 from genner_cli.probing.folder import read_both
+from genner_cli.running.examples import examples_of
 from genner_cli.running.judging import judge, stages
 from genner_cli.running.rewriting import Files
 from genner_cli.running.spec import RunSpec
@@ -61,7 +66,7 @@ def test_a_tree_is_read_by_paths(tree: LabelTree, tmp_path: Path) -> None:
         True,
     )
     assert tree.nodes[0].children[0].label == Label("biological", "a germ")
-    leaves = [label.name for label in read_labels(str(tmp_path / "tree.yaml"))]
+    leaves = [label.name for label in tree.leaves()]
     assert leaves == ["weapon/biological", "nuclear", "science/biological", "physics", "place"]
 
 
@@ -267,6 +272,54 @@ def test_data_labelled_by_aliases_are_relabelled_and_evaluated(genner: Callable[
 
 def test_data_of_a_probe_may_be_labelled_by_aliases(tmp_path: Path) -> None:
     gold = str(labelled_by_alias(tmp_path, "LOC"))
-    names = read_label_tree(str(tmp_path / "tree.yaml")).names()
-    for documents in read_both(gold, gold, TrainOptions(), RunSpec(), names):
+    spec = RunSpec(tree=read_label_tree(str(tmp_path / "tree.yaml")))
+    for documents in read_both(gold, gold, TrainOptions(), spec):
         assert [entity.label for entity in documents[0].entities] == ["PER", "place"]
+
+
+def test_examples_may_be_labelled_by_aliases(genner: Callable[..., Run], tmp_path: Path) -> None:
+    shown = labelled_by_alias(tmp_path, "LOC")
+    tree_file = tmp_path / "tree.yaml"
+    (example,) = examples_of(RunSpec(tree=read_label_tree(str(tree_file)), examples=str(shown)))
+    assert [entity.label for entity in example.entities] == ["PER", "place"]
+    model = write_random_model(tmp_path / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
+    tree_file.write_text("place:\n  aliases: [LOC]\n")  # no example has an entity that is called so
+    asked = ("--labels", tree_file, "--model", model, "--examples", shown, "--threads", 1)
+    run = genner("extract", shown, *asked, "-o", tmp_path / "out.jsonl")
+    assert run.status == 0, run.stderr
+
+
+def test_hints_may_be_labelled_by_aliases(tmp_path: Path) -> None:
+    gold = str(labelled_by_alias(tmp_path, "GPE"))
+    spec = RunSpec(inputs=(gold,), tree=read_label_tree(str(tmp_path / "tree.yaml")), hints=gold)
+    (document,) = spec.documents()
+    assert isinstance(document, Document)
+    assert [hint.label for hint in document.hints or ()] == ["PER", "place"]
+    shown = replace(spec, inputs=(), hints=gold, examples=gold, example_hints=gold)
+    assert [hint.label for hint in examples_of(shown)[0].hints or ()] == ["PER", "place"]
+
+
+def test_outputs_labelled_by_names_and_aliases_are_judged_as_one(tmp_path: Path) -> None:
+    one = labelled_by_alias(tmp_path, "LOC").rename(tmp_path / "one.jsonl")
+    other = labelled_by_alias(tmp_path, "place")
+    asked = voter("m", lambda _, mention, label: label == "place")
+    files = Files(inputs=(str(one), str(other)), output=str(tmp_path / "out.jsonl"))
+    ruling = Ruling(tree=read_label_tree(str(tmp_path / "tree.yaml")), limit=True)
+    judge(files, ["one", "other"], stages(("valid",), {"valid": [asked]}), ruling)
+    (found,) = orjson.loads((tmp_path / "out.jsonl").read_bytes())["entities"]
+    assert (found["label"], found["sources"]) == ("place", ["one", "other"])
+
+
+def test_roles_are_chosen_on_data_labelled_by_aliases(genner: Callable[..., Run], tmp_path: Path) -> None:
+    found = labelled_by_alias(tmp_path, "place").rename(tmp_path / "found.jsonl")
+    gold = labelled_by_alias(tmp_path, "GPE")
+    roles = tmp_path / "roles.json"
+    tree_file = tmp_path / "tree.yaml"
+    tree_file.write_text(f"someone:\n{indented(ALIASES)}")
+    run = genner("calibrate", gold, "--predictions", found, "--labels", tree_file, "--threads", 1, "-o", roles)
+    assert run.status == 0, run.stderr
+    assert orjson.loads(roles.read_bytes())["measured"]["f1"] == 1.0
+
+
+def indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())

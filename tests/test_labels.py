@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genner_cli.errors import UsageError
-from genner_cli.files.labels import parse_types, read_labels
+from genner_cli.files.labels import parse_types, read_label_tree
 from genner_cli.types import Label
 
 
 def read(folder: Path, content: str | bytes) -> list[Label]:
     path = folder / "labels.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_labels(str(path))
+    return list(read_label_tree(str(path)).leaves())
 
 
 def test_types_are_stripped_kept_in_order_and_named_once() -> None:
@@ -96,7 +96,7 @@ def test_what_is_not_yaml_text_is_refused(tmp_path: Path, content: bytes) -> Non
 
 def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no-such"):
-        read_labels(str(tmp_path / "no-such.yaml"))
+        read_label_tree(str(tmp_path / "no-such.yaml"))
 
 
 @given(st.one_of(st.binary(max_size=60), st.text(alphabet="PO:-? \n{}[],&*!'\"#|>~N1", max_size=40).map(str.encode)))

@@ -210,7 +210,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunSpec], No
 
 
 def test_every_field_of_a_run_has_an_option() -> None:
-    assert {item.name for item in fields(RunSpec)} - OPTIONS.keys() == {"engine", "chosen"}
+    assert {item.name for item in fields(RunSpec)} - OPTIONS.keys() == {"engine", "chosen", "tree"}
     assert {item.name for item in fields(EngineOptions)} - OPTIONS.keys() == {"flash_attention"}
 
 

@@ -25,7 +25,7 @@ from small_bases import RECORDS, write_jsonl, write_small_base
 
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files, weight_files
-from genner_cli.prompting import Instructions
+from genner_cli.prompting import GENERAL_PROMPT, Instructions
 from genner_cli.provenance import Provenance
 from genner_cli.training.loop import Loop, read_log
 from genner_cli.training.packing import Pack
@@ -508,3 +508,47 @@ def test_trained_on_its_own_output_shape(train: Callable[..., Run], tmp_path: Pa
     path = tmp_path / "scored.jsonl"
     path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in scored))
     assert train(paths=(path,)).status == 0
+
+
+def test_mistakes_are_reported_before_torch_is_loaded(tmp_path: Path) -> None:
+    """By every command that loads it, in one process in which it cannot be imported."""
+    data = str(write_jsonl(tmp_path / "data.jsonl", RECORDS))
+    out, none, adapter = (str(tmp_path / name) for name in ("out", "none.gguf", "adapter"))
+    Path(adapter).mkdir()
+    for name, value in (
+        ("genner.json", Instructions.untrained(GENERAL_PROMPT).to_metadata()),
+        ("adapter_config.json", {}),
+    ):
+        (Path(adapter) / name).write_text(json.dumps(value))
+    retention = ("probe", "retention", "-o", out)
+    calls = [
+        ("train", data, "--base", none, "-o", out),
+        ("train", data, "--base", "small", "--loss", "locked", "--teacher", none, "-o", out),
+        ("export", none, "-o", "m.gguf"),
+        ("export", adapter, "--base", "small", "-o", "m.gguf", "--no-verify", "--imatrix", none),
+        ("export", adapter, "--base", none, "-o", "m.gguf", "--no-verify"),
+        ("export", adapter, "--base", "small", "-o", "m.gguf", "--verify", none),
+        (*retention, "--before", "small", "--after", none),
+        (*retention, "--before", none, "--after", adapter),
+        (*retention, "--before", "small", "--after", adapter, "--suite", none),
+        *(("probe", name, data, data, "--base", none, "-o", out) for name in ("formats", "memorization")),
+        ("data", "folds", data, "--base", none, "-o", out),
+    ]
+    code = """
+import contextlib, io, json, sys
+sys.modules |= dict.fromkeys(("torch", "transformers", "peft", "tokenizers"))
+from genner_cli.commands import main
+found = []
+for call in json.loads(sys.argv[1]):
+    sys.argv[1:] = call
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            main()
+        except SystemExit as end:
+            found.append((end.code, said.getvalue()))
+print(json.dumps(found))
+"""
+    run = subprocess.run([sys.executable, "-c", code, json.dumps(calls)], capture_output=True, text=True, check=True)
+    for call, (status, said) in zip(calls, json.loads(run.stdout), strict=True):
+        assert (status, "none.gguf" in said) == (2, True), (call, said)
+    assert not Path(out).exists()

@@ -18,8 +18,8 @@ from gguf_metadata import with_pairs
 from train_base import OPTIONS, save
 
 from convert.base import base_folder
-from convert.export import ExportOptions
 from convert.export import export as run_export
+from convert.request import ExportOptions
 from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole
 from genner_cli.training import checkpoints

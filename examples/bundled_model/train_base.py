@@ -23,8 +23,9 @@ from peft import PeftModel
 from convert.base import base_folder
 from genner_cli.files.gold import write_gold
 from genner_cli.prompting import Instructions, Prompt
-from genner_cli.training.adapter_folder import VERIFIED, VERIFY, provenance_of
+from genner_cli.training.adapter_folder import VERIFIED, provenance_of
 from genner_cli.training.base import Base, find_base, open_model, with_lora
+from genner_cli.training.gold import VERIFY
 from genner_cli.training.loop import Loop, LoopOptions
 from genner_cli.training.loss import Objective
 from genner_cli.training.options import Loss, Number, TrainOptions

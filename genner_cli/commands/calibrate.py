@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_GOLD, Chat, GoldFiles, Restart, run_options, tree_of
+from genner_cli.commands.options import FROM_GOLD, Chat, GoldFiles, Restart, run_options
 from genner_cli.commands.terminal import document_bar, document_progress, show
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -37,7 +37,6 @@ Precision = Annotated[
     without=("open", "strict_labels", "labels_field", "calibration", "no_calibration", "choose"), shown=FROM_GOLD,
 )  # fmt: skip
 def calibrate(
-    call: typer.Context,
     gold: GoldFiles,
     spec: RunSpec,
     output: Output = None,
@@ -65,8 +64,7 @@ def calibrate(
         from genner_cli.calibration import calibration_tables
         from genner_cli.running.on_gold import calibrate as run
 
-        tree = tree_of(call)
-        fitted, path = run(gold, spec, tree.names(), output, precision, document_bar)
+        fitted, path = run(gold, spec, output, precision, document_bar)
         show([*calibration_tables(fitted, precision), f"written to {path}"])
     elif output is None:
         raise UsageError("--predictions chooses roles; name the file for them with -o roles.json")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_options, tree_of
+from genner_cli.commands.options import FROM_GOLD, AsJson, GoldFiles, run_options
 from genner_cli.commands.terminal import document_bar, needed_for, say_written, show
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -84,13 +84,12 @@ def evaluate(
 
     _refuse(call, spec, scorer, predictions)
     page = _page_writer(html, scorer, [*gold, *(path for path in (predictions, compare) if path)])
-    tree = tree_of(call)
-    found, asked = sides(gold, predictions, compare, spec, tree, document_bar)
+    found, asked = sides(gold, predictions, compare, spec, document_bar)
     sampling = Sampling(resamples, seed)
     if scorer == "official":
         outcome = _official(found, asked, sampling, only_asked=spec.labels is not None)
     else:
-        outcome = assess(found, tree, sampling, examples=show_errors)
+        outcome = assess(found, spec.tree, sampling, examples=show_errors)
     if page and outcome.evaluation:
         title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
         _write_page(page, found[0], outcome.evaluation, title=title)

@@ -14,8 +14,8 @@ from genner_cli.generation import EngineOptions
 from genner_cli.plurals import size_text
 
 if TYPE_CHECKING:
-    from convert.export import ExportOptions
     from convert.report import Report
+    from convert.request import ExportOptions
 
 _DEFAULTS = EngineOptions()
 _TYPE = "Q4_K_M"
@@ -102,18 +102,20 @@ def export(
     if adapter_only and (quantize or imatrix):
         raise UsageError("--quantize and --imatrix are for whole models; drop them, or --adapter-only")
     with needed_for("genner export", extra="train"):
-        from convert.export import ExportOptions
+        from convert.request import ExportOptions, read_request
 
     options = ExportOptions(
         types=tuple(quantize or (_TYPE,)), base=base, download=download, dtype=dtype,
         verify=verify, check=not no_verify, imatrix=imatrix, adapter_only=adapter_only, engine=engine,
     )  # fmt: skip
+    read_request(source, output, options)  # what is wrong is reported before torch is loaded
     _from_folder(source, output, options)
 
 
 def _from_folder(source: Path, output: Path, options: ExportOptions) -> None:
     """Exports, and prints the report. Raises ModelError where a check failed."""
-    from convert.export import export as run
+    with needed_for("genner export", extra="train"):
+        from convert.export import export as run
     from convert.report import lines_of
 
     with status_line(lines=True) as say:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import Depth, FormatName, LabelsFile, Nested, Types, asked_labels, nesting
+from genner_cli.commands.options import Depth, FormatName, LabelsFile, Nested, Types, label_tree, nesting
 from genner_cli.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def grammar(
     """
     from genner_cli.formats import output_format
 
-    asked = asked_labels(types, labels)
+    asked = label_tree(types, labels).leaves()
     if not asked:
         raise UsageError("say which labels: --types PER,ORG or --labels labels.yaml")
     names = [label.name for label in asked]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import Chat, Restart, RetryErrors, run_options, tree_of
+from genner_cli.commands.options import Chat, Restart, RetryErrors, run_options
 from genner_cli.commands.terminal import document_progress, fail_if_any, say
 from genner_cli.methods.candidates import LABEL
 from genner_cli.options import Panel
@@ -50,7 +50,6 @@ Whole = Annotated[bool, typer.Option("--whole", help="With --ask best: choose be
     shown={"labels": "all of the entities"},
 )  # fmt: skip
 def judge(
-    call: typer.Context,
     inputs: Inputs,
     spec: RunSpec,
     output: Output,
@@ -93,7 +92,7 @@ def judge(
     chosen = read_roles(roles) if roles else None
     asks = asks_of(ask, len(inputs), whole=whole, spec=spec)
     ruling = Ruling(
-        thresholds=chosen.thresholds if chosen else {}, tree=tree_of(call), beam=beam, whole=whole,
+        thresholds=chosen.thresholds if chosen else {}, tree=spec.tree, beam=beam, whole=whole,
         limit=spec.labels is not None and LABEL not in asks,
     )  # fmt: skip
     asked = voters(model or [None], spec, inputs, chat=chat)

@@ -19,7 +19,7 @@ from genner_cli.options import Panel, option_name, option_of
 from genner_cli.running.spec import RunSpec
 
 if TYPE_CHECKING:
-    from genner_cli.types import Label, LabelTree
+    from genner_cli.types import LabelTree
 
 
 if TYPE_CHECKING:
@@ -99,30 +99,16 @@ Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the sa
 BASE = "Base model: folder, GGUF, Hub or pypi reference, small or base."
 
 
-def asked_labels(types: str | None, labels: Path | None) -> tuple[Label, ...] | None:
-    """The labels of --types or --labels; None if neither is given."""
-    from genner_cli.files.labels import parse_types, read_labels
+def label_tree(types: str | None, labels: Path | None) -> LabelTree:
+    """The labels of --types or --labels, with those below them; none if neither is given."""
+    from genner_cli.files.labels import parse_types, read_label_tree
+    from genner_cli.types import LabelTree
 
     if types is not None and labels is not None:
         raise UsageError("--types cannot be combined with --labels")
     if types is not None:
-        return tuple(parse_types(types))
-    return tuple(read_labels(str(labels))) if labels is not None else None
-
-
-def tree_of(call: typer.Context) -> LabelTree:
-    """The labels of a call's --types or --labels, with those below them; none if neither is given."""
-    return label_tree(call.params["types"], call.params["labels"])
-
-
-def label_tree(types: str | None, labels: Path | None) -> LabelTree:
-    """As `tree_of`, of the values of these options."""
-    from genner_cli.files.labels import read_label_tree
-    from genner_cli.types import LabelTree
-
-    if labels is None or types is not None:
-        return LabelTree.flat(asked_labels(types, labels) or ())
-    return read_label_tree(str(labels))
+        return LabelTree.flat(parse_types(types))
+    return read_label_tree(str(labels)) if labels is not None else LabelTree()
 
 
 def nesting(nested: bool | None, depth: int | None) -> int | None:
@@ -136,8 +122,8 @@ def nesting(nested: bool | None, depth: int | None) -> int | None:
     return depth
 
 
-_COMBINED: Mapping[str, Callable[..., Any]] = {"labels": asked_labels, "depth": nesting}
-"""Fields that two options make together, and the function of these that does."""
+_COMBINED: Mapping[str, tuple[str, Callable[..., Any]]] = {"labels": ("tree", label_tree), "depth": ("depth", nesting)}
+"""Fields that two options make together: the field that they give, and the function of these that does."""
 
 
 def _combined(shown: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -167,7 +153,7 @@ def run_options(
         @wraps(function)
         def command(**values: Any) -> None:
             fields_of_run, fields_of_engine = (
-                {name: _value(name, [values.pop(each.name) for each in own]) for name, own in owner.items()}
+                dict(_given(name, [values.pop(each.name) for each in own]) for name, own in owner.items())
                 for owner in (run, engine)
             )
             function(**values, spec=RunSpec(**fields_of_run, engine=EngineOptions(**fields_of_engine)))
@@ -203,9 +189,10 @@ def _panel_number(parameter: inspect.Parameter) -> int:
     return list(Panel).index(Panel(option.rich_help_panel))
 
 
-def _value(name: str, values: Sequence[Any]) -> Any:
-    """A field's value, of those of its options."""
-    return _COMBINED[name](*values) if name in _COMBINED else values[0]
+def _given(name: str, values: Sequence[Any]) -> tuple[str, Any]:
+    """A field and its value, of those of its options."""
+    field, make = _COMBINED.get(name, (name, lambda value: value))
+    return field, make(*values)
 
 
 def sign(

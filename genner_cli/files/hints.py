@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,6 +22,7 @@ import orjson
 
 from genner_cli.errors import UsageError
 from genner_cli.files import STDIO
+from genner_cli.files.gold import NO_NAMES
 from genner_cli.files.hashing import hash_file, hash_of
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.predictions import read_predictions
@@ -38,11 +39,18 @@ D = TypeVar("D", Document, Document | FailedDocument)
 
 
 def hinted(
-    documents: Iterable[D], path: str | None, *, text_field: str, id_field: str, of: str = "document"
+    documents: Iterable[D],
+    path: str | None,
+    *,
+    text_field: str,
+    id_field: str,
+    names: Mapping[str, str] = NO_NAMES,
+    of: str = "document",
 ) -> Iterator[D]:
     """The documents, each with the hints that a file has for it. Without a file they stay as they are.
 
-    Warns at the end of those without hints. Raises UsageError where the file is not one of predictions.
+    `names`: what labels of hints are called instead, by what the file calls them (`LabelTree.names`). Warns at
+    the end of those without hints. Raises UsageError where the file is not one of predictions.
     """
     if path is None:
         yield from documents
@@ -52,7 +60,7 @@ def hinted(
     try:
         for document in documents:
             if isinstance(document, Document):
-                found = hints.of(document)
+                found = hints.of(document, names)
                 count, missing = count + 1, missing + (found is None)
                 first = first or (document.source if found is None else "")
                 document = replace(document, hints=found)
@@ -96,11 +104,11 @@ class _Hints:
         row = (_key(document), orjson.dumps(value))
         self._database.execute("INSERT OR REPLACE INTO hint VALUES (?, ?)", row)
 
-    def of(self, document: Document) -> tuple[Entity, ...] | None:
+    def of(self, document: Document, names: Mapping[str, str] = NO_NAMES) -> tuple[Entity, ...] | None:
         """None where there is no record."""
         for (entities,) in self._database.execute("SELECT entities FROM hint WHERE key = ?", (_key(document),)):
             return tuple(
-                Entity(start, end, label, document.text[start:end], score)
+                Entity(start, end, names.get(label, label), document.text[start:end], score)
                 for start, end, label, score in orjson.loads(entities)
             )
         return None

@@ -106,11 +106,6 @@ def _own_label(name: Any, definition: Any) -> Label:
     return Label(name, " ".join((definition or "").split()))
 
 
-def read_labels(path: str) -> list[Label]:
-    """The labels of a YAML file, of a tree those without others below them; see `read_label_tree`."""
-    return list(read_label_tree(path).leaves())
-
-
 def read_label_tree(path: str) -> LabelTree:
     """The labels of a YAML file with those below them. Blanks and line ends in a definition become single spaces.
 

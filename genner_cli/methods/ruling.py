@@ -52,6 +52,11 @@ class Ruling:
         """Those that are judged: all, or those with labels of the tree."""
         return [each for each in items if not self.limit or self.tree.find(each.label) is not None]
 
+    @property
+    def names(self) -> dict[str, str]:
+        """What the labels that are judged are called, by what they may be called in outputs."""
+        return self.tree.names() if self.limit else {}
+
     def settings(self, ask: str) -> dict[str, Any]:
         """What answers and decisions of this kind depend on, as JSON values."""
         limit = {"labels that are judged": self.tree.value()} if self.limit else {}

@@ -30,11 +30,11 @@ def files_hash(*patterns: str) -> str:
 
 
 def read_both(
-    train: str, valid: str, options: TrainOptions, spec: RunSpec, names: Mapping[str, str]
+    train: str, valid: str, options: TrainOptions, spec: RunSpec
 ) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
-    """The documents to learn from and those to measure on; `names`: of labels, by what the data call them."""
+    """The documents to learn from and those to measure on."""
     train_documents, valid_documents = (
-        read_gold_files([path], text_field=spec.text_field, id_field=spec.id_field, names=names)
+        read_gold_files([path], text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
         for path in (train, valid)
     )
     if options.depth == 1 and (is_nested(train_documents) or is_nested(valid_documents)):

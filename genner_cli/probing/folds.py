@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from convert.export import ExportOptions, export
+from convert.export import export
+from convert.request import ExportOptions
 from genner_cli.calibration import FEWEST_ENTITIES, fit_map, judged
 from genner_cli.data.splitting import split
 from genner_cli.errors import ModelError, UsageError

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from convert.base import base_folder
-from convert.export import ExportOptions, export
+from convert.export import export
+from convert.request import ExportOptions
 from genner_cli.errors import ModelError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.provenance import MODEL_METADATA_FILE

@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convert.base import base_folder
-from convert.source import opened, read_source
-from genner_cli.errors import UsageError
+from convert.source import opened, read_adapter_source
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.probing.recipe import Progress
 from genner_cli.probing.suite import Choice, Exact, Item, Prose
@@ -84,9 +83,7 @@ def both_sides(
 
     Raises UsageError where `after` is not an adapter, ModelError where it is one of another base.
     """
-    source = read_source(after, check=False)
-    if not source.is_adapter:
-        raise UsageError(f"{after} is not an adapter; give a folder that `genner train` has written")
+    source = read_adapter_source(after, before, download=download)
 
     def ask_base() -> dict[str, Any]:
         progress.step(f"asking {before}")

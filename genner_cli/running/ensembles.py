@@ -32,7 +32,7 @@ from genner_cli.running.local import Progress, silent
 from genner_cli.running.rewriting import Files, Record, files_of
 from genner_cli.running.spec import RunSpec
 from genner_cli.scoring.tables import Table, percent
-from genner_cli.types import Document, LabelTree
+from genner_cli.types import Document
 
 Keep = Callable[[Sequence[Candidate]], Iterable[Candidate]]
 
@@ -75,12 +75,12 @@ def choose_and_write(
 ) -> tuple[Roles, str]:
     """Chooses the roles of files of predictions and of the models in `spec.model`, separated by commas, and writes them
     to the output; gives them, and the file. `chat`: see `voters`. Raises as `choose`."""
-    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
     paths = expand(predictions)
     writer = Writer(spec.output, inputs=(*gold, *paths), suffixes=(".json",))
     models = [*spec.model.split(",")] if spec.model else [None]
     asked = voters(models, spec, paths, chat=chat)
-    ruling = Ruling(tree=LabelTree.flat(spec.labels or ()), limit=spec.labels is not None)
+    ruling = Ruling(tree=spec.tree, limit=spec.labels is not None)
     documents = tuple(replace(each, entities=tuple(ruling.concerned(each.entities))) for each in documents)
     roles = choose(documents, files_of(paths, spec), source_names(paths), asked, ruling, progress)
     with writer:

@@ -132,7 +132,8 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
     paths = expand([path])
     if STDIO in paths:
         raise UsageError("--examples: standard input can be read once alone, and examples are read again; name a file")
-    gold = read_gold(paths, text_field=spec.text_field, id_field=spec.id_field)
+    names_of_labels = spec.tree.names()
+    gold = read_gold(paths, text_field=spec.text_field, id_field=spec.id_field, names=names_of_labels)
     if gold.problems:
         others = len(gold.problems) - 1
         more = f"; and {others:,} more, which genner data check lists" if others else ""
@@ -148,7 +149,7 @@ def examples_of(spec: RunSpec) -> tuple[Document, ...]:
     names_of_fields = {"text_field": spec.text_field, "id_field": spec.id_field}
     if spec.example_hints:
         refuse_unmatched(gold.documents, spec.example_hints, option_name("example_hints"), **names_of_fields)
-    documents = hinted(gold.documents, spec.example_hints, **names_of_fields, of="example")
+    documents = hinted(gold.documents, spec.example_hints, **names_of_fields, names=names_of_labels, of="example")
     return tuple(Document(each.text, entities=each.entities, hints=each.hints) for each in documents)
 
 

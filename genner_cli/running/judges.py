@@ -67,6 +67,7 @@ def _examples(spec: RunSpec, *, chat: bool) -> dict[str, Any]:
     examples_of(spec)
     return {
         "examples": hash_files(map(Path, expand([spec.examples or ""]))),
+        "names of labels": spec.tree.names(),
         "shots": spec.shots or SHOTS,
         "nearest": str(spec.nearest or Nearness.NONE),
         "context": spec.engine.context,  # a quarter of which the examples may take
@@ -177,7 +178,7 @@ def _poser(opened: AskedModel, spec: RunSpec, inputs: Sequence[str], *, chat: bo
         shown = spec.examples if set(labels) <= set(asked) else None  # no level of a tree alone has examples
         return opened.task(
             RunSpec(
-                labels=asked, format=JUDGED_FORMAT, examples=shown, shots=spec.shots if shown else None,
+                labels=asked, tree=spec.tree, format=JUDGED_FORMAT, examples=shown, shots=spec.shots if shown else None,
                 nearest=spec.nearest if shown else None, no_chat_template=spec.no_chat_template,
                 text_field=spec.text_field, id_field=spec.id_field, chunk_bytes=PASSAGE_BYTES, engine=spec.engine,
             )

@@ -11,13 +11,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files import OUTPUT_FIELDS, size
+from genner_cli.files.gold import NO_NAMES
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.generation import Score
@@ -28,7 +29,7 @@ from genner_cli.methods.ruling import Ruling
 from genner_cli.plurals import counted
 from genner_cli.running.local import Progress, named, silent
 from genner_cli.running.rewriting import Done, Files, Record, Rewritten, id_of, rewrite
-from genner_cli.types import Document, Entity, Extraction, FailedDocument
+from genner_cli.types import Document, Extraction, FailedDocument
 
 log = logging.getLogger("genner")
 STAGES = ".stages"
@@ -84,8 +85,8 @@ def judge(
     """Runs all stages; the last one's output is that of `files`, the others' are in a folder beside it.
 
     sources: the names of the inputs, in order; none for one whose entities have their sources. The same call resumes.
-    Raises UsageError for inputs that do not have the same documents, and for those without an entity to judge;
-    GennerError, KeyboardInterrupt.
+    Raises UsageError for inputs that do not have the same documents, and for those without an entity to judge, of a
+    stream at its end; GennerError, KeyboardInterrupt.
     """
     inputs = expand(files.inputs)
     _refuse_unconcerned(inputs, ruling, files)
@@ -99,7 +100,7 @@ def judge(
             retry_errors=files.retry_errors,
         )  # fmt: skip
         with Voting(stage, ruling, sources, first=not last) as voting:
-            joined = None if last else lambda read: proposals(inputs, sources, files, read)
+            joined = None if last else lambda read: _joined(inputs, sources, files, read, ruling)
             done = rewrite(of_stage, voting, named(progress, f"{number} of {len(plan)}, {stage.name}"), joined)
         last = output
     return done
@@ -110,13 +111,21 @@ def _refuse_unconcerned(inputs: Sequence[str], ruling: Ruling, files: Files) -> 
     one; of a stream, which can be read only once, nothing."""
     if not ruling.limit or any(size(path) is None for path in inputs):
         return
+    records = read_documents(inputs, text_field=files.text_field, id_field=files.id_field, dropped=())
+    any(concerned for _, concerned in _with_concern(records, inputs, ruling))
+
+
+def _with_concern(records: Iterable[Record], inputs: Sequence[str], ruling: Ruling) -> Iterator[tuple[Record, bool]]:
+    """The records, each with whether one with a label that is judged has come. Raises UsageError at the end where none
+    has, but others."""
     labels: Counter[str] = Counter()
-    for record in read_documents(inputs, text_field=files.text_field, id_field=files.id_field, dropped=()):
+    concerned = False
+    for record in records:
         entities = extraction_of(record).entities
-        if ruling.concerned(entities):
-            return
+        concerned = concerned or bool(ruling.concerned(entities))
         labels.update(entity.label for entity in entities)
-    if labels:
+        yield record, concerned
+    if labels and not concerned:
         known = ", ".join(f"{label} ({count:,})" for label, count in labels.most_common())
         wanted = ", ".join(ruling.tree.labels())
         raise UsageError(
@@ -250,12 +259,27 @@ def candidate_value(candidate: Candidate, text: str) -> dict[str, Any]:
     return {**value, "sources": list(candidate.sources), "votes": candidate.votes}
 
 
+def _joined(
+    inputs: Sequence[str], sources: Sequence[str], files: Files, read: Callable[[int], None], ruling: Ruling
+) -> Iterator[Record]:
+    """The documents with the candidates of all outputs; of a stream, it shows at the end whether any is judged."""
+    records = proposals(inputs, sources, files, read, ruling.names)
+    if ruling.limit and any(size(path) is None for path in inputs):
+        return (record for record, _ in _with_concern(records, inputs, ruling))
+    return records
+
+
 def proposals(
-    paths: Sequence[str], sources: Sequence[str], files: Files, read: Callable[[int], None]
+    paths: Sequence[str],
+    sources: Sequence[str],
+    files: Files,
+    read: Callable[[int], None],
+    names: Mapping[str, str] = NO_NAMES,
 ) -> Iterator[Record]:
     """The documents of several outputs that stand side by side, each with the union of the candidates.
 
-    A source whose record failed proposes nothing there; where all failed, or one cannot be read, the document did.
+    `names`: what labels are called instead, by what the outputs call them (`LabelTree.names`). A source whose record
+    failed proposes nothing there; where all failed, or one cannot be read, the document did.
     Raises UsageError where the outputs do not have the same documents.
     """
     readers = [
@@ -266,13 +290,13 @@ def proposals(
         if None in records:
             ended, other = paths[records.index(None)], next(each for each in records if each is not None)
             raise UsageError(f"{ended}: ends before document {number:,}, which is in {other.source}; {_REMEDY}")
-        yield _proposal(records, sources)
+        yield _proposal(records, sources, names)
 
 
 _REMEDY = "give outputs of `genner extract` for the same documents, in the same order"
 
 
-def _proposal(records: Sequence[Record], sources: Sequence[str]) -> Record:
+def _proposal(records: Sequence[Record], sources: Sequence[str], names: Mapping[str, str]) -> Record:
     first = next((each for each in records if isinstance(each, Document)), records[0])
     for each in records:
         if each.id != first.id or (isinstance(each, Document) and each.text != first.text):  # type: ignore[union-attr]
@@ -281,7 +305,11 @@ def _proposal(records: Sequence[Record], sources: Sequence[str]) -> Record:
     for one in done.values():
         if isinstance(one.document, FailedDocument) and one.error is None:  # unreadable, not recorded as failed
             return one.document
-    sound: dict[str, tuple[Entity, ...]] = {name: each.entities for name, each in done.items() if _is_sound(each)}
+    sound = {
+        source: [replace(entity, label=names.get(entity.label, entity.label)) for entity in each.entities]
+        for source, each in done.items()
+        if _is_sound(each)
+    }
     if not sound or isinstance(first, FailedDocument):
         return first
     values = [candidate_value(each, first.text) for each in union(sound)]

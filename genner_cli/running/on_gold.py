@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 from genner_cli.calibration import Fitted, fit
 from genner_cli.files.calibrations import calibration_path, calibration_value
 from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
-from genner_cli.files.hints import hinted
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.reading import expand
 from genner_cli.files.writing import Writer, encode_value
@@ -37,13 +36,13 @@ Bar = Callable[[int], AbstractContextManager[Counted]]
 
 def extracted(opened: Opened, documents: Sequence[Document], spec: RunSpec, bar: Bar) -> list[Extraction]:
     """What a model finds in the documents, with the hints of the run."""
-    asked = hinted(documents, spec.hints, text_field=spec.text_field, id_field=spec.id_field)
+    asked = spec.hinted(documents)
     with bar(len(documents)) as counted:
         return list(counted(extractions(opened, asked, own_labels=spec.labels_field is not None)))
 
 
 def sides(
-    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, tree: LabelTree, bar: Bar
+    gold: Sequence[str], predictions: str | None, compare: str | None, spec: RunSpec, bar: Bar
 ) -> tuple[list[list[Extraction]], RunSpec]:
     """What is to be scored, and to be compared with it; and what was asked for, its format too where a model ran."""
     names = spec.text_field, spec.id_field
@@ -60,9 +59,9 @@ def sides(
             asked = replace(asked, format=opened.facts.task.format)
     if compare:
         found.append(_read(compare, documents, *names))
-    found = [resolved(side, tree) for side in found]
-    if spec.labels_field or not tree.nested:
-        found = [_restricted(side, spec.labels, tree) for side in found]
+    found = [resolved(side, spec.tree) for side in found]
+    if spec.labels_field or not spec.tree.nested:
+        found = [_restricted(side, spec.labels, spec.tree) for side in found]
     return found, asked
 
 
@@ -84,16 +83,10 @@ def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree
 
 
 def calibrate(
-    gold: Sequence[str],
-    spec: RunSpec,
-    names: Mapping[str, str],
-    output: str | None,
-    precision: float | None,
-    bar: Bar,
+    gold: Sequence[str], spec: RunSpec, output: str | None, precision: float | None, bar: Bar
 ) -> tuple[Fitted, str]:
-    """Writes the calibration of a model; gives it, and the file. `names`: of labels, by what they are called in the
-    gold data (`files.gold`); `output`: None for the file beside the model."""
-    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=names)
+    """Writes the calibration of a model; gives it, and the file. `output`: None for the file beside the model."""
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
     spec = replace(spec.for_gold(documents), inputs=tuple(gold), no_calibration=True)
     from genner_cli.running.llama import LlamaBackend
 

@@ -6,7 +6,7 @@ line, the Python functions, the manifest of an output and its check follow them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from difflib import get_close_matches
@@ -18,11 +18,12 @@ from genner_cli.demonstrations import Way
 from genner_cli.errors import UsageError
 from genner_cli.generation import Constraint, EngineOptions
 from genner_cli.options import Compared, Panel, check_bounds, option, option_name
-from genner_cli.types import Label
+from genner_cli.types import Label, LabelTree
 
 if TYPE_CHECKING:
     from genner_cli.extraction import DocumentOrFailure
     from genner_cli.files import Block
+    from genner_cli.files.hints import D
     from genner_cli.types import Document, Extraction
 
 STDIO = "-"
@@ -57,15 +58,17 @@ class ClusterName(StrEnum):
 class RunSpec:
     """One run; None leaves a choice to the model or the machine.
 
-    `labels`: those asked for; `depth`: levels of entities inside entities, 1 is flat; `chosen`: what `choose` came to
-    in the run that this one resumes. Raises UsageError for values out
-    of bounds and for options that contradict each other.
+    `labels`: those asked for; `tree`: where they come from a tree of labels, this one, by whose paths and aliases they
+    may be called in examples, gold data and hints; `depth`: levels of entities inside entities, 1 is flat; `chosen`:
+    what `choose` came to in the run that this one resumes. Raises UsageError for values out of bounds and for options
+    that contradict each other.
     """
 
     inputs: tuple[str, ...] = option((), "Files, globs, addresses.", Panel.TEXT, compared=Compared.INPUT)
     labels: tuple[Label, ...] | None = option(
         None, "Labels to extract.", Panel.LABELS, compared=Compared.VALUE, shown="the model's own"
     )
+    tree: LabelTree = field(default_factory=LabelTree)
     labels_field: str | None = option(
         None, "Field with a document's own labels, in place of the others: a list, or names with definitions.",
         Panel.LABELS, compared=Compared.VALUE, shown="none",
@@ -217,6 +220,7 @@ class RunSpec:
         object.__setattr__(self, "constraint", Constraint(self.constraint))  # callers may give their names
         object.__setattr__(self, "nearest", self.nearest and Nearness(self.nearest))
         object.__setattr__(self, "cluster", self.cluster and ClusterName(self.cluster))
+        object.__setattr__(self, "labels", self.labels or self.tree.leaves() or None)
         check_bounds(self)
         for wrong, message in self._contradictions():
             if wrong:
@@ -292,7 +296,6 @@ class RunSpec:
         self, blocks: Sequence[str | Block] | None = None, *, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[DocumentOrFailure]:
         """The documents of blocks, or of the inputs; `progress` counts bytes of files. Raises UsageError."""
-        from genner_cli.files.hints import hinted
         from genner_cli.files.labels import with_own_labels
         from genner_cli.files.reading import read_documents
 
@@ -304,7 +307,14 @@ class RunSpec:
             progress=progress,
         )
         labelled = (with_own_labels(each, self.labels_field) for each in found)
-        return islice(hinted(labelled, self.hints, text_field=self.text_field, id_field=self.id_field), self.limit)
+        return islice(self.hinted(labelled), self.limit)
+
+    def hinted(self, documents: Iterable[D]) -> Iterator[D]:
+        """The documents with the hints of the run (`files.hints.hinted`)."""
+        from genner_cli.files.hints import hinted
+
+        names = self.tree.names()
+        return hinted(documents, self.hints, text_field=self.text_field, id_field=self.id_field, names=names)
 
     def for_gold(self, documents: Sequence[Document]) -> RunSpec:
         """The same run with what it leaves open as gold data have it: labels, and entities inside entities."""

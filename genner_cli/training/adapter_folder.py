@@ -24,11 +24,12 @@ from genner_cli.prompting import Instructions
 from genner_cli.provenance import GGUF_SOURCE, MODEL_METADATA_FILE, Provenance
 from genner_cli.training.base import Base
 from genner_cli.training.dataset import Dataset
+from genner_cli.training.gold import VERIFY
 from genner_cli.training.options import Method, TrainOptions
 from genner_cli.training.virtual_tokens import virtual_tokens
 from genner_cli.types import Label
 
-LOG, CURVE, CARD, VERIFY = "training_log.jsonl", "loss.svg", "README.md", "verify.jsonl"
+LOG, CURVE, CARD = "training_log.jsonl", "loss.svg", "README.md"
 WEIGHTS, PROMPT_EMBEDDINGS = "adapter_model.safetensors", "prompt_embeddings"
 """peft's names of an adapter's file, and of the tensor of virtual tokens in it."""
 VERIFIED = 20

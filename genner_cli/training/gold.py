@@ -26,6 +26,8 @@ log = logging.getLogger("genner")
 
 CHECKPOINT = "checkpoint"
 """The folder, in that of the output, of a training that is not complete."""
+VERIFY = "verify.jsonl"
+"""The file, in the folder of the output, of documents that an export is checked with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from genner_cli.training.loss import hidden_states
 from genner_cli.training.packing import Pack
 from genner_cli.types import Label, Piece
 
-BUNDLED, BASE = "bundled", "base"
+BASE = "base"
 CONTEXT = 4096
 """Tokens that a teacher reads, prompt and completion together."""
 BLOCK = 64
@@ -46,11 +46,7 @@ BLOCK = 64
 
 def teacher_hashes(references: Sequence[str], *, download: bool) -> dict[str, str]:
     """The SHA-256 of each teacher's file. Raises ModelError where there is none."""
-    return {each: hash_file(_path(each, download=download)) for each in references}
-
-
-def _path(reference: str, *, download: bool = False) -> Path:
-    return hub.resolve(None if reference == BUNDLED else reference, download=download)
+    return {each: hash_file(hub.resolve(each, download=download)) for each in references}
 
 
 def refuse_format(format: str) -> None:
@@ -102,7 +98,7 @@ class Teachers:
         known = self._answers[reference]
         missing = list({key: sample for sample in samples if (key := key_of(sample)) not in known}.values())
         if missing:
-            self._add(reference, _answers(_path(reference), missing, depth, order))
+            self._add(reference, _answers(hub.resolve(reference), missing, depth, order))
 
     def _add(self, reference: str, found: Iterable[tuple[Sample, Answer]]) -> None:
         known = self._answers[reference]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genner_cli.commands.data.input import report_problems
-from genner_cli.commands.options import FormatName, IdField, LabelsFile, TextField, Types, asked_labels
+from genner_cli.commands.options import FormatName, IdField, LabelsFile, TextField, Types, label_tree
 from genner_cli.commands.terminal import say, status_line, warn
 from genner_cli.data.offsets import Unit
 from genner_cli.data.tags import Scheme
@@ -115,8 +115,9 @@ def convert(
     source_and_format = (source, from_ or format_of(source, option="--from"))
     target_and_format = (target, to or format_of(target, option="--to"))
     options = AnnotationOptions(
-        text_field, id_field, offsets=offsets, labels=asked_labels(types, labels), format=format, scheme=scheme,
-        token_column=token_column, tag_column=tag_column, whole=documents, keep_text=keep_text, predictions=predictions,
+        text_field, id_field, offsets=offsets, labels=label_tree(types, labels).leaves() or None, format=format,
+        scheme=scheme, token_column=token_column, tag_column=tag_column, whole=documents, keep_text=keep_text,
+        predictions=predictions,
     )  # fmt: skip
     with status_line("converting") as show:
         done = run(

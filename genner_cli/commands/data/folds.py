@@ -50,15 +50,16 @@ def folds(
 
     Example: `genner data folds train.jsonl --base small --preset tiny -o train-hints.jsonl`
     """
+    from convert.base import base_folder, base_path
     from genner_cli.training.gold import files_of, read
 
     gold = read(files_of(inputs, (), text_field, id_field), chosen, label_tree(types, labels))
+    found = str(base_path(base, download=download))
     needs_training()
-    from convert.base import base_folder
     from genner_cli.probing.folds import Folds, predict
 
     engine = EngineOptions(threads=threads)
-    with base_folder(base, download=download) as folder, training_progress() as progress:
+    with base_folder(found) as folder, training_progress() as progress:
         made = Folds(folder, absolute(base), gold, output, chosen, engine, count)
-        found = predict(made, progress)
-    say(f"{output}: {counted(found, 'entity')} in {counted(len(gold.train), 'document')}")
+        count = predict(made, progress)
+    say(f"{output}: {counted(count, 'entity')} in {counted(len(gold.train), 'document')}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import typer
-
-from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options, tree_of
+from genner_cli.commands.options import FROM_GOLD, GoldFiles, run_options
 from genner_cli.commands.probe.options import Folder, report
 from genner_cli.commands.terminal import document_bar
 from genner_cli.options import Panel
@@ -17,7 +15,7 @@ from genner_cli.running.spec import RunSpec
     Panel.LABELS, Panel.MODEL, Panel.PROMPT, "text_field", "id_field", "chunk_bytes", "overlap_bytes", Panel.SPEED,
     without=("open", "strict_labels", "constraint", "calibration", "no_calibration"), shown=FROM_GOLD,
 )  # fmt: skip
-def constraint(call: typer.Context, gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
+def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
     """Measure one model with constraint off, format and source on the same documents, in pairs.
 
     Shows precision, recall and F1 with 95 % intervals, invalid outputs, invented entities, tokens and time; differences
@@ -32,8 +30,7 @@ def constraint(call: typer.Context, gold: GoldFiles, output: Folder, spec: RunSp
     from genner_cli.probing.results import constraint_results
     from genner_cli.running.backend import model_files
 
-    names = tree_of(call).names()
-    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=names)
+    documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
     spec = replace(spec.for_gold(documents), no_calibration=True)
     files, virtual_tokens = model_files(spec)
     asked = {

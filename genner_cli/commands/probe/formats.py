@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options, tree_of
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import Folder, QuantizationType, TrainFile, ValidFile, progress_on_stderr, report
 from genner_cli.commands.terminal import say, warn
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -22,7 +22,6 @@ Formats = Annotated[str, typer.Option(metavar="NAMES", help="Formats to train; i
 @training_options(without=("augment", "format", "fusion", "beta"))
 @run_options("labels", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def formats(
-    call: typer.Context,
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
@@ -42,6 +41,7 @@ def formats(
 
     Example: `genner probe formats train.jsonl valid.jsonl --base small --preset tiny --loss completion -o formats/`
     """
+    from convert.base import base_path
     from genner_cli.formats import output_format
     from genner_cli.probing.folder import ProbeFolder, files_hash, read_both
 
@@ -50,7 +50,8 @@ def formats(
         output_format(name)
     if chosen.format is not None:
         raise UsageError("a format in the options file is one of many here; name the formats with --formats")
-    documents = read_both(train, valid, chosen, spec, tree_of(call).names())
+    documents = read_both(train, valid, chosen, spec)
+    base_path(base, download=download)
     needs_training()
     from genner_cli.probing import formats as probing
     from genner_cli.probing.recipe import Recipe

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options, tree_of
+from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
 from genner_cli.commands.probe.options import Folder, QuantizationType, TrainFile, ValidFile, progress_on_stderr, report
 from genner_cli.commands.terminal import warn
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -23,7 +23,6 @@ PoolFile = Annotated[
 @training_options(without=("augment", "fusion", "beta"))
 @run_options("labels", "constraint", "text_field", "id_field", Panel.SPEED, shown=FROM_TRAIN)
 def memorization(
-    call: typer.Context,
     train: TrainFile,
     valid: ValidFile,
     base: BaseReference,
@@ -43,16 +42,17 @@ def memorization(
 
     Example: `genner probe memorization train.jsonl valid.jsonl --base small --labels labels.yaml -o memorization/`
     """
+    from convert.base import base_path
     from genner_cli.files.gold import read_gold_files, write_gold
     from genner_cli.probing.folder import ProbeFolder, files_hash, read_both
     from genner_cli.training.gold import label_set
 
-    names = tree_of(call).names()
-    documents = read_both(train, valid, chosen, spec, names)
+    documents = read_both(train, valid, chosen, spec)
     others = documents[1]
     if pool:
-        others = read_gold_files(pool, text_field=spec.text_field, id_field=spec.id_field, names=names)
+        others = read_gold_files(pool, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
     known = spec.labels or label_set(documents[0])
+    base_path(base, download=download)
     needs_training()
     from genner_cli.probing import memorization as probing
     from genner_cli.probing.recipe import Recipe

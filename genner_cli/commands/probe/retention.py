@@ -14,7 +14,7 @@ from genner_cli.commands.training import absolute, needs_training
 
 if TYPE_CHECKING:
     from genner_cli.probing.retention import Retained
-    from genner_cli.probing.suite import TaskFiles
+    from genner_cli.probing.suite import Item, TaskFiles
 
 Before = Annotated[str, typer.Option("--before", metavar="BASE", help=BASE)]
 After = Annotated[Path, typer.Option("--after", metavar="ADAPTER", help="Folder of an adapter that was trained on it.")]
@@ -45,31 +45,34 @@ def retention(
     - `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ -o retention/`
     - `genner probe retention --before Qwen/Qwen2.5-0.5B --after adapter/ --suite lm-eval:tasks/ -o retention/`
     """
-    needs_training()
+    with needed_for("genner probe retention", extra="train"):
+        from convert.source import read_adapter_source
     from genner_cli.files.hashing import hash_files
     from genner_cli.probing.results import retention_results
-    from genner_cli.probing.suite import task_files
+    from genner_cli.probing.suite import read_suite, suite_file, task_files
     from genner_cli.provenance import MODEL_METADATA_FILE
 
     tasks = task_files(suite)
+    items = [] if tasks else read_suite(suite_file(suite))
+    read_adapter_source(after, before, download=download)
+    needs_training()
     adapter = sorted(
         path for path in after.glob("*") if path.name in (MODEL_METADATA_FILE, "adapter_model.safetensors")
     )
     asked = {"probe": "retention", "before": absolute(before), "after": hash_files(adapter)}
     where = after, output, download
-    found = _by_tasks(tasks, asked, *where) if tasks else _by_items(suite, asked, *where)
+    if tasks:
+        found = _by_tasks(tasks, asked, *where)
+    else:
+        found = _by_items(items, {**asked, "suite": hash_files([suite_file(suite)])}, *where)
     report(retention_results(found), output)
 
 
-def _by_items(suite: str, asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
-    from genner_cli.files.hashing import hash_files
+def _by_items(items: list[Item], asked: dict[str, Any], after: Path, output: Path, download: bool) -> list[Retained]:
     from genner_cli.probing.folder import ProbeFolder
     from genner_cli.probing.retention import run
-    from genner_cli.probing.suite import read_suite, suite_file
 
-    file = suite_file(suite)
-    items = read_suite(file)
-    folder = ProbeFolder(output, {**asked, "suite": hash_files([file])})
+    folder = ProbeFolder(output, asked)
     with progress_on_stderr() as progress:
         return run(asked["before"], after, items, folder, progress, download=download)
 
