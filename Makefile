@@ -3,16 +3,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick test-real test-prebuilt test-recipes soak lint docs bench bench-full methods
+.PHONY: demo test quick test-real test-prebuilt test-recipes soak lint ruff docs bench bench-full methods
+
+# Types on this system, and on Windows.
+MYPY = $(BIN)/mypy & strict=$$!; $(BIN)/mypy --config-file tests/windows.ini && wait $$strict
+
+# Tests start hundreds of processes, which start a fifth sooner from bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --restart -o .venv/entities.jsonl
 	$(BIN)/genner view .venv/entities.jsonl --terminal --limit 2
 
 # Three test files at a time on two cores, since tests with processes wait for them; each on one thread, for OpenMP's
-# threads wait for each other actively.
-test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not real"
+# threads wait for each other actively. What mypy finds meanwhile follows the tests.
+test: ruff
+	{ $(MYPY); } > .venv/mypy.log 2>&1 & mypy=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not real"; tests=$$?; \
+	wait $$mypy; mypy=$$?; cat .venv/mypy.log; exit $$((tests || mypy))
 
 # The tests that open no model and start no process: under a minute.
 quick: .venv/test
@@ -36,10 +44,12 @@ test-recipes: .venv/test
 soak: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
-lint: .venv/test
+lint: ruff
+	$(MYPY)
+
+ruff: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & strict=$$!; $(BIN)/mypy --config-file tests/windows.ini && wait $$strict
 
 docs: .venv/test
 	@cp docs/commands.md .venv/commands.before 2>/dev/null || : > .venv/commands.before

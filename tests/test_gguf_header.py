@@ -21,7 +21,7 @@ from strategies import examples
 from genner_cli import hub
 from genner_cli.engine import model as model_module
 from genner_cli.engine.engine import Engine
-from genner_cli.engine.gguf_header import FILE_TYPES, TENSOR_TYPES, Header, TensorInfo, check_whole, read_header
+from genner_cli.engine.gguf_header import _BLOCK, FILE_TYPES, TENSOR_TYPES, Header, TensorInfo, check_whole, read_header
 from genner_cli.engine.model import Model
 from genner_cli.errors import ModelError
 
@@ -75,6 +75,25 @@ def test_arrays_are_read_as_lists_if_asked_for(small: Path) -> None:
     cut.write_bytes(small.read_bytes()[:200])
     with pytest.raises(ModelError, match=r"cut\.gguf.* cut short"):
         read_header(cut, arrays=True)
+
+
+@given(
+    sizes=st.lists(st.sampled_from((0, 1, 7, _BLOCK // 2 - 8, *range(_BLOCK - 18, _BLOCK + 2), 3 * _BLOCK)), min_size=1)
+)
+@examples(50)
+def test_strings_are_passed_over_wherever_a_block_of_lengths_ends(small: Path, sizes: list[int]) -> None:
+    strings = ["x" * size for size in sizes]
+    path = write(
+        small.with_name("strings.gguf"), many_strings=(strings, GGUFValueType.ARRAY), z_last=VALUES["a.number"][:2]
+    )
+    header = read_header(path)
+    assert header.metadata["many.strings"] == len(sizes)
+    assert header.metadata["z.last"] == 7
+    assert [info.shape for info in header.tensors.values()] == [(40, 2), (8,)]
+    check_whole(path)
+    cut = path.read_bytes()[: -1 - sum(info.size for info in header.tensors.values()) - sizes[-1]]
+    with pytest.raises(ModelError):
+        header_of(cut, small.parent)
 
 
 def test_the_bundled_models_header_gives_what_a_key_value_cache_takes() -> None:

