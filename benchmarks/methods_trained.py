@@ -209,7 +209,8 @@ def fusion(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
     types = ("--types", ",".join(NEWS))
 
     def learnt(way: str, seed: int, *options: object) -> list[DocumentCounts]:
-        model = tuned(folder, f"fused-{way}-{seed}", train, *TINY, "--epochs", 2, "--seed", seed, *types, *options)
+        lessons = (*TINY, "--learning-rate", GENTLE, "--epochs", 2, "--seed", seed, *types)
+        model = tuned(folder, f"fused-{way}-{seed}", train, *lessons, *options)
         return scored(folder / f"fused-{way}-{seed}.jsonl", model, gold, *types)
 
     def measured(seed: int) -> Measured:
@@ -323,4 +324,4 @@ def _tweets(folder: Path, ner: Path) -> Path:
 
 def _teacher(folder: Path, ner: Path, name: str) -> Path:
     train = written(folder / f"{name}.jsonl", lambda: _learnable(ner, name)[:TEACHING])
-    return tuned(folder, name, train, *TINY, "--epochs", 2, "--types", ",".join(NEWS))
+    return tuned(folder, name, train, *TINY, "--learning-rate", GENTLE, "--epochs", 2, "--types", ",".join(NEWS))
