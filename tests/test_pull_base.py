@@ -73,7 +73,7 @@ def test_the_model_is_made_once_and_every_way_to_it_works_offline(
     gold = tmp_path / "gold.jsonl"
     gold.write_bytes(b'{"text": "Ann went to Rome.", "entities": [{"start": 0, "end": 3, "label": "PER"}]}\n')
     assert orjson.loads(genner("info", "base", "--json").stdout)["file"] == str(path)
-    assert genner("plan", gold, "--model", "base").status == 0
+    assert genner("plan", gold, "--model", "base", "--seconds", 1, "--slots", 2).status == 0
     assert genner("evaluate", gold, "--model", "base").status == 0
     with Extractor("PER", model="base") as extractor:
         assert len(list(extractor.extract(["Ann went to Rome."]))) == 1

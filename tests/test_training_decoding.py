@@ -36,7 +36,7 @@ from genner_cli.training.decoding import TorchBackend, TorchDecoder, TorchEngine
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 EXACT = replace(ONE_THREAD, flash_attention=False)
 """Flash attention sums in 16 bits; without it, llama.cpp computes what transformers does."""
 TOKENIZER = Path(__file__).parent.parent / "examples" / "bundled_model" / "tokenizer"
