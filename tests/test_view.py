@@ -119,7 +119,7 @@ def test_bad_gold_is_refused_with_its_problems(genner: Genner, tmp_path: Path) -
         (("none.jsonl", "--terminal"), "none.jsonl: no such file"),
         (("pred.jsonl", "--gold", "none.jsonl", "--terminal"), "none.jsonl: no such file"),
         (("notes.txt", "--terminal"), r"notes\.txt: .*no entities"),
-        (("notes.txt", "-o", "page.html"), r"notes\.txt: .*no entities"),
+        (("notes.txt", "-o", "page.html"), r"notes\.txt: .*no entities; name the output of"),
     ],
 )
 def test_a_wrong_call_is_one_line(

@@ -45,7 +45,8 @@ def refuse_documents(paths: Sequence[str]) -> None:
     for path in paths:
         if document_format(path):
             beside = records_of(path)
-            remedy = f"name {beside}" if os.path.exists(beside) else "name the output of `genner extract` for it"
+            there = beside != path and os.path.exists(beside)
+            remedy = f"name {beside}" if there else "name the output of `genner extract` for it"
             raise UsageError(f"{path}: has no entities; {remedy}")
 
 
