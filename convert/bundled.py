@@ -6,7 +6,6 @@ adapter side by side, and gets its name only if it agrees.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +72,7 @@ def _made(base: Path, work: Path, engine: EngineOptions, say: Callable[[str], No
     type = fastest({type: speeds[type] for type in TYPES})
     say(f"quantizing to {type}")
     made = quantize(merged, work / "made.gguf", type, threads=engine.threads)
-    noise = logit_noise(merged, made, engine.threads or os.cpu_count() or 1)
+    noise = logit_noise(merged, made, engine.thread_count)
     if noise > NOISE_LIMIT:
         raise ModelError(
             f"genner-base in {type} differs from the unquantized one by {noise:.2g} standard deviations of the logits"

@@ -5,7 +5,6 @@ Takes both and what to try them on, gives findings. Knows nothing of transformer
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ class Behaviour:
 
 def observe(probe: Probe, gguf: Path, options: EngineOptions) -> Behaviour:
     """Runs a GGUF on the probe; a document that fails has no entities."""
-    threads = options.threads or os.cpu_count() or 1
+    threads = options.thread_count
     logits = tuple(gguf_logits(gguf, [example.ids for example in probe.examples], threads=threads))
     with Model(gguf, gpu_layers=options.gpu_layers) as model, Engine(model, options) as engine:
         entities = tuple(result.entities for result in extract(probe.documents, probe.task, engine.generate))

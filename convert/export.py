@@ -6,7 +6,6 @@ terminal.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,7 +124,7 @@ class _Job:
         if not tokens.passed:
             return [tokens]
         self.say("comparing logits with transformers")
-        threads = self.options.engine.threads or os.cpu_count() or 1
+        threads = self.options.engine.thread_count
         logits = check_logits(
             probe, self.whole, gguf, dtype=self.dtype, threads=threads, adapter=adapter, virtual=virtual
         )

@@ -6,7 +6,6 @@ and reported. Nothing is compared with transformers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def requantize(
         say(f"quantizing to {chosen}")
         made = quantize(source, Path(work) / out.name, chosen, imatrix=imatrix, threads=engine.threads, requantize=True)
         say("comparing the logits")
-        found = logit_noise(source, made, engine.threads or os.cpu_count() or 1)
+        found = logit_noise(source, made, engine.thread_count)
         rename_durably(made, out)
     return Requantized(read_header(out).quantization, out, found, speeds)
 

@@ -7,6 +7,7 @@ whatever order they finish. Extraction is handed such a `Generate`; the real one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,9 @@ SMALLEST_CONTEXT = 256
 
 MOST_SLOTS = 255
 """llama.cpp runs 256 sequences side by side (LLAMA_MAX_SEQ); one of them holds the shared prefix."""
+
+MOST_THREADS = 512
+"""ggml's limit (GGML_MAX_N_THREADS); with more the process ends."""
 
 
 class Constraint(StrEnum):
@@ -52,7 +56,9 @@ class EngineOptions:
     batch_tokens: int = option(
         512, "Maximum tokens of one decoding step.", Panel.SPEED, compared=Compared.NEVER, least=32
     )
-    threads: int | None = option(None, "CPU threads.", Panel.SPEED, compared=Compared.NEVER, least=1, shown="all cores")
+    threads: int | None = option(
+        None, "CPU threads.", Panel.SPEED, compared=Compared.NEVER, least=1, most=MOST_THREADS, shown="all cores"
+    )
     gpu_layers: int = option(
         -1, "Layers on a GPU; -1: all, where there is one.", Panel.SPEED, compared=Compared.NEVER, least=-1
     )
@@ -70,6 +76,13 @@ class EngineOptions:
                 f"a batch of {self.batch_tokens} tokens does not serve {self.slots} slots; choose a larger"
                 " --batch-tokens"
             )
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"--threads is {self.threads}; give a number from 1 to {MOST_THREADS}")
+
+    @property
+    def thread_count(self) -> int:
+        """The threads asked for, else one for each core, as far as ggml takes them."""
+        return self.threads or min(os.cpu_count() or 1, MOST_THREADS)
 
 
 class Rows(NamedTuple):

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.files.calibrations import KEY
+from genner_cli.prompting import GENERAL_PROMPT, Instructions
 
 
 def write_small_base(folder: Path, *, words: bool = True) -> Path:
@@ -29,6 +30,14 @@ def write_small_base(folder: Path, *, words: bool = True) -> Path:
         metadata = read_header(hub.BUNDLED).metadata
         said = {key: value for key, value in metadata.items() if key.startswith("genner.") and key != KEY}
         (folder / "genner.json").write_text(json.dumps(said))
+    return folder
+
+
+def write_small_adapter(folder: Path) -> Path:
+    """What an adapter's folder says of itself, without weights."""
+    folder.mkdir()
+    (folder / "genner.json").write_text(json.dumps(Instructions.untrained(GENERAL_PROMPT).to_metadata()))
+    (folder / "adapter_config.json").write_text("{}")
     return folder
 
 

@@ -218,6 +218,8 @@ def test_predictions_of_other_documents_are_refused(genner: Genner, web: Path, t
     [
         (["-p", "all.jsonl", "--model", "x.gguf"], "--predictions cannot be combined with --model"),
         (["-p", "none.jsonl"], "none.jsonl: no such file"),
+        (["--compare", "none.jsonl", "--model", "none.gguf"], "none.jsonl: no such file"),
+        (["-p", "all.jsonl", "--types", "person,org"], "person, org; theirs are LOC, ORG, PER"),
         (["-p", "all.jsonl", "--scorer", "official", "--format", "xml", "--html", "x.html"], "--html "),
         (["-p", "all.jsonl", "--html", "x.txt"], "x.txt: unknown kind"),
         (["-p", "all.jsonl", "--html", "none/x.html"], "none/x.html: there is no folder"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Run
-from small_bases import RECORDS, write_jsonl, write_small_base
+from small_bases import RECORDS, write_jsonl, write_small_adapter, write_small_base
 
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.probing.retention import estimated
@@ -190,7 +190,8 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_made(
     (tasks / "capitals.yaml").write_text(file)
     suite = f"lm-eval:{tasks}" + (f":{names}" if names else "")
     out = tmp_path / "out"
-    run = genner("probe", "retention", "--before", "bundled", "--after", tmp_path, "--suite", suite, "-o", out)
+    adapter = write_small_adapter(tmp_path / "adapter")
+    run = genner("probe", "retention", "--before", "bundled", "--after", adapter, "--suite", suite, "-o", out)
     assert run.status == 2
     assert re.search(said, run.stderr)
     assert not out.exists()
@@ -201,7 +202,8 @@ def test_without_the_extra_it_is_named(genner: Genner, tmp_path: Path, monkeypat
     monkeypatch.delitem(sys.modules, "genner_cli.training.harness", raising=False)
     out = tmp_path / "out"
     suite = f"lm-eval:{write_tasks(tmp_path / 'tasks')}"
-    run = genner("probe", "retention", "--before", "bundled", "--after", tmp_path, "--suite", suite, "-o", out)
+    adapter = write_small_adapter(tmp_path / "adapter")
+    run = genner("probe", "retention", "--before", "bundled", "--after", adapter, "--suite", suite, "-o", out)
     assert (run.status, "pip install 'genner[retention]'" in run.stderr) == (2, True), run.stderr
     assert not out.exists()
 

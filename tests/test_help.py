@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +87,10 @@ def test_an_unknown_command_is_refused_with_the_nearest(
     run = genner(*given)
     assert (run.status, run.stdout) == (2, b"")
     assert f"'{nearest}'" in run.stderr
+
+
+def test_an_argument_of_several_files_has_one_ellipsis() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "commands.md").read_text("utf-8")
+    usages = [line for line in page.splitlines() if line.startswith("$ genner ")]
+    assert any(line.endswith("}...") for line in usages)
+    assert not [line for line in usages if "...}" in line]

@@ -253,6 +253,7 @@ def test_a_skippable_zstd_frame_is_skipped(tmp_path: Path) -> None:
     ("line", "what"),
     [
         (b"{", "not JSON"),
+        (b"Ada saw Oslo.", ".txt file"),
         (b'{"text":"a"} {"text":"b"}', "not JSON"),
         (b'{"text":NaN}', "field 'text' is null"),
         (b"[1,2]", "[1, 2] is not an object"),

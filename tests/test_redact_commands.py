@@ -103,6 +103,17 @@ def test_a_wrong_command_line_is_refused(
     assert (tmp_path / "in.jsonl").read_bytes() == before
 
 
+def test_a_table_of_entities_is_refused_as_a_whole(genner: Genner, tmp_path: Path) -> None:
+    """It holds no texts; the records that do are beside it."""
+    table = tmp_path / "t.csv"
+    table.write_text("id,start,end,label,text\n7,0,12,PER,Ada Lovelace\n")
+    write(tmp_path, RECORD).rename(tmp_path / "t.csv.records.jsonl")
+    for command in ("redact", "judge"):
+        run = genner(command, table, "-o", tmp_path / "out.jsonl")
+        assert (run.status, "t.csv.records.jsonl" in run.stderr) == (2, True)
+    assert not list(tmp_path.glob("out.jsonl*"))
+
+
 def test_a_label_that_no_entity_has_is_reported(genner: Genner, tmp_path: Path) -> None:
     run = genner("redact", write(tmp_path, RECORD), "--operator", "PERSON=mask")
     assert (run.status, "PERSON" in run.stderr) == (0, True)

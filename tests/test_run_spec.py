@@ -31,7 +31,7 @@ from genner_cli.running.backend import PROMPT_DATE
 from genner_cli.running.llama import LlamaBackend
 from genner_cli.running.local import resumable, run
 from genner_cli.running.spec import ClusterName, Nearness, RunSpec
-from genner_cli.types import Calibration, Knot, Label, ScoreMap
+from genner_cli.types import Calibration, Document, Entity, Knot, Label, LabelNode, LabelTree, ScoreMap
 
 CHAT = (
     "{{ strftime_now('%d %b %Y') }}\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -325,6 +325,27 @@ def test_the_manifest_says_what_counts_by_the_names_of_options(
 def test_what_makes_no_run_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         RunSpec(**options)
+
+
+def test_labels_that_gold_data_lack_are_refused() -> None:
+    """Of a tree, entities may have paths, aliases, and labels above those that are asked for."""
+    entities = [Entity(0, 3, label, "Ada") for label in ("PER", "town")]
+    documents = [Document("Ada", entities=(entity,)) for entity in entities]
+    with pytest.raises(UsageError, match="PER, town"):
+        RunSpec(labels=(Label("person"),)).for_gold(documents)
+    assert RunSpec(labels=(Label("person"),)).for_gold([Document("Ada")]).labels == (Label("person"),)
+    assert RunSpec(labels=(Label("PER"), Label("ORG"))).for_gold(documents).labels == (Label("PER"), Label("ORG"))
+    city = LabelNode(Label("city"), aliases=("town",))
+    for nodes in ((city,), (LabelNode(Label("town"), (LabelNode(Label("city")),)),)):
+        assert RunSpec(tree=LabelTree(nodes)).for_gold(documents).labels == (Label("city"),)
+
+
+def test_more_threads_than_the_engine_takes_are_refused() -> None:
+    for threads in (0, 513, 100_000):
+        with pytest.raises(UsageError, match="--threads"):
+            EngineOptions(threads=threads)
+    assert EngineOptions(threads=512).thread_count == 512
+    assert 1 <= EngineOptions().thread_count <= 512
 
 
 def test_an_option_that_there_is_not_is_a_type_error() -> None:

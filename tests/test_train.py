@@ -21,11 +21,11 @@ import torch
 from conftest import Run
 from resuming import PATIENCE
 from safetensors.torch import load_file
-from small_bases import RECORDS, write_jsonl, write_small_base
+from small_bases import RECORDS, write_jsonl, write_small_adapter, write_small_base
 
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files, weight_files
-from genner_cli.prompting import GENERAL_PROMPT, Instructions
+from genner_cli.prompting import Instructions
 from genner_cli.provenance import Provenance
 from genner_cli.training.loop import Loop, read_log
 from genner_cli.training.packing import Pack
@@ -513,13 +513,8 @@ def test_trained_on_its_own_output_shape(train: Callable[..., Run], tmp_path: Pa
 def test_mistakes_are_reported_before_torch_is_loaded(tmp_path: Path) -> None:
     """By every command that loads it, in one process in which it cannot be imported."""
     data = str(write_jsonl(tmp_path / "data.jsonl", RECORDS))
-    out, none, adapter = (str(tmp_path / name) for name in ("out", "none.gguf", "adapter"))
-    Path(adapter).mkdir()
-    for name, value in (
-        ("genner.json", Instructions.untrained(GENERAL_PROMPT).to_metadata()),
-        ("adapter_config.json", {}),
-    ):
-        (Path(adapter) / name).write_text(json.dumps(value))
+    out, none = str(tmp_path / "out"), str(tmp_path / "none.gguf")
+    adapter = str(write_small_adapter(tmp_path / "adapter"))
     retention = ("probe", "retention", "-o", out)
     calls = [
         ("train", data, "--base", none, "-o", out),

@@ -177,6 +177,8 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UsageError, match=name):
         Writer(str(tmp_path / name))
+    with pytest.raises(UsageError, match="is a folder"):
+        Writer(str(tmp_path))
     assert os.listdir(tmp_path) == ["folder.jsonl"]
 
 

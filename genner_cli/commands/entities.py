@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from genner_cli.files.predictions import Reading
 
 Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="Output of `genner extract`, or labelled files; - is stdin.")
+    list[str], typer.Argument(metavar="FILE", help="Output of `genner extract`, or labelled files; - is stdin.")
 ]
 Output = Annotated[
     str | None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="JSONL, .txt, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders; globs;"
         " s3://; - is JSONL on stdin.",
     ),

@@ -15,7 +15,7 @@ from genner_cli.running.spec import RunSpec
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help="Outputs of `genner extract` for the same documents, one for each model."),
+    typer.Argument(metavar="FILE", help="Outputs of `genner extract` for the same documents, one for each model."),
 ]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output .jsonl (also .gz, .zst).")]
 Models = Annotated[

@@ -89,7 +89,7 @@ FROM_GOLD = {"labels": "those of the gold data", "nested": "as the gold data are
 """What the defaults are called of commands that take them from gold data."""
 GoldFiles = Annotated[
     list[str],
-    typer.Argument(metavar="GOLD...", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
+    typer.Argument(metavar="GOLD", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 JsonLinesOutput = Annotated[

@@ -15,7 +15,7 @@ from genner_cli.running.spec import RunSpec
 
 _OWN = ("sample", "seconds", "as_json")
 
-Files = Annotated[list[str], typer.Argument(metavar="INPUT...", help="JSONL or text files (also .gz, .zst), or globs.")]
+Files = Annotated[list[str], typer.Argument(metavar="INPUT", help="JSONL or text files (also .gz, .zst), or globs.")]
 Sample = Annotated[int, typer.Option(min=1, help="Documents to time, drawn evenly from all.")]
 Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in seconds, for timing the sample.")]
 

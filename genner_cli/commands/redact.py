@@ -12,7 +12,7 @@ from genner_cli.plurals import counted
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help="JSONL that `genner extract` wrote, or labelled data; globs; - is stdin."),
+    typer.Argument(metavar="FILE", help="JSONL that `genner extract` wrote, or labelled data; globs; - is stdin."),
 ]
 Operators = Annotated[
     list[str] | None,

@@ -10,7 +10,7 @@ from genner_cli.commands.options import IdField, JsonLinesOutput, Restart, TextF
 from genner_cli.commands.terminal import document_progress, fail_if_any, say
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="JSONL that `genner redact` wrote; globs; - is stdin.")
+    list[str], typer.Argument(metavar="FILE", help="JSONL that `genner redact` wrote; globs; - is stdin.")
 ]
 KeyPath = Annotated[str, typer.Option("--key-file", metavar="FILE", help="Key file that the texts were redacted with.")]
 

@@ -20,7 +20,7 @@ from genner_cli.commands.training import BaseReference, absolute, needs_training
 from genner_cli.training.options import TrainOptions, with_teachers
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="TRAIN...", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
+    list[str], typer.Argument(metavar="TRAIN", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import starmap
+from itertools import chain, islice, starmap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +49,7 @@ def view(
     - `genner view entities.jsonl --terminal --limit 5`
     """
     from genner_cli.files.gold import read_gold_files
-    from genner_cli.files.predictions import Reading
+    from genner_cli.files.predictions import Reading, refuse_documents
     from genner_cli.files.reading import expand
     from genner_cli.pairing import pair_with_gold
     from genner_cli.view.viewed import alone, with_gold
@@ -57,6 +57,7 @@ def view(
     if terminal == (output is not None):
         raise UsageError("give either -o page.html or --terminal")
     inputs, gold_inputs = expand([predictions]), expand([gold]) if gold is not None else []
+    refuse_documents(inputs)
     with status_line("reading") as progress:
         reading = Reading(inputs, text_field, id_field, limit=limit, progress=progress)
         documents: Iterator[Viewed] = map(alone, reading)
@@ -88,14 +89,15 @@ def _print(documents: Iterable[Viewed]) -> None:
         console.print(marked(document))
 
 
-def _write(path: str, inputs: list[str], documents: Iterable[Viewed], title: str, gold: str | None) -> None:
+def _write(path: str, inputs: list[str], documents: Iterator[Viewed], title: str, gold: str | None) -> None:
     """Writes the page, whole or not at all, and warns of one that browsers will find hard."""
     from genner_cli.files.writing import Writer
     from genner_cli.view.page import LARGE, page
 
     size = 0
+    first = list(islice(documents, 1))  # what is wrong with the inputs shows before a page is begun
     with Writer(path, inputs=inputs, suffixes=(".html", ".htm")) as writer:
-        for piece in page(documents, title=title, gold=gold):
+        for piece in page(chain(first, documents), title=title, gold=gold):
             size += len(piece)
             writer.write(piece)
     say_written(path, size)

@@ -7,7 +7,6 @@ order, however they were cut into steps. Knows nothing of what vectors are for.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,7 +86,7 @@ class Embedder:
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
         """`options`: of the engine that works beside it. Raises ModelError where there is no memory for its context."""
-        threads = options.threads or os.cpu_count() or 1
+        threads = options.thread_count
         self._model = model
         self._window = min(WINDOW, options.context, model.trained_context)
         self._slots = min(SLOTS, options.slots)

@@ -7,7 +7,6 @@ once. Knows nothing of labels or documents.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +37,7 @@ class Engine:
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
         self._model = model
-        threads = options.threads or os.cpu_count() or 1
+        threads = options.thread_count
         self.invariance = invariance(model, options, threads)
         self._context = Context(model, options, threads, self.invariance.rows)
         self._options = options

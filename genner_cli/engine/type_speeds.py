@@ -5,7 +5,6 @@ Knows nothing of how a model gets another type.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,7 +26,7 @@ TypeSpeeds = Mapping[str, float]
 def tokens_per_second(path: Path, options: EngineOptions) -> float:
     """Of a GGUF, on average over steps of SIZES tokens, without logits. Raises ModelError where it cannot be run."""
     with Model(path, gpu_layers=options.gpu_layers) as model:
-        times = measure(model, options, options.threads or os.cpu_count() or 1, None)
+        times = measure(model, options, options.thread_count, None)
     return sum(SIZES) / float(times.of(SIZES).sum())
 
 
@@ -54,4 +53,4 @@ def report(header: Header, options: EngineOptions) -> dict[str, str]:
 
 
 def _name(header: Header, options: EngineOptions) -> Kept:
-    return kept("types", header, threads=options.threads or os.cpu_count() or 1, types=False)
+    return kept("types", header, threads=options.thread_count, types=False)

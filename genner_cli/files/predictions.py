@@ -35,13 +35,19 @@ def read_predictions(paths: Sequence[str], *, text_field: str = "text", id_field
     wrong, has a `FailedDocument` with file, line and remedy, and no `error`; the record of a failure has its own
     `error`. Raises `UsageError` for text files and for field names that cannot be.
     """
+    refuse_documents(paths)
+    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
+    return map(extraction_of, records)
+
+
+def refuse_documents(paths: Sequence[str]) -> None:
+    """Raises UsageError for files of texts and tables, which hold no records with entities."""
     for path in paths:
         if document_format(path):
             beside = records_of(path)
-            remedy = f"name {beside}" if os.path.exists(beside) else "name the output of `genner extract` for it"
+            there = beside != path and os.path.exists(beside)
+            remedy = f"name {beside}" if there else "name the output of `genner extract` for it"
             raise UsageError(f"{path}: has no entities; {remedy}")
-    records = read_documents(paths, text_field=text_field, id_field=id_field, dropped=())
-    return map(extraction_of, records)
 
 
 class Reading:

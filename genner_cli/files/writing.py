@@ -204,11 +204,14 @@ def check_target(
     addresses: bool = False,
 ) -> None:
     """Raises `UsageError` for a file that cannot be written (see `Writer`), or for an address."""
-    _check_suffix(path, suffixes)
     elsewhere = remote.is_address(path)
+    local = remote.local_name(path) if elsewhere else path
+    if os.path.isdir(local):
+        raise UsageError(f"{path}: is a folder; name a file in it after {option}")
+    _check_suffix(path, suffixes)
     if elsewhere and not addresses:
         raise UsageError(f"{path}: only the output of genner extract may be at an address; name a file after {option}")
-    _check_place(path, remote.local_name(path) if elsewhere else os.path.realpath(path), inputs, option)
+    _check_place(path, local if elsewhere else os.path.realpath(path), inputs, option)
 
 
 def _check_suffix(path: str, suffixes: tuple[str, ...]) -> None:
@@ -224,8 +227,6 @@ def _check_place(path: str, target: str, inputs: Sequence[str], option: str) -> 
     same = remote.canonical(path) if remote.is_address(path) else path
     if same in inputs or any(name != STDIO and os.path.realpath(name) == target for name in inputs):
         raise UsageError(f"{path}: is an input file, and output would overwrite it; name another file after {option}")
-    if os.path.isdir(target):
-        raise UsageError(f"{path}: is a folder; name a file in it after {option}")
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise UsageError(f"{path}: there is no folder {folder}; make it (mkdir -p), or name another after {option}")

@@ -49,6 +49,7 @@ def sides(
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field)
     documents = with_labels_of_their_own(documents, spec.labels_field)
     asked = replace(spec.for_gold(documents), inputs=tuple(gold))
+    other = [_read(compare, documents, *names)] if compare else []
     if predictions:
         found = [_read(predictions, documents, *names)]
     else:
@@ -57,9 +58,7 @@ def sides(
         with LlamaBackend().open(asked) as opened:
             found = [extracted(opened, documents, asked, bar)]
             asked = replace(asked, format=opened.facts.task.format)
-    if compare:
-        found.append(_read(compare, documents, *names))
-    found = [resolved(side, spec.tree) for side in found]
+    found = [resolved(side, spec.tree) for side in (*found, *other)]
     if spec.labels_field or not spec.tree.nested:
         found = [_restricted(side, spec.labels, spec.tree) for side in found]
     return found, asked

@@ -5,7 +5,6 @@ Vectors of texts and of entities are made when they are first needed, and kept i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -100,7 +99,7 @@ class Retrieval:
 def vector_file(model: Model, options: EngineOptions, fingerprint: str) -> Path:
     """Where the vectors of a model are kept: bits differ between processors, and between numbers of threads."""
     headers = [model.header, *([model.adapter_header] if model.adapter_header else [])]
-    what, key = kept("vectors", *headers, threads=options.threads or os.cpu_count() or 1)
+    what, key = kept("vectors", *headers, threads=options.thread_count)
     return path_of((what, blake2b(f"{VERSION} {fingerprint} {key}".encode(), digest_size=16).hexdigest()), "sqlite")
 
 

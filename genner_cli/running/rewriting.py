@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from genner_cli.errors import UsageError
 from genner_cli.files import STDIO, total_bytes
 from genner_cli.files.manifest import Settings
+from genner_cli.files.predictions import refuse_documents
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import SUFFIXES, Writer, check_target, json_line
@@ -106,6 +107,7 @@ def rewrite(
     not to be read one after the other.
     Raises UsageError, GennerError, KeyboardInterrupt."""
     inputs = expand(files.inputs)
+    refuse_documents(inputs)
     if files.retry_errors and STDIO in inputs:
         raise UsageError("--retry-errors reads the input twice; name files, not '-'")
     done, started, read = Done(), time.monotonic(), _Read()

@@ -317,12 +317,23 @@ class RunSpec:
         return hinted(documents, self.hints, text_field=self.text_field, id_field=self.id_field, names=names)
 
     def for_gold(self, documents: Sequence[Document]) -> RunSpec:
-        """The same run with what it leaves open as gold data have it: labels, and entities inside entities."""
+        """The same run with what it leaves open as gold data have it: labels, and entities inside entities.
+
+        Raises UsageError where labels are asked for, and the entities have others alone.
+        """
         from genner_cli.data.statistics import is_nested, labels_in
         from genner_cli.formats import DEFAULT_DEPTH
 
         depth = self.depth or (DEFAULT_DEPTH if is_nested(documents) else 1)
-        return replace(self, labels=self.labels or labels_in(documents) or None, depth=depth)
+        theirs = labels_in(documents)
+        known = self.tree.names().keys() | {label.name for label in self.labels or theirs}
+        if theirs and not any(label.name in known for label in theirs):
+            asked, found = (", ".join(label.name for label in labels or ()) for labels in (self.labels, theirs))
+            raise UsageError(
+                f"no entity of the gold data has one of the labels {asked}; theirs are {found}: name some of these with"
+                " --types or --labels"
+            )
+        return replace(self, labels=self.labels or theirs or None, depth=depth)
 
     def with_choice(self, chosen: Mapping[str, Any] | None) -> RunSpec:
         """The same run with the format and the way of retrieval that were chosen (`--choose`), if any were."""

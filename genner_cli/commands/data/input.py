@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="FILE...", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
+    typer.Argument(metavar="FILE", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
 ]
 
 

@@ -10,7 +10,7 @@ from genner_cli.commands.options import Restart
 from genner_cli.commands.terminal import say, status_line
 from genner_cli.plurals import counted
 
-Parts = Annotated[list[str], typer.Argument(metavar="PART...", help="Outputs of all shards, in any order; globs.")]
+Parts = Annotated[list[str], typer.Argument(metavar="PART", help="Outputs of all shards, in any order; globs.")]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Output: a suffix as of extract.")]
 
 

@@ -14,9 +14,7 @@ from genner_cli.plurals import counted
 GoldFile = Annotated[str, typer.Argument(metavar="GOLD", help="Labelled JSONL.", show_default=False)]
 Predictions = Annotated[
     list[str],
-    typer.Argument(
-        metavar="PREDICTIONS...", help="Output of genner extract for the same documents.", show_default=False
-    ),
+    typer.Argument(metavar="PREDICTIONS", help="Output of genner extract for the same documents.", show_default=False),
 ]
 
 

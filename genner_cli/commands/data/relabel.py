@@ -29,7 +29,7 @@ LabelsFile = Annotated[
         "-l",
         metavar="FILE",
         help="YAML file of all labels, for --dynamic; of a tree, labels above and aliases are drawn too.",
-        show_default="those of FILE...",
+        show_default="those of FILE",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed of --dynamic.")]

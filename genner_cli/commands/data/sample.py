@@ -16,7 +16,7 @@ from genner_cli.errors import UsageError
 from genner_cli.files import STDIO
 from genner_cli.files.annotations import AnnotationOptions, format_of
 
-Inputs = Annotated[list[str], typer.Argument(metavar="PRED...", help="JSONL that `genner extract` wrote; globs too.")]
+Inputs = Annotated[list[str], typer.Argument(metavar="PRED", help="JSONL that `genner extract` wrote; globs too.")]
 Output = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="File, or new folder for brat; - is JSONL on stdout.")
 ]

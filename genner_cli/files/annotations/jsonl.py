@@ -151,7 +151,9 @@ def _parsed(line: bytes, source: str, dropped: Dropped) -> tuple[Any, str | None
                 dropped(name, source, of_record=True)
         else:
             value = _salvaged(line)
-            problem = f"not JSON, {error.msg} at column {error.colno}; correct the line"
+            plain = not line.lstrip().startswith(b"{")
+            remedy = "write one JSON object per line, or plain text into a .txt file" if plain else "correct the line"
+            problem = f"not JSON, {error.msg} at column {error.colno}; {remedy}"
             return value, _encoding_problem(line, value) or problem
     if isinstance(value, dict):
         return value, None
