@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from genner_cli.errors import DataError
@@ -97,8 +96,8 @@ class InlineFormat(Markup, OutputFormat):
             else:
                 chars = match["chars"] or self._unescape[match["escaped"]]
                 if not text.startswith(chars, at):
-                    same = commonprefix((chars, text[at:]))
-                    raise DataError(f"the completion leaves the text at character {match.start() + len(same)}")
+                    same = next(n for n in range(len(chars)) if not text.startswith(chars[: n + 1], at))
+                    raise DataError(f"the completion leaves the text at character {match.start() + same}")
                 at += len(chars)
         if frames or at != len(text):
             raise DataError("the completion ends before the text does")
