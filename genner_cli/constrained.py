@@ -79,15 +79,16 @@ class ConstrainedCompletion:
             return None
         if self._lock.by_token:
             legal = self._legal()
-            choice = self._if_legal(next(iter(legal))) if len(legal) == 1 else None
+            id = next(iter(legal)) if len(legal) == 1 else None
         else:
             if not self._forced:
                 self._forced.extend(locking.forced_tokens(self._lock, self._places, self._tokenizer.plain))
-            choice = self._if_legal(self._forced.popleft()) if self._forced else None
-        if choice is None:
+            id = self._forced.popleft() if self._forced else None
+        places = () if id is None else self._behind(id)
+        if id is None or not places:
             self._forced.clear()
             return None
-        return self._move(Choice(choice.id, choice.places, 0.0))
+        return self._move(Choice(id, places, 0.0))
 
     def completion(self, prompt_tokens: int) -> Completion:
         """What has been written so far."""
@@ -114,45 +115,39 @@ class ConstrainedCompletion:
             self._legal_here = self._vocabulary.choices(self._lock, self._places, self._tokens_left)
         return self._legal_here
 
-    def _if_legal(self, id: int) -> Choice | None:
-        places: Places | None
+    def _behind(self, id: int) -> Places:
+        """The places behind this token; none where it is not legal."""
         if self._legal_here is not None:
-            places = self._legal_here.get(id)
+            places = self._legal_here.get(id, ())
         else:
             data = self._bytes_of(id)
-            places = locking.advance(self._lock, self._places, data) if data else None
+            places = locking.advance(self._lock, self._places, data) if data else ()
             if places and locking.remaining(self._lock, places) >= self._tokens_left:
-                return None
-        return Choice(id, places) if places and self._allows(id) else None
+                return ()
+        return places if places and self._allows(id) else ()
 
-    def _best_of(self, values: Mapping[int, float]) -> Choice:
-        """The most probable legal token; values: logits by token id."""
+    def _best_of(self, values: Mapping[int, float]) -> tuple[int, Places]:
+        """The most probable legal token, and the places behind it; values: logits by token id."""
         best = max(values, key=values.__getitem__, default=None)
-        if best is not None and (choice := self._if_legal(best)):  # mostly
-            return choice
+        if best is not None and (places := self._behind(best)):  # mostly
+            return best, places
         for id in sorted(values, key=lambda id: -values[id]):
-            choice = self._if_legal(id)
-            if choice:
-                return choice
+            if places := self._behind(id):
+                return id, places
         raise DataError("no token of the vocabulary may come next; the vocabulary lacks a byte of this text")
 
-    def _is_scored(self, choice: Choice) -> bool:
-        """Whether the choice gets a log-probability: within entities, and always where the legal tokens are few."""
-        return self._lock.by_token or self.inside or locking.inside(self._lock, choice.places)
-
-    def _scored(self, choice: Choice, values: Mapping[int, float]) -> Choice:
-        """With its log-probability among the legal tokens, whose logits these are."""
-        if len(values) == 1:
-            return Choice(choice.id, choice.places, 0.0)
-        self._note_margin(choice.id, values)
-        highest = max(values.values())
-        total = highest + math.log(math.fsum(map(math.exp, [value - highest for value in values.values()])))
-        return Choice(choice.id, choice.places, min(0.0, values[choice.id] - total))
-
-    def _note_margin(self, chosen: int, values: Mapping[int, float]) -> None:
-        others = [value for id, value in values.items() if id != chosen]
+    def _scored(self, id: int, places: Places, values: Mapping[int, float]) -> Choice:
+        """The choice of a legal token, with its log-probability among all of them, whose logits these are, if it is
+        within an entity or the legal tokens are few. Notes how close it was."""
+        value = values[id]
+        others = [other for each, other in values.items() if each != id]
         if others:
-            self._margin = min(self._margin, values[chosen] - max(others))
+            self._margin = min(self._margin, value - max(others))
+        if not (self._lock.by_token or self.inside or locking.inside(self._lock, places)):
+            return Choice(id, places)
+        highest = max(values.values())
+        total = highest + math.log(math.fsum([math.exp(each - highest) for each in values.values()]))
+        return Choice(id, places, min(0.0, value - total))
 
     def _move(self, choice: Choice) -> int:
         self._tokens_left -= 1

@@ -174,7 +174,7 @@ def advance(lock: Lock, places: Places, data: bytes) -> Places:
 def finished(lock: Lock, places: Places) -> bool:
     """Whether the completion is whole: nothing more may come."""
     if len(places) == 1:  # mostly
-        (rest, state), *_ = places
+        rest, state = places[0]
         return not rest and not lock.remaining(state)
     return bool(places) and not any(place.rest or lock.remaining(place.state) for place in places)
 
@@ -182,7 +182,7 @@ def finished(lock: Lock, places: Places) -> bool:
 def remaining(lock: Lock, places: Places) -> int:
     """Tokens that always suffice to finish from these places."""
     if len(places) == 1:  # mostly
-        (rest, state), *_ = places
+        rest, state = places[0]
         return len(rest) + lock.remaining(state)
     return min(len(place.rest) + lock.remaining(place.state) for place in places)
 
@@ -289,7 +289,8 @@ class Vocabulary:
         by_data: dict[bytes, Places] = {}
         for _, here in places:
             for data, state in lock.edges(here):
-                by_data[data] = (*by_data.get(data, ()), Place(b"", state))
+                after = Place(b"", state)
+                by_data[data] = (*by_data[data], after) if data in by_data else (after,)
         markup = lock.markup
         return [
             (id, after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -30,7 +30,7 @@ from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.types import Entity
 
-Lengths = Callable[[Sequence[Sequence[float]], StepCosts, int, int, int], list[int]]
+Lengths = Callable[[Sequence[Iterable[float]], StepCosts, int, int, int], list[int]]
 
 BLANKS = ["Ann \t\n  Bob  \n\n\n   met   Eve.  \n\n", "x < y && a <  <b>&lt;  Bob &", " " * 9 + "Ann" + " " * 70]
 """Much of these is forced: runs of blanks, escapes, closings that can wait no longer."""
@@ -38,15 +38,15 @@ BLANKS = ["Ann \t\n  Bob  \n\n\n   met   Eve.  \n\n", "x < y && a <  <b>&lt;  Bo
 TEXTS = [CORPORA["news"][0], CORPORA["literary"][0], *CORPORA["hostile"][2:4], *BLANKS]
 
 
-def never(chances: Sequence[Sequence[float]], costs: StepCosts, pending: int, most: int, others: int) -> list[int]:
+def never(chances: Sequence[Iterable[float]], costs: StepCosts, pending: int, most: int, others: int) -> list[int]:
     return [0] * len(chances)
 
 
-def always(chances: Sequence[Sequence[float]], costs: StepCosts, pending: int, most: int, others: int) -> list[int]:
+def always(chances: Sequence[Iterable[float]], costs: StepCosts, pending: int, most: int, others: int) -> list[int]:
     """As many as there are and fit."""
     found = []
     for reached in chances:
-        found.append(min(len(reached), max(0, most)))
+        found.append(min(len(list(reached)), max(0, most)))
         most -= found[-1]
     return found
 
@@ -116,9 +116,10 @@ def test_drafts_are_right_mostly_with_a_trained_model(bundled: Model, draft: Dra
 def test_a_chain_of_tokens_is_less_and_less_probable(bundled: Model, draft: Draft) -> None:
     seen = []
 
-    def recorded(chances: Sequence[Sequence[float]], costs: StepCosts, *sizes: int) -> list[int]:
-        seen.extend(chances)
-        return lengths(chances, costs, *sizes)
+    def recorded(chances: Sequence[Iterable[float]], costs: StepCosts, *sizes: int) -> list[int]:
+        known = [list(reached) for reached in chances]
+        seen.extend(known)
+        return lengths(known, costs, *sizes)
 
     draft(bundled, [request(bundled, text) for text in news()[:4]], recorded, ONE_THREAD)
     assert max(map(len, seen)) > 5
@@ -252,7 +253,7 @@ def straight(each: float) -> StepTimes:
 
 def costs(fixed: float, each: float, row: float) -> StepCosts:
     found = StepCosts(straight(each))
-    found.fixed, found.row = fixed, row
+    found.fixed, found.row, found.best_size = fixed, row, 63
     return found
 
 
@@ -312,9 +313,9 @@ def test_cells_of_others_speak_against_another_slot() -> None:
     """A step of 16 tokens costs no less for each than one of 8, but for what a step costs once."""
     known = costs(8, 1, 0)
     known.cell = 1e-3
-    assert known.slot_pays(4, 400, 100, 2, 63)
-    assert not known.slot_pays(4, 400, 2000, 2, 63)
-    assert not known.slot_pays(8, 800, 100, 8, 63), "steps are full"
+    assert known.slot_pays(4, 400, 100, 2)
+    assert not known.slot_pays(4, 400, 2000, 2)
+    assert not known.slot_pays(8, 800, 100, 8), "steps are full"
 
 
 def test_the_costs_of_steps_are_found_through_noise() -> None:
@@ -331,10 +332,10 @@ def test_steps_are_larger_where_each_turns_out_to_cost_something_besides() -> No
     """A time for each token that rises with size, as caches let it, does not make small steps worth their number."""
     times = StepTimes((1, 4, 8, 16, 63), (0.2, 0.4, 0.7, 1.5, 6.0))
     known = StepCosts(times)
-    assert known.best_size(63) == 8
+    assert known.best_size == 8
     for tokens in (8, 7, 8, 5) * 8:
         known.note(tokens, 1, 0, 1.0 + float(times.of(tokens)))
-    assert known.best_size(63) == 63
+    assert known.best_size == 63
 
 
 def test_old_steps_fade() -> None:

@@ -30,7 +30,7 @@ from genner_cli.generation import EngineOptions, Rows, smaller_context
 PREFIX = 0
 UNUSED_CELLS = 256
 """Forgotten tokens that may stay in the KV cache before the others are moved together."""
-_NONE, _ALL, _FEW = 0, 1, 2
+_NONE, _ALL, _FEW, _PADDING = range(4)
 
 
 def on_gpu(options: EngineOptions) -> bool:
@@ -111,7 +111,7 @@ class Context:
         self._allocated = ctypes.cast(self._batch.seq_id, ctypes.c_void_p)
         self._addresses = self._sequences.ctypes.data + self._sequences.itemsize * np.arange(size, dtype=np.uintp)
         self._batch.seq_id = ctypes.cast(self._addresses.ctypes.data, type(self._batch.seq_id))
-        self._wanted = np.zeros(size, np.int8)
+        self._kinds: list[int] = []
         self._runs: list[_Run] = []
         self.filled = 0
 
@@ -123,8 +123,7 @@ class Context:
         start, end = self.filled, self.filled + len(tokens)
         self._tokens[start:end] = tokens
         self._positions[start:end] = np.arange(position, position + len(tokens))
-        self._wanted[start : end - outputs] = _NONE
-        self._wanted[end - outputs : end] = _FEW if few else _ALL
+        self._kinds += [_NONE] * (len(tokens) - outputs) + [_FEW if few else _ALL] * outputs
         self._sequences[start:end] = sequence
         self._runs.append(_Run(sequence, position + len(tokens)))
         self.filled = end
@@ -136,11 +135,10 @@ class Context:
         ModelError where llama.cpp fails.
         """
         real, runs = self.filled, self._runs.copy()
-        outputs = self._padded()
-        self._batch.n_tokens, self.filled, self._runs = self.filled, 0, []
+        kinds = self._padded()
+        self._batch.n_tokens, self.filled, self._runs, self._kinds = self.filled, 0, [], []
         if self._ordered and not self._find_cells(self._batch.n_tokens):
             return None
-        kinds = self._wanted[:real]
         if self._head:
             self._head.keep(states=_FEW in kinds, stop=_ALL not in kinds)
         status = llama.llama_decode(self._handle, self._batch)
@@ -153,7 +151,7 @@ class Context:
         self._ends.update(runs)
         if self._batch.n_tokens > real:
             self._remove(runs[-1].sequence, runs[-1].end)
-        return self._rows(kinds[self._outputs[:real] != 0], outputs)
+        return self._rows(kinds)
 
     def decode_embeddings(self, rows: NDArray[np.float32], position: int, sequence: int) -> None:
         """Decodes embeddings (tokens, width) as a sequence's next tokens, without logits, as a step of their own:
@@ -169,33 +167,33 @@ class Context:
             self._batch.token = ctypes.cast(self._token_address, type(self._batch.token))
             self._batch.embd = None
 
-    def _rows(self, kinds: NDArray[np.int8], outputs: int) -> list[Row]:
-        """`kinds`: of each output that is not padding; `outputs`: how many llama.cpp computed."""
+    def _rows(self, kinds: Sequence[int]) -> list[Row]:
+        """`kinds`: of all outputs that llama.cpp computed."""
         states = self._head.rows() if self._head and _FEW in kinds else None
-        logits = self._logits(outputs) if _ALL in kinds or (_FEW in kinds and not states) else []
+        logits = self._logits(len(kinds)) if _ALL in kinds or (_FEW in kinds and not states) else []
         return [
             states[row] if states and kind == _FEW else logits[row]
-            for row, kind in enumerate(kinds.tolist())
-            if kind != _NONE
+            for row, kind in enumerate(kinds)
+            if kind != _PADDING
         ]
 
     def _logits(self, count: int) -> Sequence[Row]:
         pointer = ctypes.cast(self._get_rows(self._handle), ctypes.POINTER(ctypes.c_float))
         return list(np.ctypeslib.as_array(pointer, (count, self.width)))
 
-    def _padded(self) -> int:
+    def _padded(self) -> list[int]:
         """Fills the batch up to the least number of tokens and outputs, with what is forgotten afterwards. Gives the
-        number of outputs."""
+        kinds of all outputs."""
         real, last = self.filled, self._runs[-1]
         missing = self._allowed.padded(real) - real
         if missing:
             self.add([0] * missing, last.end, last.sequence, outputs=0)
-        outputs = self._outputs[: self.filled]
-        outputs[:] = self._wanted[: self.filled] != _NONE
-        count = int(np.count_nonzero(outputs))
-        if count:
-            outputs[np.flatnonzero(outputs == 0)[: self._allowed.padded(count) - count]] = 1
-        return int(np.count_nonzero(outputs))
+        kinds = self._kinds
+        count = len(kinds) - kinds.count(_NONE)
+        for _ in range(self._allowed.padded(count) - count if count else 0):
+            kinds[kinds.index(_NONE)] = _PADDING
+        self._outputs[: len(kinds)] = [kind != _NONE for kind in kinds]
+        return [kind for kind in kinds if kind != _NONE]
 
     def synchronize(self) -> None:
         """Waits until the last batch is done (llama_synchronize): without logits to read, a GPU works on."""

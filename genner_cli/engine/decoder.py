@@ -26,6 +26,7 @@ from genner_cli.engine.sampling import Sampler
 from genner_cli.engine.statistics import Statistics
 from genner_cli.errors import DataError, UsageError
 from genner_cli.generation import Constraint, Request
+from genner_cli.locking import Places
 
 Logits = NDArray[np.float32]
 
@@ -82,6 +83,7 @@ class Decoder(ConstrainedCompletion):
         self._cut = Cut(model)
         self._sampler = Sampler(request.sampling) if request.sampling else None
         super().__init__(request, model, room)
+        self.draft()  # what begins later is the end of this text, which is cut already
 
     def take(self, row: Row) -> int:
         """Chooses the next token and moves on. The row must be a whole array unless `few`."""
@@ -128,11 +130,7 @@ class Decoder(ConstrainedCompletion):
         if not self.few:
             return self._choose_unlocked(np.asarray(row))
         values = self._values(row)
-        choice = self._best_of(self._drawn_from(values))
-        if self._is_scored(choice):
-            return self._scored(choice, values)
-        self._note_margin(choice.id, values)
-        return choice
+        return self._scored(*self._best_of(self._drawn_from(values)), values)
 
     def _allows(self, id: int) -> bool:
         started = perf_counter()
@@ -153,9 +151,9 @@ class Decoder(ConstrainedCompletion):
         drawn = self._sampler.perturbed(logits, ids, len(self._written))
         return dict(zip(values, drawn.tolist(), strict=True))
 
-    def _scored(self, choice: Choice, values: Mapping[int, float]) -> Choice:
+    def _scored(self, id: int, places: Places, values: Mapping[int, float]) -> Choice:
         started = perf_counter()
-        scored = super()._scored(choice, values)
+        scored = super()._scored(id, places, values)
         self._statistics.scoring_seconds += perf_counter() - started
         return scored
 

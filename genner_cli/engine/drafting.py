@@ -8,7 +8,7 @@ A draft changes speed, never output.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from heapq import heapify, heapreplace
 from itertools import accumulate
@@ -87,8 +87,10 @@ class StepCosts:
     CELL = 1.5e-4
     """The first guess of `cell`, as a share of a token's time in a large step."""
 
-    def __init__(self, times: StepTimes = TYPICAL) -> None:
+    def __init__(self, times: StepTimes = TYPICAL, most: int = 63) -> None:
+        """`most`: tokens of a step."""
         self._times = times
+        self._most = most
         self._of: Callable[[int], float] = lru_cache(maxsize=None)(lambda tokens: float(times.of(tokens)))
         self._squares = np.zeros((4, 4))
         self._products = np.zeros(4)
@@ -96,6 +98,8 @@ class StepCosts:
         self._fading = self.FADING ** np.arange(self.EVERY)[::-1]
         self._guess = np.array((0.0, 1.0, 0.0, self.CELL * float(times.of(64)) / 64))
         self.fixed, self.scale, self.row, self.cell = self._guess.tolist()
+        self.best_size = times.best(most)
+        """Tokens of the step that takes the shortest time for each, as far as measured."""
 
     def note(self, tokens: int, outputs: int, others: int, seconds: float) -> None:
         """A step of this many tokens, with logits for `outputs` of them, took `seconds`; 0 seconds are ignored."""
@@ -114,23 +118,20 @@ class StepCosts:
         squares = self._squares / np.outer(size, size) + self.DOUBT * np.eye(4)
         found = np.linalg.solve(squares, self._products / size + self.DOUBT * self._guess * size) / size
         self.fixed, self.scale, self.row, self.cell = (max(0.0, float(value)) for value in found)
+        self.best_size = self._times.best(self._most, self.fixed / self.scale if self.scale else 0.0)
 
     def seconds(self, tokens: NDArray[np.int64], outputs: NDArray[np.int64], others: int = 0) -> NDArray[np.float64]:
         """What steps of these sizes cost; `others`: cells for each token."""
         found = self.fixed + self.scale * self._times.of(tokens) + self.row * outputs + self.cell * others * tokens
         return np.asarray(found, np.float64)
 
-    def best_size(self, most: int) -> int:
-        """The number of tokens, at most `most`, that takes the shortest time for each, as far as measured."""
-        return self._times.best(most, self.fixed / self.scale if self.scale else 0.0)
-
-    def slot_pays(self, slots: int, cells: int, needed: int, tokens: float, most: int) -> bool:
+    def slot_pays(self, slots: int, cells: int, needed: int, tokens: float) -> bool:
         """Whether one slot more saves time for each token: a larger step against more cells to look over.
 
-        `cells`: of the running slots; `needed`: of one more; `tokens`: of a slot in a step; `most`: of a step.
+        `cells`: of the running slots; `needed`: of one more; `tokens`: of a slot in a step.
         """
-        without = self._each(min(slots * tokens, most), cells * (1 - 1 / slots))
-        with_it = self._each(min((slots + 1) * tokens, most), (cells + needed) * slots / (slots + 1))
+        without = self._each(min(slots * tokens, self.best_size), cells * (1 - 1 / slots))
+        with_it = self._each(min((slots + 1) * tokens, self.best_size), (cells + needed) * slots / (slots + 1))
         return with_it < without
 
     def _each(self, tokens: float, others: float) -> float:
@@ -165,18 +166,17 @@ class Acceptance:
         tried, right = self._counts.get(key, (0, 0))
         return (right + 5.0 * self._all_agreed / self._all_tried) / (tried + 5)
 
-    def chances(self, last: int, draft: Draft, most: int) -> list[float]:
-        """How probably the choices behind the token `last` reach and agree with each token of a draft, with the first
-        `most` of them, as long as that is likely enough."""
-        chance, found, before = 1.0, [], self._look(last)
-        for id, inside in zip(draft.ids[:most], draft.inside, strict=False):
+    def chances(self, last: int, draft: Draft) -> Iterator[float]:
+        """How probably the choices behind the token `last` reach and agree with each token of a draft, as long as that
+        is likely enough."""
+        chance, before = 1.0, self._look(last)
+        for id, inside in zip(*draft, strict=True):
             following = self._look(id)
             chance *= self.probability((inside, before, following))
             if chance < HOPELESS:
                 break
-            found.append(chance)
+            yield chance
             before = following
-        return found
 
 
 def look(piece: bytes | None) -> Look:
@@ -193,14 +193,15 @@ def look(piece: bytes | None) -> Look:
 
 
 def lengths(
-    chances: Sequence[Sequence[float]], costs: StepCosts, pending: int, most: int, others: int = 0
+    chances: Sequence[Iterable[float]], costs: StepCosts, pending: int, most: int, others: int = 0
 ) -> list[int]:
-    """How many tokens to draft for each slot: `chances[slot][k]` is how probably token k will be chosen.
+    """How many tokens to draft for each slot: `chances[slot]` says how probably each token of its draft will be chosen,
+    and is read no further than needed.
 
     `pending`: tokens of the step without drafts; `most`: drafted ones, at most; `others`: cells of other sequences for
     each token. Takes the most probable ones first, as many as make the time for a token that is needed the shortest.
     """
-    order = _most_probable(chances, most)
+    order = _most_probable([iter(reached) for reached in chances], most)
     if not order:
         return [0] * len(chances)
     needed = pending + np.cumsum([0.0, *(chance for chance, _ in order)])
@@ -212,16 +213,13 @@ def lengths(
     return found
 
 
-def _most_probable(chances: Sequence[Sequence[float]], most: int) -> list[tuple[float, int]]:
+def _most_probable(chances: Sequence[Iterator[float]], most: int) -> list[tuple[float, int]]:
     """The chances and slots of the tokens that are most probably chosen, in order, each behind those before it."""
-    heap = [(-reached[0], slot) for slot, reached in enumerate(chances) if reached]
+    heap = [(-next(reached, 0.0), slot) for slot, reached in enumerate(chances)]
     heapify(heap)
-    taken = [0] * len(chances)
     order: list[tuple[float, int]] = []
     while heap and len(order) < most and heap[0][0] < 0:
         chance, slot = heap[0]
         order.append((-chance, slot))
-        taken[slot] += 1
-        left = chances[slot][taken[slot] : taken[slot] + 1]
-        heapreplace(heap, (-left[0] if left else 0.0, slot))
+        heapreplace(heap, (-next(chances[slot], 0.0), slot))
     return order

@@ -47,7 +47,8 @@ class Engine:
         self._prefix_length = 0
         self._grammars: dict[str, Grammar] = {}
         self._clock = clock_of(options, threads)
-        self._costs = StepCosts(step_times(model, options, threads, self.invariance.rows))
+        times = step_times(model, options, threads, self.invariance.rows)
+        self._costs = StepCosts(times, self._context.capacity)
         self._acceptance = Acceptance(model.vocabulary.pieces)
         self._running = False
         self.statistics = Statistics()
@@ -153,12 +154,7 @@ class Engine:
         if cells + needed > self._options.context:
             return False
         cells -= self._prefix_length
-        return self._costs.slot_pays(len(self._slots), cells, needed, self.statistics.width, self._best_size)
-
-    @property
-    def _best_size(self) -> int:
-        """Tokens of a step, at most, but for those that the running slots need."""
-        return self._costs.best_size(self._context.capacity)
+        return self._costs.slot_pays(len(self._slots), cells, needed, self.statistics.width)
 
     def _cells(self) -> int:
         """KV cells that the running slots will probably fill, or hold already if that is more, with the prefix."""
@@ -252,7 +248,7 @@ class Engine:
 
     def _fill(self) -> list[tuple[Slot, int]]:
         """Fills the batch: slots with the fewest tokens to decode first, then drafts. Gives tokens taken by slot."""
-        room = max(self._best_size, min(len(self._slots), self._context.capacity))
+        room = max(self._costs.best_size, min(len(self._slots), self._context.capacity))
         taken = []
         for slot in sorted(self._slots, key=lambda slot: len(slot.pending)):
             count = min(len(slot.pending), room)
@@ -276,7 +272,7 @@ class Engine:
             return
         held, waiting = self._held(), sum(len(slot.pending) for slot in self._slots)
         room = max(0, min(room, self._options.context - held - waiting))
-        chances = [slot.look_ahead(room) for slot in slots]
+        chances = [slot.look_ahead() for slot in slots]
         others = held * (len(slots) - 1) // max(1, len(slots))
         for slot, count in zip(slots, lengths(chances, self._costs, pending, room, others), strict=True):
             slot.drafted = count

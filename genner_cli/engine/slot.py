@@ -65,10 +65,10 @@ class Slot:
         """All pending tokens, and those of the draft that are decoded along."""
         return [*self.pending, *self.draft.ids[: self.drafted]]
 
-    def look_ahead(self, most: int) -> list[float]:
-        """Drafts what probably follows; gives how probably each of its tokens, `most` at most, will be chosen."""
-        self.draft = self.decoder.draft() if most else NO_DRAFT
-        return self.acceptance.chances(self.pending[-1], self.draft, most)
+    def look_ahead(self) -> Iterator[float]:
+        """Drafts what probably follows; gives how probably each of its tokens will be chosen."""
+        self.draft = self.decoder.draft()
+        return self.acceptance.chances(self.pending[-1], self.draft)
 
     def decoded(self, count: int) -> None:
         """The first `count` pending tokens stand in the KV cache."""

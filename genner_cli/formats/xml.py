@@ -31,7 +31,7 @@ class Xml(InlineFormat):
     @cached_property
     def scan(self) -> re.Pattern[str]:
         tag = r"<(?:(?P<close>/)|(?P<open>))(?P<label>[^<>&/][^<>&]*)>"
-        return re.compile(rf"{tag}|(?P<escaped>&lt;|&amp;)|(?P<char>[^<&])", re.DOTALL)
+        return re.compile(rf"{tag}|(?P<escaped>&lt;|&amp;)|(?P<chars>[^<&]+)", re.DOTALL)
 
     def grammar(self, labels: Sequence[str], *, depth: int = 1) -> str:
         levels = {}

@@ -89,10 +89,9 @@ class TorchDecoder(ConstrainedCompletion):
     def take(self, logits: Sequence[float]) -> int:
         """Chooses among the legal tokens, whose logits these are, and moves on. Raises DataError if there are none."""
         values = dict(zip(self._legal(), logits, strict=True))
-        choice = self._best_of(values)
-        self._note_margin(choice.id, values)
+        choice = self._scored(*self._best_of(values), values)
         self._forced.clear()
-        return self._move(self._scored(choice, values) if self._is_scored(choice) else choice)
+        return self._move(choice)
 
 
 @dataclass(slots=True)

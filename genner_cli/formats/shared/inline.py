@@ -28,12 +28,13 @@ class InlineFormat(Markup, OutputFormat):
 
     @cached_property
     def scan(self) -> re.Pattern[str]:
-        """The parts of a completion: the groups `open`, `close`, `label`, `char`, `escaped`."""
+        """The parts of a completion: the groups `open`, `close`, `label`, `chars`, `escaped`."""
         opening, before, after = map(re.escape, (self.open, *self.close))
         plain = "[^" + "".join(map(re.escape, self.escapes)) + "]"
         escaped = "|".join(map(re.escape, self.escapes.values()))
         close = f"(?P<close>{before}(?P<label>{plain}+){after})"
-        return re.compile(f"(?P<open>{opening})|{close}|(?P<escaped>{escaped})|(?P<char>{plain})", re.DOTALL)
+        chars = f"(?:(?!{before}){plain})+"
+        return re.compile(f"(?P<open>{opening})|{close}|(?P<escaped>{escaped})|(?P<chars>{chars})", re.DOTALL)
 
     @cached_property
     def _unescape(self) -> dict[str, str]:
@@ -93,10 +94,11 @@ class InlineFormat(Markup, OutputFormat):
                     raise DataError(f"the completion closes an entity that is not open, at character {match.start()}")
                 entities.append(_close(frames, match, at, text))
             else:
-                char = match["char"] or self._unescape[match["escaped"]]
-                if not text.startswith(char, at):
-                    raise DataError(f"the completion leaves the text at character {match.start()}")
-                at += 1
+                chars = match["chars"] or self._unescape[match["escaped"]]
+                if not text.startswith(chars, at):
+                    same = next(n for n in range(len(chars)) if not text.startswith(chars[: n + 1], at))
+                    raise DataError(f"the completion leaves the text at character {match.start() + same}")
+                at += len(chars)
         if frames or at != len(text):
             raise DataError("the completion ends before the text does")
         return sorted(entities, key=canonical_order)
@@ -147,10 +149,10 @@ class InlineFormat(Markup, OutputFormat):
         at = 0
         while at < len(completion):
             match = self.scan.match(completion, at)
-            if match is None or match["char"] is not None or match["escaped"] is not None:
-                char = completion[at] if match is None else match["char"] or self._unescape[match["escaped"]]
+            if match is None or match["chars"] is not None or match["escaped"] is not None:
+                chars = completion[at] if match is None else match["chars"] or self._unescape[match["escaped"]]
                 for frame in frames:
-                    frame.append(char)
+                    frame.append(chars)
             elif match["open"] is not None:
                 frames.append([])
             elif frames:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 from genner_cli.data.characters import inner_offsets
@@ -96,11 +97,10 @@ class InlineLock:
             copied = Position(state.unit + 1, state.frames)
             if self._can_close(copied):
                 edges.append(Edge(self.units[state.unit], copied))
-        offset = self.offsets[state.unit]
-        if offset is not None:
-            edges += self._openings(state, offset)
-            if state.frames:
-                edges += self._closings(state, offset)
+        if self._mention_starts[state.unit] is not None and len(state.frames) < self.depth:
+            edges += self._openings(state)
+        if state.frames:
+            edges += self._closings(state)
         return edges
 
     def remaining(self, state: State) -> int:
@@ -115,20 +115,17 @@ class InlineLock:
         assert isinstance(state, Position)
         return bool(state.frames)
 
-    def _openings(self, state: Position, offset: int) -> Iterator[Edge]:
-        if len(state.frames) >= self.depth:
-            return
-        start = self._mention_start(offset)
-        if start is None:
-            return
-        for label in self.labels if self.format.label_first else ("",):
-            opened = Position(state.unit, (*state.frames, Frame(start, label or None)), state.closed)
+    def _openings(self, state: Position) -> Iterator[Edge]:
+        start = self._mention_starts[state.unit]
+        assert start is not None
+        for label, opening in self._marks:
+            opened = Position(state.unit, (*state.frames, Frame(start, label)), state.closed)
             if self._can_close(opened):
-                yield Edge(self.format.opening(label).encode(), opened)
+                yield Edge(opening, opened)
 
-    def _closings(self, state: Position, offset: int) -> Iterator[Edge]:
-        frame = state.frames[-1]
-        if offset <= frame.start or not self._closable[state.unit]:
+    def _closings(self, state: Position) -> Iterator[Edge]:
+        frame, offset = state.frames[-1], self.offsets[state.unit]
+        if offset is None or offset <= frame.start or not self._closable[state.unit]:
             return
         for label in (frame.label,) if frame.label else self.labels:
             if Frame(frame.start, label) not in state.closed:
@@ -141,8 +138,20 @@ class InlineLock:
         closed = (*state.closed, Frame(state.frames[-1].start, label))
         return Edge(parts[done], Position(state.unit, state.frames[:-1], closed))
 
-    def _mention_start(self, offset: int) -> int | None:
-        """Where the mention of an opening at this offset starts; None if none may open here."""
+    @cached_property
+    def _marks(self) -> list[tuple[str | None, bytes]]:
+        """The openings, with their labels where they have one."""
+        labels = self.labels if self.format.label_first else ("",)
+        return [(label or None, self.format.opening(label).encode()) for label in labels]
+
+    @cached_property
+    def _mention_starts(self) -> list[int | None]:
+        """Where the mention of an opening before each unit starts; None if none may open there."""
+        return [self._mention_start(offset) for offset in self.offsets]
+
+    def _mention_start(self, offset: int | None) -> int | None:
+        if offset is None:
+            return None
         start = offset
         if self.format.space_inside:
             if self.text.startswith(" ", offset):
@@ -212,14 +221,8 @@ class InlineLock:
 
 def _ends(parts: Sequence[bytes]) -> list[int]:
     """Byte offsets before, between and after the parts."""
-    offsets = [0]
-    for part in parts:
-        offsets.append(offsets[-1] + len(part))
-    return offsets
+    return list(accumulate(map(len, parts), initial=0))
 
 
 def _suffix_sums(sizes: Sequence[int]) -> list[int]:
-    sums = [0]
-    for size in reversed(sizes):
-        sums.append(sums[-1] + size)
-    return sums[::-1]
+    return list(accumulate(reversed(sizes), initial=0))[::-1]
