@@ -100,9 +100,11 @@ def main() -> None:
     with Model(path) as model:
         outputs = prompts = 0
         for question in questions(found, model):
-            assert question.continuation
-            prompts += len(model.prompt(question.rest))
-            outputs += len(model.plain(question.continuation.completion))
+            asked = question.continuation
+            assert asked
+            behind = len(model.plain(asked.completion[asked.start :]))
+            prompts += len(model.prompt(question.rest)) + len(model.plain(asked.completion)) - behind
+            outputs += behind
         rates = limit.measure(model, EngineOptions(threads=args.threads), args.rounds)
     least = prompts / rates.without_logits + outputs / rates.with_logits
     median = statistics.median(taken)

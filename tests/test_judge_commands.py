@@ -319,7 +319,7 @@ def test_a_foreign_model_asks_for_the_labels_of_the_entities_where_none_are_name
     write_documents(path, [{"id": 1, "text": "Ada saw Oslo.", "entities": [
         {"start": 0, "end": 3, "label": "artist"}, {"start": 8, "end": 12, "label": "town"}]}])  # fmt: skip
     for chat in (False, True):
-        (voter,) = voters([str(foreign)], RunSpec.of(threads=1, gpu_layers=0), [str(path)], chat=chat)
+        (voter,) = voters([str(foreign)], RunSpec.of(threads=1, gpu_layers=0), [str(tmp_path / "a*.jsonl")], chat=chat)
         with voter.open() as judge:
             posed = judge.poser.odds(Query("Ada saw Oslo.", "Ada saw Oslo."), Candidate(0, 3, "artist"))
         assert posed

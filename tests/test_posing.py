@@ -241,4 +241,4 @@ def test_which_label_is_asked_with_the_labels_of_the_question_alone() -> None:
         assert posed
         assert len(posed.questions) == 4
     poser.odds(whole("Ada met Bob."), Candidate(0, 3, "MISC"))
-    assert asked == [("place", "thing"), ("PER", "ORG", "LOC", "MISC")]
+    assert asked == [("PER", "ORG", "LOC"), ("place", "thing"), ("PER", "ORG", "LOC", "MISC")]

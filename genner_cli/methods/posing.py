@@ -193,9 +193,10 @@ class Rendered:
     def __init__(
         self, labels: Sequence[Label], task_of: TaskOf, *, passage_bytes: int, inclination: bool = False
     ) -> None:
-        """`labels`: those asked for where a question does not name them all; `passage_bytes`: see `Poser`."""
+        """`labels`: those asked for where a question does not name them all; `passage_bytes`: see `Poser`. Raises what
+        `task_of` raises for them."""
         self._labels, self._task_of, self._inclination = tuple(labels), task_of, inclination
-        self._askings: dict[tuple[Label, ...], Asking] = {}
+        self._askings = {self._labels: Asking.of(task_of(self._labels))}
         self.passage_bytes = passage_bytes
 
     @classmethod

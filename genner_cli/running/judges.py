@@ -189,7 +189,8 @@ def _poser(opened: AskedModel, spec: RunSpec, inputs: Sequence[str], *, chat: bo
 
 def _labels_in(inputs: Sequence[str], spec: RunSpec) -> tuple[Label, ...]:
     """The labels of the entities in files, by name. Raises UsageError for streams, which can be read only once."""
-    if any(size(path) is None for path in inputs):
+    paths = expand(inputs)
+    if any(size(path) is None for path in paths):
         raise UsageError("the labels of a stream are not known beforehand; name them with --types or --labels")
-    records = read_documents(inputs, text_field=spec.text_field, id_field=spec.id_field, dropped=())
+    records = read_documents(paths, text_field=spec.text_field, id_field=spec.id_field, dropped=())
     return tuple(map(Label, sorted({entity.label for each in records for entity in extraction_of(each).entities})))
