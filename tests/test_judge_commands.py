@@ -256,6 +256,12 @@ def test_a_judgement_of_texts_without_any_entity_is_no_error(genner: Genner, tmp
     assert records(tmp_path / "out.jsonl")[0]["entities"] == []
 
 
+def test_roles_are_not_chosen_for_labels_that_gold_does_not_have(genner: Genner, tmp_path: Path) -> None:
+    path, roles = extracted(genner, tmp_path, 3), tmp_path / "roles.json"
+    run = genner("calibrate", path, "--predictions", path, "--types", "FOO", *CPU, "-o", roles)
+    assert (run.status, "FOO" in run.stderr, roles.exists()) == (2, True, False)
+
+
 def foreign_model(tmp_path: Path) -> Path:
     return write_random_model(tmp_path / "foreign.gguf", change={CHAT_TEMPLATE: CHAT}, leave_out=["genner."])
 

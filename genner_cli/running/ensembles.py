@@ -76,6 +76,7 @@ def choose_and_write(
     """Chooses the roles of files of predictions and of the models in `spec.model`, separated by commas, and writes them
     to the output; gives them, and the file. `chat`: see `voters`. Raises as `choose`."""
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
+    spec.for_gold(documents)  # refuses labels that gold does not have
     paths = expand(predictions)
     writer = Writer(spec.output, inputs=(*gold, *paths), suffixes=(".json",))
     models = [*spec.model.split(",")] if spec.model else [None]
