@@ -201,26 +201,33 @@ SETS: dict[str, dict[str, str]] = {
 }
 
 
-def fusion(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS) -> str:
-    """FuseLLM: two teachers tuned on more of two sets each, and a student that has a part of both."""
+def fusion(folder: Path, ner: Path, seeds: Sequence[int] = SEEDS, better: str = "base") -> str:
+    """FuseLLM: two teachers tuned on more of two sets each, and a student that has a part of both; and a `better` model
+    with another vocabulary as the teacher."""
     gold, train = _tweets(folder, ner), folder / "fused.jsonl"
     written(train, lambda: [each for name in SETS for each in _learnable(ner, name)[:TAUGHT]])
-    teachers = [part for name in SETS for part in ("--teacher", _teacher(folder, ner, name))]
+    tuned_on_more = [part for name in SETS for part in ("--teacher", _teacher(folder, ner, name))]
     types = ("--types", ",".join(NEWS))
 
+    @cache
     def learnt(way: str, seed: int, *options: object) -> list[DocumentCounts]:
         lessons = (*TINY, "--learning-rate", GENTLE, "--epochs", 2, "--seed", seed, *types)
         model = tuned(folder, f"fused-{way}-{seed}", train, *lessons, *options)
         return scored(folder / f"fused-{way}-{seed}.jsonl", model, gold, *types)
 
-    def measured(seed: int) -> Measured:
+    def measured(seed: int, by: str, *teachers: object) -> Measured:
         taught = (*teachers, "--fusion", FUSION)
         with _permuted(seed):
-            control = learnt("permuted", seed, *taught)
-        return Measured(learnt("plain", seed), learnt("taught", seed, *taught), control)
+            control = learnt(f"permuted{by}", seed, *taught)
+        return Measured(learnt("plain", seed), learnt(f"taught{by}", seed, *taught), control)
 
-    what = f"two teachers, --fusion {FUSION}"
-    return table((Row("FuseLLM", what, "no teacher", "targets of other decisions", measured),), seeds)
+    rows = (
+        Row("FuseLLM", f"two teachers, --fusion {FUSION}", "no teacher", "targets of other decisions",
+            lambda seed: measured(seed, "", *tuned_on_more)),
+        Row("FuseLLM", f"genner-{better} as the teacher", "no teacher", "targets of other decisions",
+            lambda seed: measured(seed, f"-by-{better}", "--teacher", better)),
+    )  # fmt: skip
+    return table(rows, seeds)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import methods_trained
@@ -33,7 +34,7 @@ def ner(tmp_path: Path) -> Path:
     [
         (methods_trained.dynamic, 2),
         (methods_trained.virtual, 1),
-        (methods_trained.fusion, 1),
+        (partial(methods_trained.fusion, better="small"), 2),
         (methods_trained.preferred, 1),
     ],
 )
