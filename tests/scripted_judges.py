@@ -58,14 +58,14 @@ def voter(name: str, knows: Knows, labels: Iterable[Label] = (), *, fails: bool 
 
 def of_score(name: str, score: object, labels: tuple[Label, ...] = (), poser: Poser | None = None) -> Voter:
     judge = Judge(poser or Asked(JUDGE_PROMPT, labels), score)  # type: ignore[arg-type]
-    return Voter(name, name, lambda: nullcontext(judge))
+    return Voter(name, name, lambda ask: nullcontext(judge))
 
 
 def broken(name: str) -> Voter:
     """One whose model cannot be opened."""
 
     @contextmanager
-    def refuse() -> Iterator[Judge]:
+    def refuse(ask: str) -> Iterator[Judge]:
         raise ModelError(f"{name}.gguf: is broken; download it again")
         yield
 

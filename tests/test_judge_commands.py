@@ -20,7 +20,7 @@ from test_chat import CHAT
 from genner_cli.demonstrations import Query
 from genner_cli.engine.chat import CHAT_TEMPLATE
 from genner_cli.engine.model import Model
-from genner_cli.methods.candidates import Candidate
+from genner_cli.methods.candidates import LABEL, OVERLAP, VALID, Candidate
 from genner_cli.running.judges import voters
 from genner_cli.running.llama import task_of
 from genner_cli.running.spec import RunSpec
@@ -275,7 +275,7 @@ def test_examples_stand_in_the_extraction_prompt_within_a_quarter_of_the_context
     text = "Bob Lovelace saw Oslo, number 7."
     for nearest in ("none", "words"):
         (voter,) = voters([str(foreign)], RunSpec.of(examples=str(train), nearest=nearest, **options))
-        with voter.open() as judge, Model(foreign, gpu_layers=0) as model:
+        with voter.open(VALID) as judge, Model(foreign, gpu_layers=0) as model:
             posed = judge.poser.odds(Query(text, text), Candidate(0, 3, "PER"))
             assert posed
             own, nothing = posed.questions
@@ -324,12 +324,12 @@ def test_a_foreign_model_asks_for_the_labels_of_the_entities_where_none_are_name
     path, foreign = tmp_path / "a.jsonl", foreign_model(tmp_path)
     write_documents(path, [{"id": 1, "text": "Ada saw Oslo.", "entities": [
         {"start": 0, "end": 3, "label": "artist"}, {"start": 8, "end": 12, "label": "town"}]}])  # fmt: skip
-    for chat in (False, True):
+    for ask, chat in ((VALID, False), (VALID, True), (OVERLAP, False), (LABEL, False)):
         (voter,) = voters([str(foreign)], RunSpec.of(threads=1, gpu_layers=0), [str(tmp_path / "a*.jsonl")], chat=chat)
-        with voter.open() as judge:
+        with voter.open(ask) as judge:
             posed = judge.poser.odds(Query("Ada saw Oslo.", "Ada saw Oslo."), Candidate(0, 3, "artist"))
         assert posed
-        assert ("artist\ntown\n" in [piece.text for piece in posed.questions[0].prefix]) != chat
+        assert ("artist\ntown\n" in [piece.text for piece in posed.questions[0].prefix]) == (not chat and ask != LABEL)
     piped = genner("judge", "-", "--model", foreign, *CPU, "-o", tmp_path / "p.jsonl", stdin=path.read_bytes())
     assert (piped.status, "--types" in piped.stderr) == (2, True)
 

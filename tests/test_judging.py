@@ -15,7 +15,7 @@ from scripted_judges import Knows, broken, of_score, voter
 from genner_cli.demonstrations import Query
 from genner_cli.errors import UsageError
 from genner_cli.generation import Answer, Question
-from genner_cli.methods.candidates import Candidate
+from genner_cli.methods.candidates import VALID, Candidate
 from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Option, Posed
 from genner_cli.methods.ruling import Ruling
 from genner_cli.running.ensembles import choose
@@ -263,7 +263,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         asked = 0
 
         def killing(inner: Voter, limit: int = limit) -> Voter:
-            with inner.open() as opened:
+            with inner.open(VALID) as opened:
 
                 def score(questions: Any) -> Any:
                     nonlocal asked
@@ -312,7 +312,7 @@ def test_another_tree_of_labels_is_refused_where_a_run_is_resumed(tmp_path: Path
 def test_a_question_is_asked_once_for_each_candidate_and_once_about_nothing_for_each_label(tmp_path: Path) -> None:
     seen: list[Question] = []
     plain = voter("m", knowing())
-    with plain.open() as opened:
+    with plain.open(VALID) as opened:
 
         def score(questions: Any) -> Any:
             def noted() -> Any:
@@ -391,7 +391,7 @@ def test_models_are_asked_the_same_where_roles_are_chosen_and_where_they_are_use
     names = ("m", "n")
 
     def noting(name: str) -> Voter:
-        with voter(name, knowing()).open() as opened:
+        with voter(name, knowing()).open(VALID) as opened:
             return of_score(name, opened.score, poser=Noting(JUDGE_PROMPT))
 
     Noting.seen.clear()

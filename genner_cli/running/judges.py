@@ -53,7 +53,7 @@ def voters(
     if spec.examples:
         settings |= _examples(spec, chat=chat)
     return [
-        Voter(name, fingerprint([file]), partial(open_judge, file, spec, tuple(inputs), chat=chat), settings)
+        Voter(name, fingerprint([file]), partial(open_judge, file, spec, inputs=tuple(inputs), chat=chat), settings)
         for name, file in zip(names, files, strict=True)
     ]
 
@@ -157,10 +157,12 @@ class Verification:
 
 @contextmanager
 def open_judge(
-    file: Path, spec: RunSpec, inputs: Sequence[str] = (), *, chat: bool = False, child: str = CHILD
+    file: Path, spec: RunSpec, ask: str = VALID, *, inputs: Sequence[str] = (), chat: bool = False, child: str = CHILD
 ) -> Iterator[Judge]:
-    """See `voters`. `child`: the Python code of the process. Raises ModelError, and UsageError where no labels are
-    known."""
+    """See `voters`; which label is right is always asked in a chat where there are no examples, since small models
+    answer that better (docs/methods.md). `child`: the Python code of the process. Raises ModelError, and UsageError
+    where no labels are known."""
+    chat = chat or (ask == LABEL and not spec.examples)
     with AskedModel(Opening(file, spec, JUDGE_PROMPT), child) as opened:
         yield Judge(_poser(opened, spec, inputs, chat=chat), opened.score)
 

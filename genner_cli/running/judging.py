@@ -43,7 +43,8 @@ class Judge(NamedTuple):
     score: Score
 
 
-Open = Callable[[], AbstractContextManager[Judge]]
+Open = Callable[[str], AbstractContextManager[Judge]]
+"""Opens a model for what it is asked (`candidates.ASKS`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ class Voting:
         """None for a model that cannot be opened: it costs its votes, and not the run."""
         if not self._asker and not self._problem:
             try:
-                judge = self._stack.enter_context(self._stage.voter.open())
+                judge = self._stack.enter_context(self._stage.voter.open(self._stage.ask))
                 self._asker = Asker(self._stage.voter.name, judge.poser, judge.score, self._ruling)
             except ModelError as error:
                 self._problem = str(error)
