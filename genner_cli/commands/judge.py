@@ -67,7 +67,7 @@ def judge(
     The entities of all files are candidates. Each model in turn votes on each of them, one model in memory at a time;
     the majority of all models that were asked decides. A model is asked how probably it would write the entity itself,
     in its extraction prompt, where --examples stand as in `genner extract`. One that genner did not train is asked
-    questions in a chat with --chat, and for --ask label where there are no examples. Each entity in the output has its
+    questions in a chat with --chat, and for --ask label without examples. Each entity in the output has its
     `sources` and `votes`.
 
     With --types or --labels only entities with these labels are judged, and the others are left out; with --ask label

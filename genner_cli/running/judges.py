@@ -159,7 +159,7 @@ class Verification:
 def open_judge(
     file: Path, spec: RunSpec, ask: str = VALID, *, inputs: Sequence[str] = (), chat: bool = False, child: str = CHILD
 ) -> Iterator[Judge]:
-    """See `voters`; which label is right is always asked in a chat where there are no examples, since small models
+    """See `voters`; without examples, which label is right is always a question in a chat, since small models
     answer that better (docs/methods.md). `child`: the Python code of the process. Raises ModelError, and UsageError
     where no labels are known."""
     chat = chat or (ask == LABEL and not spec.examples)
