@@ -39,7 +39,7 @@ class Opening(NamedTuple):
 
 
 class Tasking(NamedTuple):
-    """In place of a batch: what is this model asked in such a run? A task is the answer."""
+    """In place of a batch: what is this model asked in such a run? A list of one task is the answer."""
 
     spec: RunSpec
 
@@ -81,14 +81,12 @@ class AskedModel:
         """What the model is asked in a run with these labels and examples. Raises UsageError for files that cannot be
         used, ModelError where the process ends."""
         try:
-            found = self._exchanged(Tasking(spec))
+            (task,) = self._answered(Tasking(spec))
+        except DataError as error:  # its vocabulary cannot write them
+            raise ModelError(f"{self.file}: {error}") from error
         except ChildDied as death:
             raise ModelError(f"{self.file}: its process {death} when it read the examples; try again") from death
-        if isinstance(found, DataError):  # its vocabulary cannot write them
-            raise ModelError(f"{self.file}: {found}") from found
-        if isinstance(found, Exception):
-            raise found
-        return found  # type: ignore[no-any-return]
+        return task  # type: ignore[no-any-return]
 
     def _start(self) -> None:
         self._process = Child(self._code)
@@ -121,7 +119,7 @@ class AskedModel:
             for each in batch:
                 yield self._alone(each, failed)
 
-    def _answered(self, batch: Sequence[Question | Request]) -> list[Any]:
+    def _answered(self, batch: Sequence[Question | Request] | Tasking) -> list[Any]:
         """What the child answers to each. Raises ChildDied, and what the child has raised."""
         found = self._exchanged(batch)
         if isinstance(found, Exception):
@@ -157,6 +155,7 @@ def main() -> None:
 def _serve(connection: PipeEnd, opening: Opening) -> None:
     from genner_cli.engine.engine import Engine
     from genner_cli.engine.model import Model
+    from genner_cli.running.llama import task_of
 
     engine_options = opening.spec.engine
     with (
@@ -167,20 +166,11 @@ def _serve(connection: PipeEnd, opening: Opening) -> None:
         while True:
             batch: list[Any] | Tasking = connection.recv()
             if isinstance(batch, Tasking):
-                connection.send(_task(model, batch.spec))
+                connection.send([task_of(model, batch.spec, DAY)])
                 continue
             asked = engine.score if isinstance(batch[0], Question) else engine.generate
             found = dict(asked(batch))
             connection.send([found[number] for number in range(len(batch))])
-
-
-def _task(model: Model, spec: RunSpec) -> Task | GennerError:
-    from genner_cli.running.llama import task_of
-
-    try:
-        return task_of(model, spec, DAY)
-    except GennerError as error:
-        return error
 
 
 def _prompts(model: Model, opening: Opening) -> tuple[Instructions | None, tuple[Prompt, ...]]:

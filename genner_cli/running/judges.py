@@ -11,7 +11,6 @@ from typing import Any
 
 from genner_cli import hub
 from genner_cli.errors import UsageError
-from genner_cli.files import size
 from genner_cli.files.hashing import fingerprint, hash_files
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.reading import expand, read_documents
@@ -22,7 +21,17 @@ from genner_cli.methods.posing import JUDGE_PROMPT, PASSAGE_BYTES, Asked, Poser,
 from genner_cli.methods.ruling import Ruling
 from genner_cli.running.asked import CHILD, AskedModel, Opening
 from genner_cli.running.examples import examples_of
-from genner_cli.running.judging import Judge, Stage, Voter, judge, log, source_names, stages, stages_folder
+from genner_cli.running.judging import (
+    Judge,
+    Stage,
+    Voter,
+    has_stream,
+    judge,
+    log,
+    source_names,
+    stages,
+    stages_folder,
+)
 from genner_cli.running.local import Progress, silent
 from genner_cli.running.rewriting import Done, files_of
 from genner_cli.running.spec import SHOTS, STDIO, Nearness, RunSpec
@@ -192,7 +201,7 @@ def _poser(opened: AskedModel, spec: RunSpec, inputs: Sequence[str], *, chat: bo
 def _labels_in(inputs: Sequence[str], spec: RunSpec) -> tuple[Label, ...]:
     """The labels of the entities in files, by name. Raises UsageError for streams, which can be read only once."""
     paths = expand(inputs)
-    if any(size(path) is None for path in paths):
+    if has_stream(paths):
         raise UsageError("the labels of a stream are not known beforehand; name them with --types or --labels")
     records = read_documents(paths, text_field=spec.text_field, id_field=spec.id_field, dropped=())
     return tuple(map(Label, sorted({entity.label for each in records for entity in extraction_of(each).entities})))

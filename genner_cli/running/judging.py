@@ -107,10 +107,15 @@ def judge(
     return done
 
 
+def has_stream(paths: Iterable[str]) -> bool:
+    """Whether one of them can be read only once."""
+    return any(size(path) is None for path in paths)
+
+
 def _refuse_unconcerned(inputs: Sequence[str], ruling: Ruling, files: Files) -> None:
     """Raises UsageError where there are entities, and none with a label that is judged. Reads on to the first that has
     one; of a stream, which can be read only once, nothing."""
-    if not ruling.limit or any(size(path) is None for path in inputs):
+    if not ruling.limit or has_stream(inputs):
         return
     records = read_documents(inputs, text_field=files.text_field, id_field=files.id_field, dropped=())
     any(concerned for _, concerned in _with_concern(records, inputs, ruling))
@@ -265,7 +270,7 @@ def _joined(
 ) -> Iterator[Record]:
     """The documents with the candidates of all outputs; of a stream, it shows at the end whether any is judged."""
     records = proposals(inputs, sources, files, read, ruling.names)
-    if ruling.limit and any(size(path) is None for path in inputs):
+    if ruling.limit and has_stream(inputs):
         return (record for record, _ in _with_concern(records, inputs, ruling))
     return records
 
