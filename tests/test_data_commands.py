@@ -299,6 +299,14 @@ def test_check_of_sound_files_finds_nothing(genner: Genner, tmp_path: Path) -> N
     assert counts == [(name, "0") for name in ("problems", "duplicates", "leaks", "annotations", "labels")]
 
 
+@pytest.mark.parametrize("command", ["check", "stats"])
+def test_a_file_without_documents_is_told(genner: Genner, tmp_path: Path, command: str) -> None:
+    empty, full = lines(tmp_path / "empty.jsonl"), lines(tmp_path / "full.jsonl", labelled("Ann", PER="Ann"))
+    run = genner("data", command, empty, full)
+    assert run.status == 0
+    assert run.stderr == f"genner: {empty}: has no documents\n"
+
+
 def test_check_leaves_out_what_is_skipped(genner: Genner, tmp_path: Path) -> None:
     source = lines(tmp_path / "a.jsonl", labelled("Ann slept", PER="Ann"), labelled("Ann woke"))
     assert genner("data", "check", source).status == 1

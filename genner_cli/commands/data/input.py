@@ -19,7 +19,8 @@ Inputs = Annotated[
 
 
 def read_each(files: Sequence[str], text_field: str, *, any_label: bool = False) -> dict[str, GoldData]:
-    """The data of each file that the names and globs name; `any_label` as in `read_gold`."""
+    """The data of each file that the names and globs name, with a warning for empty ones; `any_label` as in
+    `read_gold`."""
     from genner_cli.files.gold import read_gold
     from genner_cli.files.reading import expand
 
@@ -28,6 +29,7 @@ def read_each(files: Sequence[str], text_field: str, *, any_label: bool = False)
         for path in expand(files):
             say(f"reading {path}")
             data[path] = read_gold([path], text_field=text_field, any_label=any_label)
+    warn(*(f"{path}: has no documents" for path, gold in data.items() if not gold.documents and not gold.problems))
     return data
 
 
