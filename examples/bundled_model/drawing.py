@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from random import Random
+from threading import Thread
 
 from corpora import Mix
 from transformers import AutoTokenizer
@@ -63,9 +66,17 @@ _SOURCE: list[tuple[Drawing, Mix, Tokens]] = []  # of the process that draws
 
 def _prepare(drawing: Drawing) -> None:
     """Reads the mix, in the process that draws."""
+    Thread(target=end_with_parent, daemon=True).start()
     mix = Mix(drawing.ner, drawing.silver)
     print({"left_out": mix.left_out}, flush=True)  # texts and passages that share words with evaluation texts
     _SOURCE.append((drawing, mix, Tokens(AutoTokenizer.from_pretrained(drawing.tokenizer))))
+
+
+def end_with_parent() -> None:
+    """Ends this process when its parent is gone: killed, the parent cannot say so, and the executor would wait on."""
+    if parent := parent_process():
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _draw(number: int) -> list[list[Pack]]:
