@@ -55,7 +55,7 @@ HINTS = ("hints-own 4", "hints-other 4")
 """The four nearest, with hints of the bundled model, which has not seen the set: of the examples, and of the text
 itself or of another one."""
 DOCUMENTS = 60
-SLOTS = 4
+SLOTS = 8
 SEED = 0
 SCRIPT = "benchmarks/prompting.py"
 
