@@ -19,7 +19,7 @@ from genner_cli.plurals import counted
 from genner_cli.scoring.counts import Counts
 from genner_cli.scoring.evaluation import sides
 from genner_cli.scoring.tables import Table, percent
-from genner_cli.types import Calibration, Extraction, Knot, ScoreMap
+from genner_cli.types import Calibration, Document, Extraction, Knot, ScoreMap
 
 BINS = 10
 FEWEST_ENTITIES = 50
@@ -219,11 +219,8 @@ def fit(extractions: Iterable[Extraction], *, precision: float | None = None, se
     """
     documents = [(judged(each), Counter(e.label for e in set(sides(each)[0]))) for each in extractions]
     points = list(chain.from_iterable(found for found, _ in documents))
-    if len(documents) < FEWEST_DOCUMENTS or len(points) < FEWEST_ENTITIES:
-        raise DataError(
-            f"found only {counted(len(points), 'entity')} in {counted(len(documents), 'document')}; calibration needs"
-            f" at least {FEWEST_ENTITIES} in {FEWEST_DOCUMENTS} documents; give it more documents"
-        )
+    if len(points) < FEWEST_ENTITIES or len(documents) < FEWEST_DOCUMENTS:
+        raise _too_few("found only", len(points), len(documents))
     gold = sum((wanted for _, wanted in documents), Counter[str]())
     held_out, kept = _cross_validated(documents, precision, seed)
     error_before, error_after = expected_error(points), expected_error(held_out)
@@ -244,6 +241,21 @@ def fit(extractions: Iterable[Extraction], *, precision: float | None = None, se
         error_after=error_after,
         before=before,
         after=kept,
+    )
+
+
+def refuse_few(documents: Sequence[Document]) -> None:
+    """Raises DataError for gold documents that are too few, before anything is extracted: a useful model finds at most
+    some twice as many entities as there are."""
+    entities = sum(len(each.entities) for each in documents)
+    if entities < FEWEST_ENTITIES // 2 or len(documents) < FEWEST_DOCUMENTS:
+        raise _too_few("there are only", entities, len(documents))
+
+
+def _too_few(found: str, entities: int, documents: int) -> DataError:
+    return DataError(
+        f"{found} {counted(entities, 'entity')} in {counted(documents, 'document')}; calibration needs"
+        f" at least {FEWEST_ENTITIES} in {FEWEST_DOCUMENTS} documents; give it more documents"
     )
 
 

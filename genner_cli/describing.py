@@ -13,7 +13,7 @@ from typing import Any
 from genner_cli.engine.adapter import WEIGHTS_HASH
 from genner_cli.engine.gguf_header import Header
 from genner_cli.errors import ModelError
-from genner_cli.files.calibrations import read_own_value
+from genner_cli.files.calibrations import calibration_of, calibration_path, read_own_value, read_value
 from genner_cli.plurals import size_text
 from genner_cli.prompting import VERSION_KEY, Instructions
 from genner_cli.provenance import Provenance
@@ -41,7 +41,16 @@ def described(path: Path, header: Header) -> dict[str, Any]:
         "lora": _lora(header),
         "weights_hash": metadata.get(WEIGHTS_HASH),
         **_genner({key: str(value) for key, value in metadata.items() if key.startswith("genner.")}),
+        "calibration_file": _calibration_file(calibration_path([path])),
     }
+
+
+def _calibration_file(path: Path) -> dict[str, Any] | None:
+    """What `genner calibrate` wrote beside the model. Raises ModelError where it is broken."""
+    if not path.exists():
+        return None
+    value = read_value(path)
+    return {"file": str(path), **{key: value.get(key, []) for key in ("map", "thresholds", "labels")}}
 
 
 def _lora(header: Header) -> dict[str, Any] | None:
@@ -77,6 +86,8 @@ def _genner(pairs: Mapping[str, str]) -> dict[str, Any]:
 def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
     """What `described` gives, for people to read."""
     rows = [*_file_rows(found), *_training_rows(found["provenance"]), *_instruction_rows(found["instructions"])]
+    if beside := found["calibration_file"]:
+        rows.append(("calibrated by", f"{beside['file']}: {_kept(beside)}"))
     for name, text in rows:
         yield f"{name:<14} {text}"
     if found["problem"]:
@@ -133,11 +144,16 @@ def _instruction_rows(instructions: Mapping[str, Any] | None) -> Iterator[tuple[
     yield "format", instructions["format"] + nesting + ", whole words" * instructions["whole_words"]
     yield "chunk", f"up to {instructions['chunk_bytes']:,} UTF-8 bytes"
     if instructions["calibration"]:
-        kept = (f"{label} from {score:.2f}" for label, score in instructions["calibration"]["thresholds"].items())
-        alone = f"where only {', '.join(instructions['calibration']['labels'])} are asked for, " * bool(
-            instructions["calibration"].get("labels")
-        )
-        yield "calibrated", f"{alone}kept by score: {', '.join(kept) or 'all'} (--no-calibration: all, with raw scores)"
+        yield "calibrated", _kept(instructions["calibration"])
+
+
+def _kept(value: Mapping[str, Any]) -> str:
+    """For which labels, and from which scores on, as they stand in the output."""
+    calibration = calibration_of(value)
+    labels = ", ".join(calibration.labels)
+    alone = f"where only {labels} are asked for, " * bool(labels)
+    kept = (f"{label} from {calibration.map(score):.2f}" for label, score in calibration.thresholds.items())
+    return f"{alone}kept by score: {', '.join(kept) or 'all'} (--no-calibration: all, with raw scores)"
 
 
 def _number(value: object) -> str:

@@ -307,7 +307,11 @@ class Calibration:
 
     def holds_for(self, names: Iterable[str]) -> bool:
         """Whether it may be applied where these labels are asked for."""
-        return not self.labels or set(names) <= set(self.labels)
+        return not self.others(names)
+
+    def others(self, names: Iterable[str]) -> list[str]:
+        """Those of these labels that it does not hold for."""
+        return [name for name in names if name not in self.labels] if self.labels else []
 
     def applied(self, entities: Iterable[Entity]) -> Iterator[Entity]:
         """The entities that are kept, with their mapped scores; those without a score stay as they are."""

@@ -172,11 +172,37 @@ def test_what_is_not_reached_or_would_not_help_is_said(capsys: pytest.CaptureFix
 
 
 def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp_path: Path) -> None:
-    """Where nothing can be learnt, nothing is written."""
-    run = genner("calibrate", first(3, tmp_path / "three.jsonl"))
-    assert run.status == 1
-    assert "50 in 5 documents" in run.stderr
+    """Beside it, all runs would use the file."""
+    run = genner("calibrate", WEB)
+    assert (run.status, run.stdout) == (2, b"")
+    assert "-o" in run.stderr
     assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()
+
+
+def test_too_few_documents_are_refused_before_anything_is_extracted(genner: Genner, tmp_path: Path) -> None:
+    run = genner("calibrate", first(3, tmp_path / "three.jsonl"), "-o", tmp_path / "made.json", "--model", "none.gguf")
+    assert (run.status, run.stdout) == (1, b"")
+    assert "50 in 5 documents" in run.stderr
+
+
+def test_for_other_labels_it_is_left_out_where_it_stands_and_refused_where_it_is_named(
+    genner: Genner, model: Path, few: Path, gold: Path
+) -> None:
+    path = model.with_name(model.name + SUFFIX)
+    assert genner("calibrate", gold, "--model", model, *TYPES, "--precision", 0.8).status == 0
+    assert orjson.loads(path.read_bytes())["labels"] == ["PER", "ORG", "LOC"]
+    assert f"calibrated by  {path}: where only PER, ORG, LOC are asked for" in genner("info", model).stdout.decode()
+
+    fewer = genner("extract", few, "--model", model, "--types", "PER")
+    assert (fewer.status, path.name in fewer.stderr) == (0, False)
+    more = ("--types", "PER,ORG,LOC,TIME")
+    left_out = genner("extract", few, "--model", model, *more)
+    assert left_out.status == 0
+    assert f"{path}: is for PER, ORG, LOC, and TIME asked for too; it is left out" in left_out.stderr
+    assert left_out.records == genner("extract", few, *more).records
+    named = genner("extract", few, "--model", model, *more, "--calibration", path)
+    assert (named.status, named.stdout) == (2, b"")
+    assert "TIME" in named.stderr
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_all_that_the_model_says_of_itself_is_shown(genner: Genner, random_model
         "torch 2",
         "inserted, nested up to 4",
         "F32",
-        "PER from 0.30",
+        "PER from 0.40",
     ):
         assert part in shown
     assert "None" not in shown

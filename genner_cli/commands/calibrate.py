@@ -16,7 +16,11 @@ from genner_cli.running.spec import RunSpec
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="JSON file to write.", show_default="MODEL.calibration.json beside it"
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="JSON file to write; needed for genner's own models.",
+        show_default="MODEL.calibration.json beside it",
     ),
 ]
 Predictions = Annotated[
@@ -48,7 +52,8 @@ def calibrate(
     """Calibrate a model's scores on validation data, and choose which entities to keep.
 
     The calibration file maps a score to the probability that the entity is correct, and has a threshold for each
-    label; `genner extract` drops entities below it. Use data the model was not trained on.
+    label; `genner extract` drops entities below it. It holds for the labels it was made with, and some of them. Use
+    data the model was not trained on.
 
     Examples:
 

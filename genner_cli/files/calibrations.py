@@ -73,21 +73,34 @@ def read_calibration(path: Path, files: Sequence[Path], digest: str, asked: Mapp
     Raises UsageError if there is no such file, ModelError where it is broken or made for another model, or for a model
     that was asked in another way.
     """
+    value = read_value(path)
+    try:
+        _check(path, value, files, digest, asked)
+    except (KeyError, TypeError) as error:
+        raise _broken(path, repr(error)) from error
+    return calibration_of(value)
+
+
+def read_value(path: Path) -> Mapping[str, Any]:
+    """The value in a file. Raises UsageError if there is no such file, ModelError where it is broken, or of another
+    version."""
     try:
         value = orjson.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path, or leave it out") from error
     except orjson.JSONDecodeError as error:
         raise _broken(path, str(error)) from error
-    if isinstance(value, Mapping) and value.get("version") != VERSION:
+    if not isinstance(value, Mapping):
+        raise _broken(path, "it holds no object")
+    if value.get("version") != VERSION:
         raise ModelError(
             f"{path}: has version {value.get('version')!r}, read is {VERSION}; run `genner calibrate` again"
         )
     try:
-        _check(path, value, files, digest, asked)
-        return _calibration(value)
+        calibration_of(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _broken(path, repr(error)) from error
+    return value
 
 
 def own_calibration(metadata: Mapping[str, str], asked: Mapping[str, str]) -> Calibration | None:
@@ -98,7 +111,7 @@ def own_calibration(metadata: Mapping[str, str], asked: Mapping[str, str]) -> Ca
     if others:
         name, made_for, given = others[0]
         log.warning("scores are raw: the model's calibration is for %s %s, not %s", option_name(name), made_for, given)
-    return _calibration(value) if value and not others else None
+    return calibration_of(value) if value and not others else None
 
 
 def read_own_value(metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
@@ -109,13 +122,14 @@ def read_own_value(metadata: Mapping[str, str]) -> Mapping[str, Any] | None:
         value: Mapping[str, Any] = orjson.loads(metadata[KEY])
         if value["version"] != VERSION:
             raise ValueError(f"version {value['version']!r}, read is {VERSION}")
-        _calibration(value)
+        calibration_of(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the model's own calibration is broken ({error!r}); add --no-calibration") from error
     return value
 
 
-def _calibration(value: Mapping[str, Any]) -> Calibration:
+def calibration_of(value: Mapping[str, Any]) -> Calibration:
+    """The calibration in a JSON value. Raises KeyError, TypeError, ValueError and AttributeError where it is broken."""
     knots = tuple(Knot(float(score), float(probability)) for score, probability in value["map"])
     rising = all(one.score < other.score and one.probability <= other.probability for one, other in pairwise(knots))
     if not (knots and rising and knots[0].probability >= 0 and knots[-1].probability <= 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -39,6 +40,7 @@ from genner_cli.running.task import make_task
 from genner_cli.tasks import Task
 from genner_cli.types import Calibration, Label, Piece
 
+log = logging.getLogger("genner")
 RANKED = 4
 """Examples that are ranked by vectors for each one to show: some do not fit."""
 
@@ -169,10 +171,19 @@ def _prompts(model: Model, spec: RunSpec, day: str, general: Prompt, most: int) 
 
 
 def _calibration(task: Task, model: Model, files: Sequence[Path], digest: str, spec: RunSpec) -> Calibration | None:
-    """The one to use: that of the spec, the one beside the model, or the model's own."""
+    """The one to use: that of the spec, the one beside the model where it is for these labels, or the model's own.
+
+    Raises UsageError where that of the spec is for other labels.
+    """
     if spec.no_calibration:
         return None
     path = Path(spec.calibration) if spec.calibration else calibration_path(files)
     if spec.calibration or path.exists():
-        return read_calibration(path, files, digest, asked_options(task, spec))
+        found = read_calibration(path, files, digest, asked_options(task, spec))
+        if spec.labels_field or found.holds_for(task.names):
+            return found
+        message = f"{path}: is for {', '.join(found.labels)}, and {', '.join(found.others(task.names))} asked for too"
+        if spec.calibration:
+            raise UsageError(f"{message}; calibrate for these labels, or add --no-calibration")
+        log.warning("%s; it is left out", message)
     return own_calibration(model.metadata, asked_options(task, spec))

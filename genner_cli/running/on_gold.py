@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from genner_cli.calibration import Fitted, fit
+from genner_cli.calibration import Fitted, fit, refuse_few
+from genner_cli.errors import UsageError
 from genner_cli.files.calibrations import calibration_path, calibration_value
 from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.reading import expand
 from genner_cli.files.writing import Writer, encode_value
+from genner_cli.hub.own import NAMES, SMALL
 from genner_cli.pairing import in_order
 from genner_cli.running.backend import Opened, extractions
 from genner_cli.running.examples import asked_options
@@ -84,8 +86,17 @@ def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree
 def calibrate(
     gold: Sequence[str], spec: RunSpec, output: str | None, precision: float | None, bar: Bar
 ) -> tuple[Fitted, str]:
-    """Writes the calibration of a model; gives it, and the file. `output`: None for the file beside the model."""
+    """Writes the calibration of a model; gives it, and the file. `output`: None for the file beside the model.
+
+    Raises UsageError for a model of genner's own without `output`: beside it, all runs would use the file.
+    """
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
+    refuse_few(documents)
+    if output is None and spec.model in (None, *NAMES):
+        raise UsageError(
+            f"{spec.model or SMALL} comes with genner; name a file with -o, and give it to genner extract with"
+            " --calibration"
+        )
     spec = replace(spec.for_gold(documents), inputs=tuple(gold), no_calibration=True)
     from genner_cli.running.llama import LlamaBackend
 
@@ -94,9 +105,10 @@ def calibrate(
         writer = Writer(output or str(calibration_path(facts.files)), inputs=gold, suffixes=(".json",))
         done = extracted(opened, documents, spec, bar)
     fitted = fit((restricted(each, task.names) for each in done), precision=precision)
+    calibration = replace(fitted.calibration, labels=tuple(task.names))
     more = {"aim": {"precision": precision} if precision is not None else {"f1": "best"}, "measured": fitted.value()}
     asked = asked_options(task, spec)
-    value = calibration_value(fitted.calibration, facts.files, facts.fingerprint, asked=asked, more=more)
+    value = calibration_value(calibration, facts.files, facts.fingerprint, asked=asked, more=more)
     with writer:
         writer.write(encode_value(value))
     return fitted, writer.path
