@@ -244,8 +244,9 @@ def test_labels_that_the_model_was_not_trained_on_are_reported_in_one_line(
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "'WORK_OF_ART' (nearest: work of art," in record.message
-    assert "'person' (nearest: Person," in record.message
+    assert "'person' (nearest: Person)," in record.message
     assert [name for name in asked if repr(name) in record.message] == ["WORK_OF_ART", "person", "A1", "A2", "A3"]
-    assert record.message.endswith("and 2 more")
+    assert "A1 (" not in record.message
+    assert ("and 2 more; it goes by the name" in record.message) is open_labels
     with pytest.raises(UsageError, match=r"WORK_OF_ART.*and 2 more"):
         make_task(replace(spec, strict_labels=True), known, context=4096, prefix_tokens=lambda pieces: 10)

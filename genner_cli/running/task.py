@@ -19,6 +19,8 @@ from genner_cli.types import Label, Piece
 
 log = logging.getLogger("genner")
 UNKNOWN_REPORTED = 5
+ALIKE = 0.75
+"""From which similarity on (difflib's ratio) a name is taken for another one misspelt."""
 TAKEN = {item.name for item in fields(Task)} & {item.name for item in fields(RunSpec)} - {"labels", "calibration"}
 """Fields that a task takes from a run as they are, unless None leaves them to the instructions."""
 CountTokens = Callable[[tuple[Piece, ...]], int]
@@ -75,13 +77,16 @@ def _report_unknown(labels: Sequence[Label], instructions: Instructions, warned:
     named = []
     for name, nearest in islice(unknown.items(), UNKNOWN_REPORTED):
         same = [other for other in known if _spelling(other) == _spelling(name)]
-        named.append(f"{name!r} (nearest: {', '.join(dict.fromkeys(same + nearest))})")
+        alike = ", ".join(dict.fromkeys(same + nearest))
+        named.append(f"{name!r}" + f" (nearest: {alike})" * bool(alike))
     more = f", and {len(unknown) - UNKNOWN_REPORTED:,} more" * (len(unknown) > UNKNOWN_REPORTED)
     message = f"the model was not trained on the label{'s' * (len(unknown) > 1)} {', '.join(named)}{more}"
     if strict:
         raise UsageError(f"{message}; use labels that it knows, or leave out --strict-labels")
     warned.update(unknown)
-    log.warning("%s", message)
+    log.warning(
+        "%s%s", message, "; it goes by the name, and by a definition if --labels gives one" * instructions.open_labels
+    )
 
 
 def _spelling(name: str) -> str:
@@ -90,10 +95,21 @@ def _spelling(name: str) -> str:
 
 
 def unknown_labels(labels: Sequence[Label], known: Sequence[Label]) -> dict[str, list[str]]:
-    """For each label that a model was not trained on, the nearest names of those it was."""
+    """For each label that a model was not trained on, names of those it was that are spelled nearly alike, or of which
+    one is the beginning of the other, the nearest first."""
     names = {label.name.casefold(): label.name for label in known}
+
+    def alike(name: str) -> list[str]:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=ALIKE)
+        return [*near, *(each for each in names if each not in near and _begins(name, each))][:3]
+
     return {
-        label.name: [names[near] for near in difflib.get_close_matches(label.name.casefold(), names, n=3, cutoff=0.0)]
+        label.name: [names[each] for each in alike(label.name.casefold())]
         for label in labels
         if known and label.name not in names.values()
     }
+
+
+def _begins(one: str, other: str) -> bool:
+    """Whether one is the beginning of the other, of three letters at least."""
+    return min(len(one), len(other)) >= 3 and (one.startswith(other) or other.startswith(one))
