@@ -21,6 +21,7 @@ from genner_cli.files.labels import parse_types, with_own_labels
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.ledger import Ledger
+from genner_cli.plurals import counted
 from genner_cli.running.backend import Opened, extractions
 from genner_cli.running.by_patterns import PatternBackend
 from genner_cli.running.local import Progress, Run, silent
@@ -30,7 +31,7 @@ from genner_cli.types import Label
 
 if TYPE_CHECKING:
     from genner_cli.engine.model import Model
-    from genner_cli.planning import Estimate, Survey
+    from genner_cli.planning import Estimate, Survey, Tally
 
 _EVERY = 1000
 
@@ -164,7 +165,11 @@ def estimate(
         with retrieval(model, spec, facts) as ranked:
             own = (lambda labels: task_of(labels).ranked_by(ranked)) if task_of else None
             progress("timing the sample")
-            return _timed(surveyed, facts.task.ranked_by(ranked), model, spec, seconds, own)
+
+            def timed(tally: Tally) -> None:
+                progress(f"timing the sample: {counted(tally.completions, 'chunk')}")
+
+            return _timed(surveyed, facts.task.ranked_by(ranked), model, spec, seconds, own, timed)
 
 
 def _prefix(model: Model, task: Task, task_of: TaskOf, labels: tuple[Label, ...] | None) -> int:
@@ -177,7 +182,13 @@ def _prefix(model: Model, task: Task, task_of: TaskOf, labels: tuple[Label, ...]
 
 
 def _timed(
-    surveyed: Survey, task: Task, model: Model, spec: RunSpec, seconds: float, task_of: TaskOf | None
+    surveyed: Survey,
+    task: Task,
+    model: Model,
+    spec: RunSpec,
+    seconds: float,
+    task_of: TaskOf | None,
+    note: Callable[[Tally], None],
 ) -> Estimate:
     """Where labels take several passes, the first is timed, for no other has more labels in its prompt; where entities
     are found first, to choose examples by them, that pass takes as long. With labels of their own, documents are timed
@@ -190,8 +201,9 @@ def _timed(
     options = replace(spec.engine, slots=min(spec.engine.slots, surveyed.chunks))
     with Engine(model, options) as engine:
         timing = time_sample(
-            surveyed.sample, first, engine.generate, slots=options.slots, seconds=seconds, task_of=task_of
-        )
+            surveyed.sample, first, engine.generate,
+            slots=options.slots, seconds=seconds, task_of=task_of, note=note,
+        )  # fmt: skip
         count = engine.statistics
     return Estimate(
         surveyed,

@@ -145,8 +145,8 @@ class Tally:
     failed: int = 0
     error: str | None = None
 
-    def counted(self, generate: Generate) -> Generate:
-        """The same engine, with its completions counted."""
+    def counted(self, generate: Generate, note: Callable[[Tally], None]) -> Generate:
+        """The same engine, with its completions counted; `note` is called after each."""
 
         def run(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:
             sizes: dict[int, int] = {}
@@ -157,6 +157,7 @@ class Tally:
                 self.bytes += sizes.pop(number)
                 self.failed += completion.error is not None
                 self.error = self.error or completion.error
+                note(self)
                 yield number, completion
 
         return run
@@ -191,8 +192,10 @@ def time_sample(
     seconds: float,
     clock: Callable[[], float] = perf_counter,
     task_of: TaskOf | None = None,
+    note: Callable[[Tally], None] = lambda tally: None,
 ) -> Timing:
     """Extracts the sample again and again, for `seconds` at most, but until more documents than slots are timed.
+    `note` is called after each completion.
 
     Timing begins when every slot has had a completion, and the sample is asked for without end, so that no slot runs
     empty; documents with labels of their own (`task_of`) are asked for sample by sample, since they are asked about in
@@ -201,7 +204,7 @@ def time_sample(
     tally = Tally()
     documents = [item.document for item in sample]
     parts = repeat(documents) if task_of else (cycle(documents),)
-    results = chain.from_iterable(extract(part, task, tally.counted(generate), task_of) for part in parts)
+    results = chain.from_iterable(extract(part, task, tally.counted(generate, note), task_of) for part in parts)
     began = clock()
     times: list[float] = []
     for number, result in enumerate(results):
@@ -309,6 +312,8 @@ class Estimate:
         yield f"new tokens     about {found['new_tokens']:,}"
         yield f"memory         {size_text(weights + cache)} (model {size_text(weights)}, KV cache {size_text(cache)})"
         yield from (f"{what}: {answer}" for what, answer in found["engine"].items())
+        if not any(";" in answer for answer in self.weights.values()):
+            yield "other types of weights were not timed here: genner export MODEL -o FILE --quantize fastest"
         yield f"time           {_time(found)}"
         if self.timing.tally.error:
             failures = counted(found["sample"]["failed_chunks"], "text")

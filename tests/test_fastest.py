@@ -86,7 +86,7 @@ def test_a_faster_type_is_named_once_it_was_measured(random_path: Path, own_cach
     keep_speeds(header, ONE_THREAD, {"Q5_1": 100.0, "Q4_0": 260.0, "Q8_0": 200.0})
     assert "Q4_0 is 2.6 times" in report(header, ONE_THREAD)["weights"]
     keep_speeds(header, ONE_THREAD, {"Q5_1": 100.0, "Q4_0": 105.0})
-    assert report(header, ONE_THREAD) == {"weights": "Q5_1"}
+    assert "none is much faster" in report(header, ONE_THREAD)["weights"]
 
 
 def test_the_command_makes_a_type_and_refuses_what_needs_a_trained_folder(

@@ -91,6 +91,17 @@ def test_passes_over_the_sample_are_timed_and_tokens_counted() -> None:
     assert found.tally.new_tokens == found.tally.bytes, "a token per byte"
 
 
+def test_each_completion_is_noted() -> None:
+    noted: list[int] = []
+    sample = survey(documents(10), TASK, 5).sample
+    ticks = count()
+    found = time_sample(
+        sample, TASK, FakeEngine(echo, slots=1).generate,
+        slots=1, seconds=9, clock=lambda: next(ticks), note=lambda tally: noted.append(tally.completions),
+    )  # fmt: skip
+    assert noted == list(range(1, found.tally.completions + 1))
+
+
 def test_a_pass_that_takes_longer_is_the_slowest() -> None:
     ticks, now = count(), 0.0
 
@@ -189,7 +200,8 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
     assert lines[0] == "documents      8"
     assert lines[5].startswith("same output in any batch: ")
     assert lines[6].startswith("weights: Q8_0")
-    assert lines[7].startswith("time           about ")
+    assert "--quantize fastest" in lines[7]
+    assert lines[8].startswith("time           about ")
     assert lines[-1] == f"Run: genner extract {STORIES} --slots 2 --threads 1 --gpu-layers 0"
 
 

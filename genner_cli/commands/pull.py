@@ -56,6 +56,8 @@ def pull(model: ReferenceArgument, revision: Revision = None, output: Place = No
         pulled = fetch(model, revision=revision, out=output, progress=tell)
     count = "1 file" if pulled.files == 1 else f"{pulled.files} files"
     say(f"{pulled.pinned}: {count}, {size_text(pulled.size)}, hashes checked")
+    if pulled.path.suffix == ".gguf":
+        say(f"which type of weights is fastest here: genner export {pulled.path} -o FILE --quantize fastest")
     typer.echo(pulled.path)
 
 

@@ -46,10 +46,12 @@ def keep_speeds(header: Header, options: EngineOptions, speeds: TypeSpeeds) -> N
 def report(header: Header, options: EngineOptions) -> dict[str, str]:
     """What a manifest and a plan show: the type of the weights, and one that is faster here, if that is known."""
     own, speeds = header.quantization, read_speeds(header, options)
-    fastest = max(speeds, key=lambda type: speeds[type], default=own)
-    if own in speeds and speeds[fastest] > NOTABLE * speeds[own]:
+    if own not in speeds:
+        return {"weights": own}
+    fastest = max(speeds, key=lambda type: speeds[type])
+    if speeds[fastest] > NOTABLE * speeds[own]:
         return {"weights": f"{own}; {fastest} is {speeds[fastest] / speeds[own]:.1f} times as fast here"}
-    return {"weights": own}
+    return {"weights": f"{own}; of {len(speeds)} types none is much faster here"}
 
 
 def _name(header: Header, options: EngineOptions) -> Kept:
