@@ -55,6 +55,8 @@ HINTS = ("hints-own 4", "hints-other 4")
 """The four nearest, with hints of the bundled model, which has not seen the set: of the examples, and of the text
 itself or of another one."""
 DOCUMENTS = 60
+LINES = 3
+"""Of the lists of tasteset, so that eight of them fit into a prompt."""
 SLOTS = 8
 SEED = 0
 SCRIPT = "benchmarks/prompting.py"
@@ -115,7 +117,7 @@ class Data:
     def read(cls, ner: Path, name: str) -> Data:
         """The same ones each time."""
         if name == "tasteset":
-            asked, pool = quality_sets.read(ner, name, "valid"), quality_sets.read(ner, name, "train")
+            asked, pool = ([*map(beginning, quality_sets.read(ner, name, split))] for split in ("valid", "train"))
         elif name == RETRIEVAL:
             asked, pool = (quality_sets.read(ner, source(name), split) for split in ("test", "train"))
             pool = random.Random(SEED).sample(pool, min(POOL, len(pool)))
@@ -127,6 +129,12 @@ class Data:
             both = quality_sets.read(ner, name, "test")
             pool, asked = both[: len(both) // 2], both[len(both) // 2 :]
         return cls(tuple(asked[at] for at in quality_sets.sampled(asked, DOCUMENTS)), tuple(pool))
+
+
+def beginning(document: Document) -> Document:
+    """Its first LINES lines."""
+    text = "\n".join(document.text.split("\n")[:LINES])
+    return replace(document, text=text, entities=tuple(e for e in document.entities if e.end <= len(text)))
 
 
 def source(name: str) -> str:
