@@ -19,6 +19,7 @@ from strategies import examples, hostile_text
 
 from genner_cli.errors import UsageError
 from genner_cli.files.annotations import input_format
+from genner_cli.files.blocks import Shard
 from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
 from genner_cli.files.reading import document_of, expand, read_documents, total_bytes
 from genner_cli.types import Document, FailedDocument
@@ -332,6 +333,31 @@ def test_a_folder_is_read_with_all_folders_in_it_in_sorted_order(tmp_path: Path,
     assert found[0].source == f"{folder}/a/c.txt"
     assert ".pdf: 1" in caplog.text
     assert len(expand([str(folder), f"{folder}/*.txt"])) == 5, "each file once, and one that only the glob names"
+
+
+def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one", "two", "two/deep"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(folder)
+        (tmp_path / folder / "n.ann").write_text("")
+        (tmp_path / folder / "n.txt").write_text("Ann")
+    (tmp_path / "two" / "b.html").write_text("<p>b</p>")
+    (tmp_path / "two" / "rows.csv").write_text("id,text\n7,x\n")
+
+    def ids(*patterns: str) -> list[str | None]:
+        paths = expand(patterns)
+        assert expand(paths) == paths, "what was expanded stays as it is"
+        for shards in (paths, [block for number in (1, 2, 3) for block in Shard(number, 3).blocks(paths)]):
+            documents = {each.id: each for each in read_documents(shards)}
+        assert all("/./" not in each.source for each in documents.values())
+        return list(documents)
+
+    assert ids("two/deep/a.txt", "two/b.html") == ["a.txt", "b.html"]
+    assert ids("one/a.txt", "two/**/a.txt", "two/b.html") == ["one/a.txt", "two/a.txt", "two/deep/a.txt", "two/b.html"]
+    assert ids("two") == ["a.txt", "b.html", "deep/a.txt", "deep/n", "n", "7"], "a folder tells its files apart"
+    assert ids("one", "two/deep", "two/rows.csv") == ["one/a.txt", "one/n", "two/deep/a.txt", "two/deep/n", "7"]
+    assert ids(str(tmp_path / "one" / "n.ann"), "two/n.ann") == [str(tmp_path / "one" / "n"), "two/n"]
 
 
 def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from genner_cli.errors import UsageError
-from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, Block, remote, size, total_bytes
+from genner_cli.files import (
+    COMPRESSIONS,
+    OUTPUT_FIELDS,
+    STDIO,
+    WHOLE_PATH,
+    Block,
+    remote,
+    size,
+    total_bytes,
+    unmarked,
+)
 from genner_cli.files.annotations import (
     ANNOTATION_FORMATS,
     NATIVE,
@@ -23,10 +33,10 @@ from genner_cli.files.annotations import (
     input_format,
     input_suffixes,
 )
-from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
+from genner_cli.files.documents import DOCUMENT_FORMATS, WholeFile, document_format
 from genner_cli.files.folders import files_in
 from genner_cli.files.records import Record, document_of, has_half_character, text_parts
-from genner_cli.files.streams import MAX_DOCUMENT_BYTES
+from genner_cli.files.streams import MAX_DOCUMENT_BYTES, id_of
 
 __all__ = ["MAX_DOCUMENT_BYTES", "Record", "document_of", "expand", "read_documents", "total_bytes"]
 
@@ -37,7 +47,9 @@ def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = ST
     """The files that paths, globs (`**` too) and folders name, each once; a glob's in sorted order; "-" is stdin.
 
     Of a folder, all files of known kinds in it and in its folders, in sorted order, but for the `output` and what
-    belongs to it (`folders.files_in`). `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError`
+    belongs to it (`folders.files_in`). Where documents of several files would have the same id, the whole paths are
+    the ids.
+    `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError`
     for what names nothing, a file that may not be read, or a suffix that is not that of an input, alone or followed by
     one of `COMPRESSIONS`.
     """
@@ -50,7 +62,27 @@ def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = ST
             paths.setdefault(path if same else os.path.realpath(path), path)
     if not paths:
         raise UsageError("no input: name at least one file, or '-' for standard input")
-    return list(paths.values())
+    return _told_apart(list(paths.values()))
+
+
+def _told_apart(paths: list[str]) -> list[str]:
+    """The same files, marked where names are no ids: the ids are then the whole paths of all files that are documents,
+    since that of a single one could be the path of another in its folder."""
+    ids = [id_of(path) for path in paths if _is_document(path)]
+    if len(set(ids)) == len(ids):
+        return paths
+    return [_with_whole_path(path) if _is_document(path) else path for path in paths]
+
+
+def _is_document(path: str) -> bool:
+    """Whether the documents of a file have their ids of its path."""
+    format = input_format(path)
+    return format.in_folders if format else isinstance(document_format(path), WholeFile)
+
+
+def _with_whole_path(path: str) -> str:
+    folder, separator, name = unmarked(path).rpartition(os.sep)
+    return f"{folder}{WHOLE_PATH}{name}" if separator else path
 
 
 def _matches(pattern: str, output: str) -> list[str]:
@@ -112,7 +144,7 @@ def read_documents(
     `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
     was; so do all other fields but the text and the `dropped` ones, which belong to output (integers beyond
     64 bits become floats, as orjson reads them). `text_field`: see `document_of`. A text, page or message is one
-    document; its id is its file name, or its path inside a folder that was named.
+    document; its id is its file name, its path inside a folder that was named, or its whole path (`expand`).
     A UTF-8 byte order mark is left out. An .ann file gives the text beside it.
 
     `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that

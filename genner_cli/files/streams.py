@@ -24,7 +24,7 @@ import orjson
 import zstandard
 
 from genner_cli.errors import DataError, ReadError
-from genner_cli.files import INSIDE, STDIO, kind, remote
+from genner_cli.files import INSIDE, STDIO, WHOLE_PATH, kind, remote, unmarked
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -55,8 +55,14 @@ def reason(error: Exception) -> str:
 
 def shown_name(path: str) -> str:
     """A path as it stands in messages and record sources."""
-    shown = path.replace(INSIDE, os.sep)
-    return "stdin" if path == STDIO else os.fsencode(shown).decode("utf-8", "backslashreplace")
+    return "stdin" if path == STDIO else os.fsencode(unmarked(path)).decode("utf-8", "backslashreplace")
+
+
+def id_of(path: str) -> str:
+    """The id of a document that is a file: its name, its path inside the folder that was named, or its whole path."""
+    if WHOLE_PATH in path:
+        return shown_name(path)
+    return shown_name(path.rpartition(INSIDE)[2] if INSIDE in path else os.path.basename(path))
 
 
 @contextmanager
@@ -72,7 +78,7 @@ def opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 def _raw(path: str) -> IO[bytes]:
-    return remote.opened(path) if remote.is_address(path) else open(path, "rb")
+    return remote.opened(unmarked(path)) if remote.is_address(path) else open(path, "rb")
 
 
 def length_of(raw: IO[bytes]) -> int:
