@@ -23,8 +23,8 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="JSONL, .txt, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders; globs;"
-        " s3://; - is JSONL on stdin.",
+        help="JSONL, .txt, .md, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders;"
+        " globs; s3://; - is JSONL on stdin.",
     ),
 ]
 StatisticsFile = Annotated[
@@ -48,7 +48,7 @@ Verify = Annotated[
 def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify: Verify = None) -> None:
     """Extract named entities from documents, with exact character offsets.
 
-    A .txt, .html, .eml or .xml file is one document. Its id is its file name, or its path in the folder that is named;
+    A .txt, .md, .html, .eml or .xml file is one document. Its id is its name, or its path in the folder that is named;
     its record has the text that was extracted, and offsets are those in it. Of a folder, all files of known kinds are
     read. A .csv or .tsv has one document per row, with the text in a column (`--text-field`).
 

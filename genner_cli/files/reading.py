@@ -20,6 +20,7 @@ from genner_cli.files import (
     STDIO,
     WHOLE_PATH,
     Block,
+    kind,
     remote,
     size,
     total_bytes,
@@ -33,7 +34,7 @@ from genner_cli.files.annotations import (
     input_format,
     input_suffixes,
 )
-from genner_cli.files.documents import DOCUMENT_FORMATS, WholeFile, document_format
+from genner_cli.files.documents import DOCUMENT_FORMATS, TEXT_MAKERS, WholeFile, document_format
 from genner_cli.files.folders import files_in
 from genner_cli.files.records import Record, document_of, has_half_character, text_parts
 from genner_cli.files.streams import MAX_DOCUMENT_BYTES, id_of
@@ -48,10 +49,8 @@ def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = ST
 
     Of a folder, all files of known kinds in it and in its folders, in sorted order, but for the `output` and what
     belongs to it (`folders.files_in`). Where documents of several files would have the same id, the whole paths are
-    the ids.
-    `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError`
-    for what names nothing, a file that may not be read, or a suffix that is not that of an input, alone or followed by
-    one of `COMPRESSIONS`.
+    the ids. `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError` for what names nothing, a
+    file that may not be read, or a suffix that is not that of an input, alone or followed by one of `COMPRESSIONS`.
     """
     paths: dict[str, str] = {}
     for pattern in patterns:
@@ -120,10 +119,10 @@ def _check_kind(path: str) -> None:
     if not _is_known(path):
         documents = [suffix for format in DOCUMENT_FORMATS.values() for suffix in format.suffixes]
         known = ", ".join([*input_suffixes(), *documents])
-        raise UsageError(
-            f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
-            "rename it, convert it (genner data convert), or pipe JSON Lines into '-'"
-        )
+        what = f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}"
+        if tool := TEXT_MAKERS.get(kind(path)):
+            raise UsageError(f"{what}; make a text of it ({tool}), and name that")
+        raise UsageError(f"{what}; rename it, convert it (genner data convert), or pipe JSON Lines into '-'")
 
 
 def _is_known(path: str) -> bool:

@@ -76,6 +76,10 @@ def _document(record: Mapping[str, Any], name: str, options: AnnotationOptions) 
     return document_of(record, name, text_field=text_field, id_field=options.id_field, dropped=options.without)
 
 
+_OFFICE = (".docx", ".odt", ".rtf", ".epub")
+TEXT_MAKERS = {".pdf": "pdftotext -enc UTF-8"} | dict.fromkeys(_OFFICE, "pandoc --to plain --wrap none")
+"""What makes texts of files of these kinds, which genner does not read."""
+
 DOCUMENT_FORMATS: Registry[DocumentFormat] = Registry(__name__, __path__)
 
 
