@@ -98,13 +98,15 @@ def _verification(spec: RunSpec, model: str) -> Verification:
 
 
 def _failures(done: Run, output: str) -> Iterator[str]:
-    """The first messages of this run, and where all of them are."""
+    """The first messages of this run, how many documents failed beside these, and where all messages are."""
     yield from done.messages
     from genner_cli.files.output_target import records_of
 
+    others = done.ledger.failed - len(done.messages)
+    more = f"and {others:,} more; " if done.messages and others else ""
     again = "" if output == STDIO else ", and after correcting the cause extract these documents with --retry-errors"
-    where = "" if output == records_of(output) else f" in {records_of(output)}"
-    yield f'see the "error" fields of the records{where}{again}'
+    where = "" if output == STDIO else f" in {records_of(output)}"
+    yield f'{more}see the "error" fields of the records{where}{again}'
 
 
 def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:
