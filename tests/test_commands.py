@@ -266,6 +266,8 @@ def test_the_model_of_the_environment_is_used_unless_another_is_named(
     run = genner("extract", docs)
     assert run.status == 2
     assert "of-the-environment.gguf" in run.stderr
+    assert "GENNER_MODEL" in run.stderr
+    assert "GENNER_MODEL" not in genner("extract", docs, "--model", "of-the-command-line.gguf").stderr
     assert extract(docs).status == 0
     monkeypatch.setenv("GENNER_MODEL", str(random_path))
     assert genner("extract", docs, "--slots", 1).records == extract(docs).records
