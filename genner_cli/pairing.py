@@ -5,12 +5,13 @@ Knows files by their names in messages only, and nothing of scoring and showing.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from genner_cli.errors import DataError
 from genner_cli.types import Document, Extraction
 
+_LONGEST_ID = 100
+"""Characters of an id that messages show: ids are searched for."""
 _REMEDY = "give gold and predictions of the same documents"
 
 
@@ -66,7 +67,9 @@ def _same(gold: Document | None, extraction: Extraction, all_gold: Sequence[Docu
 
 
 def _name(id: str | None) -> str:
-    return "the document" if id is None else f"document {reprlib.repr(id)}"
+    if id is None:
+        return "the document"
+    return f"document {id if len(id) <= _LONGEST_ID else f'{id[:_LONGEST_ID]} ...'!r}"
 
 
 def _difference(one: str, other: str) -> str:

@@ -19,6 +19,7 @@ from strategies import examples, hostile_text
 
 from genner_cli.errors import UsageError
 from genner_cli.files.annotations import input_format
+from genner_cli.files.blocks import Shard
 from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
 from genner_cli.files.reading import document_of, expand, read_documents, total_bytes
 from genner_cli.types import Document, FailedDocument
@@ -89,6 +90,14 @@ def test_a_broken_row_is_a_failure_with_its_line_and_the_next_one_follows(tmp_pa
     assert [type(record) for record in found] == [FailedDocument] * 4 + [Document, FailedDocument]
     assert "lines 7 to 8 are left out" in found[-1].message
     assert (found[0].id, found[3].id) == ("1", "4")
+    assert "not UTF-8 at byte 2 (0xe9)" in found[3].message
+
+
+def test_the_place_of_a_byte_that_is_not_utf8_is_in_the_message(tmp_path: Path) -> None:
+    header, row = (read(tmp_path, "a.csv", rows)[0] for rows in (b"text,\xe9\nx,y\n", b'text,n\n"a\nb\xe9",1\n'))
+    assert header.message.startswith(f"{tmp_path}/a.csv:1: not UTF-8 at byte 5 (0xe9)")
+    assert row.message.startswith(f"{tmp_path}/a.csv:3: not UTF-8 at byte 1 (0xe9)"), "the line in which it is"
+    assert row.source == f"{tmp_path}/a.csv:2"
 
 
 def test_quotes_between_tabs_that_are_not_those_of_csv_are_text(tmp_path: Path) -> None:
@@ -152,14 +161,14 @@ def test_an_empty_name_among_fields_is_refused() -> None:
 PAGE = """<!DOCTYPE html><html><head><title>A &amp; B</title><style>p {}</style><script>if (a<b) "x"</script></head>
 <body><nav>Home</nav><h1>News</h1><p>Ann  <b>Lee</b>, the
   mayor of&nbsp;Bonn<br>left.<p>Bob &eacute;t&#233;<ul><li>one<li>two</ul>
-<table><tr><td>x<td>y</tr></table><pre>  a
+<table><tr><th>x<td>y</td><tr><td><td>z</tr></table><pre>  a
     b</pre><!-- no --><template>no</template></body></html>"""
 
 
 def test_the_text_of_a_page_is_what_a_reader_sees(tmp_path: Path) -> None:
     document = one(tmp_path, "a.html", PAGE.encode())
     assert document.text == (
-        "Home\n\nNews\n\nAnn Lee, the mayor of\u00a0Bonn\nleft.\n\nBob été\n\none\ntwo\n\nx\ty\n\n  a\n    b"
+        "Home\n\nNews\n\nAnn Lee, the mayor of\u00a0Bonn\nleft.\n\nBob été\n\none\ntwo\n\nx\ny\n\nz\n\n  a\n    b"
     )
     assert (document.id, document.fields) == ("a.html", {"title": "A & B"})
 
@@ -264,14 +273,15 @@ EDITION = """<?xml version="1.0" encoding="UTF-8"?>
 <div><head>Chapter <num>I</num></head><p>Ann went to <choice><sic>Bon</sic><corr>Bonn</corr></choice><note n="1">A
 <hi>city</hi>.</note> and to Ber<lb break="no"/>lin<pb n="2"/>on <del>Monday</del><add>Tuesday</add>.</p>
 <fw>12</fw><lg><l>Tyger, tyger</l><l>burning <app><lem>bright</lem><rdg>light</rdg></app></l></lg></div>
-<list><item>one</item><item>two</item></list></body></text></TEI>"""
+<list><item>one</item><item>two</item></list>
+<table><row><cell>Ann<note>Lee</note></cell><cell>Bonn</cell></row><row><cell>Bob</cell></row></table></body></text></TEI>"""
 
 
 def test_the_text_of_an_edition_is_its_reading_text(tmp_path: Path) -> None:
     document = one(tmp_path, "a.xml", EDITION.encode())
     assert document.text == (
         "Front\n\nChapter I\n\nAnn went to Bonn and to Berlin on Tuesday.\n\nA city.\n\n"
-        "Tyger, tyger\nburning bright\n\none\ntwo"
+        "Tyger, tyger\nburning bright\n\none\ntwo\n\nAnn\nBonn\n\nLee\n\nBob"
     )
     assert (document.id, document.fields) == ("a.xml", {"title": "The Voyage"})
 
@@ -331,15 +341,51 @@ def test_a_folder_is_read_with_all_folders_in_it_in_sorted_order(tmp_path: Path,
     assert [record.id for record in found] == ["a/c.txt", "b.txt", "n", "5"]
     assert found[0].source == f"{folder}/a/c.txt"
     assert ".pdf: 1" in caplog.text
+    assert "pdftotext" in caplog.text
     assert len(expand([str(folder), f"{folder}/*.txt"])) == 5, "each file once, and one that only the glob names"
 
 
+def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("one", "two", "two/deep"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(folder)
+        (tmp_path / folder / "n.ann").write_text("")
+        (tmp_path / folder / "n.txt").write_text("Ann")
+    (tmp_path / "two" / "b.html").write_text("<p>b</p>")
+    (tmp_path / "two" / "rows.csv").write_text("id,text\n7,x\n")
+
+    def ids(*patterns: str) -> list[str | None]:
+        paths = expand(patterns)
+        assert expand(paths) == paths, "what was expanded stays as it is"
+        for shards in (paths, [block for number in (1, 2, 3) for block in Shard(number, 3).blocks(paths)]):
+            documents = {each.id: each for each in read_documents(shards)}
+        assert all("/./" not in each.source for each in documents.values())
+        return list(documents)
+
+    assert ids("two/deep/a.txt", "two/b.html") == ["a.txt", "b.html"]
+    assert ids("one/a.txt", "two/**/a.txt", "two/b.html") == ["one/a.txt", "two/a.txt", "two/deep/a.txt", "two/b.html"]
+    assert ids("two") == ["a.txt", "b.html", "deep/a.txt", "deep/n", "n", "7"], "a folder tells its files apart"
+    assert ids("one", "two/deep", "two/rows.csv") == ["one/a.txt", "one/n", "two/deep/a.txt", "two/deep/n", "7"]
+    assert ids(str(tmp_path / "one" / "n.ann"), "two/n.ann") == [str(tmp_path / "one" / "n"), "two/n"]
+
+
 def test_a_folder_without_documents_is_refused(tmp_path: Path) -> None:
-    for content in ((), ("a.pdf",)):
+    for content in ((), ("a.xyz",)):
         for name in content:
             (tmp_path / name).touch()
         with pytest.raises(UsageError):
             expand([str(tmp_path)])
+
+
+@pytest.mark.parametrize(("name", "tool"), [("a.pdf", "pdftotext"), ("A.DOCX", "pandoc")])
+def test_a_file_that_other_tools_make_a_text_of_is_refused_with_their_names(
+    tmp_path: Path, name: str, tool: str
+) -> None:
+    (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(UsageError, match=tool):
+            expand([str(path)])
 
 
 @pytest.mark.parametrize("name", ["entities.jsonl", "entities.csv"])

@@ -115,6 +115,25 @@ def test_fewer_labels_are_scored_where_they_are_named(genner: Genner, web: Path)
     assert only["micro"]["hit"] == only["labels"]["PER"]["hit"]
 
 
+def test_predictions_with_other_labels_than_gold_are_warned_of(genner: Genner, web: Path, tmp_path: Path) -> None:
+    names = {"PER": "person", "ORG": "organization", "LOC": "location"}
+    for name, kept in (("others", ()), ("some", ("PER",))):
+        renamed = [
+            {**record, "entities": [{**e, "label": e["label"] if e["label"] in kept else names[e["label"]]}
+                                    for e in record["entities"]]}
+            for record in read(web / "all.jsonl")
+        ]  # fmt: skip
+        write(tmp_path / f"{name}.jsonl", renamed)
+    gold, all, others, some = web / "gold.jsonl", web / "all.jsonl", tmp_path / "others.jsonl", tmp_path / "some.jsonl"
+    for call in (("-p", others), ("-p", all, "--compare", others)):
+        run = genner("evaluate", gold, *call)
+        assert run.status == 0
+        assert run.stderr.startswith(f"genner: {others}: ")
+        assert [part in run.stderr for part in ("person", "PER", "genner data relabel")] == [True] * 3
+    for path in (all, some):
+        assert genner("evaluate", gold, "-p", path).stderr == ""
+
+
 def test_another_prediction_is_compared(genner: Genner, web: Path) -> None:
     run = genner("evaluate", web / "gold.jsonl", "-p", web / "all.jsonl", "--compare", web / "few.jsonl", "--json")
     found = value(run)["comparison"]["micro"]

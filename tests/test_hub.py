@@ -188,3 +188,15 @@ def test_weights_that_are_a_git_lfs_pointer_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n")
     with pytest.raises(ModelError, match=r"model\.safetensors: .*git lfs pull"):
         hub.resolve_base(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("reference", "meant"),
+    [("bsae", "base"), ("genner-base", "base"), ("BASE", "base"), ("smal", "small"), ("my-model.gguf", None)],
+)
+def test_a_name_like_that_of_an_own_model_is_answered_with_that(reference: str, meant: str | None) -> None:
+    for resolve in (hub.resolve, hub.resolve_base):
+        with pytest.raises(ModelNotFound) as caught:
+            resolve(reference)
+        assert (f"did you mean {meant}?" in str(caught.value)) == (meant is not None)
+        assert ("did you mean" in str(caught.value)) == (meant is not None)

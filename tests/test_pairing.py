@@ -50,6 +50,15 @@ def test_without_ids_of_their_own_documents_pair_by_position(ids: tuple[str | No
     assert [document.entities for document, _ in found] == [(ANN,), ()]
 
 
+def test_a_message_shows_an_id_as_it_can_be_searched_for() -> None:
+    id = "corpus-of-the-politics-part-valid-000006"
+    with pytest.raises(DataError, match=f"'{id}'"):
+        list(pair_with_gold([gold("Ann.", 1, id)], []))
+    with pytest.raises(DataError) as caught:
+        list(pair_with_gold([gold("Ann.", 1, "x" * 10_000)], []))
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_failed_document_takes_text_and_gold_from_the_gold_data() -> None:
     failed = Extraction(FailedDocument("no text", "pred.jsonl:1", "a"), error="too long")
     (pair,) = pair_with_gold([gold("Ann.", 1, "a", ANN)], [failed])

@@ -324,7 +324,8 @@ def test_a_list_of_fields_in_a_message_is_short_and_printable(tmp_path: Path) ->
     ("content", "what"),
     [
         (b"a\xff", "byte 1 (0xff)"),
-        (b"abc\0", "NUL at character 3"),
+        (b"abc\0", "binary"),
+        (b"\x7fELF\0\xff", "binary"),
         (b"\xff\xfea\0", "iconv -f UTF-16 "),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
     ],

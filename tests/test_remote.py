@@ -48,6 +48,17 @@ def read(*patterns: str) -> list[Any]:
     return list(read_documents(expand(patterns, addresses=True)))
 
 
+def test_texts_of_one_name_are_told_apart_by_their_addresses(memory: Any) -> None:
+    for folder in ("a", "b"):
+        memory.pipe(f"/{folder}/d.txt", folder.encode())
+    paths = expand(["memory://*/d.txt"], addresses=True)
+    assert [(each.id, each.text) for each in read_documents(paths)] == [
+        ("memory:///a/d.txt", "a"),
+        ("memory:///b/d.txt", "b"),
+    ]
+    assert total_bytes(paths) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "packed"),
     [("a.jsonl", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstandard.ZstdCompressor().compress)],

@@ -340,6 +340,19 @@ def test_labels_that_gold_data_lack_are_refused() -> None:
         assert RunSpec(tree=LabelTree(nodes)).for_gold(documents).labels == (Label("city"),)
 
 
+def test_labels_that_no_gold_entity_has_are_named_in_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    documents = [Document("Ada", entities=(Entity(0, 3, label, "Ada"),)) for label in ("PER", "town")]
+    city = LabelNode(Label("city"), aliases=("town",))
+    above = LabelNode(Label("PER"), (LabelNode(Label("poet")),))
+    for asked in ({}, {"labels": (Label("PER"),)}, {"tree": LabelTree((city,))}, {"tree": LabelTree((above, city))}):
+        RunSpec(**asked).for_gold(documents)
+    RunSpec(labels=(Label("PER"),)).for_gold([Document("Ada")])
+    assert not caplog.records
+    RunSpec(labels=(Label("PER"), Label("PERS"))).for_gold(documents)
+    (message,) = caplog.messages
+    assert "PERS" in message
+
+
 def test_more_threads_than_the_engine_takes_are_refused() -> None:
     for threads in (0, 513, 100_000):
         with pytest.raises(UsageError, match="--threads"):

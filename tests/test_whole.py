@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from genner_cli.errors import UsageError
 from genner_cli.files import Block
 from genner_cli.files.annotations import ANNOTATION_FORMATS, AnnotationOptions, Dropped
 from genner_cli.files.blocks import cut, surveyed
@@ -20,7 +21,7 @@ from genner_cli.files.journal import Journal
 from genner_cli.files.manifest import Manifest
 from genner_cli.files.output_target import OutputTarget
 from genner_cli.files.parts import Parts, Record
-from genner_cli.files.whole import flush, sync, whole, whole_folder, write_whole
+from genner_cli.files.whole import flush, make_folder, sync, whole, whole_folder, write_whole
 from genner_cli.files.writing import Writer
 from genner_cli.ledger import Outcome
 from genner_cli.types import Document, Entity
@@ -193,6 +194,15 @@ def renames(source: str) -> list[int]:
         and (len(call.args) == 1 or (isinstance(function.value, ast.Name) and function.value.id in ("os", "shutil")))
         and not call.keywords
     ]
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "c"):
+        with pytest.raises(UsageError, match=f"{path}: "):
+            make_folder(path)
 
 
 def test_no_other_module_gives_names() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from genner_cli.errors import DataError, GennerError, UsageError
 from genner_cli.files.reading import read_documents
+from genner_cli.files.resuming import ResumableOutput
 from genner_cli.files.writing import Writer, encode, record_of
 from genner_cli.types import Document, Entity, Extraction, FailedDocument
 
@@ -186,8 +187,15 @@ def test_a_folder_that_may_not_be_written_is_refused(unprivileged: Path) -> None
     path = unprivileged / "out.jsonl"
     Writer(str(path))
     unprivileged.chmod(0o500)
-    with pytest.raises(UsageError, match=r"out\.jsonl: .*folder .*may not"):
+    with pytest.raises(UsageError, match=r"out\.jsonl: .*folder .*cannot"):
         Writer(str(path))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that takes no file, not even of root")
+def test_a_folder_that_takes_no_file_is_named_with_the_output_alone() -> None:
+    for output in (Writer, ResumableOutput):
+        with pytest.raises(UsageError, match=r"^/proc/x\.jsonl: the folder /proc .*-o$"), output("/proc/x.jsonl"):
+            pass
 
 
 def test_a_file_that_cannot_be_made_is_refused_when_the_block_begins(tmp_path: Path) -> None:

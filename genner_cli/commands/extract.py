@@ -23,8 +23,8 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="JSONL, .txt, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders; globs;"
-        " s3://; - is JSONL on stdin.",
+        help="JSONL, .txt, .md, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders;"
+        " globs; s3://; - is JSONL on stdin.",
     ),
 ]
 StatisticsFile = Annotated[
@@ -48,7 +48,7 @@ Verify = Annotated[
 def extract(inputs: Inputs, spec: RunSpec, stats: StatisticsFile = None, verify: Verify = None) -> None:
     """Extract named entities from documents, with exact character offsets.
 
-    A .txt, .html, .eml or .xml file is one document. Its id is its file name, or its path in the folder that is named;
+    A .txt, .md, .html, .eml or .xml file is one document. Its id is its name, or its path in the folder that is named;
     its record has the text that was extracted, and offsets are those in it. Of a folder, all files of known kinds are
     read. A .csv or .tsv has one document per row, with the text in a column (`--text-field`).
 
@@ -98,13 +98,15 @@ def _verification(spec: RunSpec, model: str) -> Verification:
 
 
 def _failures(done: Run, output: str) -> Iterator[str]:
-    """The first messages of this run, and where all of them are."""
+    """The first messages of this run, how many documents failed beside these, and where all messages are."""
     yield from done.messages
     from genner_cli.files.output_target import records_of
 
+    others = done.ledger.failed - len(done.messages)
+    more = f"and {others:,} more; " if done.messages and others else ""
     again = "" if output == STDIO else ", and after correcting the cause extract these documents with --retry-errors"
-    where = "" if output == records_of(output) else f" in {records_of(output)}"
-    yield f'see the "error" fields of the records{where}{again}'
+    where = "" if output == STDIO else f" in {records_of(output)}"
+    yield f'{more}see the "error" fields of the records{where}{again}'
 
 
 def _report_writer(path: str | None, inputs: Sequence[str]) -> Writer | None:

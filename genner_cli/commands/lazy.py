@@ -10,7 +10,23 @@ from typing import Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from genner_cli.errors import ModelError
+
 MARKUP: Literal["markdown"] = "markdown"
+
+
+class _Command(TyperCommand):
+    """Says of a model that cannot be used whether the environment named it, for the command line shows no name then."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModelError as error:
+            for parameter in self.params:
+                source = ctx.get_parameter_source(parameter.name)
+                if source and source.name == "ENVIRONMENT":
+                    error.add_note(f"{parameter.opts[0]} is from the environment variable {parameter.envvar}")
+            raise
 
 
 class LazyGroup(TyperGroup):
@@ -32,7 +48,7 @@ class LazyGroup(TyperGroup):
         found = getattr(import_module(f"{self.package}.{cmd_name}"), cmd_name)
         if not isinstance(found, typer.Typer):
             app = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
-            app.command(cmd_name)(found)
+            app.command(cmd_name, cls=_Command)(found)
             found = app
         command = typer.main.get_command(found)
         command.name = cmd_name

@@ -19,6 +19,9 @@ STDIO = "-"
 INSIDE = f"{os.sep}.{os.sep}"
 """Stands in a path that was found in a folder, between the folder and what is the id of a document of this file."""
 
+WHOLE_PATH = f"{INSIDE}.{os.sep}"
+"""Stands in a path, before the name of the file, where the whole path is the id of a document of this file."""
+
 COMPRESSIONS = (".gz", ".zst")
 
 OUTPUT_FIELDS = ("entities", "error", "completion")
@@ -45,6 +48,11 @@ def kind(path: str) -> str:
     return os.path.splitext(stem)[1] if suffix in COMPRESSIONS else suffix
 
 
+def unmarked(path: str) -> str:
+    """A path without the mark that says which part of it is the id of its document."""
+    return path.replace(WHOLE_PATH, os.sep).replace(INSIDE, os.sep)
+
+
 def total_bytes(paths: Sequence[str | Block]) -> int | None:
     """The size of all files or blocks as they lie on disk (compressed), None if one of them is a stream."""
     blocks = [path if isinstance(path, Block) else Block(path) for path in paths]
@@ -55,7 +63,7 @@ def total_bytes(paths: Sequence[str | Block]) -> int | None:
 def size(path: str) -> int | None:
     """The bytes of a file as it lies there, None for a stream."""
     if remote.is_address(path):
-        return remote.size(path)
+        return remote.size(unmarked(path))
     try:
         status = None if path == STDIO else os.stat(path)
     except OSError:

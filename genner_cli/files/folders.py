@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from genner_cli.errors import UsageError
 from genner_cli.files import INSIDE, STDIO, kind
+from genner_cli.files.documents import TEXT_MAKERS
 from genner_cli.plurals import counted
 
 _ANNOTATED = ".ann"
@@ -33,10 +34,13 @@ def files_in(folder: str, *, is_known: Callable[[str], bool], output: str = STDI
             others[kind(path) or "no suffix"] += 1
     texts = {path.removesuffix(_ANNOTATED) + ".txt" for path in found if path.endswith(_ANNOTATED)}
     left_out = ", ".join(f"{suffix}: {count:,}" for suffix, count in others.most_common(_KINDS_SHOWN))
+    tools = sorted({TEXT_MAKERS[suffix] for suffix in others if suffix in TEXT_MAKERS})
+    remedy = "; make texts with " + " or ".join(tools) if tools else ""
     if not found:
-        raise UsageError(f"{folder}: has no file of a known kind ({left_out or 'it is empty'}); name another folder")
+        what = f"{folder}: has no file of a known kind ({left_out or 'it is empty'})"
+        raise UsageError(f"{what}{remedy or '; name another folder'}")
     if left_out:
-        _log.warning("%s: left out %s of other kinds (%s)", folder, counted(others.total(), "file"), left_out)
+        _log.warning("%s: left out %s of other kinds (%s)%s", folder, counted(others.total(), "file"), left_out, remedy)
     return [f"{folder.rstrip(os.sep)}{INSIDE}{path}" for path in found if path not in texts]
 
 

@@ -26,6 +26,7 @@ from genner_cli.files.documents import document_format
 from genner_cli.files.labels import OwnLabelsSeen, with_own_labels
 from genner_cli.files.reading import expand, read_documents
 from genner_cli.files.records import Record
+from genner_cli.files.streams import shown_name
 from genner_cli.files.writing import Writer, encode
 from genner_cli.plurals import counted
 from genner_cli.types import Document, Entity, Extraction, FailedDocument, Label, canonical_order, has_control
@@ -153,9 +154,9 @@ def write_gold(path: Path, documents: Iterable[Document]) -> None:
 def _records(paths: Sequence[str], text_field: str, id_field: str) -> Iterator[Record]:
     for path in paths:
         if document_format(path):
-            message = f"{path}: has no entities; write JSON Lines, each with a text and its entities"
+            message = f"{shown_name(path)}: has no entities; write JSON Lines, each with a text and its entities"
             remedy = "; a table of tokens is read by genner data convert" if kind(path) in (".csv", ".tsv") else ""
-            yield FailedDocument(f"{message}{remedy}", path)
+            yield FailedDocument(f"{message}{remedy}", shown_name(path))
         else:
             yield from read_documents([path], text_field=text_field, id_field=id_field, dropped=("completion",))
 

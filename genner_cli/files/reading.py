@@ -14,7 +14,18 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from genner_cli.errors import UsageError
-from genner_cli.files import COMPRESSIONS, OUTPUT_FIELDS, STDIO, Block, remote, size, total_bytes
+from genner_cli.files import (
+    COMPRESSIONS,
+    OUTPUT_FIELDS,
+    STDIO,
+    WHOLE_PATH,
+    Block,
+    kind,
+    remote,
+    size,
+    total_bytes,
+    unmarked,
+)
 from genner_cli.files.annotations import (
     ANNOTATION_FORMATS,
     NATIVE,
@@ -23,10 +34,10 @@ from genner_cli.files.annotations import (
     input_format,
     input_suffixes,
 )
-from genner_cli.files.documents import DOCUMENT_FORMATS, document_format
+from genner_cli.files.documents import DOCUMENT_FORMATS, TEXT_MAKERS, WholeFile, document_format
 from genner_cli.files.folders import files_in
 from genner_cli.files.records import Record, document_of, has_half_character, text_parts
-from genner_cli.files.streams import MAX_DOCUMENT_BYTES
+from genner_cli.files.streams import MAX_DOCUMENT_BYTES, id_of
 
 __all__ = ["MAX_DOCUMENT_BYTES", "Record", "document_of", "expand", "read_documents", "total_bytes"]
 
@@ -37,9 +48,9 @@ def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = ST
     """The files that paths, globs (`**` too) and folders name, each once; a glob's in sorted order; "-" is stdin.
 
     Of a folder, all files of known kinds in it and in its folders, in sorted order, but for the `output` and what
-    belongs to it (`folders.files_in`). `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError`
-    for what names nothing, a file that may not be read, or a suffix that is not that of an input, alone or followed by
-    one of `COMPRESSIONS`.
+    belongs to it (`folders.files_in`). Where documents of several files would have the same id, the whole paths are
+    the ids. `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError` for what names nothing, a
+    file that may not be read, or a suffix that is not that of an input, alone or followed by one of `COMPRESSIONS`.
     """
     paths: dict[str, str] = {}
     for pattern in patterns:
@@ -50,7 +61,27 @@ def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = ST
             paths.setdefault(path if same else os.path.realpath(path), path)
     if not paths:
         raise UsageError("no input: name at least one file, or '-' for standard input")
-    return list(paths.values())
+    return _told_apart(list(paths.values()))
+
+
+def _told_apart(paths: list[str]) -> list[str]:
+    """The same files, marked where names are no ids: the ids are then the whole paths of all files that are documents,
+    since that of a single one could be the path of another in its folder."""
+    ids = [id_of(path) for path in paths if _is_document(path)]
+    if len(set(ids)) == len(ids):
+        return paths
+    return [_with_whole_path(path) if _is_document(path) else path for path in paths]
+
+
+def _is_document(path: str) -> bool:
+    """Whether the documents of a file have their ids of its path."""
+    format = input_format(path)
+    return format.in_folders if format else isinstance(document_format(path), WholeFile)
+
+
+def _with_whole_path(path: str) -> str:
+    folder, separator, name = unmarked(path).rpartition(os.sep)
+    return f"{folder}{WHOLE_PATH}{name}" if separator else path
 
 
 def _matches(pattern: str, output: str) -> list[str]:
@@ -88,10 +119,10 @@ def _check_kind(path: str) -> None:
     if not _is_known(path):
         documents = [suffix for format in DOCUMENT_FORMATS.values() for suffix in format.suffixes]
         known = ", ".join([*input_suffixes(), *documents])
-        raise UsageError(
-            f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}; "
-            "rename it, convert it (genner data convert), or pipe JSON Lines into '-'"
-        )
+        what = f"{path}: unknown kind of file; known are {known}, each also with {' or '.join(COMPRESSIONS)}"
+        if tool := TEXT_MAKERS.get(kind(path)):
+            raise UsageError(f"{what}; make a text of it ({tool}), and name that")
+        raise UsageError(f"{what}; rename it, convert it (genner data convert), or pipe JSON Lines into '-'")
 
 
 def _is_known(path: str) -> bool:
@@ -112,7 +143,7 @@ def read_documents(
     `Document.id` is the id field as text. Its value itself stays in `fields`, so that output has it as it
     was; so do all other fields but the text and the `dropped` ones, which belong to output (integers beyond
     64 bits become floats, as orjson reads them). `text_field`: see `document_of`. A text, page or message is one
-    document; its id is its file name, or its path inside a folder that was named.
+    document; its id is its file name, its path inside a folder that was named, or its whole path (`expand`).
     A UTF-8 byte order mark is left out. An .ann file gives the text beside it.
 
     `max_document_bytes` limits a line as it stands in the file (decompressed), or a text file. A file that

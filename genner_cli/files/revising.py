@@ -11,6 +11,7 @@ from genner_cli.data.relabelling import Relabelled, relabel
 from genner_cli.errors import DataError, UsageError
 from genner_cli.files.gold import Problem, labelled, summarized, unknown_labels
 from genner_cli.files.reading import expand, read_documents
+from genner_cli.files.whole import make_folder
 from genner_cli.files.writing import Writer, json_line
 from genner_cli.plurals import counted
 from genner_cli.types import Document, LabelTree
@@ -77,10 +78,7 @@ def write_split(
 ) -> None:
     """Writes a file for each side of a split, with the records of these numbers; none takes its name before all are
     written. Raises UsageError where the folder cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); name another folder after -o") from error
+    make_folder(folder)
     with ExitStack() as open_files:
         for side, numbers in sides.items():
             writer = open_files.enter_context(Writer(str(folder / f"{side}.jsonl"), inputs=inputs))

@@ -24,7 +24,7 @@ import orjson
 import zstandard
 
 from genner_cli.errors import DataError, ReadError
-from genner_cli.files import INSIDE, STDIO, kind, remote
+from genner_cli.files import INSIDE, STDIO, WHOLE_PATH, kind, remote, unmarked
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES = 16 * 2**20
 UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 """What is raised by a failing disk, or for a damaged compressed file."""
+CONVERT = "convert the file (iconv -f WINDOWS-1252 -t UTF-8, or from the encoding that it has)"
+"""The remedy where a text is not UTF-8."""
 _ABSENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _BLOCK = 64 * 1024
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -55,8 +57,14 @@ def reason(error: Exception) -> str:
 
 def shown_name(path: str) -> str:
     """A path as it stands in messages and record sources."""
-    shown = path.replace(INSIDE, os.sep)
-    return "stdin" if path == STDIO else os.fsencode(shown).decode("utf-8", "backslashreplace")
+    return "stdin" if path == STDIO else os.fsencode(unmarked(path)).decode("utf-8", "backslashreplace")
+
+
+def id_of(path: str) -> str:
+    """The id of a document that is a file: its name, its path inside the folder that was named, or its whole path."""
+    if WHOLE_PATH in path:
+        return shown_name(path)
+    return shown_name(path.rpartition(INSIDE)[2] if INSIDE in path else os.path.basename(path))
 
 
 @contextmanager
@@ -72,7 +80,7 @@ def opened(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 def _raw(path: str) -> IO[bytes]:
-    return remote.opened(path) if remote.is_address(path) else open(path, "rb")
+    return remote.opened(unmarked(path)) if remote.is_address(path) else open(path, "rb")
 
 
 def length_of(raw: IO[bytes]) -> int:
@@ -213,7 +221,15 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
     if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "UTF-16, not UTF-8; convert the file (iconv -f UTF-16 -t UTF-8)"
-    return f"not UTF-8 at byte {error.start} (0x{byte:02x}); convert the file (iconv -f ENCODING -t UTF-8)"
+    return binary(error.object) or f"not UTF-8 at byte {error.start} (0x{byte:02x}); {CONVERT}"
+
+
+def binary(data: bytes) -> str | None:
+    """What is wrong with bytes that are not a text, and the remedy; None for any other."""
+    at = data.find(0)
+    if at < 0:
+        return None
+    return f"a NUL at byte {at}: it looks like a binary file; name a text (one in UTF-16: iconv -f UTF-16LE -t UTF-8)"
 
 
 def json_objects(path: str, dropped: Callable[[str, str], None]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -71,6 +71,14 @@ def flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Makes the folder of an output, and those above it, if it is not there. Raises UsageError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be made ({error.strerror}); name another place after -o") from error
+
+
 @contextmanager
 def whole(out: Path) -> Iterator[Path]:
     """The path to write a file to; it becomes `out` when the block ends well and is removed when it fails."""

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
@@ -230,8 +231,12 @@ def _check_place(path: str, target: str, inputs: Sequence[str], option: str) -> 
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise UsageError(f"{path}: there is no folder {folder}; make it (mkdir -p), or name another after {option}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{path}: the folder {folder} may not be written; name another after {option}")
+    try:
+        with TemporaryFile(dir=folder):  # permissions do not tell: of /proc, of a server
+            pass
+    except OSError as error:
+        what = f"the folder {folder} cannot be written ({error.strerror})"
+        raise UsageError(f"{path}: {what}; name another after {option}") from error
 
 
 def _standard_output() -> IO[bytes]:

@@ -17,7 +17,8 @@ _MODELS = Path(__file__).parents[1] / "models"
 BUNDLED = _MODELS / "genner-small.gguf"
 BASE_ADAPTER = _MODELS / "genner-base-adapter.gguf"
 SMALL, BASE = "small", "base"
-NAMES = (SMALL, BASE, "bundled")
+OFFERED = (SMALL, BASE)
+NAMES = (*OFFERED, "bundled")
 """`bundled` is what `small` was called in adapters that were trained on it."""
 
 

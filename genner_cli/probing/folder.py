@@ -13,6 +13,7 @@ from genner_cli.files import STDIO
 from genner_cli.files.gold import read_gold_files
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.reading import expand
+from genner_cli.files.whole import make_folder
 from genner_cli.files.writing import Writer, encode_value
 from genner_cli.running.spec import RunSpec
 from genner_cli.training.options import TrainOptions
@@ -55,10 +56,7 @@ class ProbeFolder:
             return
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise UsageError(f"{path} exists already and holds no probe; name a new folder after -o")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be made ({error.strerror}); name another folder after -o") from error
+        make_folder(path)
         self._write(known, asked)
 
     def stage(self, name: str, make: Callable[[], Value]) -> Value:

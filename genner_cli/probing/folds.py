@@ -26,7 +26,7 @@ from genner_cli.files.hints import FOLDS, TRAINING_DATA
 from genner_cli.files.manifest import Manifest, Settings
 from genner_cli.files.predictions import read_predictions
 from genner_cli.files.resuming import COMPLETE
-from genner_cli.files.whole import write_whole
+from genner_cli.files.whole import make_folder, write_whole
 from genner_cli.files.writing import Writer
 from genner_cli.generation import EngineOptions
 from genner_cli.running.llama import LlamaBackend
@@ -108,7 +108,7 @@ def _begin(folds: Folds) -> None:
                 f"{folds.work} holds other folds ({', '.join(differing)} changed); give the same options, or remove it"
             )
     else:
-        folds.work.mkdir(parents=True, exist_ok=True)
+        make_folder(folds.work)
         write_whole(file, json.dumps(settings, ensure_ascii=False))
 
 

@@ -21,6 +21,7 @@ from genner_cli.files import OUTPUT_FIELDS, size
 from genner_cli.files.gold import NO_NAMES
 from genner_cli.files.predictions import extraction_of
 from genner_cli.files.reading import expand, read_documents
+from genner_cli.files.whole import make_folder
 from genner_cli.generation import Score
 from genner_cli.methods.asking import Asker
 from genner_cli.methods.candidates import BEST, Candidate, union
@@ -143,11 +144,8 @@ def _with_concern(records: Iterable[Record], inputs: Sequence[str], ruling: Ruli
 def stages_folder(output: str, *, make: bool = True) -> Path:
     """The folder of an output's stages. Raises UsageError where it cannot be made."""
     folder = Path(output + STAGES)
-    try:
-        if make:
-            folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made ({error.strerror}); name another file after -o") from error
+    if make:
+        make_folder(folder)
     return folder
 
 

@@ -25,7 +25,7 @@ from genner_cli.running.stopping import Stopper
 from genner_cli.types import Extraction
 
 SHOW_SECONDS = 0.25
-MESSAGES_KEPT = 2
+MESSAGES_KEPT = 5
 
 Show = Callable[[int, str], None]
 """Is given the bytes of input read so far, and a line that says how far the run is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -24,6 +26,8 @@ from genner_cli.scoring.hierarchy import resolved
 from genner_cli.types import Document, Extraction, Label, LabelTree
 
 T = TypeVar("T")
+log = logging.getLogger("genner")
+_LABELS_SHOWN = 5
 
 
 class Counted(Protocol):
@@ -61,6 +65,8 @@ def sides(
             found = [extracted(opened, documents, asked, bar)]
             asked = replace(asked, format=opened.facts.task.format)
     found = [resolved(side, spec.tree) for side in (*found, *other)]
+    for path, side in zip(filter(None, (predictions, compare)), found[0 if predictions else 1 :], strict=True):
+        _warn_of_other_labels(path, side, spec.tree)
     if spec.labels_field or not spec.tree.nested:
         found = [_restricted(side, spec.labels, spec.tree) for side in found]
     return found, asked
@@ -68,6 +74,16 @@ def sides(
 
 def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
     return in_order(documents, read_predictions(expand([path]), text_field=text_field, id_field=id_field))
+
+
+def _warn_of_other_labels(path: str, side: Sequence[Extraction], tree: LabelTree) -> None:
+    """Where predictions and gold have no label in common, which is hardly meant; of a tree they may have none."""
+    documents = [each.document for each in side if isinstance(each.document, Document)]
+    gold, found = (Counter(one.label for each in some for one in each.entities) for some in (documents, side))
+    if gold and found and not gold.keys() & found.keys() and not tree.nested:
+        theirs, own = (", ".join(name for name, _ in labels.most_common(_LABELS_SHOWN)) for labels in (gold, found))
+        remedy = "rename the labels of one of them with genner data relabel"
+        log.warning("%s: no label is that of a gold entity: it has %s, and gold has %s; %s", path, own, theirs, remedy)
 
 
 def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree: LabelTree) -> list[Extraction]:

@@ -6,6 +6,7 @@ line, the Python functions, the manifest of an output and its check follow them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from genner_cli.files.hints import D
     from genner_cli.types import Document, Extraction
 
+log = logging.getLogger("genner")
 STDIO = "-"
 OPEN_FORMAT = "open"
 """The output format in which labels can be free."""
@@ -319,7 +321,7 @@ class RunSpec:
     def for_gold(self, documents: Sequence[Document]) -> RunSpec:
         """The same run with what it leaves open as gold data have it: labels, and entities inside entities.
 
-        Raises UsageError where labels are asked for, and the entities have others alone.
+        Warns of labels that are asked for and no entity has; raises UsageError where that is all of them.
         """
         from genner_cli.data.statistics import is_nested, labels_in
         from genner_cli.formats import DEFAULT_DEPTH
@@ -333,7 +335,17 @@ class RunSpec:
                 f"no entity of the gold data has one of the labels {asked}; theirs are {found}: name some of these with"
                 " --types or --labels"
             )
+        self._warn_of_missing([label.name for label in theirs])
         return replace(self, labels=self.labels or theirs or None, depth=depth)
+
+    def _warn_of_missing(self, theirs: Sequence[str]) -> None:
+        """Of labels that are asked for, and the gold data lack; below other labels they may."""
+        names = self.tree.names()
+        known = {names.get(name, name) for name in theirs}
+        missing = [label.name for label in self.labels or () if label.name not in known]
+        if theirs and missing and not self.tree.nested:
+            what = f"no entity of the gold data has the label {', '.join(missing)}; theirs are {', '.join(theirs)}"
+            log.warning("%s: correct --types or --labels, or rename labels with genner data relabel", what)
 
     def with_choice(self, chosen: Mapping[str, Any] | None) -> RunSpec:
         """The same run with the format and the way of retrieval that were chosen (`--choose`), if any were."""

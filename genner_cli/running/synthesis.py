@@ -18,7 +18,7 @@ from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.gold import write_gold
 from genner_cli.files.hashing import hash_file
 from genner_cli.files.plans import Plan, read_plan, write_plan
-from genner_cli.files.whole import write_whole
+from genner_cli.files.whole import make_folder, write_whole
 from genner_cli.files.writing import encode_value
 from genner_cli.methods import synthesis
 from genner_cli.methods.synthesis import Verdict, Written
@@ -46,12 +46,9 @@ TRAIN, REJECTED, REPORT = "train.jsonl", "rejected.jsonl", "synth.json"
 def begin(job: Synthesis, *, restart: bool) -> None:
     """Makes the folders. `restart`: what earlier runs wrote is discarded, but for the plan. Raises UsageError."""
     stages_folder = job.folder / STAGES
-    try:
-        if restart:
-            shutil.rmtree(stages_folder, ignore_errors=True)
-        stages_folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{stages_folder}: cannot be made ({error.strerror}); name another folder after -o") from error
+    if restart:
+        shutil.rmtree(stages_folder, ignore_errors=True)
+    make_folder(stages_folder)
 
 
 def plan_of(job: Synthesis, progress: Progress = silent) -> Plan:

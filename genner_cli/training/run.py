@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.hashing import hash_files
 from genner_cli.files.teaching import Answer
-from genner_cli.files.whole import write_whole
+from genner_cli.files.whole import make_folder, write_whole
 from genner_cli.provenance import Provenance
 from genner_cli.running.spec import RunSpec
 from genner_cli.training import checkpoints
@@ -227,7 +227,7 @@ def _begin(job: Job, recorded: dict[str, str]) -> None:
         raise ModelError(
             f"{path} is missing, which records what was trained and how; remove {job.out}, and start again"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_whole(path, json.dumps({"options": _plain(job.options), "recorded": recorded}, ensure_ascii=False))
 
 

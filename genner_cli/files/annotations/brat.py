@@ -24,7 +24,7 @@ from genner_cli.errors import DataError, UsageError
 from genner_cli.files import STDIO
 from genner_cli.files.annotations import AnnotationFormat, AnnotationOptions, Dropped, place, shown
 from genner_cli.files.records import Record
-from genner_cli.files.streams import content, decoded
+from genner_cli.files.streams import content, decoded, id_of
 from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import PARTIAL
 from genner_cli.types import Document, Entity, FailedDocument, Range
@@ -67,11 +67,11 @@ class Brat(AnnotationFormat):
 
     def records(self, path: str, options: AnnotationOptions, dropped: Dropped) -> Iterator[Record]:
         """The documents of a folder and those below it, by name; or the one of a .ann or .txt file. A document's id is
-        its path in the folder, without the suffix."""
+        that of its file, without the suffix."""
         if path == STDIO:
             raise UsageError("-: brat is a folder of files; name one for the input")
         if not os.path.isdir(path):
-            yield _record(Path(path).with_suffix(".txt"), Path(path).stem, options, dropped)
+            yield _record(Path(path).with_suffix(".txt"), os.path.splitext(id_of(path))[0], options, dropped)
             return
         files = sorted(Path(path).rglob("*.txt"))
         if not files:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from genner_cli.errors import DataError
-from genner_cli.files import INSIDE, kind
+from genner_cli.files import kind
 from genner_cli.files.annotations import AnnotationOptions
 from genner_cli.files.records import Record, document_of, text_parts, too_long
-from genner_cli.files.streams import length_of, lfs_pointer, opened, read_at_most, readable, refuse_cut, shown_name
+from genner_cli.files.streams import (
+    id_of,
+    length_of,
+    lfs_pointer,
+    opened,
+    read_at_most,
+    readable,
+    refuse_cut,
+    shown_name,
+)
 from genner_cli.registry import Registry
 from genner_cli.types import FailedDocument
 
@@ -34,7 +42,7 @@ class WholeFile(DocumentFormat):
     """A file is one document, or a few; its text is made of all bytes of the file, and the record has it."""
 
     def read(self, path: str, options: AnnotationOptions, limit: int) -> Iterator[tuple[Record, int]]:
-        """The id of a document is the name of its file, or its path inside the folder that was named."""
+        """The id of a document is that of its file (`streams.id_of`)."""
         name = shown_name(path)
         document_id = id_of(path)
         try:
@@ -68,10 +76,9 @@ def _document(record: Mapping[str, Any], name: str, options: AnnotationOptions) 
     return document_of(record, name, text_field=text_field, id_field=options.id_field, dropped=options.without)
 
 
-def id_of(path: str) -> str:
-    """The id of a document that is a file."""
-    return shown_name(path.rpartition(INSIDE)[2] if INSIDE in path else os.path.basename(path))
-
+_OFFICE = (".docx", ".odt", ".rtf", ".epub")
+TEXT_MAKERS = {".pdf": "pdftotext -enc UTF-8"} | dict.fromkeys(_OFFICE, "pandoc --to plain --wrap none")
+"""What makes texts of files of these kinds, which genner does not read."""
 
 DOCUMENT_FORMATS: Registry[DocumentFormat] = Registry(__name__, __path__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-SPACE, CELL, LINE, PARAGRAPH = " ", "\t", "\n", "\n\n"
-_ORDER = ("", SPACE, CELL, LINE, PARAGRAPH)
+SPACE, LINE, PARAGRAPH = " ", "\n", "\n\n"
+_ORDER = ("", SPACE, LINE, PARAGRAPH)
 _WHITE = re.compile(r"[ \t\n\r\f]+")
 
 

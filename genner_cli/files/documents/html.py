@@ -1,6 +1,7 @@
 """HTML: the text of a page as a reader sees it, by Python's own parser; the title is the field `title`.
 
-Scripts, styles and the like are left out. Paragraphs are separated by an empty line, table cells by a tab.
+Scripts, styles and the like are left out. Paragraphs and rows of tables are separated by an empty line, cells by a line
+end: models take names on both sides of a tab for one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any
 
 from genner_cli.errors import DataError
 from genner_cli.files.documents import WholeFile
-from genner_cli.files.documents._flow import CELL, LINE, PARAGRAPH, Flow, names
+from genner_cli.files.documents._flow import LINE, PARAGRAPH, Flow, names
+from genner_cli.files.streams import CONVERT
 
 _HIDDEN = names("script style template noscript iframe svg math object title")
-_LINES = names("br dd div dt figcaption legend li option summary tr")
+_LINES = names("br dd div dt figcaption legend li option summary td th")
 _PARAGRAPHS = names(
     "address article aside blockquote body caption center details dialog dl fieldset figure footer form h1 h2 h3 h4 h5"
-    " h6 header hr html main nav ol p pre section table tbody tfoot thead ul"
+    " h6 header hr html main nav ol p pre section table tbody tfoot thead tr ul"
 )
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _DECLARED_WITHIN = 1024
@@ -80,8 +82,6 @@ class _Page(HTMLParser):
             self.flow.break_with(PARAGRAPH)
         elif tag in _LINES:
             self.flow.break_with(LINE)
-        elif tag in ("td", "th"):
-            self.flow.break_with(CELL)
 
     def handle_data(self, data: str) -> None:
         if self._hidden == ["title"]:
@@ -105,7 +105,7 @@ def _decoded_as(encoding: str, content: bytes, name: str) -> str:
     try:
         return content.decode("cp1252" if latin else encoding)  # as browsers read these (WHATWG Encoding, 4.2)
     except (LookupError, UnicodeError) as error:
-        remedy = f"convert the page (iconv -f ENCODING -t UTF-8), and declare that it is UTF-8 ({encoding} is declared)"
+        remedy = f"{CONVERT}, and declare that it is UTF-8 ({encoding} is declared)"
         raise DataError(f"{name}: is not text in the encoding {encoding} ({error}); {remedy}") from error
 
 

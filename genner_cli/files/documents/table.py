@@ -15,7 +15,7 @@ from genner_cli.files import kind
 from genner_cli.files.annotations import AnnotationOptions
 from genner_cli.files.documents import DocumentFormat
 from genner_cli.files.records import Record, has_half_character, text_parts
-from genner_cli.files.streams import length_of, opened, readable, refuse_cut, rest_of_line, shown_name
+from genner_cli.files.streams import length_of, not_utf8, opened, readable, refuse_cut, rest_of_line, shown_name
 from genner_cli.types import FailedDocument
 
 _TOKENS = frozenset(("token", "tokens", "word", "words"))
@@ -31,7 +31,7 @@ class DocumentTable(DocumentFormat):
         try:
             with readable(name), opened(path) as (raw, stream):
                 length_before = length_of(raw)
-                lines = _Lines(stream, limit)
+                lines = _Lines(stream, name, limit)
                 for record in _records(lines, name, _separator(path, lines.first()), options):
                     yield record, raw.tell() if raw.seekable() else 0
                 refuse_cut(raw, length_before)
@@ -42,16 +42,17 @@ class DocumentTable(DocumentFormat):
 class _Lines:
     """The lines of a stream with their ends; an iterator that can be drawn from again after it raised csv.Error.
 
-    Bytes that are not UTF-8 become half characters.
+    Bytes that are not UTF-8 become half characters; `not_utf8`: where the last of them are, and the remedy.
     """
 
-    def __init__(self, stream: IO[bytes], limit: int) -> None:
+    def __init__(self, stream: IO[bytes], name: str, limit: int) -> None:
         csv.field_size_limit(max(csv.field_size_limit(), limit))  # for all of Python; it can only be raised
         self._stream = stream
+        self._name = name
         self._limit = limit
         self._first: str | None = None
         self._too_long = False
-        self.last = ""
+        self.last = self.not_utf8 = ""
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -78,7 +79,11 @@ class _Lines:
         self._too_long = len(line.rstrip(b"\r\n")) > self._limit
         if self._too_long and not line.endswith(b"\n"):
             rest_of_line(self._stream)
-        return line.decode("utf-8", "surrogateescape")
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            self.not_utf8 = f"{self._name}:{self.number + 1}: {not_utf8(error)}"
+            return line.decode("utf-8", "surrogateescape")
 
 
 def _separator(path: str, header: str) -> str:
@@ -103,9 +108,9 @@ def _records(lines: _Lines, name: str, separator: str, options: AnnotationOption
                 continue
         source = f"{name}:{before + 1}"
         if header is None:
-            header = _header(row, source, options)
+            header = _header(row, source, options, lines.not_utf8)
         elif row:
-            yield _record(header, row, source, options)
+            yield _record(header, row, source, options, lines.not_utf8)
 
 
 def _broken(name: str, first: int, last: int, error: csv.Error) -> FailedDocument:
@@ -114,11 +119,11 @@ def _broken(name: str, first: int, last: int, error: csv.Error) -> FailedDocumen
     return FailedDocument(f"{source}: not CSV ({error}); {lines} left out, correct the quotes there", source)
 
 
-def _header(row: Sequence[str], source: str, options: AnnotationOptions) -> list[str]:
+def _header(row: Sequence[str], source: str, options: AnnotationOptions, not_utf8: str) -> list[str]:
     """The names of the columns. Raises DataError where they are not those of a table of documents."""
     names = [name.strip() for name in row]
     if has_half_character(names):
-        raise DataError(f"{source}: not UTF-8; convert the file (iconv -f ENCODING -t UTF-8)")
+        raise DataError(not_utf8)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{source}: several columns are called {twice[0]!r}; rename them")
@@ -132,18 +137,21 @@ def _header(row: Sequence[str], source: str, options: AnnotationOptions) -> list
     return names
 
 
-def _record(header: Sequence[str], row: Sequence[str], source: str, options: AnnotationOptions) -> Record:
+def _record(
+    header: Sequence[str], row: Sequence[str], source: str, options: AnnotationOptions, not_utf8: str
+) -> Record:
     fields = dict(zip(header, row, strict=False))
     if len(row) != len(header):
-        message = f"the row has {len(row):,} cells, and the header {len(header):,}; correct the row or its quotes"
+        lengths = f"the row has {len(row):,} cells, and the header {len(header):,}"
+        message = f"{source}: {lengths}; correct the row or its quotes"
     elif has_half_character(row):
-        message = "not UTF-8; convert the file (iconv -f ENCODING -t UTF-8)"
+        message = not_utf8
         fields = {name: cell for name, cell in fields.items() if not has_half_character(cell)}
     else:
         return options.document(fields, source)
     document_id = fields.get(options.id_field)
     fields = {name: cell for name, cell in fields.items() if name not in (options.text_field, *options.without)}
-    return FailedDocument(f"{source}: {message}", source, document_id, fields)
+    return FailedDocument(message, source, document_id, fields)
 
 
 FORMAT = DocumentTable()

@@ -13,18 +13,18 @@ from xml.etree.ElementTree import ParseError, XMLParser
 
 from genner_cli.errors import DataError
 from genner_cli.files.documents import WholeFile
-from genner_cli.files.documents._flow import CELL, LINE, PARAGRAPH, SPACE, Flow, names
+from genner_cli.files.documents._flow import LINE, PARAGRAPH, SPACE, Flow, names
 
 _ROOTS = ("TEI", "teiCorpus", "TEI.2")
 _TEXTS = ("text", "sourceDoc")
 _LEFT_OUT = names("fw del teiHeader figDesc binaryObject")
 _OTHERS = names("sic orig abbr am")
 """What stands beside another reading in a `choice`, which is taken."""
-_LINES = names("item l label line row speaker stage castItem")
+_LINES = names("cell item l label line speaker stage castItem")
 _PARAGRAPHS = names(
     "ab address argument back bibl body byline castList cit closer dateline div div1 div2 div3 div4 div5 div6 div7"
     " docAuthor docDate docImprint docTitle epigraph figure floatingText front group head imprimatur lg list opener p"
-    " postscript quote salute signed sp table text titlePage titlePart trailer zone surface"
+    " postscript quote row salute signed sp table text titlePage titlePart trailer zone surface"
 )
 _IN_LINE = names("quote bibl label stage address figure floatingText")
 """Paragraphs, unless they are inside one."""
@@ -110,9 +110,7 @@ class _Edition:
 
     def _break(self, tag: str) -> None:
         inside = any(each in ("p", "ab", "l") for each in self._open[:-1])
-        if tag == "cell":
-            self._flows[-1].break_with(CELL)
-        elif tag in _LINES or (tag in _IN_LINE and inside):
+        if tag in _LINES or (tag in _IN_LINE and inside):
             self._flows[-1].break_with(LINE if tag in _LINES else SPACE)
         elif tag in _PARAGRAPHS:
             self._flows[-1].break_with(PARAGRAPH)
