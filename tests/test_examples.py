@@ -159,6 +159,14 @@ def test_the_file_of_an_instruction_replaces_the_wording(spec: Callable[..., Run
         assert facts.task.prompt.before_labels == "Trouvez les noms.\n\nLabel Set:\n"
 
 
+def test_an_instruction_that_is_too_long_is_named_as_such(spec: Callable[..., RunSpec], tmp_path: Path) -> None:
+    path = tmp_path / "wording.txt"
+    path.write_text("Find the names. " * 400)
+    too_long = pytest.raises(UsageError, match=r"instruction.* of 512;")
+    with LlamaBackend().open(spec(instruction=str(path), context=512)) as opened, too_long:
+        requests_of(opened, ["Ann slept."])
+
+
 def test_an_example_that_the_format_cannot_carry_is_not_shown(
     spec: Callable[..., RunSpec], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
