@@ -39,6 +39,8 @@ _ONLY_WHEELS = ("--no-deps", "--only-binary", ":all:", "--ignore-requires-python
 _PART = re.compile(r"(?P<stem>(?:.*[._-])?)part[._-]?(?P<number>\d+)(?:\.bin)?", re.IGNORECASE)
 _REFUSED = re.compile(r"Could not fetch URL \S+: (?!404 ).*|Skipping page .*")
 """What pip says of a page that it did not get; one that is not there is that of an unknown name."""
+_STATUS = ("Client Error", "Server Error", "error responses")
+"""Words for an index that answers, with a status of 400 or more."""
 _WATCH_SECONDS = 0.2
 _BLOCK = 1 << 20
 
@@ -207,7 +209,8 @@ def _reason(package: Package, log: IO[bytes]) -> str:
     if "No matching distribution found" in said:
         if refused := _REFUSED.search(said):
             quoted = refused[0].removesuffix(" - skipping")
-            return f"{package}: the package index cannot be read ({quoted}); check the network and pip's configuration"
+            what = "refuses" if any(word in quoted for word in _STATUS) else "cannot be reached"
+            return f"{package}: the package index {what} ({quoted}); check the network and pip's index-url"
         versions = re.search(r"\(from versions: (.*?)\)", said)
         if versions and versions[1] != "none":
             return f"{package}: the index has other versions only ({versions[1]}); name one of them, or none"
