@@ -17,12 +17,15 @@ from convert.quantize import quantize
 from genner_cli import hub
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
+from genner_cli.files.room import OTHER_TEMPORARY, room_for
 from genner_cli.generation import EngineOptions
 from genner_cli.provenance import Provenance
 
 NOISE_LIMIT = 0.05
 """Root mean square difference of logits, in their standard deviations, between the merged model and the two side by
 side, all in F16 (`convert.logits.noise`). Rounding gives 0.002; without the adapter it is 0.5 and more."""
+_FILES = 2
+"""F16 models that lie in the temporary folder at the same time: the merged one, and the base to compare it with."""
 
 
 @contextmanager
@@ -38,8 +41,11 @@ def whole_model(
         yield source
         return
     model = hub.resolve(base or _named_base(source), download=download)
+    size = _FILES * 2 * sum(tensor.numbers for tensor in read_header(model).tensors.values())
     with TemporaryDirectory(prefix="genner-") as work:
-        yield merge_checked(model, source, Path(work) / "merged.gguf", threads=engine.threads, say=say)
+        with room_for(f"{source} merged into {model}", size, Path(work), OTHER_TEMPORARY):
+            merged = merge_checked(model, source, Path(work) / "merged.gguf", threads=engine.threads, say=say)
+        yield merged
 
 
 def merge_checked(

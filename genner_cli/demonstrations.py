@@ -213,11 +213,12 @@ def words(text: str) -> list[str]:
 
 
 def covering(pool: Sequence[Document], count: int, labels: Iterable[str], *, seed: int = 0) -> list[Document]:
-    """At most `count` documents that show as many of the labels as there are, and one without entities; without labels,
-    of those that the documents have.
+    """`count` documents, or all there are, that show as many of the labels as there are, and one without entities;
+    without labels, of those that the documents have.
 
     Each next document is the one with the labels that were shown least, then the shortest; among equals the order is
-    drawn with the seed. The one without entities comes last but one, so that it is not what is copied first.
+    drawn with the seed. The one without entities comes last but one, so that it is not what is copied first. Others
+    without come at the beginning, and only where too few have entities.
     """
     wanted = set(labels) or {entity.label for document in pool for entity in document.entities}
     order = list(pool)
@@ -225,15 +226,16 @@ def covering(pool: Sequence[Document], count: int, labels: Iterable[str], *, see
     order.sort(key=lambda document: len(document.text))
     labelled = [document for document in order if _labels_of(document, wanted)]
     without = [document for document in order if not _labels_of(document, wanted)]
-    without = without[:1] if count > 1 or not labelled else []
+    one = without[: min(count, 1)] if count > 1 or not labelled else []
     chosen: list[Document] = []
     shown: Counter[str] = Counter()
-    while labelled and len(chosen) < count - len(without):
+    while labelled and len(chosen) < count - len(one):
         best = max(labelled, key=lambda document: sum(1 / (1 + shown[label]) for label in _labels_of(document, wanted)))
         labelled.remove(best)
         chosen.append(best)
         shown.update(_labels_of(best, wanted))
-    return chosen[:-1] + without + chosen[-1:]
+    more = without[len(one) : count - len(chosen)]
+    return more + chosen[:-1] + one + chosen[-1:]
 
 
 def _labels_of(document: Document, labels: set[str]) -> set[str]:

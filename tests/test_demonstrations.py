@@ -57,13 +57,17 @@ def test_few_documents_cover_the_labels_and_one_has_no_entity_asked_for() -> Non
     (one,) = covering(POOL, 1, ["PER", "LOC", "ORG"])
     assert one.text == "Eve saw Rome."
     assert len(covering(POOL, 9, ["PER", "LOC", "ORG"])) == 4
+    assert [each.text for each in covering(POOL, 9, ["ORG"])] == [
+        "It rained all day.", "Ann saw Bob and Cid.", "Eve saw Rome.", "Acme sold it.",
+    ]  # fmt: skip
+    assert covering(POOL, 0, ["PER"]) == covering(POOL[2:3], 0, ["PER"]) == []
     assert covering([], 3, ["PER"]) == []
 
 
 @given(count=st.integers(1, 6), seed=st.integers(0, 3))
 def test_covering_documents_are_few_and_each_once(count: int, seed: int) -> None:
     chosen = covering(POOL, count, ["PER"], seed=seed)
-    assert len(chosen) <= count
+    assert len(chosen) == min(count, len(POOL))
     assert len({each.text for each in chosen}) == len(chosen)
     assert chosen == covering(POOL, count, ["PER"], seed=seed)
 

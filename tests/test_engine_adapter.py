@@ -53,6 +53,18 @@ def test_an_adapter_fits_the_very_file_that_it_was_trained_on() -> None:
         refuse(**others, **{"genner.base.file.hash": "d" * 64})
 
 
+def test_another_file_that_does_not_say_what_it_was_made_of_gets_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be the same model in another type of weights."""
+    refuse(genner_base_hash="a" * 64, **{"genner.base.file.hash": hash_file(MODEL)})
+    refuse(genner_base_hash="a" * 64, made_from="a" * 64, **{"genner.base.file.hash": "d" * 64})
+    refuse(genner_base_hash="a" * 64)
+    assert not caplog.messages
+    refuse(genner_base_hash="a" * 64, genner_base_reference="b", **{"genner.base.file.hash": "d" * 64})
+    (message,) = caplog.messages
+    assert "'b'" in message
+    assert str(MODEL) in message
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "genner export --adapter-only": {"general_type": "model"},
     "not a LoRA adapter": {"adapter_type": "control"},

@@ -141,6 +141,17 @@ def test_examples_that_do_not_fit_a_quarter_of_the_context_are_fewer(
     assert sum("fit into 80 tokens" in message for message in caplog.messages) == 1
 
 
+def test_all_examples_are_shown_without_a_warning_where_all_fit(
+    spec: Callable[..., RunSpec], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "genner"):
+        for asked in (("PER", "LOC"), ("SHIP",)):
+            with open_model(spec(shots=9, labels=tuple(map(Label, asked)))) as (facts, _):
+                (demonstrations,) = facts.task.demonstrations
+                assert {each.text for each in demonstrations.fixed} == SHOWN.keys()
+    assert not caplog.messages
+
+
 def test_the_file_of_an_instruction_replaces_the_wording(spec: Callable[..., RunSpec], tmp_path: Path) -> None:
     path = tmp_path / "wording.txt"
     path.write_text("  Trouvez les noms.\n")
@@ -148,13 +159,24 @@ def test_the_file_of_an_instruction_replaces_the_wording(spec: Callable[..., Run
         assert facts.task.prompt.before_labels == "Trouvez les noms.\n\nLabel Set:\n"
 
 
-def test_an_example_that_the_format_cannot_carry_is_not_shown(spec: Callable[..., RunSpec], tmp_path: Path) -> None:
+def test_an_instruction_that_is_too_long_is_named_as_such(spec: Callable[..., RunSpec], tmp_path: Path) -> None:
+    path = tmp_path / "wording.txt"
+    path.write_text("Find the names. " * 400)
+    too_long = pytest.raises(UsageError, match=r"instruction.* of 512;")
+    with LlamaBackend().open(spec(instruction=str(path), context=512)) as opened, too_long:
+        requests_of(opened, ["Ann slept."])
+
+
+def test_an_example_that_the_format_cannot_carry_is_not_shown(
+    spec: Callable[..., RunSpec], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     inside = {"text": "unhappy", "entities": [{"start": 2, "end": 7, "label": "PER"}]}
     whole = {"text": "Ann is happy.", "entities": [{"start": 0, "end": 3, "label": "PER"}]}
     path = write_documents(tmp_path / "two.jsonl", [inside, whole])
     with open_model(spec(examples=str(path), format="category")) as (facts, _):
         (demonstrations,) = facts.task.demonstrations
         assert [each.text for each in demonstrations.fixed] == ["Ann is happy."]
+    assert ["in the format category" in message for message in caplog.messages] == [True]
 
 
 def test_what_else_a_file_says_of_its_examples_counts_for_nothing(spec: Callable[..., RunSpec], tmp_path: Path) -> None:

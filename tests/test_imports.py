@@ -67,6 +67,7 @@ HOMES = {
     "gguf": {"convert"},
     "matplotlib": {"plots"},
     "huggingface_hub": {"hub"},
+    "packaging": {"hub"},
     "ray": {"cluster"},
     "_typeshed": {"files"},
 }

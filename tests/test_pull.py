@@ -98,6 +98,11 @@ def test_a_gguf_is_fetched_and_found_offline(remote: FakeHub, cache: Path) -> No
     assert len(remote.asked) == asked
 
 
+def test_a_whole_gguf_is_fetched_though_there_is_one_in_shards(remote: FakeHub, cache: Path) -> None:
+    remote.repositories["own/both"] = Repository({"m.gguf": GGUF, "q8-00001-of-00001.gguf": b"x"})
+    assert pull("own/both").path.name == "m.gguf"
+
+
 def test_extraction_with_download_fetches_the_checked_file(remote: FakeHub, cache: Path) -> None:
     assert hub.resolve("own/many:deep/q8.gguf", download=True).read_bytes() == b"GGUF8"
     assert hub.resolve_base("own/base", download=True).is_dir()
@@ -111,6 +116,9 @@ def test_extraction_with_download_fetches_the_checked_file(remote: FakeHub, cach
         ("own/many", r"own/many:deep/q8\.gguf, own/many:q4\.gguf"),
         ("own/many:q5.gguf", r"own/many:q5\.gguf .* deep/q8\.gguf, q4\.gguf"),
         ("own/bin", r"own/bin .*GGUF.*config\.json"),
+        ("own/shards", "own/shards .*--merge"),
+        ("own/shards:m-00001-of-00002.gguf", "in shards.*--merge"),
+        (str(hub.BUNDLED), "on this machine already"),
         ("own/none", "own/none .*`hf auth login`"),
         ("own/base@v9", "'v9' .*/own/base/refs"),
         ("not a name", "'not a name' .*owner/name"),
@@ -119,6 +127,7 @@ def test_extraction_with_download_fetches_the_checked_file(remote: FakeHub, cach
 )
 def test_what_is_not_there_is_one_line_with_a_remedy(remote: FakeHub, cache: Path, reference: str, said: str) -> None:
     remote.repositories["own/bin"] = Repository({"config.json": b"{}", "pytorch_model.bin": b"x"})
+    remote.repositories["own/shards"] = Repository({f"m-0000{number}-of-00002.gguf": GGUF for number in (1, 2)})
     with pytest.raises(ModelError, match=said) as error:
         pull(reference)
     assert "\n" not in str(error.value)

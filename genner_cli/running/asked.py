@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("genner")
 CHILD = "from genner_cli.running.asked import main; main()"
-DAY = "2026-01-01"
-"""For chat templates that write a date: the same every day, so that a run can be resumed."""
 R = TypeVar("R", Answer, Completion)
 
 
@@ -153,6 +151,7 @@ def main() -> None:
 
 
 def _serve(connection: PipeEnd, opening: Opening) -> None:
+    from genner_cli.engine.chat import DAY
     from genner_cli.engine.engine import Engine
     from genner_cli.engine.model import Model
     from genner_cli.running.llama import task_of
@@ -185,5 +184,4 @@ def _prompts(model: Model, opening: Opening) -> tuple[Instructions | None, tuple
         most=opening.most,
         special=model.special_tokens,
         begins=model.begins,
-        date=DAY,
     )

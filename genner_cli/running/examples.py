@@ -169,18 +169,16 @@ class _Choice:
         return Demonstrations(self._prompts, self._rendered.invented(), self._fixed(pool), nearest)
 
     def _fixed(self, pool: Sequence[Document]) -> tuple[Demonstration, ...]:
-        """As many as fit."""
+        """As many as the format can carry and as fit."""
         most = min(self._shots, len(pool))
-        for count in range(most, 0, -1):
-            shown = self._covering(pool, count)
-            if self._size(shown) <= self._budget:
-                break
-        else:
-            shown = []
-        if len(shown) < most:
-            log.warning(
-                "%d of %d examples fit into %d tokens, a quarter of the context", len(shown), most, self._budget
-            )
+        shown = carried = self._covering(pool, most)
+        while shown and self._size(shown) > self._budget:
+            shown = self._covering(pool, len(shown) - 1)
+        if len(carried) < most:
+            log.warning("%d of %d examples can be written in the format %s", len(carried), most, self._rendered.format)
+        if len(shown) < len(carried):
+            message = "%d of %d examples fit into %d tokens, a quarter of the context"
+            log.warning(message, len(shown), len(carried), self._budget)
         return tuple(shown)
 
     def _covering(self, pool: Sequence[Document], count: int) -> list[Demonstration]:

@@ -146,7 +146,8 @@ def task_of_others(model: Model, spec: RunSpec, facts: ModelFacts, warned: set[s
     context = min(spec.engine.context, model.trained_context)
     for each in task.by_pass():
         if model.prefix_length(each.prompt.prefix(each.labels)) >= context // 2:
-            raise UsageError(f"label {each.labels[0].name!r} takes half of the context; shorten its definition")
+            name = each.labels[0].name
+            raise UsageError(f"the instruction and the label {name!r} take half of the context; shorten them")
     return task
 
 

@@ -19,6 +19,7 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
 )
 
 from genner_cli.engine.chat import literal_prompt
@@ -62,29 +63,39 @@ class Base:
         return options.chunk_bytes or own
 
 
-def find_base(folder: Path, reference: str) -> Base:
-    """Raises ModelError where the folder's config, tokenizer, chat template or genner.json cannot be used."""
-    tokenizer = load_tokenizer(folder)
+def find_base(folder: Path, reference: str, *, chat_template: bool = True) -> Base:
+    """The base in this folder; with `chat_template` False its chat template stands around no prompt.
+
+    Raises ModelError where the folder's config, tokenizer, chat template or genner.json cannot be used, and UsageError
+    where the template is to be left out of a prompt that genner trained.
+    """
+    tokenizer = load_tokenizer(folder, reference)
     try:
         config = AutoConfig.from_pretrained(folder, **DATA_ONLY).get_text_config()
     except Exception as error:  # transformers and huggingface_hub raise their own kinds
-        raise ModelError(f"{folder / 'config.json'} is broken ({error}); give a folder of save_pretrained") from error
+        raise ModelError(f"{reference}: config.json is broken ({error}); give a folder of save_pretrained") from error
     words = folder / MODEL_METADATA_FILE
     try:
         instructions = Instructions.from_metadata(json.loads(words.read_text("utf-8"))) if words.exists() else None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{words} is not JSON ({error}); remove it, or save it again") from error
-    template = tokenizer.chat_template
-    chosen = template.get("default") if isinstance(template, dict) else template
+    if instructions and not chat_template:
+        raise UsageError(f"--no-chat-template: {reference} was trained by genner and has a prompt of its own; drop it")
     tokens = Tokens(tokenizer)
-    prompt = instructions.prompt if instructions else _general_prompt(tokens, chosen, folder)
+    template = _template(tokenizer) if chat_template else None
+    prompt = instructions.prompt if instructions else _general_prompt(tokens, template, reference)
     return Base(folder, reference, tokens, instructions, prompt, _context(config))
 
 
-def _general_prompt(tokens: Tokens, template: str | None, folder: Path) -> Prompt:
+def _template(tokenizer: PreTrainedTokenizerFast) -> str | None:
+    found = tokenizer.chat_template
+    return found.get("default") if isinstance(found, dict) else found
+
+
+def _general_prompt(tokens: Tokens, template: str | None, reference: str) -> Prompt:
     special = {name: text for name, text in tokens.tokenizer.special_tokens_map.items() if isinstance(text, str)}
     begins = "".join(tokens.tokenizer.convert_ids_to_tokens(tokens.begins))
-    return literal_prompt(template, folder, special=special, begins=begins)
+    return literal_prompt(template, reference, special=special, begins=begins)
 
 
 def _context(config: PreTrainedConfig) -> int:

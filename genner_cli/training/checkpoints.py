@@ -28,15 +28,21 @@ def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 def save(
     path: Path, model: torch.nn.Module, counters: Mapping[str, Any], optimizers: Sequence[torch.optim.Optimizer] = ()
 ) -> None:
-    """Writes the file; without optimizers its weights only. The counters are a JSON value."""
+    """Writes the file; without optimizers its weights only. The counters are a JSON value.
+
+    Raises ModelError where the disk refuses it.
+    """
     weights = trained(model)
     tensors = {_WEIGHT + name: value.detach().contiguous() for name, value in weights.items()}
     for name, value in weights.items():
         for optimizer in optimizers:
             parts = optimizer.state.get(value, {})
             tensors |= {f"{_STATE}{key}.{name}": part.contiguous() for key, part in parts.items()}
-    with whole(path) as partial:
-        save_file(tensors, partial, metadata={_COUNTERS: json.dumps(counters)})
+    try:
+        with whole(path) as partial:
+            save_file(tensors, partial, metadata={_COUNTERS: json.dumps(counters)})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be written ({error}); make room, and resume with --resume") from error
 
 
 def counters(path: Path) -> dict[str, Any]:

@@ -90,6 +90,9 @@ class TrainOptions:
     """One run; the help of each field describes it. Raises UsageError for values out of range."""
 
     format: str | None = _option(None, "Output format to train.", shown="the base's own, else bracketed")
+    chat_template: bool = _option(
+        True, "Put the base's chat template, if it has one, around the prompt; a date that it writes is 2026-01-01."
+    )
     depth: int = _option(1, "Maximum nesting depth of entities; 1 is flat, --nested is 4.")
     chunk_bytes: int | None = _option(
         None, "Maximum length of a text chunk in UTF-8 bytes.", shown="the base's own, else 2000"
@@ -255,10 +258,11 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The fields, but for MACHINE's, in which the values of two runs differ, each with both values."""
-    names = (item.name for item in fields(TrainOptions) if item.name not in MACHINE)
+    """The fields, but for MACHINE's, in which the values of two runs differ, each with both values; one that an older
+    version did not know has its default."""
+    names = {item.name: item.default for item in fields(TrainOptions) if item.name not in MACHINE}
     return [
-        f"{option_name(name)} was {before.get(name)} and is {after.get(name)}"
-        for name in names
-        if before.get(name) != after.get(name)
+        f"{option_name(name)} was {before.get(name, default)} and is {after.get(name, default)}"
+        for name, default in names.items()
+        if before.get(name, default) != after.get(name, default)
     ]

@@ -97,7 +97,7 @@ def train(job: Job, progress: TrainingProgress = TrainingProgress()) -> Outcome 
         report = progress if group.first else TrainingProgress()
         group.first_only(lambda: refuse_folder(job.out, resume=job.resume))
         report.stage("encoding the data")
-        base = find_base(job.base, job.reference)
+        base = find_base(job.base, job.reference, chat_template=job.options.chat_template)
         hashes = teacher_hashes(job.teachers, download=job.download)
         data = load(job.gold, base, job.options, meanings=bool(job.options.fusion), progress=report.encoded)
         report.stage(f"opening the base model {job.reference}")

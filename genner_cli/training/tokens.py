@@ -150,17 +150,21 @@ def _begins(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     )
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a transformers folder. Raises ModelError where there is none, or one without an end token."""
+def load_tokenizer(folder: Path, reference: str | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer of a transformers folder, which messages name by the user's reference, if there is another.
+
+    Raises ModelError where there is none, or one without an end token.
+    """
+    named = reference or folder
     remedy = "give a folder with the tokenizer.json that save_pretrained writes"
     if not (folder / "tokenizer.json").exists():  # transformers would look for others
-        raise ModelError(f"{folder} has no tokenizer.json; {remedy}")
+        raise ModelError(f"{named} has no tokenizer.json; {remedy}")
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **DATA_ONLY)
     except Exception as error:  # the tokenizers package raises nothing narrower
-        raise ModelError(f"the tokenizer in {folder} cannot be read ({error}); {remedy}") from error
+        raise ModelError(f"the tokenizer in {named} cannot be read ({error}); {remedy}") from error
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer in {folder} has no eos_token; set the token that ends a completion")
+        raise ModelError(f"the tokenizer in {named} has no eos_token; set the token that ends a completion")
     loaded: PreTrainedTokenizerFast = tokenizer
     return loaded

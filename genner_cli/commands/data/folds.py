@@ -59,7 +59,7 @@ def folds(
     from genner_cli.probing.folds import Folds, predict
 
     engine = EngineOptions(threads=threads)
-    with base_folder(found) as folder, training_progress() as progress:
+    with base_folder(found, output=output) as folder, training_progress() as progress:
         made = Folds(folder, absolute(base), gold, output, chosen, engine, count)
         count = predict(made, progress)
     say(f"{output}: {counted(count, 'entity')} in {counted(len(gold.train), 'document')}")
