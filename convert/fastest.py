@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from convert.logit_noise import logit_noise
-from convert.quantize import quantize
+from convert.quantize import quantize, takes_back
 from genner_cli.engine.gguf_header import Header, read_header
 from genner_cli.engine.type_speeds import TypeSpeeds, keep_speeds, read_speeds, tokens_per_second
 from genner_cli.errors import ModelError, UsageError
@@ -49,7 +49,9 @@ def requantize(
     with TemporaryDirectory(prefix=out.name, dir=_folder(out)) as work:
         speeds: TypeSpeeds = {}
         if type == FASTEST:
-            speeds = measured_speeds(source, (header.quantization, *CANDIDATES), Path(work), engine, say)
+            kept = [type for type in CANDIDATES if not takes_back(type, header.metadata)]
+            speeds = measured_speeds(source, (header.quantization, *kept), Path(work), engine, say)
+            speeds = {type: speed for type, speed in speeds.items() if not takes_back(type, header.metadata)}
         chosen = fastest(speeds) if speeds else type
         if chosen == header.quantization and speeds:
             raise UsageError(

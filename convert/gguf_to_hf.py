@@ -56,7 +56,10 @@ def gguf_to_hf(path: Path, folder: Path) -> Path:
         _write(partial / "config.json", config)
         _write(partial / "tokenizer.json", tokenizer)
         _write(partial / "tokenizer_config.json", tokenizer_options)
-        _write(partial / GGUF_SOURCE, {"file": path.name, "sha256": hash_file(path)})
+        _write(
+            partial / GGUF_SOURCE,
+            {"file": path.name, "sha256": hash_file(path), "type": read_header(path).quantization},
+        )
         if words:
             _write(partial / MODEL_METADATA_FILE, words)
     return folder

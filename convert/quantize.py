@@ -25,11 +25,14 @@ from genner_cli.engine.gguf_header import FILE_TYPES, read_header
 from genner_cli.engine.model import llama_errors
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.files.whole import whole
+from genner_cli.provenance import BASE_TYPE
 
 Importance = Mapping[str, NDArray[np.float32]]
 SUMS, COUNTS = ".in_sum2", ".counts"
 OTHER_MATRIX = "make it again with llama.cpp's llama-imatrix on this model"
 NUMBERS = {name: number for number, name in FILE_TYPES.items() if name != "NVFP4"}  # which llama.cpp only reads
+FINE_TYPES = ("F32", "F16", "BF16", "Q8_0")
+"""Types whose steps are smaller than what training changes."""
 REMEDY = "give a whole GGUF in F32, F16 or BF16, and for a type that needs one, an importance matrix (--imatrix)"
 
 
@@ -46,13 +49,14 @@ def quantize(
 
     `type` is a name such as Q8_0, Q4_K_M or F16, in either case; `imatrix` says which columns matter (`read_imatrix`);
     `threads` None takes all cores; `requantize`: the source may be quantized already. Raises UsageError for an unknown
-    type; ModelError where the source is missing, broken or already quantized, for a matrix of another model, and
-    for a type that needs one. Not for two threads at a time: llama.cpp has one log.
+    type, and for that of a trained model's base; ModelError where the source is missing, broken or already quantized,
+    for a matrix of another model, and for a type that needs one. Not for two threads at a time: llama.cpp has one log.
     """
     params = llama.llama_model_quantize_default_params()
     params.ftype, params.nthread, params.allow_requantize = file_type(type), threads or 0, requantize
     if not source.is_file():
         raise ModelError(f"{source} is not a file; give the path of a GGUF model")
+    refuse_type_of_base(type, read_header(source).metadata)
     if imatrix:
         importance = read_imatrix(imatrix)
         _refuse_strangers(imatrix, importance, source)
@@ -62,6 +66,25 @@ def quantize(
             reason = re.sub(r"[\s=]+", " ", " ".join(errors)).strip() or "llama.cpp gave no reason"
             raise ModelError(f"{source} cannot be quantized to {type}: {reason}; {REMEDY}")
     return out
+
+
+def refuse_type_of_base(type: str, metadata: Mapping[str, Any]) -> None:
+    """Raises UsageError for a type that would take back what a model was trained on (`takes_back`)."""
+    if takes_back(type, metadata):
+        raise UsageError(
+            f"{type}: the weights of the base are {metadata[BASE_TYPE]}, and rounding to this type again would take"
+            " back what training changed; choose another one, or use base and adapter side by side (--adapter-only)"
+        )
+
+
+def takes_back(type: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether rounding a trained model to this type gives its base again.
+
+    The weights of a base that was read from a GGUF lie on the grid of its type, and training moves most of them by less
+    than half a step of a coarse one.
+    """
+    of_base = str(metadata.get(BASE_TYPE, "")).upper()
+    return of_base not in ("", *FINE_TYPES) and of_base.split("_")[:2] == type.upper().split("_")[:2]
 
 
 def file_type(name: str) -> int:

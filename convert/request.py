@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from convert.quantize import file_type, read_imatrix
+from convert.quantize import file_type, read_imatrix, refuse_type_of_base
 from convert.source import Source, base_of, read_source
+from convert.transformers_folder import read_model_metadata
 from genner_cli.engine.gguf_header import FILE_TYPES
 from genner_cli.errors import UsageError
 from genner_cli.generation import EngineOptions
@@ -55,6 +56,8 @@ def read_request(folder: Path, out: Path, options: ExportOptions) -> Request:
         raise UsageError(f"{folder} is a whole model, not an adapter; drop --adapter-only and --base")
     if source.is_virtual and not options.adapter_only:
         raise UsageError(f"{folder} holds virtual tokens, which change no weight of the base; give --adapter-only")
+    for type in names:
+        refuse_type_of_base(type, read_model_metadata(folder))
     if source.is_adapter:
         base_of(source, options.base, download=options.download)
     if options.imatrix:

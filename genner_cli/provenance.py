@@ -16,17 +16,18 @@ MODEL_METADATA_FILE = "genner.json"
 """The file in which a model's folder says of itself what its GGUF will."""
 
 GGUF_SOURCE = "gguf_source.json"
-"""The file in which a folder that was made of a GGUF names that file (`file`) and its SHA-256 (`sha256`)."""
-BASE_FILE = "genner.base.file.hash"
+"""The file in which a folder that was made of a GGUF names that file (`file`), its SHA-256 (`sha256`) and its
+quantization type (`type`)."""
+BASE_FILE, BASE_TYPE = "genner.base.file.hash", "genner.base.file.type"
 TEACHERS = "genner.training.teachers"
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """`base`: the reference it was opened by; `base_hash`, `data_hash`: SHA-256 of the base's weight files and of the
-    training files; `data_files`: of each training file; `base_file`: SHA-256 of the GGUF that those weights were read
-    from, empty where there is none; `options`: values of the training options; `versions`: packages and their versions;
-    `teachers`: SHA-256 of their files, by reference."""
+    training files; `data_files`: of each training file; `base_file`, `base_type`: SHA-256 and quantization type of the
+    GGUF that those weights were read from, empty where there is none; `options`: values of the training options;
+    `versions`: packages and their versions; `teachers`: SHA-256 of their files, by reference."""
 
     base: str
     base_hash: str
@@ -34,6 +35,7 @@ class Provenance:
     options: dict[str, Any]
     versions: dict[str, str]
     base_file: str = ""
+    base_type: str = ""
     teachers: dict[str, str] = field(default_factory=dict)
     data_files: tuple[str, ...] = ()
 
@@ -47,6 +49,7 @@ class Provenance:
             "genner.training.options": json.dumps(self.options, ensure_ascii=False),
             "genner.training.versions": json.dumps(self.versions),
             **({BASE_FILE: self.base_file} if self.base_file else {}),
+            **({BASE_TYPE: self.base_type} if self.base_type else {}),
             **({TEACHERS: json.dumps(self.teachers, ensure_ascii=False)} if self.teachers else {}),
         }
 
@@ -63,6 +66,7 @@ class Provenance:
                 options=dict(json.loads(metadata["genner.training.options"])),
                 versions=dict(json.loads(metadata["genner.training.versions"])),
                 base_file=metadata.get(BASE_FILE, ""),
+                base_type=metadata.get(BASE_TYPE, ""),
                 teachers=dict(json.loads(metadata.get(TEACHERS, "{}"))),
                 data_files=tuple(json.loads(metadata.get("genner.data.files", "[]"))),
             )

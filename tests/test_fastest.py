@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ONE_THREAD, Run
+from random_model import write_random_model
 
 from convert import fastest as module
 from convert.fastest import CANDIDATES, FASTEST, requantize
@@ -14,6 +15,7 @@ from convert.quantize import quantize
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.engine.type_speeds import keep_speeds, read_speeds, report
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.provenance import BASE_TYPE
 
 Genner = Callable[..., Run]
 
@@ -55,6 +57,16 @@ def test_the_fastest_type_is_that_of_the_highest_speed_and_speeds_are_measured_o
         assert made.speeds[made.type] >= 0.97 * max(made.speeds.values())
     assert len(timed) == 1 + len(CANDIDATES)
     assert read_speeds(read_header(source), ONE_THREAD) == made.speeds
+
+
+def test_the_type_of_a_trained_models_base_is_never_the_fastest(tmp_path: Path, own_cache: Path) -> None:
+    source = write_random_model(tmp_path / "source.gguf", change={BASE_TYPE: "Q4_0"})
+    speeds = {"F32": 1.0, **dict.fromkeys(CANDIDATES, 2.0), "Q4_0": 9.0}
+    keep_speeds(read_header(source), ONE_THREAD, speeds)
+    made = requantize(source, tmp_path / "out.gguf", FASTEST, ONE_THREAD, imatrix=None, say=silent)
+    assert made.type == "Q8_0"
+    with pytest.raises(UsageError, match="Q4_0"):
+        requantize(source, tmp_path / "out.gguf", "Q4_0", ONE_THREAD, imatrix=None, say=silent)
 
 
 def test_of_equally_fast_types_the_more_exact_one_is_taken() -> None:

@@ -71,7 +71,7 @@ def test_all_that_the_model_says_of_itself_is_shown(genner: Genner, random_model
     assert told["calibration"] == calibration
     assert found["provenance"] == {
         "base": "own/name@main", "base_hash": "a" * 64, "data_hash": "b" * 64, "options": PROVENANCE.options,
-        "versions": PROVENANCE.versions, "base_file": "", "data_files": [], "teachers": {},
+        "versions": PROVENANCE.versions, "base_file": "", "base_type": "", "data_files": [], "teachers": {},
     }  # fmt: skip
     shown = genner("info", path).stdout.decode()
     for label in instructions.labels:

@@ -8,14 +8,16 @@ import llama_cpp
 import numpy as np
 import pytest
 from imatrices import some_sums, write_imatrix
+from random_model import write_random_model
 from transformers_models import llama_logits, new_model, new_tokenizer, save, some_ids
 
 from convert.degradation import check_tensors
 from convert.gguf_numbers import numbers_of
 from convert.hf_to_gguf import hf_to_gguf
-from convert.quantize import NUMBERS, quantize
+from convert.quantize import NUMBERS, quantize, takes_back
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError, UsageError
+from genner_cli.provenance import BASE_TYPE
 
 METADATA = {"genner.format": "inserted"}
 NEED_IMPORTANCE = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K_S", "IQ3_XXS", "IQ3_XS"}
@@ -111,10 +113,28 @@ def test_a_missing_or_cut_source_is_not_quantized(
     source = tmp_path / "source"
     if kept is not None:
         source.write_bytes(gguf.read_bytes()[:kept])
-    with pytest.raises(ModelError, match=r"source .*GGUF"):
+    with pytest.raises(ModelError, match="source.* (GGUF|fetch or export it again)"):
         quantize(source, tmp_path / "small.gguf")
     assert "".join(capfd.readouterr()) == ""
     assert not list(tmp_path.glob("small*"))
+
+
+@pytest.mark.parametrize(
+    ("of_base", "type", "refused"),
+    [
+        ("Q4_1", "Q4_1", True), ("Q4_1", "q4_1", True), ("Q4_K_M", "Q4_K_S", True), ("Q4_1", "Q4_0", False),
+        ("Q4_0", "IQ4_NL", False), ("Q8_0", "Q8_0", False), ("", "Q4_1", False),
+    ],
+)  # fmt: skip
+def test_the_coarse_type_of_a_trained_models_base_is_refused(
+    of_base: str, type: str, refused: bool, tmp_path: Path
+) -> None:
+    source = write_random_model(tmp_path / "source.gguf", change={BASE_TYPE: of_base})
+    assert takes_back(type, read_header(source).metadata) is refused
+    if refused:
+        with pytest.raises(UsageError, match=of_base):
+            quantize(source, tmp_path / "small.gguf", type)
+        assert not list(tmp_path.glob("small*"))
 
 
 def test_what_is_quantized_already_is_refused(gguf: Path, tmp_path: Path) -> None:

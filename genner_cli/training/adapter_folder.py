@@ -42,6 +42,7 @@ def provenance_of(
 ) -> Provenance:
     """Where the adapter comes from; `teachers`: the hashes of their files."""
     source = base.folder / GGUF_SOURCE
+    gguf = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
     return Provenance(
         base=base.reference,
         base_hash=hash_files(weight_files(base.folder)),
@@ -49,7 +50,8 @@ def provenance_of(
         data_files=tuple(map(hash_file, map(Path, data_files))),
         options=asdict(options),
         versions={name: version(name) for name in _PACKAGES},
-        base_file=str(json.loads(source.read_text(encoding="utf-8"))["sha256"]) if source.exists() else "",
+        base_file=gguf.get("sha256", ""),
+        base_type=gguf.get("type", ""),
         teachers=dict(teachers),
     )
 
