@@ -119,6 +119,7 @@ def test_a_base_whose_chat_template_cannot_be_used_is_trained_without_it(
     assert refused.status == 1
     assert f"genner: {gguf}: its chat template" in refused.stderr
     assert "--no-chat-template" in refused.stderr
+    assert not list(tmp_path.glob("adapter*"))
     run = train("--base", gguf, "--format", "xml", "--epochs", 1, "--no-chat-template")
     assert run.status == 0, run.stderr
     said = json.loads((tmp_path / "adapter" / "genner.json").read_text())
@@ -127,6 +128,7 @@ def test_a_base_whose_chat_template_cannot_be_used_is_trained_without_it(
     assert made
     assert told.prompt == GENERAL_PROMPT
     assert made.options["chat_template"] is False
+    assert [path.name for path in tmp_path.glob("adapter*")] == ["adapter"]
     needless = train("--base", base, "-o", tmp_path / "other", "--no-chat-template")
     assert (needless.status, "prompt of its own" in needless.stderr) == (2, True), needless.stderr
 
