@@ -113,7 +113,7 @@ def test_a_missing_or_cut_source_is_not_quantized(
     source = tmp_path / "source"
     if kept is not None:
         source.write_bytes(gguf.read_bytes()[:kept])
-    with pytest.raises(ModelError, match="source.* (GGUF|fetch or export it again)"):
+    with pytest.raises(ModelError, match=r"source.* (GGUF|fetch or export it again)"):
         quantize(source, tmp_path / "small.gguf")
     assert "".join(capfd.readouterr()) == ""
     assert not list(tmp_path.glob("small*"))
