@@ -145,7 +145,7 @@ class Tally:
     failed: int = 0
     error: str | None = None
 
-    def counted(self, generate: Generate, note: Callable[[Tally], None]) -> Generate:
+    def counted(self, generate: Generate, note: Callable[[Tally], None] = lambda tally: None) -> Generate:
         """The same engine, with its completions counted; `note` is called after each."""
 
         def run(requests: Iterable[Request]) -> Iterator[tuple[int, Completion]]:

@@ -181,7 +181,7 @@ def test_500_labels_work_from_the_command_on_and_the_ledger_counts_documents_onc
     assert len(passes) > 1
     assert re.search(rf"\b500 labels .*\b{len(passes)} passes", run.stderr)
     (warning,) = [line for line in run.stderr.splitlines() if "trained" in line]
-    assert re.search(r"\b492 more$", warning)
+    assert re.search(r"\b492 more;", warning)
     found = records(out)
     assert [record["text"] for record in found] == news()[10:14]
     assert {len(record["completion"]) for record in found} == {len(passes)}
