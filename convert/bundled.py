@@ -6,7 +6,6 @@ adapter side by side, and gets its name only if it agrees.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from convert.quantize import quantize
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.hashing import hash_file
+from genner_cli.files.room import room_for
 from genner_cli.files.whole import rename_durably
 from genner_cli.generation import EngineOptions
 from genner_cli.hub import own
@@ -66,12 +66,13 @@ def make_base(base: Path, engine: EngineOptions, say: Callable[[str], None]) -> 
 
 
 def _made(base: Path, work: Path, engine: EngineOptions, say: Callable[[str], None]) -> Path:
-    _refuse_full_disk(base, work)
-    merged = merge_checked(base, own.BASE_ADAPTER, work / "merged.gguf", threads=engine.threads, say=say)
-    speeds = measured_speeds(merged, TYPES, work, engine, say)
-    type = fastest({type: speeds[type] for type in TYPES})
-    say(f"quantizing to {type}")
-    made = quantize(merged, work / "made.gguf", type, threads=engine.threads)
+    size = _FILES * 2 * sum(tensor.numbers for tensor in read_header(base).tensors.values())
+    with room_for("genner-base", size, work):
+        merged = merge_checked(base, own.BASE_ADAPTER, work / "merged.gguf", threads=engine.threads, say=say)
+        speeds = measured_speeds(merged, TYPES, work, engine, say)
+        type = fastest({type: speeds[type] for type in TYPES})
+        say(f"quantizing to {type}")
+        made = quantize(merged, work / "made.gguf", type, threads=engine.threads)
     noise = logit_noise(merged, made, engine.thread_count)
     if noise > NOISE_LIMIT:
         raise ModelError(
@@ -80,12 +81,3 @@ def _made(base: Path, work: Path, engine: EngineOptions, say: Callable[[str], No
         )
     rename_durably(made, own.base_path(type))
     return own.base_path(type)
-
-
-def _refuse_full_disk(base: Path, work: Path) -> None:
-    numbers = sum(tensor.numbers for tensor in read_header(base).tensors.values())
-    needed, free = _FILES * 2 * numbers, shutil.disk_usage(work).free
-    if needed > free:
-        raise ModelError(
-            f"genner-base: {needed:,} bytes are needed to make it, and {free:,} are free in {work.parent}; make room"
-        )

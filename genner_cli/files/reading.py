@@ -61,12 +61,12 @@ def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = ST
             paths.setdefault(path if same else os.path.realpath(path), path)
     if not paths:
         raise UsageError("no input: name at least one file, or '-' for standard input")
-    return _told_apart(list(paths.values()))
+    return _distinct(list(paths.values()))
 
 
-def _told_apart(paths: list[str]) -> list[str]:
-    """The same files, marked where names are no ids: the ids are then the whole paths of all files that are documents,
-    since that of a single one could be the path of another in its folder."""
+def _distinct(paths: list[str]) -> list[str]:
+    """The same files, marked where names do not tell them apart: the ids are then the whole paths of all files that are
+    documents, since that of a single one could be the path of another in its folder."""
     ids = [id_of(path) for path in paths if _is_document(path)]
     if len(set(ids)) == len(ids):
         return paths
