@@ -75,7 +75,12 @@ class Run(NamedTuple):
     def log(self) -> list[dict[str, float]]:
         """The lines of its log."""
         path = self.folder / "adapter" / "training_log.jsonl"
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been measured."""
+        return all(self._predictions(kind).exists() for kind in GGUFS)
 
     def found(self, kind: str) -> list[tuple[Entity, ...]]:
         """The entities of each document, by a type of weights."""
@@ -126,7 +131,7 @@ def measure(ner: Path, out: Path, base: str, threads: int) -> None:
 
 def tables(ner: Path, out: Path) -> Iterator[Rows]:
     """Of all that has been measured."""
-    made = {name: [run for run in runs(out, name, "", 0).values() if run.log] for name in SIZES}
+    made = {name: [run for run in runs(out, name, "", 0).values() if run.done] for name in SIZES}
     columns = ("set", "loss", "F1 in PyTorch", "F1 in F16", "F1 in Q8_0", "Q8_0 less F16", "locked less completion")
     valid = {name: Data.read(ner, name).valid for name, done in made.items() if done}
     scored = (_scored(name, run, valid[name], done) for name, done in made.items() for run in done)
