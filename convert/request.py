@@ -56,8 +56,9 @@ def read_request(folder: Path, out: Path, options: ExportOptions) -> Request:
         raise UsageError(f"{folder} is a whole model, not an adapter; drop --adapter-only and --base")
     if source.is_virtual and not options.adapter_only:
         raise UsageError(f"{folder} holds virtual tokens, which change no weight of the base; give --adapter-only")
+    metadata = read_model_metadata(folder)
     for type in names:
-        refuse_type_of_base(type, read_model_metadata(folder))
+        refuse_type_of_base(type, metadata)
     if source.is_adapter:
         base_of(source, options.base, download=options.download)
     if options.imatrix:
