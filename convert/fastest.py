@@ -49,9 +49,9 @@ def requantize(
     with TemporaryDirectory(prefix=out.name, dir=_folder(out)) as work:
         speeds: TypeSpeeds = {}
         if type == FASTEST:
-            kept = [type for type in CANDIDATES if not takes_back(type, header.metadata)]
-            speeds = measured_speeds(source, (header.quantization, *kept), Path(work), engine, say)
-            speeds = {type: speed for type, speed in speeds.items() if not takes_back(type, header.metadata)}
+            types = (header.quantization, *(type for type in CANDIDATES if not takes_back(type, header.metadata)))
+            measured = measured_speeds(source, types, Path(work), engine, say)
+            speeds = {type: measured[type] for type in types}
         chosen = fastest(speeds) if speeds else type
         if chosen == header.quantization and speeds:
             raise UsageError(

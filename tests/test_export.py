@@ -324,6 +324,15 @@ def test_a_damaged_folder_is_refused_and_leaves_nothing(said: str, copy: Path, e
     assert "Traceback" not in run.stderr
 
 
+def test_the_coarse_type_of_the_base_is_refused_before_any_work(copy: Path, export: Export, out: Path) -> None:
+    path = copy / "genner.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "genner.base.file.type": "Q4_K_S"}))
+    run = export(copy)
+    assert "Q4_K_M: the weights of the base are Q4_K_S" in run.stderr
+    assert "merging" not in run.stderr
+    assert (run.status, names(out)) == (2, [])
+
+
 OPTIONS: dict[str, tuple[str, ...]] = {
     "'Q9'; .* BF16, F16, F32": ("--quantize", "Q9"),
     "--quantize and --imatrix": ("--adapter-only", "--quantize", "Q8_0"),
