@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from gguf import TokenType
 from hypothesis import given
 from hypothesis import strategies as st
 from random_model import short_metadata, write_random_model
+from short_vocabulary import NORMAL
 from strategies import examples, hostile_text
 
 from genner_cli import locking
@@ -85,6 +87,8 @@ def completed(model: Model, asked: Request, seed: int, spread: float = 4.0) -> C
     running = decoder(model, asked)
     while not running.done:
         running.take((random.standard_normal(model.size) * spread).astype(np.float32))
+        drafted = running.draft()
+        assert len(drafted.ids) == len(drafted.inside)
     completion = running.completion(0)
     running.free()
     return completion
@@ -407,6 +411,19 @@ def test_a_draft_goes_on_within_markup_and_not_behind_the_mark_of_an_unknown_lab
     running.take(favouring(random_model, **{"<": 9.0}))
     assert drafted() == (b"X>a b", [False, False, True, True])
     running.free()
+
+
+def test_nothing_is_drafted_where_one_token_closes_an_entity_and_ends_the_text(tmp_path: Path) -> None:
+    tokens, merges = (short_metadata()[f"tokenizer.ggml.{name}"][0] for name in ("tokens", "merges"))
+    tokens = [*tokens[: NORMAL - 1], "].", *tokens[NORMAL:]]
+    change = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": [*merges[:-1], "] ."]}
+    with Model(write_random_model(tmp_path / "model.gguf", change=change), gpu_layers=0) as model:
+        assert model.plain("].") == [NORMAL - 1]
+        running = decoder(model, request(model, "a b.", format="bracketed", depth=2, labels=[Label("X")]))
+        for id in model.plain("[a [b | X"):
+            assert running.take(np.eye(1, model.size, id, dtype=np.float32)[0] * 90) == id
+        assert running.draft() == ([], [])
+        running.free()
 
 
 def test_a_close_call_behind_illegal_tokens_counts_for_the_margin(random_model: Model) -> None:

@@ -102,7 +102,7 @@ class Decoder(ConstrainedCompletion):
             ids = self._cut.ids(data, len(self._places[0].rest))[:-1][:LONGEST]
         except (UnicodeDecodeError, DataError):
             return NO_DRAFT
-        if end <= start or (start == 0 and end == len(data)):
+        if not ids or end <= start or (start == 0 and end == len(data)):
             return Draft(ids, [end > start] * len(ids))
         begins = accumulate((len(self._vocabulary.pieces[id] or b"") for id in ids[:-1]), initial=0)
         return Draft(ids, [start <= at < end for at in begins])
