@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quality_scores import f1
-from quality_sets import SETS, Goal
+from quality_sets import SETS
 from rich import box
 from rich.table import Table
 
@@ -45,23 +45,6 @@ class Rows:
         return table
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A figure beside what it should reach; `unit` stands behind each number."""
-
-    figure: str
-    measured: float
-    at_least: float
-    aim: float
-    unit: str = ""
-
-    def cells(self) -> tuple[str, ...]:
-        """Its row, and whether it is reached."""
-        reached = "aim" if self.measured >= self.aim else "at least" if self.measured >= self.at_least else "no"
-        numbers = (f"{number:.1f}{self.unit}" for number in (self.measured, self.at_least, self.aim))
-        return (self.figure, *numbers, reached)
-
-
 def tables(results: Results) -> Iterator[Rows]:
     """All that the results have."""
     if sets := results.get("sets"):
@@ -75,28 +58,6 @@ def tables(results: Results) -> Iterator[Rows]:
         numbers = (f"{100 * both['f1'][name]:.2f}" for name in ("gguf", "transformers"))
         title = f"The same model by llama.cpp and by transformers ({_where(both)})"
         yield Rows(title, ("F1 GGUF", "F1 transformers", "documents that differ"), ((*numbers, str(both["differ"])),))
-    if reached := list(targets(results)):
-        columns = ("figure", "measured", "at least", "aim", "reached")
-        yield Rows("Targets", columns, tuple(target.cells() for target in reached))
-
-
-def targets(results: Results) -> Iterator[Target]:
-    """Each figure that has a target; CRFs set those of the sets they were trained on."""
-    goals = {chosen.name: chosen.goal for chosen in SETS}
-    for name, scored in results.get("sets", {}).items():
-        if (goal := goals[name]) and {"genner", "crf"} <= scored["systems"].keys():
-            yield _against_crf(name, scored, goal)
-    if average := crossner_average(results, "genner"):
-        yield Target("crossner, average of five domains, zero-shot: F1", 100 * average, 25, 40)
-    if obedience := results.get("obedience"):
-        for name, each in obedience["models"].items():
-            yield Target(f"{name}: label obedience, PER alone", 100 * each["labels"]["PER"], 95, 98, " %")
-    if speed := results.get("speed"):
-        rates = {name: each["sentences_per_second"] for name, each in speed["systems"].items()}
-        yield Target("sentences per second, times GLiNER-small", rates["genner"] / rates["gliner_small"], 5, 10, "x")
-    if both := results.get("transformers"):
-        worse = 0.0 - 100 * abs(both["f1"]["gguf"] - both["f1"]["transformers"])
-        yield Target("GGUF against transformers, points of F1", worse, -0.2, 0)
 
 
 def crossner_average(results: Results, system: str) -> float | None:
@@ -104,12 +65,6 @@ def crossner_average(results: Results, system: str) -> float | None:
     domains = [chosen.name for chosen in SETS if chosen.name.startswith(CROSSNER)]
     found = [results.get("sets", {}).get(name, {"systems": {}})["systems"].get(system) for name in domains]
     return sum(map(f1, found)) / len(found) if all(found) else None
-
-
-def _against_crf(name: str, scored: Results, goal: Goal) -> Target:
-    crf = 100 * f1(scored["systems"]["crf"])
-    figure = f"{name} {scored['split']}: F1{', outermost' if 'nested' in scored['systems']['genner'] else ''}"
-    return Target(figure, 100 * f1(scored["systems"]["genner"]), crf + goal.at_least, crf + goal.aim)
 
 
 def _sets(sets: Results, results: Results) -> Rows:

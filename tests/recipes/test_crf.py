@@ -10,13 +10,13 @@ import pytest
 from baselines import with_crf
 from crf import features, shape
 from made_sets import labelled
-from quality_sets import Goal, Set
+from quality_sets import Set
 
 from genner_cli.types import Document
 
 NAMES = ("Ann", "Bob", "Carla", "Dino", "Emil", "Fritz", "Gerda", "Hugo")
 PLACES = ("Rome", "Oslo", "Paris", "Bern", "Lima", "Quito", "Delhi", "Cairo")
-LETTERS = Set("letters", ("letters",), Goal(0, 0))
+LETTERS = Set("letters", ("letters",))
 LINES = replace(LETTERS, whole_documents=True)
 
 
