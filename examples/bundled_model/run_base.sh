@@ -1,7 +1,7 @@
 #!/bin/sh
 # run_base.sh NER PLAIN [OUT [STEPS]]: trains genner-base, a LoRA on SmolLM2; run again, it resumes.
 set -eu
-ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}") steps=${4:-2500}
+ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}") steps=${4:-2020}
 cd "$(dirname "$0")"
 make -C ../.. .venv/recipe
 export ONEDNN_PRIMITIVE_CACHE_CAPACITY=128 PYTHONPATH=../..
