@@ -27,7 +27,7 @@ from genner_cli.planning import Estimate, Survey, Tally, Timing
 from genner_cli.prompting import GENERAL_PROMPT, Instructions, label_passes
 from genner_cli.running.llama import open_model
 from genner_cli.running.spec import RunSpec
-from genner_cli.running.task import make_task
+from genner_cli.running.task import UNKNOWN_WARNED, make_task
 from genner_cli.tasks import Task
 from genner_cli.types import Document, Entity, Label, Reason
 
@@ -250,3 +250,12 @@ def test_labels_that_the_model_was_not_trained_on_are_reported_in_one_line(
     assert ("and 2 more; it goes by the name" in record.message) is open_labels
     with pytest.raises(UsageError, match=r"WORK_OF_ART.*and 2 more"):
         make_task(replace(spec, strict_labels=True), known, context=4096, prefix_tokens=lambda pieces: 10)
+
+
+def test_a_run_over_many_lists_of_unknown_labels_stops_warning(caplog: pytest.LogCaptureFixture) -> None:
+    known, warned = Instructions(GENERAL_PROMPT, "category", 1, (Label("Person"),), ("Person",), 1000), set[str]()
+    for number in range(2 * UNKNOWN_WARNED):
+        spec = RunSpec(labels=(Label("Person"), Label(f"A{number}")))
+        make_task(spec, known, context=4096, prefix_tokens=lambda pieces: 10, warned=warned)
+    assert len(caplog.records) == UNKNOWN_WARNED
+    assert ["further labels" in record.message for record in caplog.records] == [False] * (UNKNOWN_WARNED - 1) + [True]

@@ -19,6 +19,8 @@ from genner_cli.types import Label, Piece
 
 log = logging.getLogger("genner")
 UNKNOWN_REPORTED = 5
+UNKNOWN_WARNED = 20
+"""After so many unknown labels, which documents bring in lists of their own, a run warns no more."""
 ALIKE = 0.75
 """From which similarity on (difflib's ratio) a name is taken for another one misspelt."""
 TAKEN = {item.name for item in fields(Task)} & {item.name for item in fields(RunSpec)} - {"labels", "calibration"}
@@ -69,7 +71,10 @@ def _labels(spec: RunSpec, instructions: Instructions, warned: set[str]) -> tupl
 
 
 def _report_unknown(labels: Sequence[Label], instructions: Instructions, warned: set[str], *, strict: bool) -> None:
-    """Warns of labels that the model was not trained on, in one line and once each; raises UsageError if strict."""
+    """Warns of labels that the model was not trained on, in one line and once each, until there are many; raises
+    UsageError if strict."""
+    if len(warned) >= UNKNOWN_WARNED and not strict:
+        return
     unknown = unknown_labels([label for label in labels if strict or label.name not in warned], instructions.labels)
     if not unknown:
         return
@@ -85,7 +90,10 @@ def _report_unknown(labels: Sequence[Label], instructions: Instructions, warned:
         raise UsageError(f"{message}; use labels that it knows, or leave out --strict-labels")
     warned.update(unknown)
     log.warning(
-        "%s%s", message, "; it goes by the name, and by a definition if --labels gives one" * instructions.open_labels
+        "%s%s%s",
+        message,
+        "; it goes by the name, and by a definition if --labels gives one" * instructions.open_labels,
+        "; further labels that it was not trained on are not named" * (len(warned) >= UNKNOWN_WARNED),
     )
 
 
