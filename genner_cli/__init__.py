@@ -6,7 +6,7 @@ from typing import Any
 
 from genner_cli.version import __version__ as __version__
 
-__all__ = ["Extractor", "extract", "run"]
+__all__ = ["Extractor", "Label", "extract", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from genner_cli.errors import UsageError
 from genner_cli.files import size
-from genner_cli.files.labels import parse_types, with_own_labels
+from genner_cli.files.labels import is_file_of_labels, parse_types, with_own_labels
 from genner_cli.files.reading import document_of
 from genner_cli.files.writing import record_of
 from genner_cli.ledger import Ledger
@@ -39,6 +39,14 @@ Types = str | Sequence[str | Label]
 """Labels to extract: "PER,ORG", or names and Labels."""
 Given = str | Mapping[str, Any]
 """A text, or a mapping with a text and any other fields, which are carried through."""
+_INSTEAD = {
+    "labels": "give labels as types: names, or Labels with definitions",
+    "nested": "give the levels as depth: 4 is --nested",
+    "flat": "give the levels as depth: 1 is --flat",
+    "verify": "genner extract alone has it",
+    "stats": "genner extract alone has it",
+}
+"""Options of `genner extract` that are otherwise called in Python, or not there, and what to do."""
 
 
 class Extractor:
@@ -46,12 +54,13 @@ class Extractor:
 
     Options are those of `genner extract` by name, with `_` for `-`: model, adapter, format, depth, slots, threads and
     the like (`running.spec.RunSpec`, `generation.EngineOptions`); with `cluster="ray"` the model runs in actors.
-    Without types the model's own labels are extracted.
-    Raises TypeError for an option that there is not; `with` raises ModelError and UsageError with a remedy.
+    Without types the model's own labels are extracted. Levels of entities inside entities are `depth`, 1 for flat.
+    Raises TypeError for an unknown option, UsageError for types that are no labels and for options that are out of
+    bounds or contradict each other; `with` raises ModelError and UsageError with a remedy.
     """
 
     def __init__(self, types: Types | None = None, **options: Any) -> None:
-        self._spec = RunSpec.of(labels=_labels(types), **options)
+        self._spec = _spec(types, options)
         self._open = ExitStack()
         self._opened: Opened | None = None
 
@@ -102,7 +111,7 @@ class Extractor:
 def extract(documents: Iterable[Given], *, types: Types | None = None, **options: Any) -> Iterator[dict[str, Any]]:
     """Records like those of `genner extract`, one for each document, in order.
 
-    Opens the model for this call alone; see `Extractor` for the options, and for many calls.
+    Opens the model for this call alone; see `Extractor` for the options, the errors, and for many calls.
     """
     with Extractor(types, **options) as extractor:
         yield from extractor.extract(documents)
@@ -118,11 +127,12 @@ def run(
     """Extracts from files to a file, as `genner extract INPUT... -o OUTPUT` does; gives what became of the documents.
 
     The engine runs in a child process, and an interrupted run is resumed by the same call. Options are those of the
-    command by name; `inputs` may be globs. Raises UsageError, ModelError, and GennerError where the disk refuses.
+    command by name, and types and depth as in `Extractor`; `inputs` may be globs. Raises TypeError for an unknown
+    option, UsageError, ModelError, and GennerError where the disk refuses.
     """
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    spec = RunSpec.of(inputs=tuple(map(os.fspath, paths)), output=os.fspath(output), labels=_labels(types), **options)
-    return run_spec(spec).ledger
+    files = tuple(os.fspath(path) for path in paths)
+    return run_spec(_spec(types, {**options, "inputs": files, "output": os.fspath(output)})).ledger
 
 
 def run_spec(spec: RunSpec, progress: Progress = silent) -> Run:
@@ -220,7 +230,17 @@ def _timed(
     )
 
 
+def _spec(types: Types | None, options: Mapping[str, Any]) -> RunSpec:
+    """The run of a call from Python. Raises TypeError and UsageError."""
+    for name in options.keys() & _INSTEAD:
+        raise TypeError(f"there is no option {name!r} in Python; {_INSTEAD[name]}")
+    return RunSpec.of(labels=_labels(types), **options)
+
+
 def _labels(types: Types | None) -> tuple[Label, ...] | None:
+    """Raises UsageError for a name that cannot be a label, and for that of a file."""
+    if isinstance(types, str) and is_file_of_labels(types):
+        raise UsageError(f"types={types!r} is a file; give names, or Labels with definitions")
     if isinstance(types, str):
         return tuple(parse_types(types))
     return tuple(label if isinstance(label, Label) else Label(label) for label in types or ()) or None

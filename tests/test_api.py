@@ -145,6 +145,7 @@ def test_importing_the_package_loads_no_model_library_and_prints_nothing() -> No
 
 
 def test_the_package_has_no_other_names_of_that_kind() -> None:
-    assert genner_cli.__all__ == ["Extractor", "extract", "run"]
+    assert genner_cli.__all__ == ["Extractor", "Label", "extract", "run"]
+    assert genner_cli.Label is Label
     with pytest.raises(AttributeError, match="extrct"):
         genner_cli.extrct  # noqa: B018

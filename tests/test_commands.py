@@ -279,6 +279,7 @@ def test_the_model_of_the_environment_is_used_unless_another_is_named(
         (["docs.jsonl", "--types", "PER", "--labels", "x.yaml"], "--types cannot be combined with --labels"),
         (["docs.jsonl", "--types", " , "], "no label"),
         (["docs.jsonl", "--types", "A]"], "label 'A]'"),
+        (["docs.jsonl", "--types", "docs.jsonl"], "--types docs.jsonl: is a file"),
         (["docs.jsonl", "--labels", "none.yaml"], "none.yaml: cannot be read"),
         (["docs.jsonl", "--flat", "--depth", "2"], "--flat cannot be combined with --depth"),
         (["none.jsonl"], "none.jsonl: no such file"),

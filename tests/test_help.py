@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from conftest import Run
 
 from genner_cli.commands import app
 from genner_cli.commands.lazy import LazyGroup
+from genner_cli.training.options import TrainOptions
 
 LOADED = """
 import json, sys
@@ -87,6 +89,15 @@ def test_an_unknown_command_is_refused_with_the_nearest(
     run = genner(*given)
     assert (run.status, run.stdout) == (2, b"")
     assert f"'{nearest}'" in run.stderr
+
+
+def test_switches_of_training_show_their_defaults() -> None:
+    context = typer.Context(group())
+    parameters = {each.name: each for each in group().get_command(context, "train").params}
+    switches = [item for item in fields(TrainOptions) if isinstance(item.default, bool)]
+    assert {item.name for item in switches} >= {"packing", "chat_template", "shuffle", "qlora"}
+    for item in switches:
+        assert parameters[item.name].show_default == ("on" if item.default else "off")
 
 
 def test_an_argument_of_several_files_has_one_ellipsis() -> None:

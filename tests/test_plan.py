@@ -179,15 +179,20 @@ def test_the_command_counts_times_and_ends_with_the_command_to_run(genner: Genne
     assert made["slots"] == min(16, len(news()))
     assert 0 < made["least_seconds"] <= made["seconds"] <= made["most_seconds"]
     words = ["genner", "extract", str(path), "--types", "PER,ORG", "--nested", "--threads", "1", "--gpu-layers", "0"]
-    assert shlex.split(made["command"]) == words
+    assert shlex.split(made["command"]) == [*words, "-o", "entities.jsonl"]
 
 
-def test_the_plan_is_as_many_tokens_as_the_run_takes_and_its_command_runs(genner: Genner, tmp_path: Path) -> None:
+def test_the_plan_is_as_many_tokens_as_the_run_takes_and_its_command_runs(
+    genner: Genner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "docs.jsonl", news())
     made = orjson.loads(genner("plan", path, "--json", "--seconds", 1, "--sample", 1000).stdout)
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(made["command"])[1:]
-    assert words[-4:] == ["--threads", "1", "--gpu-layers", "0"], "which the fixture gives again"
-    assert genner(*words[:-4], "--stats", tmp_path / "run.json").status == 0
+    assert words[-6:] == ["--threads", "1", "--gpu-layers", "0", "-o", "entities.jsonl"]
+    again = [*words[:-6], *words[-2:]]  # the fixture gives the engine's again
+    assert genner(*again, "--stats", tmp_path / "run.json").status == 0
+    assert len(Path("entities.jsonl").read_bytes().splitlines()) == len(news())
     tokens = orjson.loads((tmp_path / "run.json").read_bytes())["tokens"]
     assert made["prompt_tokens"] == pytest.approx(tokens["prefix"] + tokens["prompt"], rel=0.4), "of a sample"
     assert made["new_tokens"] == pytest.approx(tokens["written"], rel=0.25)
@@ -202,7 +207,7 @@ def test_the_plan_is_printed_for_people(genner: Genner) -> None:
     assert lines[6].startswith("weights: Q8_0")
     assert "--quantize fastest" in lines[7]
     assert lines[8].startswith("time           about ")
-    assert lines[-1] == f"Run: genner extract {STORIES} --slots 2 --threads 1 --gpu-layers 0"
+    assert lines[-1] == f"Run: genner extract {STORIES} --slots 2 --threads 1 --gpu-layers 0 -o entities.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -279,6 +284,6 @@ def test_the_plan_of_documents_with_own_labels_has_their_prefixes(genner: Genner
     made = orjson.loads(run.stdout)
     words = shlex.split(made["command"])[1:]
     assert "--labels-field" in words
-    assert genner(*words[:-4], "--stats", tmp_path / "run.json").status == 0
+    assert genner(*words[:-6], "--stats", tmp_path / "run.json").status == 0
     tokens = orjson.loads((tmp_path / "run.json").read_bytes())["tokens"]
     assert made["prompt_tokens"] == pytest.approx(tokens["prefix"] + tokens["prompt"], rel=0.4), "of a sample"

@@ -19,9 +19,8 @@ from asking import STORIES, news
 from conftest import Run
 from resuming import assert_same, documents, manifest, records, write_documents
 
-from genner_cli import Extractor, extract, hub, run
+from genner_cli import Extractor, Label, extract, hub, run
 from genner_cli.errors import ModelError, UsageError
-from genner_cli.types import Label
 
 SNIPPETS = re.findall(r"```python\n(.*?)```", (STORIES.parents[1] / "docs" / "python.md").read_text(), re.DOTALL)
 FRAMES = {"pandas": "pd.DataFrame", "polars": "pl.DataFrame", "datasets": "Dataset.from_dict"}
@@ -81,6 +80,26 @@ def test_an_option_that_does_not_exist_is_named_with_the_nearest(given: str, nea
         Extractor(**{given: 1})
     with pytest.raises(TypeError, match=r"'zzzzzz'$"):
         run("in.jsonl", output="out.jsonl", zzzzzz=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "instead"),
+    [("labels", "types: names, or Labels"), ("nested", "depth: 4"), ("flat", "depth: 1"), ("verify", "alone")],
+)
+def test_an_option_that_is_otherwise_called_in_python_names_what_to_give(given: str, instead: str) -> None:
+    for call in (Extractor, lambda **options: run("in.jsonl", output="out.jsonl", **options)):
+        with pytest.raises(TypeError, match=f"'{given}'.*{instead}"):
+            call(types="PER", **{given: True})
+
+
+def test_a_file_of_labels_is_not_taken_for_a_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Extractor(types="labels.yaml")
+    Path("labels.yaml").write_text("PER: a person\n")
+    with pytest.raises(UsageError, match=r"'labels.yaml' is a file"):
+        Extractor(types="labels.yaml")
+    Path("PER").write_text("")
+    assert Extractor(types="PER"), "a file without a suffix may be called like a label"
 
 
 @pytest.mark.parametrize("document", ["Ann met Bob.", {"text": "Ann met Bob."}])

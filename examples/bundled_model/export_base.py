@@ -1,4 +1,4 @@
-"""Exports genner-base's adapter from the last checkpoint of train_base.py's run, which may go on meanwhile.
+"""Exports genner-base's adapter from the last checkpoint of train_base.py's run, which may be running meanwhile.
 
     python export_base.py runs/base --ner DIR -o ../../genner_cli/models/genner-base-adapter.gguf
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh NER PLAIN [OUT]: makes the bundled model from corpora; run again, it goes on where it was.
+# run.sh NER PLAIN [OUT]: makes the bundled model from corpora; run again, it resumes.
 set -eu
 ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/bundled}")
 cd "$(dirname "$0")"

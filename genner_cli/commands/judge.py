@@ -22,7 +22,7 @@ Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model", "-m", metavar="MODEL", help="GGUF file or reference of a model that votes; may be repeated.",
-        show_default="the bundled model",
+        show_default="small",
     ),
 ]  # fmt: skip
 Ask = Annotated[

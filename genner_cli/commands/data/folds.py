@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genner_cli.commands.options import (
+    LABELLED_FILES,
     DownloadBase,
     IdField,
     TextField,
@@ -22,7 +23,7 @@ from genner_cli.generation import EngineOptions
 from genner_cli.plurals import counted
 from genner_cli.training.options import TrainOptions
 
-Inputs = Annotated[list[str], typer.Argument(metavar="TRAIN", help="Labelled JSONL (also .gz, .zst), or globs.")]
+Inputs = Annotated[list[str], typer.Argument(metavar="TRAIN", help=LABELLED_FILES)]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="JSONL file of predictions to write.")]
 Count = Annotated[int, typer.Option("--folds", min=2, max=50, help="Models to train, each without one share.")]
 

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genner_cli.commands.options import LABELLED_FILES
 from genner_cli.commands.terminal import status_line, warn
 
 if TYPE_CHECKING:
     from genner_cli.files.gold import GoldData, Problem
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="FILE", help="Labelled JSONL (also .gz, .zst), Parquet, CoNLL or brat .ann; globs too."),
-]
+Inputs = Annotated[list[str], typer.Argument(metavar="FILE", help=LABELLED_FILES)]
 
 
 def read_each(files: Sequence[str], text_field: str, *, any_label: bool = False) -> dict[str, GoldData]:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import IdField, JsonLinesOutput, TextField
+from genner_cli.commands.options import LABELLED, IdField, JsonLinesOutput, TextField
 from genner_cli.commands.terminal import say, warn
 from genner_cli.plurals import counted
 
-GoldFile = Annotated[str, typer.Argument(metavar="GOLD", help="Labelled JSONL.", show_default=False)]
+GoldFile = Annotated[str, typer.Argument(metavar="GOLD", help=f"{LABELLED}.", show_default=False)]
 Predictions = Annotated[
     list[str],
     typer.Argument(metavar="PREDICTIONS", help="Output of genner extract for the same documents.", show_default=False),

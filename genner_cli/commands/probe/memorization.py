@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genner_cli.commands.options import FROM_TRAIN, DownloadBase, run_options
+from genner_cli.commands.options import FROM_TRAIN, LABELLED, DownloadBase, run_options
 from genner_cli.commands.probe.options import Folder, QuantizationType, TrainFile, ValidFile, progress_on_stderr, report
 from genner_cli.commands.terminal import warn
 from genner_cli.commands.training import BaseReference, absolute, needs_training, training_options
@@ -16,7 +16,7 @@ from genner_cli.training.options import TrainOptions
 
 PoolFile = Annotated[
     list[str] | None,
-    typer.Option("--pool", metavar="FILE", help="Labelled JSONL to take unseen entities from.", show_default="VALID"),
+    typer.Option("--pool", metavar="FILE", help=f"{LABELLED}, to take unseen entities from.", show_default="VALID"),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from genner_cli.commands.options import LABELLED
 from genner_cli.commands.terminal import show
 from genner_cli.commands.training import training_progress
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from genner_cli.probing.recipe import Progress
     from genner_cli.probing.results import Results
 
-TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help="Labelled JSONL to train on, or a glob.")]
-ValidFile = Annotated[str, typer.Argument(metavar="VALID", help="Labelled JSONL to measure on, or a glob.")]
+TrainFile = Annotated[str, typer.Argument(metavar="TRAIN", help=f"{LABELLED}, to train on; or a glob.")]
+ValidFile = Annotated[str, typer.Argument(metavar="VALID", help=f"{LABELLED}, to measure on; or a glob.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the probe; rerun to resume.")]
 QuantizationType = Annotated[
     str, typer.Option("--quantize", metavar="TYPE", help="Quantization type of the GGUFs that are measured.")
