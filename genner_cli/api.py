@@ -47,6 +47,8 @@ _INSTEAD = {
     "stats": "genner extract alone has it",
 }
 """Options of `genner extract` that are otherwise called in Python, or not there, and what to do."""
+_OF_RUNS = ("inputs", "output", "limit", "shard", "restart", "retry_errors")
+"""Options that say something of files, which only `run` has."""
 
 
 class Extractor:
@@ -60,6 +62,8 @@ class Extractor:
     """
 
     def __init__(self, types: Types | None = None, **options: Any) -> None:
+        if of_runs := [name for name in _OF_RUNS if name in options]:
+            raise TypeError(f"{of_runs[0]!r} is an option of run, which reads and writes files, and not of Extractor")
         self._spec = _spec(types, options)
         self._open = ExitStack()
         self._opened: Opened | None = None

@@ -92,6 +92,11 @@ def test_an_option_that_is_otherwise_called_in_python_names_what_to_give(given: 
             call(types="PER", **{given: True})
 
 
+def test_an_option_about_files_is_refused_where_there_are_none() -> None:
+    with pytest.raises(TypeError, match=r"'limit' is an option of run"):
+        Extractor(types="PER", limit=2)
+
+
 def test_a_file_of_labels_is_not_taken_for_a_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Extractor(types="labels.yaml")
