@@ -22,6 +22,7 @@ from genner_cli.formats import output_format
 from genner_cli.formats.shared.free_labels import is_free_label
 from genner_cli.options import option_name
 from genner_cli.prompting import (
+    FORMAT_WITH_EXAMPLES,
     ONLY_THESE_LABELS,
     OPEN_INSTRUCTION,
     UNTRAINED_FORMAT,
@@ -99,8 +100,9 @@ def make_general_task(spec: RunSpec, *, context: int, tokens: CountTokens, promp
 
     Raises UsageError for files that cannot be used.
     """
-    spec = replace(spec, format=OPEN_FORMAT) if spec.open else spec
-    output = output_format(spec.format or UNTRAINED_FORMAT)
+    usually = FORMAT_WITH_EXAMPLES if spec.examples else UNTRAINED_FORMAT
+    chosen = OPEN_FORMAT if spec.open else spec.format or usually
+    output, spec = output_format(chosen), replace(spec, format=chosen)
     usual = OPEN_INSTRUCTION if spec.open else f"{output.task} {ONLY_THESE_LABELS}"
     instruction = _instruction(spec.instruction) if spec.instruction else usual
     instruction += f" {USE_HINTS}" if spec.hints and not spec.instruction else ""
