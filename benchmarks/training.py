@@ -28,13 +28,14 @@ from transformers.trainer_utils import set_seed
 from convert.base import base_folder
 from genner_cli.files.labels import read_label_tree
 from genner_cli.training.base import Base, find_base, open_model, with_lora
-from genner_cli.training.dataset import Dataset, Files, Schedule, load
+from genner_cli.training.dataset import Dataset, Schedule, load
 from genner_cli.training.examples import Example
+from genner_cli.training.gold import Files, read
 from genner_cli.training.loop import Loop, LoopOptions, read_log
 from genner_cli.training.options import TrainOptions, made_of
 from genner_cli.training.packing import order
 from genner_cli.training.run import PACK_TOKENS, objective_of
-from genner_cli.types import Label
+from genner_cli.types import Label, LabelTree
 
 ROOT = Path(__file__).parents[1]
 WEB = ROOT / "tests" / "web" / "gold.jsonl"
@@ -97,7 +98,8 @@ def report(workload: Workload, folder: Path, reference: str, options: TrainOptio
     base = (
         replace(base, instructions=None) if base.instructions and options.format != base.instructions.format else base
     )
-    data = load(Files((str(workload.data),), skip=True), base, options, workload.labels)
+    tree = LabelTree.flat(workload.labels) if workload.labels else LabelTree()
+    data = load(read(Files((str(workload.data),), skip=True), options, tree), base, options)
     device = torch.device(args.device)
     model = with_lora(open_model(base, options, device), options).get_base_model()
     seed = f"{options.seed} 0"

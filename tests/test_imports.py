@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -264,3 +266,25 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
 )
 def test_a_right_import_is_let_pass(path: str, source: str) -> None:
     assert objections(source, Path(path)) == []
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """What a script takes from this project's packages: modules and names."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("genner_cli", "convert"):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def is_there(module: str, name: str) -> bool:
+    """Whether a module has a name, or a package a module."""
+    found = importlib.import_module(module)
+    return hasattr(found, name) or (
+        hasattr(found, "__path__") and importlib.util.find_spec(f"{module}.{name}") is not None
+    )
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples/bundled_model"])
+def test_what_scripts_import_is_there(folder: str) -> None:
+    wanted = {each for path in (ROOT / folder).glob("*.py") for each in imported(path)}
+    assert wanted
+    assert not [f"{module}.{name}" for module, name in sorted(wanted) if not is_there(module, name)]
