@@ -44,7 +44,7 @@ test-prebuilt: .venv/test
 
 # The tests of benchmarks/ and examples/bundled_model.
 test-recipes: .venv/test
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/recipes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile tests/recipes
 
 # The long half of the tests, under half an hour: faults, fuzzing, memory (benchmarks/README.md).
 soak: .venv/test

@@ -80,9 +80,11 @@ def test_logits_are_those_of_the_small_model(bundled: Model, path: Path) -> None
 def test_logits_are_those_of_a_model_in_which_epsilon_counts_and_output_is_not_tied(tmp_path: Path) -> None:
     epsilon = {"llama.attention.layer_norm_rms_epsilon": 0.02}
     random = write_random_model(tmp_path / "random.gguf", change=epsilon)
-    shape = Shape(layers=3, width=192, heads=3, kv_heads=1, feed_forward=256, vocabulary=OLD + 10)
+    with Model(random, gpu_layers=0) as model:
+        old = model.size
+    shape = Shape(layers=3, width=192, heads=3, kv_heads=1, feed_forward=256, vocabulary=old + 10)
     inflate(random, tmp_path / "inflated.gguf", shape)
-    ids = np.random.default_rng(3).integers(OLD, size=48).tolist()
+    ids = np.random.default_rng(3).integers(old, size=48).tolist()
     assert difference(random, tmp_path / "inflated.gguf", ids) < 1e-3
 
 
