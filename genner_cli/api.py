@@ -57,7 +57,7 @@ class Extractor:
     Options are those of `genner extract` by name, with `_` for `-`: model, adapter, format, depth, slots, threads and
     the like (`running.spec.RunSpec`, `generation.EngineOptions`); with `cluster="ray"` the model runs in actors.
     Without types the model's own labels are extracted. Levels of entities inside entities are `depth`, 1 for flat.
-    Raises TypeError for an unknown option, UsageError for types that are no labels and for options that are out of
+    Raises TypeError for an unknown option, UsageError for types that are not labels and for options that are out of
     bounds or contradict each other; `with` raises ModelError and UsageError with a remedy.
     """
 
@@ -237,7 +237,7 @@ def _timed(
 def _spec(types: Types | None, options: Mapping[str, Any]) -> RunSpec:
     """The run of a call from Python. Raises TypeError and UsageError."""
     for name in options.keys() & _INSTEAD:
-        raise TypeError(f"there is no option {name!r} in Python; {_INSTEAD[name]}")
+        raise TypeError(f"{name!r} is not an option in Python; {_INSTEAD[name]}")
     return RunSpec.of(labels=_labels(types), **options)
 
 
