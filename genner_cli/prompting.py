@@ -125,9 +125,7 @@ OPEN_INSTRUCTION = (
 )
 """What a model is asked that names the labels itself, after NuNER's prompt (arXiv 2402.15343, section 3)."""
 UNTRAINED_FORMAT = "category"
-FORMAT_WITH_EXAMPLES = "occurrence"
-"""Of models that genner did not train. Without examples and with them, these found more than the others did, over sets
-and models (docs/prompting.md)."""
+"""Found more without examples than the others did (docs/prompting.md)."""
 UNTRAINED_CHUNK_BYTES = 2000
 
 

@@ -26,11 +26,10 @@ from genner_cli.files.writing import encode_value
 from genner_cli.formats import FORMATS
 from genner_cli.generation import Completion, EngineOptions, Request
 from genner_cli.planning import Tally
-from genner_cli.prompting import FORMAT_WITH_EXAMPLES, UNTRAINED_FORMAT
 from genner_cli.running.backend import Opened
 from genner_cli.running.examples import asked_options
 from genner_cli.running.llama import LlamaBackend, open_model
-from genner_cli.running.spec import OPEN_FORMAT, RunSpec
+from genner_cli.running.spec import RunSpec
 from genner_cli.types import Calibration, Document, Knot, Label, ScoreMap
 
 SHOWN = {"Ann met Bob in Rome.": ("Ann", "PER"), "Rome slept.": ("Rome", "LOC"), "Bob sold a ship.": ("ship", "SHIP")}
@@ -129,19 +128,6 @@ def test_without_examples_the_prompt_shows_one_in_the_format(name: str, spec: Ca
         assert [entity.label for entity in FORMATS[name].parse(answer, text)] == ["PER", "LOC"]
         assert FORMATS[name].task in facts.task.prompt.before_labels
         assert facts.task.whole_words
-
-
-def test_the_default_format_depends_on_whether_examples_are_shown(spec: Callable[..., RunSpec], examples: Path) -> None:
-    shown = {
-        "fixed": {"examples": str(examples)},
-        "none": {"examples": None},
-        "open": {"open": True, "labels": None, "examples": None},
-    }
-    formats = {}
-    for name, options in shown.items():
-        with open_model(spec(format=None, **options)) as (facts, _):
-            formats[name] = facts.task.format
-    assert formats == {"fixed": FORMAT_WITH_EXAMPLES, "none": UNTRAINED_FORMAT, "open": OPEN_FORMAT}
 
 
 def test_examples_that_do_not_fit_a_quarter_of_the_context_are_fewer(

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from genner_cli.formats import FORMATS
-from genner_cli.prompting import FORMAT_WITH_EXAMPLES
+from genner_cli.prompting import UNTRAINED_FORMAT
 from genner_cli.running.backend import Opened, extractions
 from genner_cli.running.examples import examples_of
 from genner_cli.running.spec import OPEN_FORMAT, Nearness, RunSpec
@@ -25,8 +25,8 @@ T = TypeVar("T")
 TRIED = 20
 """Examples that are asked about."""
 TRIED_FORMATS = (
-    FORMAT_WITH_EXAMPLES,
-    *(name for name in FORMATS if name not in (FORMAT_WITH_EXAMPLES, "inserted", OPEN_FORMAT)),
+    UNTRAINED_FORMAT,
+    *(name for name in FORMATS if name not in (UNTRAINED_FORMAT, "inserted", OPEN_FORMAT)),
 )
 TRIED_WAYS = (Nearness.WORDS, Nearness.SENTENCE, Nearness.NONE, Nearness.ENTITY, Nearness.SPAN)
 """Among equals the first is chosen. `inserted` needs tokens that other models lack, `open` is for labels that

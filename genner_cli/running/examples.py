@@ -22,7 +22,6 @@ from genner_cli.formats import output_format
 from genner_cli.formats.shared.free_labels import is_free_label
 from genner_cli.options import option_name
 from genner_cli.prompting import (
-    FORMAT_WITH_EXAMPLES,
     ONLY_THESE_LABELS,
     OPEN_INSTRUCTION,
     UNTRAINED_FORMAT,
@@ -100,9 +99,8 @@ def make_general_task(spec: RunSpec, *, context: int, tokens: CountTokens, promp
 
     Raises UsageError for files that cannot be used.
     """
-    usually = FORMAT_WITH_EXAMPLES if spec.examples else UNTRAINED_FORMAT
-    chosen = OPEN_FORMAT if spec.open else spec.format or usually
-    output, spec = output_format(chosen), replace(spec, format=chosen)
+    spec = replace(spec, format=OPEN_FORMAT) if spec.open else spec
+    output = output_format(spec.format or UNTRAINED_FORMAT)
     usual = OPEN_INSTRUCTION if spec.open else f"{output.task} {ONLY_THESE_LABELS}"
     instruction = _instruction(spec.instruction) if spec.instruction else usual
     instruction += f" {USE_HINTS}" if spec.hints and not spec.instruction else ""
