@@ -50,10 +50,12 @@ LONG_LIST = (12, 100)  # labels
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: its share of the samples, what joins its sentences, whether they stand in documents. `far`: corpora
-    whose labels its texts have nothing of."""
+    """A corpus: its share of what is drawn, what joins its sentences, whether they stand in documents. `alike`: texts
+    that are drawn together and asked for the same labels, so that a long list of them is computed once for several
+    short texts. `far`: corpora whose labels its texts have nothing of."""
 
     share: float
+    alike: int = 1
     joins: tuple[str, ...] = (" ", " ", "\n")
     sentences: tuple[int, ...] = SENTENCES
     whole_documents: bool = False
@@ -68,26 +70,26 @@ SPECIAL = (*BIOMEDICINE, *COOKING, *CODE)
 ANYWHERE = {"organization", "user name", "website", "version", "value", "application", "device"}
 """Labels of SPECIAL that texts of all kinds have something of."""
 CORPORA = {
-    "btc": Corpus(0.17, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True, far=SPECIAL),
-    "gmb": Corpus(0.10, swaps=True, far=SPECIAL),
-    "wnut17": Corpus(0.08, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True, far=SPECIAL),
-    "multiconer2": Corpus(0.04, lowered=True),
-    "multiconer1": Corpus(0.02, lowered=True),
-    "redocred": Corpus(0.04, whole_documents=True, far=SPECIAL),
+    "btc": Corpus(0.10, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True, far=SPECIAL),
+    "gmb": Corpus(0.06, swaps=True, far=SPECIAL),
+    "wnut17": Corpus(0.05, joins=("\n", " "), sentences=SHORT_SENTENCES, swaps=True, far=SPECIAL),
+    "multiconer2": Corpus(0.02, lowered=True),
+    "multiconer1": Corpus(0.01, lowered=True),
+    "redocred": Corpus(0.03, whole_documents=True, far=SPECIAL),
     "sec": Corpus(0.005, far=SPECIAL),
-    "gum_docs": Corpus(0.07, whole_documents=True),
-    "litbank": Corpus(0.07, whole_documents=True, far=SPECIAL),
-    "bc5cdr": Corpus(0.09, far=(*COOKING, *CODE)),
-    "stackoverflow": Corpus(0.12, sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *COOKING)),
-    "snips": Corpus(0.09, joins=("\n", " "), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
-    "tasteset": Corpus(0.06, whole_documents=True, joins=("\n",), far=CODE),
-    "sgd": Corpus(0.01, joins=("\n", " "), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
-    "hwu64": Corpus(0.005, joins=("\n",), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
+    "gum_docs": Corpus(0.06, whole_documents=True),
+    "litbank": Corpus(0.06, whole_documents=True, far=SPECIAL),
+    "bc5cdr": Corpus(0.20, alike=2, far=(*COOKING, *CODE)),
+    "stackoverflow": Corpus(0.08, alike=3, sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *COOKING)),
+    "snips": Corpus(0.20, alike=8, joins=("\n", " "), far=(*BIOMEDICINE, *CODE)),
+    "tasteset": Corpus(0.20, alike=2, whole_documents=True, joins=("\n",), far=CODE),
+    "sgd": Corpus(0.005, alike=4, joins=("\n", " "), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
+    "hwu64": Corpus(0.005, alike=4, joins=("\n",), sentences=SHORT_SENTENCES, far=(*BIOMEDICINE, *CODE)),
     "ncbi_disease": Corpus(0.015, far=(*COOKING, *CODE)),
     "bionlp13cg": Corpus(0.015, far=(*COOKING, *CODE)),
     "bc2gm": Corpus(0.01, far=(*COOKING, *CODE)),
 }
-SILVER = {"families": 0.04, "types": 0.18, "both": 0.06}  # shares of the samples
+SILVER = {"families": 0.03, "types": 0.14, "both": 0.04}  # shares of what is drawn
 MOST_NEGATIVES = 8  # types that a silver passage is asked for and has none of
 NEAR = 0.5  # the share of these that stands beside the passage's types elsewhere: `party` beside `politician`
 
@@ -163,25 +165,43 @@ class Mix:
         self.left_out = held_out.found
 
     def draw(self, random: Random) -> list[Sample]:
-        """One or two samples of the same text; the same for the same state of `random`."""
+        """One or two samples of the same text, or several texts' with the same labels; the same for the same state of
+        `random`."""
         kind = random.choices([*SILVER, ""], [*SILVER.values(), 1 - sum(SILVER.values())])[0]
+        alike: list[Sample] = []
         if kind:
             sample, others = self._silver.draw(kind, random), self._silver.types
         else:
             name = random.choices(list(CORPORA), [corpus.share for corpus in CORPORA.values()])[0]
-            sample, others = self._gold(name, random), self._strange[name]
+            (sample, *alike), others = self._gold(name, random), self._strange[name]
         if kind == "both":  # without `politician`, a politician would be a person
             return [_ask(sample, random, subset=0.0, negatives=0)]
         if random.random() < ALONE[kind or "gold"]:
             return [_alone(sample, random)]
-        if others and kind != "families" and random.random() < LONG:
-            return [_among_many(sample, others, random)]
         negatives = 0 if kind else 2  # silver passages have drawn their own
-        again = ASKED_TWICE if len(sample.labels) > 1 else 0.0
-        asked = [_ask(sample, random, subset=SUBSET, negatives=negatives)]
-        return [*asked, _ask(sample, random, subset=1.0, negatives=negatives)] if random.random() < again else asked
+        if others and kind != "families" and random.random() < LONG:
+            asked = _among_many(sample, others, random)
+        else:
+            asked = _ask(sample, random, subset=SUBSET, negatives=negatives)
+            if not alike and len(sample.labels) > 1 and random.random() < ASKED_TWICE:
+                return [asked, _ask(sample, random, subset=1.0, negatives=negatives)]
+        return [asked, *(_asked_as(asked, other) for other in alike)]
 
-    def _gold(self, name: str, random: Random) -> Sample:
+    def _gold(self, name: str, random: Random) -> list[Sample]:
+        """Texts of a corpus, asked for with all its labels, under the same names."""
+        canonical = random.random() < CANONICAL
+        chosen = {names[0]: names[0] if canonical or random.random() < 0.5 else random.choice(names)
+                  for names in NAMES[name].values() if names}  # fmt: skip
+        if len(set(chosen.values())) < len(chosen):
+            chosen = {first: first for first in chosen}
+        definitions = {other: DEFINITIONS.get(first, "") for first, other in chosen.items()}
+        styled, labels = _styled(chosen.values(), definitions, random)
+        names = {label: styled[chosen[names[0]]] for label, names in NAMES[name].items() if names}
+        texts = [self._text(name, random) for _ in range(CORPORA[name].alike)]
+        return [Sample(text, named(entities, names), labels) for text, entities in texts]
+
+    def _text(self, name: str, random: Random) -> tuple[str, list[Entity]]:
+        """Consecutive sentences of a corpus, with labels as in the corpus."""
         corpus = CORPORA[name]
         parts = self._sentences[name] or random.choice(self._parts[name])
         count = random.choices(range(1, 9), corpus.sentences)[0]
@@ -192,15 +212,7 @@ class Mix:
         if corpus.lowered and random.random() < 0.7:
             text = recased(text, entities)
             entities = [Entity(e.start, e.end, e.label, text[e.start : e.end]) for e in entities]
-        text, entities = noisy(text, entities, random, lowered=LOWERED, spaced=SPACED)
-        canonical = random.random() < CANONICAL
-        chosen = {names[0]: names[0] if canonical or random.random() < 0.5 else random.choice(names)
-                  for names in NAMES[name].values() if names}  # fmt: skip
-        if len(set(chosen.values())) < len(chosen):
-            chosen = {first: first for first in chosen}
-        names = {label: chosen[names[0]] for label, names in NAMES[name].items() if names}
-        definitions = {other: DEFINITIONS.get(first, "") for first, other in chosen.items()}
-        return _sample(text, named(entities, names), chosen.values(), definitions, random)
+        return noisy(text, entities, random, lowered=LOWERED, spaced=SPACED)
 
 
 class SilverPassages:
@@ -245,7 +257,8 @@ class SilverPassages:
         full = random.random() < FULL_NAMES[kind]
         names = {label: FAMILIES.get(label, label) if full else label for label in labels}
         definitions = {name: DEFINITIONS.get(label, "") for label, name in names.items()}
-        return _sample(text, named(found, names), dict.fromkeys(names.values()), definitions, random)
+        styled, asked = _styled(dict.fromkeys(names.values()), definitions, random)
+        return Sample(text, named(named(found, names), styled), asked)
 
     def _negatives(self, passage: dict[str, Any], random: Random) -> list[str]:
         """Types of entities elsewhere, the frequent ones more often, that no entity of the passage is labelled with.
@@ -293,15 +306,21 @@ def _among_many(sample: Sample, others: Sequence[str], random: Random) -> Sample
     return replace(sample, labels=tuple(labels))
 
 
-def _sample(
-    text: str, entities: tuple[Entity, ...], labels: Iterable[str], definitions: dict[str, str], random: Random
-) -> Sample:
-    """The labels all in one style, and with definitions or without."""
+def _asked_as(asked: Sample, other: Sample) -> Sample:
+    """Another sample, asked for with the labels of a first one."""
+    names = {label.name for label in asked.labels}
+    return replace(other, entities=tuple(e for e in other.entities if e.label in names), labels=asked.labels)
+
+
+def _styled(
+    labels: Iterable[str], definitions: dict[str, str], random: Random
+) -> tuple[dict[str, str], tuple[Label, ...]]:
+    """The labels all in one style, by their names before, and with definitions or without."""
     style = random.choice((str.lower, str.upper, str.title)) if random.random() < STYLED else str
     defined = random.random() < DEFINED
     names = {label: style(label) for label in labels}
     asked = {name: definitions.get(label, "") if defined else "" for label, name in names.items()}
-    return Sample(text, named(entities, names), tuple(Label(name, text) for name, text in asked.items()))
+    return names, tuple(Label(name, text) for name, text in asked.items())
 
 
 def _ask(sample: Sample, random: Random, *, subset: float, negatives: int) -> Sample:

