@@ -101,8 +101,9 @@ def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[P
             if len(example.ids) <= drawing.longest:
                 examples.append(example)
         for _, alike in groupby(examples, prefix_of):  # those with the same labels
-            rows += (row for pack in in_a_row(alike, min(drawing.longest, drawing.batch_tokens)) for row in pack.rows)
-        size = sum(map(length, rows))
+            drawn = [row for pack in in_a_row(alike, min(drawing.longest, drawing.batch_tokens)) for row in pack.rows]
+            size += sum(map(length, drawn))
+            rows += drawn
     groups: list[list[tuple[tuple[Example, ...], ...]]] = [[] for _ in range(POOL * drawing.batches)]
     filled, share = 0, size / len(groups)
     for row in sorted(rows, key=length):
