@@ -17,5 +17,5 @@ fi
 $python -m genner_cli pull $base
 $python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" --start "$start" --threads 2 -o "$out"
 $python export_base.py "$out" --ner "$ner" --base $base -o "$out/genner-base-adapter.gguf"
-$python calibrate.py "$out/genner-base-adapter.gguf" --ner "$ner" --documents 400
+$python calibrate.py "$out/genner-base-adapter.gguf" --ner "$ner" --documents 2500
 echo "$out/genner-base-adapter.gguf is made; copied to ../../genner_cli/models, it is what genner pull base merges"
