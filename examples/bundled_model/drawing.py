@@ -30,7 +30,7 @@ AHEAD = 3  # pools that are drawn before they are needed
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """What is drawn from where: `batches` per step of about `batch_tokens` tokens each, in `instructions`' prompt and
-    format; examples of more than `longest` tokens are left out."""
+    format; examples of more than `longest` tokens are left out. Other texts are drawn with another `seed`."""
 
     ner: Path
     silver: Path
@@ -39,6 +39,7 @@ class Drawing:
     batches: int
     batch_tokens: int
     longest: int
+    seed: int = 0
 
 
 class Batches:
@@ -87,7 +88,7 @@ def _draw(number: int) -> list[list[Pack]]:
 
 def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[Pack]]:
     """The batches of POOL steps, those of rows of like length together."""
-    random = Random(number)
+    random = Random(drawing.seed + number)
     instructions = drawing.instructions
     rows: list[tuple[tuple[Example, ...], ...]] = []
     size = 0

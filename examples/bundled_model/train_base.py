@@ -28,6 +28,7 @@ from convert.gguf_to_hf import separate
 from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError
 from genner_cli.files.gold import write_gold
+from genner_cli.files.hashing import hash_file
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.training.adapter_folder import VERIFIED, provenance_of
 from genner_cli.training.base import Base, find_base, open_model, with_lora
@@ -105,7 +106,9 @@ def train(args: argparse.Namespace, base: Base) -> None:
         log=args.out / "training_log.jsonl",
         report=_report,
     )
-    drawing = Drawing(args.ner, args.silver, base.folder, INSTRUCTIONS, 1, BATCH_TOKENS, LONGEST)
+    # An adapter that is trained further has learnt the texts that it saw by heart: it is shown others than before.
+    seed = int(hash_file(args.start)[:8], 16) if args.start else 0
+    drawing = Drawing(args.ner, args.silver, base.folder, INSTRUCTIONS, 1, BATCH_TOKENS, LONGEST, seed)
     with batches(drawing) as batch_of:
         loop.run(batch_of)
     save(adapted, base, args.ner, args.out / "adapter")

@@ -206,6 +206,7 @@ def test_batches_are_the_same_for_the_same_step_and_of_the_size_asked_for(mix: M
     tokens = Tokens(AutoTokenizer.from_pretrained(TOKENIZER))
     steps = draw(drawing, mix, tokens, 3)
     assert steps == draw(drawing, mix, tokens, 3) != draw(drawing, mix, tokens, 4)
+    assert steps != draw(replace(drawing, seed=90), mix, tokens, 3)
     assert [len(step) for step in steps] == [2] * POOL
     computed = [[length(row) for row in pack.rows] for step in steps for pack in step]
     assert all(abs(sum(rows) - 1_000) <= 2 * max(rows) for rows in computed)
