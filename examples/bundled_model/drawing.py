@@ -91,8 +91,8 @@ def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[P
     random = Random(drawing.seed + number)
     instructions = drawing.instructions
     rows: list[tuple[tuple[Example, ...], ...]] = []
-    size = 0
-    while size < POOL * drawing.batches * drawing.batch_tokens:
+    size, count = 0, POOL * drawing.batches
+    while size < count * drawing.batch_tokens or len(rows) < count:
         examples = []
         for sample in mix.draw(random):
             try:
@@ -105,10 +105,11 @@ def draw(drawing: Drawing, mix: Mix, tokens: Tokens, number: int) -> list[list[P
             drawn = [row for pack in in_a_row(alike, min(drawing.longest, drawing.batch_tokens)) for row in pack.rows]
             size += sum(map(length, drawn))
             rows += drawn
-    groups: list[list[tuple[tuple[Example, ...], ...]]] = [[] for _ in range(POOL * drawing.batches)]
-    filled, share = 0, size / len(groups)
-    for row in sorted(rows, key=length):
-        groups[min(len(groups) - 1, int(filled / share))].append(row)
+    groups: list[list[tuple[tuple[Example, ...], ...]]] = [[] for _ in range(count)]
+    at, filled = -1, 0
+    for left, row in zip(range(len(rows), 0, -1), sorted(rows, key=length), strict=True):
+        at = max(min(filled * count // size, at + 1), count - left)  # no group stays empty, however long a row is
+        groups[at].append(row)
         filled += length(row)
     packs = [Pack(tuple(group)) for group in groups]
     steps = [packs[at : at + drawing.batches] for at in range(0, len(packs), drawing.batches)]

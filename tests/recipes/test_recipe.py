@@ -214,6 +214,16 @@ def test_batches_are_the_same_for_the_same_step_and_of_the_size_asked_for(mix: M
     assert any(example.decisions for step in steps for pack in step for example in pack.examples)
 
 
+@pytest.mark.parametrize("size", [1, 40, 150])
+def test_no_batch_is_empty_where_a_row_is_longer_than_it(mix: Mix, size: int) -> None:
+    drawing = Drawing(Path(), Path(), TOKENIZER, INSTRUCTIONS, batches=2, batch_tokens=size, longest=900)
+    steps = draw(drawing, mix, Tokens(AutoTokenizer.from_pretrained(TOKENIZER)), 3)
+    rows = [length(row) for step in steps for pack in step for row in pack.rows]
+    assert max(rows) > size
+    assert [len(step) for step in steps] == [2] * POOL
+    assert all(pack.rows for step in steps for pack in step)
+
+
 def test_samples_have_only_entities_of_labels_asked_for_and_are_the_same_for_the_same_state(mix: Mix) -> None:
     samples = [sample for seed in range(300) for sample in mix.draw(Random(seed))]
     for sample in samples:
