@@ -87,20 +87,21 @@ def main() -> None:
 
 def train(args: argparse.Namespace, base: Base) -> None:
     """Trains from the last checkpoint on, if there is one, and writes the adapter."""
-    adapted = with_lora(open_model(base, OPTIONS, torch.device("cpu")), OPTIONS)
+    recipe = replace(OPTIONS, learning_rate=args.learning_rate)
+    adapted = with_lora(open_model(base, recipe, torch.device("cpu")), recipe)
     if args.start:
         begin_with(adapted, args.start)
     options = LoopOptions(
         args.steps,
-        learning_rate=args.learning_rate,
+        learning_rate=recipe.learning_rate,
         warm_up=WARM_UP / args.steps,
         decay_steps=args.decay,
         checkpoint_every=CHECKPOINT,
-        bfloat16=OPTIONS.dtype is Number.BFLOAT16,
+        bfloat16=recipe.dtype is Number.BFLOAT16,
     )
     loop = Loop(
         adapted.get_base_model(),
-        Objective(OPTIONS.loss, opening_weight=OPTIONS.opening_weight),
+        Objective(recipe.loss, opening_weight=recipe.opening_weight),
         options,
         args.out / "checkpoint",
         log=args.out / "training_log.jsonl",
@@ -111,7 +112,7 @@ def train(args: argparse.Namespace, base: Base) -> None:
     drawing = Drawing(args.ner, args.silver, base.folder, INSTRUCTIONS, 1, BATCH_TOKENS, LONGEST, seed)
     with batches(drawing) as batch_of:
         loop.run(batch_of)
-    save(adapted, base, args.ner, args.out / "adapter")
+    save(adapted, base, recipe, args.ner, args.out / "adapter")
 
 
 def begin_with(model: PeftModel, adapter: Path) -> None:
@@ -154,14 +155,14 @@ def documents_to_verify(ner: Path) -> list[Document]:
     return [replace(document, entities=named(document.entities, names)) for document in documents]
 
 
-def save(model: PeftModel, base: Base, ner: Path, folder: Path) -> None:
+def save(model: PeftModel, base: Base, options: TrainOptions, ner: Path, folder: Path) -> None:
     """Writes an adapter's folder as `genner train` does, with some documents for the checks of `genner export`."""
     model.peft_config["default"].base_model_name_or_path = base.reference
     model.half().save_pretrained(folder, save_embedding_layers=False)  # in F16 it is half the size
     base.tokens.tokenizer.save_pretrained(folder)
     write_gold(folder / VERIFY, documents_to_verify(ner))
     files = [str(path) for name in CORPORA if (path := ner / name / "train.jsonl.gz").exists()]
-    words = {**INSTRUCTIONS.to_metadata(), **provenance_of(base, files, OPTIONS, {}).to_metadata()}
+    words = {**INSTRUCTIONS.to_metadata(), **provenance_of(base, files, options, {}).to_metadata()}
     (folder / "genner.json").write_text(json.dumps(words, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
