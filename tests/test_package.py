@@ -66,7 +66,11 @@ def test_metadata_is_ready_for_an_index(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     metadata = metadata_of(wheel)
     assert metadata["License-Expression"] == "Apache-2.0 AND CC-BY-SA-4.0", "code, and the bundled model"
-    assert metadata.get_all("License-File") == ["LICENSE", "NOTICE", "genner_cli/models/README.md"]
+    assert metadata.get_all("License-File") == [
+        "LICENSE",
+        "NOTICE",
+        *(f"genner_cli/models/{card}.md" for card in ("README", "genner-base")),
+    ]
     assert "Topic :: Text Processing :: Linguistic" in metadata.get_all("Classifier", [])
 
 

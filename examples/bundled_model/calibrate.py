@@ -2,8 +2,8 @@
 
     python calibrate.py genner-small.gguf --ner DIR [--documents 500]
 
-Of an adapter's GGUF, the model is that of the adapter and its base in Q8_0. Asked for are the labels of `corpora`'s
-PER, ORG and LOC on SETS. Prints what `genner calibrate` prints, for each set and for all; the weights stay as they are.
+Of an adapter's GGUF, the model is that of the adapter and its base in Q8_0. The model is asked for PER, ORG and LOC
+on SETS. Prints what `genner calibrate` prints, for each set and for all; the weights stay as they are.
 """
 
 from __future__ import annotations

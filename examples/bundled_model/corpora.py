@@ -50,7 +50,7 @@ LONG_LIST = (12, 100)  # labels
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: its share of what is drawn, what joins its sentences, whether they stand in documents. `alike`: texts
+    """A corpus: its weight in the draws, what joins its sentences, whether they stand in documents. `alike`: texts
     that are drawn together and asked for the same labels, so that a long list of them is computed once for several
     short texts. `far`: corpora whose labels its texts have nothing of."""
 
@@ -89,7 +89,7 @@ CORPORA = {
     "bionlp13cg": Corpus(0.015, far=(*COOKING, *CODE)),
     "bc2gm": Corpus(0.01, far=(*COOKING, *CODE)),
 }
-SILVER = {"families": 0.03, "types": 0.14, "both": 0.04}  # shares of what is drawn
+SILVER = {"families": 0.03, "types": 0.14, "both": 0.04}  # weights in the draws, beside those of the corpora
 MOST_NEGATIVES = 8  # types that a silver passage is asked for and has none of
 NEAR = 0.5  # the share of these that stands beside the passage's types elsewhere: `party` beside `politician`
 

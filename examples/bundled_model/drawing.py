@@ -1,4 +1,4 @@
-"""The batches of any step, drawn from the mix by another process: the same for the same step in every run."""
+"""The batches of any step, drawn from the mix by another process: the same for the same step and seed in every run."""
 
 from __future__ import annotations
 

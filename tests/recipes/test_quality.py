@@ -90,6 +90,24 @@ def test_spacy_finds_names_under_our_labels() -> None:
     ]  # fmt: skip
 
 
-def test_a_typing_error_in_a_set_or_part_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ner: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--only", "wnut18"], "unknown: wnut18"),
+        (["--parts", "baselines,speed"], "baselines stand in the table of the sets"),
+        (["--parts", "transformers"], "needs --transformers DIR"),
+        (["-o", "figures.md"], "figures.json"),
+    ],
+    ids=lambda value: value[-1],
+)
+def test_what_would_measure_nothing_is_refused(
+    options: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ner: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit, match="2"):
-        run(monkeypatch, tmp_path, ner, "--only", "wnut18")
+        run(monkeypatch, tmp_path, ner, *options)
+    assert told in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""examples/bundled_model/train_base.py: an adapter that is trained further."""
+"""examples/bundled_model/train_base.py and export_base.py: an adapter trained further, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 from adapters import adapted, save_adapter
+from export_base import export
 from gguf_metadata import with_pairs
-from train_base import Run, begin_with
+from train_base import OPTIONS, Run, begin_with
 from train_base import save as save_trained
 from transformers_models import new_model, new_tokenizer, save
 
 from convert.lora_to_gguf import lora_to_gguf
+from genner_cli.engine.gguf_header import read_header
 from genner_cli.errors import ModelError, UsageError
 from genner_cli.provenance import BASE_FILE, GGUF_SOURCE, Provenance
-from genner_cli.training.base import Base, find_base
+from genner_cli.training import checkpoints
+from genner_cli.training.base import Base, find_base, open_model, with_lora
+from genner_cli.training.loop import STATE
 
 LINEAR = "all-linear"
 RUN = Run("my/base", start="1" * 64, silver="2" * 64, learning_rate=1e-3)
@@ -71,16 +75,46 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path) -> None:
     assert Run.of(tmp_path) == RUN
 
 
-def test_the_folder_says_what_it_was_trained_with(tmp_path: Path) -> None:
-    base = save(new_model("llama"), new_tokenizer(), tmp_path / "base")
+@pytest.fixture
+def ner(tmp_path: Path) -> Path:
+    """A folder of corpora with one text to verify an export with."""
     (tmp_path / "btc").mkdir()
     with gzip.open(tmp_path / "btc" / "train.jsonl.gz", "wt") as lines:
-        lines.write(json.dumps({"id": "1", "text": "Ann left.", "entities": [{"start": 0, "end": 3, "label": "PER"}]}))
+        entities = [{"start": 0, "end": 3, "label": "PER"}]
+        lines.write(json.dumps({"id": "1", "text": "Ann left.", "entities": entities}))
+    return tmp_path
+
+
+def test_the_folder_says_what_it_was_trained_with(tmp_path: Path, ner: Path) -> None:
+    base = save(new_model("llama"), new_tokenizer(), tmp_path / "base")
     model = adapted(new_model("llama"), target_modules=LINEAR)
-    save_trained(model, find_base(base, "my/base"), RUN.said(40), tmp_path, tmp_path / "adapter")
+    save_trained(model, find_base(base, "my/base"), RUN.said(40), ner, tmp_path / "adapter")
     found = Provenance.from_metadata(json.loads((tmp_path / "adapter" / "genner.json").read_text("utf-8")))
     assert found
     assert (found.base, len(found.data_files)) == ("my/base", 1)
     assert found.options | {"learning_rate": 1e-3, "steps": 40, "start": "1" * 64, "rank": 32} == found.options
     assert not {"epochs", "batch_size", "warm_up"} & found.options.keys()  # the recipe has none of them
     assert json.loads((tmp_path / "adapter" / "verify.jsonl").read_text("utf-8"))["entities"][0]["text"] == "Ann"
+
+
+def test_a_checkpoint_is_exported_with_what_its_run_was_begun_with(tmp_path: Path, ner: Path) -> None:
+    base = save(new_model("llama"), new_tokenizer(), tmp_path / "base")
+    opened = open_model(find_base(base, str(base)), OPTIONS, torch.device("cpu"))
+    model = with_lora(opened, OPTIONS).get_base_model()
+    matrices = {name: value for name, value in model.named_parameters() if "lora_" in name}
+    with torch.no_grad():
+        for value in matrices.values():
+            value.normal_(0, 0.05)
+    run = tmp_path / "run"
+    (run / "checkpoint").mkdir(parents=True)
+    replace(RUN, base=str(base)).begin(run)
+    checkpoints.save(run / "checkpoint" / STATE, model, {"step": 7})
+    header = read_header(export(run, ner, tmp_path / "adapter.gguf"))
+    found = Provenance.from_metadata(header.metadata)
+    assert found
+    assert (found.options["learning_rate"], found.options["steps"], header.metadata["general.name"]) == (
+        1e-3,
+        7,
+        "genner-base",
+    )
+    assert len([name for name in header.tensors if ".lora_" in name]) == len(matrices)
