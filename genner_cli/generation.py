@@ -197,11 +197,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The start of a completion under a source lock, of which what stands behind `start` (characters) is asked for."""
+    """A completion under a source lock, of which what stands from `start` to `end` (characters) is asked for."""
 
     lock: Lock
     completion: str
     start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)

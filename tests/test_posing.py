@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from asking import instructions_of, news
 from conftest import ONE_THREAD
+from random_model import short_metadata, write_random_model
+from short_vocabulary import NORMAL
 
 from genner_cli.demonstrations import Demonstrations, Query
 from genner_cli.demonstrations import Rendered as RenderedExamples
 from genner_cli.engine.engine import Engine
 from genner_cli.engine.model import Model
 from genner_cli.extraction import extract
-from genner_cli.formats import FORMATS
-from genner_cli.generation import Answer, Question
+from genner_cli.formats import FORMATS, output_format
+from genner_cli.generation import Answer, Continuation, Question
 from genner_cli.methods.asking import answered, around
 from genner_cli.methods.candidates import Candidate
 from genner_cli.methods.posing import JUDGE_PROMPT, Asked, Passages, Rendered
 from genner_cli.prompting import GENERAL_PROMPT, Demonstration, Turn
 from genner_cli.tasks import Task
-from genner_cli.types import Document, Label
+from genner_cli.types import Document, Label, Piece
 
 LABELS = (Label("PER"), Label("ORG"), Label("LOC"))
 FLASH = replace(ONE_THREAD, flash_attention=True)
@@ -52,6 +55,21 @@ def test_the_odds_of_what_a_model_found_are_those_of_its_score(bundled: Model) -
         log_probability, of_others = answers[number].log_probabilities
         assert math.exp(log_probability) == pytest.approx(score, abs=0.02)
         assert math.exp(of_others) < 0.5 + 0.02
+
+
+def test_an_entity_is_written_by_tokens_that_go_on_behind_it_too(tmp_path: Path) -> None:
+    """`].` closes an entity as `]` does; where nothing else is legal, closing it is certain."""
+    tokens, merges = (short_metadata()[f"tokenizer.ggml.{name}"][0] for name in ("tokens", "merges"))
+    tokens = [*tokens[: NORMAL - 1], "].", *tokens[NORMAL:]]
+    change = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": [*merges[:-1], "] ."]}
+    completion, text = "a [b | X].", "a b."
+    lock = output_format("bracketed").lock(text, ("X",), whole_words=True)
+    asked = Continuation(lock, completion, completion.index("]"), completion.index("."))
+    with Model(write_random_model(tmp_path / "model.gguf", change=change), gpu_layers=0) as model:
+        assert model.plain(completion)[-1] == NORMAL - 1
+        with Engine(model, ONE_THREAD) as engine:
+            ((_, answer),) = engine.score([Question((), (Piece(text),), continuation=asked)])
+    assert answer.log_probabilities == (pytest.approx(0, abs=1e-6), -math.inf)
 
 
 def test_side_by_side_the_odds_are_those_of_one_alone(bundled: Model) -> None:

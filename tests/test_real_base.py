@@ -54,6 +54,12 @@ def test_it_finds_names_offline_by_every_way(base: Path, tmp_path: Path, monkeyp
     (record,) = map(orjson.loads, started("extract", data, *asked).stdout.splitlines())
     assert [(e["start"], e["end"], e["label"]) for e in record["entities"]] == spans
     assert all(0 < entity["score"] < 1 for entity in record["entities"])
+    found = tmp_path / "found.jsonl"
+    found.write_bytes(orjson.dumps(record) + b"\n")
+    judged = tmp_path / "judged.jsonl"
+    assert started("judge", found, *asked, "-o", judged).returncode == 0
+    # One token writes `]` and the full stop behind it.
+    assert len(orjson.loads(judged.read_bytes())["entities"]) == len(spans)
     assert orjson.loads(started("evaluate", data, *asked, "--json").stdout)["micro"]["f1"]["value"] == 1
     assert orjson.loads(started("info", "base", "--json").stdout)["file"] == str(base)
     assert started("plan", data, *asked).returncode == 0

@@ -32,16 +32,25 @@ class _Node:
     ended: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Forced:
+    """A token of a continuation. `right`: the legal ones in its place that write what is asked for, that is itself and,
+    at the end, those that write more behind it: `]` and `],`."""
+
+    token: int
+    right: Sequence[int]
+    legal: Sequence[int]
+
+
 @dataclass(slots=True)
 class _Job:
-    """A question in tokens, or what is wrong with it. `forced`: the tokens of a continuation, each with those that are
-    legal in its place."""
+    """A question in tokens, or what is wrong with it. `forced`: the tokens of a continuation."""
 
     number: int
     prompt: list[int] = field(default_factory=list)
     options: list[list[int]] = field(default_factory=list)
     whole: bool = True
-    forced: list[tuple[int, Sequence[int]]] = field(default_factory=list)
+    forced: list[_Forced] = field(default_factory=list)
     error: str | None = None
 
     @property
@@ -90,12 +99,12 @@ class _Walk:
         """Takes rows of logits, one before each token of the continuation; the first also says how probable all other
         tokens are in its place."""
         for row in rows:
-            token, legal = self.job.forced[self.rows_read]
-            total = np.logaddexp.reduce(row[list(legal)].astype(np.float64))
-            self.found[0] += float(row[token]) - float(total)
+            forced = self.job.forced[self.rows_read]
+            others = [id for id in forced.legal if id not in forced.right]
+            right, total = _sum(row, forced.right), _sum(row, forced.legal)
+            self.found[0] += right - total
             if not self.rows_read:
-                others = row[[id for id in legal if id != token]].astype(np.float64)
-                self.found[1] = float(np.logaddexp.reduce(others, initial=-np.inf) - total)
+                self.found[1] = _sum(row, others) - total
             self.rows_read += 1
 
     def read(self, row: NDArray[np.float32], ends: Sequence[int]) -> None:
@@ -160,20 +169,27 @@ class Scorer:
             job.error = f"the question takes {job.needed} tokens, and {self._room} fit; choose a larger --context"
         return job
 
-    def _under_lock(self, asked: Continuation) -> tuple[list[int], list[tuple[int, Sequence[int]]]]:
-        """The tokens of what is written, and of what is asked for, with the legal ones in its place: those that have a
-        byte behind the start."""
+    def _under_lock(self, asked: Continuation) -> tuple[list[int], list[_Forced]]:
+        """The tokens of what is written, and of what is asked for: those that have a byte of it."""
         lock, vocabulary = asked.lock.segmented(self._model.pieces), self._model.vocabulary
         canonical = None if lock.by_token else self._model.plain(asked.completion)
-        start, end = len(asked.completion[: asked.start].encode()), 0
+        start, stop = (len(asked.completion[:at].encode()) for at in (asked.start, asked.end))
+        end = 0
         before: list[int] = []
-        forced: list[tuple[int, Sequence[int]]] = []
+        forced: list[_Forced] = []
         for id, _, places, _ in follow(asked.completion, lock, vocabulary, canonical, legal=False):
-            end += len(vocabulary.bytes_of(id, lock) or b"")
+            data = vocabulary.bytes_of(id, lock) or b""
+            begin, end = end, end + len(data)
             if end <= start:
                 before.append(id)
-            else:
-                forced.append((id, vocabulary.legal(lock, places)))
+                continue
+            legal, right = vocabulary.legal(lock, places), [id]
+            if end >= stop:
+                needed = data[: stop - begin]
+                right = [other for other in legal if (vocabulary.bytes_of(other, lock) or b"").startswith(needed)]
+            forced.append(_Forced(id, right, legal))
+            if end >= stop:
+                break
         return before, forced
 
     def _fits(self, job: _Job) -> bool:
@@ -184,7 +200,7 @@ class Scorer:
         self._context.share_prefix(sequence)
         found = [0.0, float("-inf")] if job.forced else [float("-inf")] * len(job.options)
         start = self._prefix_length
-        pending = job.prompt + [token for token, _ in job.forced[:-1]]
+        pending = job.prompt + [forced.token for forced in job.forced[:-1]]
         walk = _Walk(sequence, job, start + len(job.prompt), start, pending, _trie(job.options), found)
         self._walks.append(walk)
 
@@ -225,6 +241,11 @@ class Scorer:
         self._context.forget(walk.sequence)
         self._walks.remove(walk)
         self._free.append(walk.sequence)
+
+
+def _sum(row: NDArray[np.float32], ids: Sequence[int]) -> float:
+    """The logarithm of the sum of what these logits are the logarithms of."""
+    return float(np.logaddexp.reduce(row[list(ids)].astype(np.float64), initial=-np.inf))
 
 
 def _trie(options: Sequence[Sequence[int]]) -> _Node:

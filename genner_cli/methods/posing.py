@@ -280,7 +280,7 @@ class Rendered:
         parsed = next(each for each in output.parse(rendering.completion, text) if each == entity)
         start, end = parsed.rendering[0].start, parsed.rendering[-1].end
         lock = output.lock(text, task.names, whole_words=task.whole_words)
-        return Continuation(lock, rendering.completion[:end], start)
+        return Continuation(lock, rendering.completion, start, end)
 
 
 def _pairwise_differences(odds: Sequence[float]) -> list[float]:
