@@ -245,6 +245,8 @@ def _labels(types: Types | None) -> tuple[Label, ...] | None:
     """Raises UsageError for a name that cannot be a label, and for that of a file."""
     if isinstance(types, str) and is_file_of_labels(types):
         raise UsageError(f"types={types!r} is a file; give names, or Labels with definitions")
+    if isinstance(types, Mapping):
+        raise UsageError("types is a mapping; give a list of Labels with definitions: [Label(name, definition), ...]")
     if isinstance(types, str):
         return tuple(parse_types(types))
     return tuple(label if isinstance(label, Label) else Label(label) for label in types or ()) or None

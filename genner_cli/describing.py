@@ -129,7 +129,8 @@ def _file_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _training_rows(made: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     if made is None:
         return
-    yield "base", f"{made['base']}, SHA-256 {made['base_hash']}"
+    file = f"file with SHA-256 {made['base_file']}, " if made["base_file"] else ""
+    yield "base", f"{made['base']}, {file}weights with SHA-256 {made['base_hash']}"
     yield "data", f"SHA-256 {made['data_hash']}"
     yield "trained by", ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     yield "options", ", ".join(f"{name}={value}" for name, value in made["options"].items() if value is not None)

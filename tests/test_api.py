@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -69,6 +70,15 @@ def test_an_error_names_the_document_by_its_number(records: Callable[..., list[d
     assert "'id', 'txt'" in record["error"]["message"]
 
 
+def test_a_missing_text_is_one_failed_document(records: Callable[..., list[dict[str, Any]]]) -> None:
+    """As empty cells of a table come out of pandas."""
+    none, number, binary, text = records([None, math.nan, b"x", "Ann"], types="PER")
+    for record, shown in ((none, "None"), (number, "nan"), (binary, "b'x'")):
+        assert f"{shown} is neither a text nor a record" in record["error"]["message"]
+        assert record["entities"] == []
+    assert "error" not in text
+
+
 @pytest.mark.parametrize(
     "types", ["PER,ORG", ["PER", "ORG"], [Label("PER"), Label("ORG")], ("PER", Label("ORG", "a company"))]
 )
@@ -122,8 +132,19 @@ def test_what_is_wrong_with_the_call_is_raised(records: Callable[..., list[dict[
         records(["x"], types=["A]"])
     with pytest.raises(UsageError, match="output format 'yaml'"):
         records(["x"], format="yaml")
+    with pytest.raises(UsageError, match="a list of Labels with definitions"):
+        records(["x"], types={"PER": "a person"})
     with pytest.raises(TypeError, match="no_such_option"):
         records(["x"], no_such_option=1)
+
+
+def test_another_format_than_it_was_trained_for_is_logged(
+    records: Callable[..., list[dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    for format, warned in (("inserted", False), ("xml", True)):
+        with caplog.at_level(logging.WARNING, "genner"):
+            records(["x"], format=format, types="PER")
+        assert ("was trained to write inserted; in xml" in caplog.text) == warned
 
 
 def test_an_unknown_label_is_logged_or_refused(

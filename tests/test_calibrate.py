@@ -179,6 +179,15 @@ def test_the_bundled_models_folder_gets_no_file_unless_asked(genner: Genner, tmp
     assert not hub.BUNDLED.with_name(hub.BUNDLED.name + SUFFIX).exists()
 
 
+def test_a_label_that_gold_may_have_by_another_name_is_refused(genner: Genner, tmp_path: Path) -> None:
+    renamed = tmp_path / "gold.jsonl"
+    renamed.write_text(WEB.read_text("utf-8").replace('"PER"', '"person"'), "utf-8")
+    run = genner("calibrate", renamed, "--types", "PER,ORG,LOC", "-o", tmp_path / "made.json")
+    assert (run.status, run.stdout) == (2, b"")
+    assert "has the label PER, and some have person" in run.stderr
+    assert not (tmp_path / "made.json").exists()
+
+
 def test_too_few_documents_are_refused_before_anything_is_extracted(genner: Genner, tmp_path: Path) -> None:
     run = genner("calibrate", first(3, tmp_path / "three.jsonl"), "-o", tmp_path / "made.json", "--model", "none.gguf")
     assert (run.status, run.stdout) == (1, b"")

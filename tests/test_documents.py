@@ -406,6 +406,23 @@ def test_a_folder_that_has_the_output_is_extracted_and_resumed(genner: Any, tmp_
     assert (again.status, "nothing to do" in again.stderr) == (0, True)
 
 
+@pytest.mark.parametrize("name", ["first.jsonl", "first.csv"])
+def test_outputs_of_other_runs_in_a_folder_are_not_extracted_from(genner: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.txt").write_text("Ann Lee lives in Berlin.")
+    call = ("extract", tmp_path, "--types", "PER,ORG,LOC")
+    assert genner(*call, "-o", tmp_path / name).status == 0
+    for output in ((), ("-o", tmp_path / "second.jsonl")):
+        run = genner(*call, *output)
+        assert run.status == 0
+        assert "1 document," in run.stderr
+        assert f"{tmp_path / name}: left out, since a run of genner wrote it" in run.stderr
+    found = genner("entities", tmp_path / "second.jsonl").stdout
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / name).unlink()
+    (tmp_path / "first.csv.records.jsonl").unlink(missing_ok=True)
+    assert genner("entities", tmp_path).stdout == found, "outputs are what other commands read"
+
+
 def test_joined_fields_are_in_the_record_under_their_names(genner: Any, tmp_path: Path) -> None:
     docs = write_documents(tmp_path / "d.jsonl", [{"id": 1, "title": "Berlin", "data": {"body": "Ann Lee left."}}])
     name = "title,data.body"

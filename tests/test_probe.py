@@ -203,6 +203,12 @@ def test_constraint_measures_the_bundled_model_three_times_on_real_sentences(gen
         name: measured["micro"][name] for name in ("hit", "missed", "spurious", "f1")
     }
     assert genner(*call).stdout == run.stdout
+    places = ("--types", "LOC")
+    assert genner("probe", "constraint", gold, "-o", tmp_path / "places", *places, *call[5:]).status == 0
+    asked = json.loads(genner("evaluate", gold, "--no-calibration", "--json", *places).stdout)["micro"]
+    only = results(tmp_path / "places")["constraints"]["source"]
+    assert (only["hit"], only["missed"], only["spurious"]) == (asked["hit"], asked["missed"], asked["spurious"])
+    assert only["hit"] + only["missed"] < source["hit"] + source["missed"]
     other = genner(*call, "--chunk-bytes", "100")
     assert other.status == 2
     assert re.search(r"chunk-bytes .*\b100\b", other.stderr)

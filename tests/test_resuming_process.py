@@ -229,6 +229,20 @@ def test_other_options_and_another_model_are_refused_until_restart(finish: Finis
     assert manifest(out)["options"]["format"] == "xml"
 
 
+def test_a_file_that_no_run_wrote_is_not_overwritten(finish: Finish, docs: Path, out: Path) -> None:
+    """Such as gold data that somebody corrected by hand."""
+    out.write_text("by hand\n")
+    assert f"{out}: is not an output of this command" in finish(docs, "-o", out, "--limit", 3, status=2)
+    assert out.read_text() == "by hand\n"
+    assert [path.name for path in out.parent.glob(f"{out.name}*")] == [out.name]
+    finish(docs, "-o", out, "--limit", 3, "--restart")
+    assert manifest(out)["state"] == "complete"
+    Path(f"{out}.run.json").unlink()
+    assert "--restart" in finish(docs, "-o", out, "--limit", 3, status=2)
+    out.write_bytes(b"")  # as mktemp makes it
+    finish(docs, "-o", out, "--limit", 3)
+
+
 def test_a_manifest_that_is_gone_or_broken_costs_no_record(start: Start, finish: Finish, docs: Path, out: Path) -> None:
     interrupt(start, docs, out)
     described, before = Path(f"{out}.run.json"), partial(out).read_bytes()

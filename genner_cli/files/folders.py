@@ -13,20 +13,32 @@ from genner_cli.files.documents import TEXT_MAKERS
 from genner_cli.plurals import counted
 
 _ANNOTATED = ".ann"
+_LEDGER, _BESIDE = ".run.json", (".run.index", ".retry", ".retry.index")
+"""What is added to an output's name for what its run keeps beside it (`resuming`)."""
 _KINDS_SHOWN = 5
 _log = logging.getLogger("genner")
 
 
-def files_in(folder: str, *, is_known: Callable[[str], bool], output: str = STDIO) -> list[str]:
+def files_in(folder: str, *, is_known: Callable[[str], bool], output: str | None = None) -> list[str]:
     """The paths of all files of known kinds in a folder and the folders in it, sorted, with `INSIDE` after the folder.
 
-    Left out: hidden files and folders, links to folders, the output and files that begin with its name and a dot, a
-    text that has brat annotations beside it (which give the text), and other kinds, of which the log has a line.
-    Raises UsageError where nothing is left, or a folder cannot be read.
+    Left out: hidden files and folders, links to folders, what runs keep beside their outputs, a text that has brat
+    annotations beside it (which give the text), and other kinds, of which the log has a line. Where documents are read
+    to be written to an `output`, this and the outputs of other runs are left out too, with all that begins with their
+    names and a dot; those of others with a line in the log. Raises UsageError where nothing is left, or a folder cannot
+    be read.
     """
     found, others = [], Counter[str]()
-    for path in sorted(_walk(folder)):
-        if _belongs_to(output, os.path.join(folder, path)):
+    walked = sorted(_walk(folder))
+    made = [path.removesuffix(_LEDGER) for path in walked if path.endswith(_LEDGER)]
+    for path in walked:
+        if _belongs_to(output, os.path.join(folder, path)) or path.endswith((_LEDGER, *_BESIDE)):
+            continue
+        if output is not None and any(path == each or path.startswith(f"{each}.") for each in made):
+            if path in made:
+                _log.warning(
+                    "%s: left out, since a run of genner wrote it; name it to read it", os.path.join(folder, path)
+                )
             continue
         if is_known(path):
             found.append(path)
@@ -57,8 +69,8 @@ def _walk(folder: str) -> list[str]:
     return found
 
 
-def _belongs_to(output: str, path: str) -> bool:
-    if output == STDIO:
+def _belongs_to(output: str | None, path: str) -> bool:
+    if output in (None, STDIO):
         return False
     base, real = os.path.realpath(output), os.path.realpath(path)
     return real == base or real.startswith(f"{base}.")

@@ -44,13 +44,14 @@ __all__ = ["MAX_DOCUMENT_BYTES", "Record", "document_of", "expand", "read_docume
 _log = logging.getLogger("genner")
 
 
-def expand(patterns: Sequence[str], *, addresses: bool = False, output: str = STDIO) -> list[str]:
+def expand(patterns: Sequence[str], *, addresses: bool = False, output: str | None = None) -> list[str]:
     """The files that paths, globs (`**` too) and folders name, each once; a glob's in sorted order; "-" is stdin.
 
-    Of a folder, all files of known kinds in it and in its folders, in sorted order, but for the `output` and what
-    belongs to it (`folders.files_in`). Where documents of several files would have the same id, the whole paths are
-    the ids. `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError` for what names nothing, a
-    file that may not be read, or a suffix that is not that of an input, alone or followed by one of `COMPRESSIONS`.
+    Of a folder, all files of known kinds in it and in its folders, in sorted order; where they are read to be written
+    to an `output`, without outputs (`folders.files_in`). Where documents of several files would have the same id, the
+    whole paths are the ids. `addresses`: whether files may also be elsewhere (`remote`). Raises `UsageError` for what
+    names nothing, a file that may not be read, or a suffix that is not that of an input, alone or followed by one of
+    `COMPRESSIONS`.
     """
     paths: dict[str, str] = {}
     for pattern in patterns:
@@ -84,7 +85,7 @@ def _with_whole_path(path: str) -> str:
     return f"{folder}{WHOLE_PATH}{name}" if separator else path
 
 
-def _matches(pattern: str, output: str) -> list[str]:
+def _matches(pattern: str, output: str | None) -> list[str]:
     if pattern == STDIO:
         return [pattern]
     if remote.is_address(pattern):

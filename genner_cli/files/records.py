@@ -31,6 +31,8 @@ def document_of(
     `text_field` names the field of the text. Where no field has this name, `data.body` is the field `body` of the field
     `data`, and `title,data.body` joins two, between an empty line; null and "" are left out. The fields stay.
     """
+    if not isinstance(value, str | Mapping):
+        return FailedDocument(f"{source}: {reprlib.repr(value)} is neither a text nor a record; leave it out", source)
     record = {text_field: value} if isinstance(value, str) else value
     fields = {name: field for name, field in record.items() if name != text_field and name not in dropped}
     document_id = None if fields.get(id_field) is None else str(fields[id_field])

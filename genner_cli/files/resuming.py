@@ -100,6 +100,10 @@ class ResumableOutput:
             manifest.refuse_other(self._manifest, settings, complete=not partial)
         elif not restart and partial and any(True for _ in self._journal):
             raise UsageError(f"{self._manifest}: is not there; restore it, or start over with --restart")
+        elif not restart and self._target.holds_something():
+            raise UsageError(
+                f"{self.path}: is not an output of this command; name another file, or overwrite it with --restart"
+            )
         else:
             self._journal.clear()
         if not manifest or manifest.state != RETRYING:

@@ -15,6 +15,7 @@ from genner_cli.generation import Constraint
 from genner_cli.probing.folder import ProbeFolder
 from genner_cli.running.backend import extractions
 from genner_cli.running.llama import LlamaBackend
+from genner_cli.running.on_gold import of_labels_asked
 from genner_cli.running.spec import RunSpec
 from genner_cli.scoring import Counts, Figures
 from genner_cli.scoring.counts import counts_by_label
@@ -82,7 +83,7 @@ def measure(documents: Sequence[Document], spec: RunSpec, bar: DocumentBar = ite
     """Extracts and counts. Raises ModelError and UsageError where the model cannot be opened."""
     with LlamaBackend().open(spec) as opened:
         began = perf_counter()
-        done = list(bar(extractions(opened, documents)))
+        done = of_labels_asked(list(bar(extractions(opened, documents))), spec)
         seconds = perf_counter() - began
         return cell_of(done, opened.facts.task, tokens=opened.statistics.written, seconds=seconds)
 

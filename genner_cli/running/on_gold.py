@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from genner_cli.calibration import Fitted, fit, refuse_few
+from genner_cli.data.statistics import labels_in
 from genner_cli.errors import UsageError
 from genner_cli.files.calibrations import calibration_path, calibration_value
 from genner_cli.files.gold import read_gold_files, with_labels_of_their_own
@@ -67,9 +68,7 @@ def sides(
     found = [resolved(side, spec.tree) for side in (*found, *other)]
     for path, side in zip(filter(None, (predictions, compare)), found[0 if predictions else 1 :], strict=True):
         _warn_of_other_labels(path, side, spec.tree)
-    if spec.labels_field or not spec.tree.nested:
-        found = [_restricted(side, spec.labels, spec.tree) for side in found]
-    return found, asked
+    return [of_labels_asked(side, spec) for side in found], asked
 
 
 def _read(path: str, documents: Sequence[Document], text_field: str, id_field: str) -> list[Extraction]:
@@ -86,17 +85,33 @@ def _warn_of_other_labels(path: str, side: Sequence[Extraction], tree: LabelTree
         log.warning("%s: no label is that of a gold entity: it has %s, and gold has %s; %s", path, own, theirs, remedy)
 
 
-def _restricted(side: Sequence[Extraction], labels: Sequence[Label] | None, tree: LabelTree) -> list[Extraction]:
-    """With the entities of each document's own labels, or of these; entities have paths for labels of the tree."""
+def of_labels_asked(side: Sequence[Extraction], spec: RunSpec) -> list[Extraction]:
+    """With the entities, gold and found, of each document's own labels, or of those that the run asks for; entities
+    have paths for labels of the tree. All of them where a tree with levels is asked for."""
+    if spec.tree.nested and not spec.labels_field:
+        return list(side)
 
     def own(each: Extraction) -> Sequence[Label] | None:
         document = each.document
-        return (isinstance(document, Document) and document.labels) or labels
+        return (isinstance(document, Document) and document.labels) or spec.labels
 
     def paths(asked: Sequence[Label]) -> set[str]:
-        return {tree.find(label.name) or label.name for label in asked}
+        return {spec.tree.find(label.name) or label.name for label in asked}
 
     return [restricted(each, paths(asked)) if (asked := own(each)) else each for each in side]
+
+
+def _refuse_other_names(spec: RunSpec, documents: Sequence[Document]) -> None:
+    """Raises UsageError where gold lacks a label that is asked for, and has one that is not: it may be the same by
+    another name, and all that is found of it would count as wrong."""
+    theirs, asked = ([label.name for label in labels] for labels in (labels_in(documents), spec.labels or ()))
+    missing, others = sorted({*asked} - {*theirs}), sorted({*theirs} - {*asked})
+    if missing and others and not spec.tree.nested:
+        what = f"no entity of the gold data has the label {', '.join(missing)}, and some have {', '.join(others)}"
+        raise UsageError(
+            f"{what}, which was not asked for: if they mean the same, correct --types or --labels, or rename with"
+            " genner data relabel; if not, leave out those that gold lacks"
+        )
 
 
 def calibrate(
@@ -104,7 +119,8 @@ def calibrate(
 ) -> tuple[Fitted, str]:
     """Writes the calibration of a model; gives it, and the file. `output`: None for the file beside the model.
 
-    Raises UsageError for a model of genner's own without `output`: beside it, all runs would use the file.
+    Raises UsageError for a model of genner's own without `output`: beside it, all runs would use the file; and for
+    labels that gold may have by other names.
     """
     documents = read_gold_files(gold, text_field=spec.text_field, id_field=spec.id_field, names=spec.tree.names())
     refuse_few(documents)
@@ -113,6 +129,7 @@ def calibrate(
             f"{spec.model or SMALL} comes with genner; name a file with -o, and give it to genner extract with"
             " --calibration"
         )
+    _refuse_other_names(spec, documents)
     spec = replace(spec.for_gold(documents), inputs=tuple(gold), no_calibration=True)
     from genner_cli.running.llama import LlamaBackend
 
