@@ -27,7 +27,7 @@ from genner_cli.provenance import Provenance
 
 TYPES = ("Q8_0", "BF16")
 """Types of weights that genner-base may get, the more compact first; those of 4 bits lost 4 points of F1 (docs/LOG.md,
-2026-11-28)."""
+2026-11-30)."""
 _FILES = 3
 """Files that lie in the work folder at the same time, each at most as large as the F16 model."""
 
