@@ -14,6 +14,7 @@ import orjson
 import pytest
 from asking import instructions_of
 from conftest import Run
+from random_model import write_random_model
 
 import genner_cli
 from genner_cli import extract
@@ -145,6 +146,15 @@ def test_another_format_than_it_was_trained_for_is_logged(
         with caplog.at_level(logging.WARNING, "genner"):
             records(["x"], format=format, types="PER")
         assert ("was trained to write inserted; in xml" in caplog.text) == warned
+
+
+def test_of_the_format_of_a_model_that_genner_did_not_train_nothing_is_logged(
+    records: Callable[..., list[dict[str, Any]]], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    foreign = write_random_model(tmp_path / "foreign.gguf", leave_out=["genner."])
+    with caplog.at_level(logging.WARNING, "genner"):
+        records(["x"], model=str(foreign), format="xml", types="PER")
+    assert "was trained to write" not in caplog.text
 
 
 def test_an_unknown_label_is_logged_or_refused(

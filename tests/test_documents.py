@@ -417,9 +417,14 @@ def test_outputs_of_other_runs_in_a_folder_are_not_extracted_from(genner: Any, t
         assert "1 document," in run.stderr
         assert f"{tmp_path / name}: left out, since a run of genner wrote it" in run.stderr
     found = genner("entities", tmp_path / "second.jsonl").stdout
+    (tmp_path / "first.jsonl.gz").write_bytes(gzip.compress(b'{"text": "Bob left."}\n'))
+    both = genner(*call)
+    assert "2 documents," in both.stderr, "an input, though its name begins as that of an output"
+    assert "2 documents," in genner(*call, "-o", tmp_path / "first.jsonl", "--restart").stderr
+    (tmp_path / "first.jsonl.gz").unlink()
     (tmp_path / "a.txt").unlink()
-    (tmp_path / name).unlink()
-    (tmp_path / "first.csv.records.jsonl").unlink(missing_ok=True)
+    for path in tmp_path.glob("first.*"):
+        path.unlink()
     assert genner("entities", tmp_path).stdout == found, "outputs are what other commands read"
 
 

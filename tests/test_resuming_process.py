@@ -232,7 +232,7 @@ def test_other_options_and_another_model_are_refused_until_restart(finish: Finis
 def test_a_file_that_no_run_wrote_is_not_overwritten(finish: Finish, docs: Path, out: Path) -> None:
     """Such as gold data that somebody corrected by hand."""
     out.write_text("by hand\n")
-    assert f"{out}: is not an output of this command" in finish(docs, "-o", out, "--limit", 3, status=2)
+    assert f"{out}: is there, and no run is known to have written it" in finish(docs, "-o", out, "--limit", 3, status=2)
     assert out.read_text() == "by hand\n"
     assert [path.name for path in out.parent.glob(f"{out.name}*")] == [out.name]
     finish(docs, "-o", out, "--limit", 3, "--restart")

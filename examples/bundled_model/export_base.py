@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from gguf_metadata import with_pairs
-from train_base import OPTIONS, Run, save
+from train_base import OPTIONS, Run, save, steps_of
 
 from convert.base import base_folder
 from convert.export import export as run_export
@@ -37,13 +37,13 @@ LARGEST = 20_000_000
 
 def export(run: Path, ner: Path, out: Path) -> Path:
     """Writes the adapter's GGUF. Raises ModelError where it fails the parity gate or is too large."""
-    begun, state = Run.of(run), run / "checkpoint" / STATE
+    begun = Run.of(run)
     with base_folder(begun.base) as folder, TemporaryDirectory() as temporary:
         work = Path(temporary)
         base = find_base(folder, begun.base)
         model = with_lora(open_model(base, OPTIONS, torch.device("cpu")), OPTIONS)
-        checkpoints.load(state, model.get_base_model())
-        save(model, base, begun.said(checkpoints.counters(state)["step"]), ner, work / "adapter")
+        checkpoints.load(run / "checkpoint" / STATE, model.get_base_model())
+        save(model, base, begun.said(steps_of(run)), ner, work / "adapter")
         made = work / "adapter.gguf"
         report = run_export(work / "adapter", made, ExportOptions(base=str(folder), adapter_only=True), say=print)
         for finding in report.failures:

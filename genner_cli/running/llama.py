@@ -130,6 +130,9 @@ def task_of(model: Model, spec: RunSpec, day: str, warned: set[str] | None = Non
             f"--open: {model.path} was trained by genner on lists of labels; name another one, -m FILE.gguf"
         )
     refuse_examples(spec, model.path)
+    if spec.format not in (None, instructions.format) and warned is None:
+        what = "the model was trained to write %s; in %s it may find little or nothing (leave out --format)"
+        log.warning(what, instructions.format, spec.format)
     return make_task(spec, instructions, context=context, prefix_tokens=tokens, warned=warned)
 
 

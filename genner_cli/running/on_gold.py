@@ -110,7 +110,7 @@ def _refuse_other_names(spec: RunSpec, documents: Sequence[Document]) -> None:
         what = f"no entity of the gold data has the label {', '.join(missing)}, and some have {', '.join(others)}"
         raise UsageError(
             f"{what}, which was not asked for: if they mean the same, correct --types or --labels, or rename with"
-            " genner data relabel; if not, leave out those that gold lacks"
+            " genner data relabel; if not, let that drop the others from the gold data"
         )
 
 

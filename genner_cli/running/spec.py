@@ -192,7 +192,10 @@ class RunSpec:
         False, "Add what the model wrote to each record.", Panel.OUTPUT, compared=Compared.VALUE
     )
     restart: bool = option(
-        False, "Discard what an earlier run wrote to the output.", Panel.OUTPUT, compared=Compared.NEVER
+        False,
+        "Discard what is in the output: of an earlier run, or a file that none wrote.",
+        Panel.OUTPUT,
+        compared=Compared.NEVER,
     )
     retry_errors: bool = option(
         False, "First repeat the documents that failed, then resume.", Panel.OUTPUT, compared=Compared.NEVER

@@ -44,9 +44,6 @@ def make_task(
 
     Raises UsageError for labels that the model does not know, where the spec is strict about them.
     """
-    if spec.format not in (None, instructions.format) and warned is None:
-        what = "the model was trained to write %s; in %s it may find little or nothing (leave out --format)"
-        log.warning(what, instructions.format, spec.format)
     given = {name: getattr(spec, name) for name in TAKEN}
     task = Task.of(
         instructions,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import quality
+import quality_sets
 from made_sets import record, write
 from random_model import write_random_model
 
@@ -90,6 +91,17 @@ def test_spacy_finds_names_under_our_labels() -> None:
     ]  # fmt: skip
 
 
+def test_obedience_is_that_of_all_that_is_found(ner: Path) -> None:
+    """For some lists of labels a model has thresholds, for others not."""
+    options = quality.Options(ner, None, (), None, None, final=False, sample=None, threads=1, kept=ner)
+    labels = quality_sets.asked_for("uner_ewt")
+    documents = [Document(f"{name} of {place} met {name}'s {word} at Sun {place}.")
+                 for name, place in TRIPS for word in ("Bunny", "Dell", "Lotus", "Apple")]  # fmt: skip
+    kept = quality.entities(quality.extractions(documents, options.extracting(labels, model=None)))
+    found = quality._find(options, None, documents, labels)
+    assert sum(map(len, found)) > sum(map(len, kept)) > 0
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -98,7 +110,7 @@ def test_spacy_finds_names_under_our_labels() -> None:
         (["--parts", "transformers"], "needs --transformers DIR"),
         (["-o", "figures.md"], "figures.json"),
     ],
-    ids=lambda value: value[-1],
+    ids=["set", "baselines", "transformers", "markdown"],
 )
 def test_what_would_measure_nothing_is_refused(
     options: list[str],

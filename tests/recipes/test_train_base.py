@@ -67,12 +67,17 @@ def test_an_adapter_of_another_base_file_is_refused(tmp_path: Path) -> None:
 def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no run"):
         Run.of(tmp_path)
-    RUN.begin(tmp_path)
+    replace(RUN, base="other").begin(tmp_path)
+    RUN.begin(tmp_path)  # nothing was trained yet
+    (tmp_path / "checkpoint").mkdir()
     RUN.begin(tmp_path)
     assert Run.of(tmp_path) == RUN
     with pytest.raises(UsageError, match=r"begun with .*0\.001.* not .*0\.002"):
         replace(RUN, learning_rate=2e-3).begin(tmp_path)
     assert Run.of(tmp_path) == RUN
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ModelError, match="holds no run"):
+        RUN.begin(tmp_path)
 
 
 @pytest.fixture
@@ -106,8 +111,9 @@ def test_a_checkpoint_is_exported_with_what_its_run_was_begun_with(tmp_path: Pat
         for value in matrices.values():
             value.normal_(0, 0.05)
     run = tmp_path / "run"
-    (run / "checkpoint").mkdir(parents=True)
+    run.mkdir()
     replace(RUN, base=str(base)).begin(run)
+    (run / "checkpoint").mkdir()
     checkpoints.save(run / "checkpoint" / STATE, model, {"step": 7})
     header = read_header(export(run, ner, tmp_path / "adapter.gguf"))
     found = Provenance.from_metadata(header.metadata)

@@ -38,6 +38,7 @@ def constraint(gold: GoldFiles, output: Folder, spec: RunSpec) -> None:
         "model": fingerprint(files),
         "virtual-tokens": virtual_tokens,
         "data": files_hash(*gold),
+        "counted": "the labels asked for",
         "labels": {label.name: label.definition for label in spec.labels or ()},
         "format": spec.format,
         "depth": spec.depth,
