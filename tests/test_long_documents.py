@@ -62,7 +62,7 @@ def peak(act: Callable[[], object]) -> int:
 def extracted(folder: Path, name: str, size: int) -> None:
     """From file to file: reading, chunks, answers, merging, record, journal, packing. All but the engine, which sees a
     chunk at a time."""
-    source = folder / f"{size}.jsonl"
+    source = folder / f"{size}.in.jsonl"
     source.write_bytes(orjson.dumps({"id": "long", "text": prose(size)}))
     with ResumableOutput(str(folder / f"{size}.{name}")) as output:
         output.begin(Settings({}))

@@ -24,6 +24,9 @@ WHOLE_PATH = f"{INSIDE}.{os.sep}"
 
 COMPRESSIONS = (".gz", ".zst")
 
+RECORDS = ".records.jsonl"
+"""What is added to the name of a table for the records that it was made of."""
+
 OUTPUT_FIELDS = ("entities", "error", "completion")
 """The keys that only an output record has: never carried through from an input record."""
 

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from genner_cli.errors import UsageError
-from genner_cli.files import INSIDE, STDIO, kind
+from genner_cli.files import INSIDE, RECORDS, STDIO, kind
 from genner_cli.files.documents import TEXT_MAKERS
-from genner_cli.files.output_target import RECORDS
 from genner_cli.plurals import counted
 
 _ANNOTATED = ".ann"

@@ -14,15 +14,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from genner_cli.files import COMPRESSIONS, remote, tables
+from genner_cli.files import COMPRESSIONS, RECORDS, remote, tables
 from genner_cli.files.annotations import parquet
 from genner_cli.files.streams import opened
 from genner_cli.files.whole import rename_durably
 from genner_cli.files.writing import SUFFIXES, compressing
 
 OUTPUTS = (*SUFFIXES, parquet.SUFFIX, *tables.SUFFIXES)
-RECORDS = ".records.jsonl"
-"""What is added to the name of a table for the records that it was made of."""
 
 
 def records_of(path: str) -> str:
