@@ -199,7 +199,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 def write(records: Iterable[dict[str, Any]], path: Path) -> Counter[str]:
     """Writes passages, and counts them and their entities. SystemExit: there are none."""
     counts = Counter[str]()
-    with gzip.open(path, "wb", compresslevel=5) as lines:
+    # Without name and time in it, the same passages are the same file.
+    with open(path, "wb") as file, gzip.GzipFile("", "wb", compresslevel=5, fileobj=file, mtime=0) as lines:
         for record in records:
             lines.write(orjson.dumps(record) + b"\n")
             kind = "whole" if record["whole"] else "partly"

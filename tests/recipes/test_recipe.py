@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import pytest
 import zstandard
@@ -181,6 +182,14 @@ def test_types_that_a_silver_passage_has_none_of_are_asked_for_too() -> None:
     samples = [silver.draw("types", Random(seed)) for seed in range(200)]
     asked = {label.name.lower() for sample in samples if "Brown" in sample.text for label in sample.labels}
     assert asked == {"folk singer", "singer", "village", "rock band", "band"}
+
+
+def test_the_same_passages_are_the_same_file_by_any_name_at_any_time(tmp_path: Path) -> None:
+    """A run names its passages by the hash of their file."""
+    with patch("time.time", side_effect=range(1, 100)):
+        for name in ("one.gz", "other.partial"):
+            write([PASSAGE], tmp_path / name)
+    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "other.partial").read_bytes()
 
 
 @pytest.fixture
