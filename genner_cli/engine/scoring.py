@@ -100,11 +100,10 @@ class _Walk:
         tokens are in its place."""
         for row in rows:
             forced = self.job.forced[self.rows_read]
-            others = [id for id in forced.legal if id not in forced.right]
-            right, total = _sum(row, forced.right), _sum(row, forced.legal)
-            self.found[0] += right - total
+            total = _sum(row, forced.legal)
+            self.found[0] += _sum(row, forced.right) - total
             if not self.rows_read:
-                self.found[1] = _sum(row, others) - total
+                self.found[1] = _sum(row, [id for id in forced.legal if id not in forced.right]) - total
             self.rows_read += 1
 
     def read(self, row: NDArray[np.float32], ends: Sequence[int]) -> None:
