@@ -273,7 +273,7 @@ def measure(parts: Sequence[str], chosen: Sequence[Set], options: Options, conso
     if "speed" in parts:
         with console.status("speed"):
             results["speed"] = measure_speed(options)
-    if options.transformers and "transformers" in parts:
+    if "transformers" in parts and options.transformers:
         with console.status("transformers"):
             results["transformers"] = measure_transformers(options, options.transformers)
     return results

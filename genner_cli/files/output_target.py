@@ -58,10 +58,8 @@ class OutputTarget:
         return remote.exists(self.path) if remote.is_address(self.path) else os.path.exists(self.path)
 
     def holds_something(self) -> bool:
-        """Whether a file is there that is not empty (or is at an address)."""
-        if remote.is_address(self.path):
-            return remote.exists(self.path)
-        return os.path.isfile(self.path) and os.path.getsize(self.path) > 0
+        """Whether what is there is a file that is not empty; at an address any file counts."""
+        return remote.is_address(self.path) or (os.path.isfile(self.path) and os.path.getsize(self.path) > 0)
 
     def publish(self, partial: str) -> None:
         """Turns the file of lines into the output, which is whole or not there. Raises OSError."""

@@ -101,7 +101,7 @@ class ResumableOutput:
             manifest.refuse_other(self._manifest, settings, complete=not partial)
         elif not restart and partial and any(True for _ in self._journal):
             raise UsageError(f"{self._manifest}: is not there; restore it, or start over with --restart")
-        elif not restart and self._target.holds_something():
+        elif not restart and target and self._target.holds_something():
             what = "is there, and no run is known to have written it"
             raise UsageError(f"{self.path}: {what}; name another file, or overwrite it with --restart")
         else:

@@ -83,9 +83,11 @@ def measure(documents: Sequence[Document], spec: RunSpec, bar: DocumentBar = ite
     """Extracts and counts. Raises ModelError and UsageError where the model cannot be opened."""
     with LlamaBackend().open(spec) as opened:
         began = perf_counter()
-        done = of_labels_asked(list(bar(extractions(opened, documents))), spec)
+        done = list(bar(extractions(opened, documents)))
         seconds = perf_counter() - began
-        return cell_of(done, opened.facts.task, tokens=opened.statistics.written, seconds=seconds)
+        return cell_of(
+            of_labels_asked(done, spec), opened.facts.task, tokens=opened.statistics.written, seconds=seconds
+        )
 
 
 def cell_of(done: Sequence[Extraction], task: Task, *, tokens: int, seconds: float) -> Cell:
